@@ -1,0 +1,1 @@
+"""What the OpenScan and the Tapis app both need: encrypted fields, mail, formatting, retries."""
