@@ -1,0 +1,76 @@
+"""Fixtures that every area of the tests shares."""
+import subprocess
+import sys
+import uuid
+from typing import Iterator
+
+import pytest
+
+from sandbox.processes import Service
+from sandbox.stack import HOST_DIR, Stack
+from tests.plugin import session_stack
+
+
+@pytest.fixture(scope="session")
+def ground() -> Stack:
+    """The run's stack with PostgreSQL and Redis running, files laid out and the database migrated."""
+    stack = session_stack()
+    stack.prepare_files()
+    stack.start_database()
+    stack.start(["redis"])
+    stack.provision()
+    return stack
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(ground: Stack) -> None:
+    """Instead of a `test_` database of pytest-django: the one that the live processes use."""
+
+
+@pytest.fixture(scope="session")
+def stack(ground: Stack) -> Iterator[Stack]:
+    """The live stack: redis, mail, node (with the quick engine), Tapis, gunicorn and a worker; beat is left out, since tests
+    call periodic jobs themselves. A test that kills a service starts it again."""
+    ground.start(["redis", "mail", "node", "tapis", "web", "worker"])
+    yield ground
+
+
+@pytest.fixture
+def live_db(ground: Stack, django_db_blocker) -> Iterator[None]:
+    """Database access with committed writes, seen by the live processes. Use unique names; nothing is cleaned up."""
+    from django.db import connections
+
+    with django_db_blocker.unblock():
+        yield
+        connections.close_all()
+
+
+@pytest.fixture
+def unique() -> str:
+    """Twelve characters that no other test uses."""
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture
+def running_worker(stack: Stack) -> Iterator[Service]:
+    """The live worker, started again after the test if the test killed it."""
+    worker = stack.service("worker")
+    yield worker
+    if not worker.running():
+        stack.services.pop("worker")
+        stack.start(["worker"])
+
+
+@pytest.fixture
+def manage(ground: Stack):
+    """Calls `manage.py` of the run's WebODM as a program: manage("openscan_check", check=True) -> CompletedProcess (text)."""
+
+    def call(*arguments: str, check: bool = True, **options) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=ground.environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=HOST_DIR,
+                              timeout=options.pop("timeout", 120), **options)
+        if check and done.returncode:
+            raise AssertionError(f"manage {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    return call

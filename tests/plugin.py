@@ -1,0 +1,77 @@
+"""The ground of all tests, loaded as a pytest plugin before pytest-django reads the settings.
+
+A run gets a private data directory with a PostgreSQL and a Redis of its own on free ports. The pytest process and the live
+gunicorn, worker and node share that one database: tests marked `django_db` roll back, live tests use `live_db` and unique names.
+"""
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Optional
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "sandbox" / "host")]
+
+from sandbox.stack import Stack, remove_data  # noqa: E402
+
+QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
+
+_stack: Optional[Stack] = None
+
+
+def session_stack() -> Stack:
+    """The stack of this test run; nothing is started by asking for it."""
+    global _stack
+    if _stack is None:
+        data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
+        data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
+        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE)
+    return _stack
+
+
+os.environ.update({key: value for key, value in session_stack().django_env().items() if key != "PYTHONPATH"})
+
+
+def need(tool: str) -> str:
+    """The path of a program that not every machine has. Skips the test by name, or fails it when REQUIRE_TOOLS=1."""
+    names = {"chromium": ("chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
+    for name in names:
+        path = shutil.which(name)
+        if path:
+            return path
+    message = f"{tool} is not installed on this machine"
+    if os.environ.get("REQUIRE_TOOLS") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("webodm")
+    group.addoption("--long", action="store_true", help="also run the long campaigns")
+    group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
+    group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
+    group.addoption("--keep-data", action="store_true", help="keep the run's data directory and print its name")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
+    """Deselects long campaigns (not skips: a skip means that a tool is missing)."""
+    if config.getoption("--long"):
+        return
+    chosen = [item for item in items if not item.get_closest_marker("long")]
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = chosen
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _stack is None:
+        return
+    _stack.stop()
+    if config.getoption("--keep-data", default=False):
+        print(f"the run's data: {_stack.data}")
+    else:
+        remove_data(_stack.data)
