@@ -1,0 +1,305 @@
+#!/usr/bin/env bash
+# The one command: OpenScan Cloud and Tapis storage for WebODM. `./webodm.sh --help` tells what it does.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+VENVS="$ROOT/.venv"
+CALLED_FROM=$PWD
+
+usage() {
+    cat <<'EOF'
+Usage: ./webodm.sh COMMAND [ARGUMENTS]
+
+Try it (no Docker, no root, nothing but git, bash and a Python 3.9):
+  demo [scan]           photos of an object -> OpenScan API -> 3D model, on this machine
+  demo tapis            a drone flight on a stand-in Tapis -> WebODM project -> maps
+  sandbox start [--port 8000] [--data DIR] [--tapis] [--detach]
+  sandbox stop|status|logs [--data DIR]
+
+Work with a WebODM:
+  manage COMMAND …      a management command (openscan_token, openscan_check, discover_tapis_flights, …)
+                        in --webodm DIR, in the --sandbox, in the running Docker container, or in the sandbox
+  install --webodm DIR [--python PY] [--dry-run]     add us to a native WebODM
+  uninstall --webodm DIR [--purge]                   take us out again
+  doctor [--webodm DIR]                              what is wrong, and how to mend it
+  package               the two plugin zips for WebODM's plugin page
+  start|stop|down|update|logs|backup …               WebODM in Docker with us in it (WebODM's own flags are kept)
+
+Develop:
+  test [--long] [PYTEST ARGUMENTS]
+  bench [openscan|tapis|engine]
+  lint                  ruff and shellcheck-like checks of the tree
+EOF
+}
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Python 3.9: WebODM's version. A name on the PATH may be a pyenv shim that finds nothing, so each candidate is run.
+
+is_python39() {
+    [ "$("$1" -c 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "3.9" ]
+}
+
+find_python39() {
+    local candidate root
+    for candidate in "${WEBODM_PYTHON:-}" python3.9 python3 python; do
+        if [ -n "$candidate" ] && candidate=$(command -v "$candidate") && is_python39 "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    local roots=("${PYENV_ROOT:-}" "${HOME:-/nonexistent}/.pyenv")
+    if command -v pyenv >/dev/null; then
+        roots+=("$(pyenv root 2>/dev/null || true)")
+    fi
+    for root in "${roots[@]}"; do
+        [ -n "$root" ] || continue
+        for candidate in "$root"/versions/3.9*/bin/python3.9; do
+            if [ -x "$candidate" ] && is_python39 "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+        done
+    done
+    if command -v uv >/dev/null && candidate=$(uv python find 3.9 2>/dev/null) && is_python39 "$candidate"; then
+        echo "$candidate"
+        return
+    fi
+    fail "no Python 3.9 found (with venv and ensurepip). WebODM runs on 3.9, so do we. Install one by
+  uv python install 3.9      (https://docs.astral.sh/uv/)
+  pyenv install 3.9          (https://github.com/pyenv/pyenv)
+or name one: WEBODM_PYTHON=/path/to/python3.9 ./webodm.sh …"
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Virtual environments, made once and again only when their requirements change.
+
+# requirements_key FILE...: what a venv was made of.
+requirements_key() {
+    (cd "$ROOT/requirements" && cat "$@" | cksum)
+}
+
+# with_lock NAME COMMAND...: two calls at once must not write one venv. A directory is made by one of them only.
+with_lock() {
+    local lock="$VENVS/.$1.lock"
+    shift
+    mkdir -p "$VENVS"
+    until mkdir "$lock" 2>/dev/null; do
+        if [ -f "$lock/pid" ] && ! kill -0 "$(cat "$lock/pid")" 2>/dev/null; then
+            rm -rf "$lock" # its owner was killed
+        else
+            sleep 1
+        fi
+    done
+    echo $$ >"$lock/pid"
+    local status=0
+    "$@" || status=$?
+    rm -rf "$lock"
+    return $status
+}
+
+run_pip() {
+    local venv=$1 log="$VENVS/pip-$1.log"
+    shift
+    if ! "$VENVS/$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "$@" >>"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        fail "pip could not install into .venv/$venv (the whole log: $log). Is the network there? The command can be run again."
+    fi
+}
+
+make_venv() {
+    local name=$1 key=$2 python
+    if [ -f "$VENVS/$name/.made-of" ] && [ "$(cat "$VENVS/$name/.made-of")" = "$key" ] \
+        && "$VENVS/$name/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    python=$(find_python39)
+    printf 'Setting up .venv/%s with %s …\n' "$name" "$python" >&2
+    rm -f "$VENVS/$name/.made-of" "$VENVS/pip-$name.log"
+    "$python" -m venv --clear "$VENVS/$name"
+    # Celery 4.4.0's metadata are refused by pip from 24.1 on
+    run_pip "$name" "pip==24.0" "setuptools==57.5.0" "wheel==0.44.0"
+    "install_$name"
+    echo "$key" >"$VENVS/$name/.made-of"
+}
+
+install_host() {
+    local r="$ROOT/requirements"
+    run_pip host -c "$r/webodm.txt" -r "$r/host.txt" -r "$r/ours.txt"
+    run_pip host --no-deps -r "$r/ours-nodeps.txt"
+    # test tools want a newer `packaging` than WebODM pins; nothing of WebODM's or ours imports it but gunicorn, for a version check
+    grep -v '^packaging==' "$r/webodm.txt" >"$VENVS/constraints-dev.txt"
+    run_pip host -c "$VENVS/constraints-dev.txt" -r "$r/sandbox.txt" -r "$r/dev.txt"
+}
+
+install_engine() {
+    run_pip engine -r "$ROOT/requirements/engine.txt" -r "$ROOT/requirements/node.txt"
+}
+
+install_clients() {
+    run_pip clients -r "$ROOT/requirements/clients.txt"
+}
+
+ensure_host() {
+    with_lock host make_venv host "$(requirements_key webodm.txt host.txt ours.txt ours-nodeps.txt sandbox.txt dev.txt)"
+}
+
+ensure_engine() {
+    with_lock engine make_venv engine "$(requirements_key engine.txt node.txt)"
+}
+
+ensure_clients() {
+    with_lock clients make_venv clients "$(requirements_key clients.txt)"
+}
+
+host_python() {
+    # settings of the caller's WebODM must not reach ours; PYTHONPATH is the repository alone
+    (cd "$ROOT" && PYTHONPATH="$ROOT" exec "$VENVS/host/bin/python" "$@")
+}
+
+# absolute PATH: a path as the caller meant it, seen from where the command was called.
+absolute() {
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$CALLED_FROM/$1" ;;
+    esac
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+command_sandbox() {
+    [ $# -gt 0 ] || fail "sandbox needs one of: start, stop, status, logs (see ./webodm.sh --help)"
+    ensure_host
+    if [ "$1" = start ]; then
+        ensure_engine
+    fi
+    local arguments=() after_data=0 argument
+    for argument in "$@"; do
+        if [ $after_data = 1 ]; then
+            argument=$(absolute "$argument")
+            after_data=0
+        elif [ "$argument" = --data ]; then
+            after_data=1
+        elif [ "${argument#--data=}" != "$argument" ]; then
+            argument="--data=$(absolute "${argument#--data=}")"
+        fi
+        arguments+=("$argument")
+    done
+    host_python -m sandbox "${arguments[@]}"
+}
+
+command_demo() {
+    local what=${1:-scan}
+    [ $# -eq 0 ] || shift
+    ensure_host
+    ensure_engine
+    case $what in
+        scan)
+            host_python -m sandbox start --detach
+            host_python -m sandbox.demo scan "$@"
+            ;;
+        tapis)
+            host_python -m sandbox start --detach --tapis
+            host_python -m sandbox.demo flight "$@"
+            ;;
+        *) fail "demo knows 'scan' (the default) and 'tapis', not '$what'" ;;
+    esac
+}
+
+command_test() {
+    ensure_host
+    ensure_engine
+    ensure_clients
+    host_python -m pytest "$@"
+}
+
+command_bench() {
+    local topic=${1:-openscan}
+    [ $# -eq 0 ] || shift
+    [ -f "$ROOT/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'; there are: $(cd "$ROOT/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
+    ensure_host
+    ensure_engine
+    host_python -m "benchmarks.$topic" "$@"
+}
+
+command_lint() {
+    ensure_host
+    (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
+    bash -n "$ROOT/webodm.sh"
+}
+
+docker_webapp() {
+    command -v docker >/dev/null || return 1
+    docker ps --filter name=webapp --filter status=running --quiet 2>/dev/null | head -n 1
+}
+
+command_manage() {
+    case ${1:-} in
+        --webodm)
+            [ $# -ge 2 ] || fail "--webodm needs the directory of a WebODM"
+            local directory
+            directory=$(absolute "$2")
+            shift 2
+            [ -f "$directory/manage.py" ] || fail "$directory holds no WebODM: there is no manage.py in it"
+            echo "manage: in the WebODM of $directory" >&2
+            (cd "$directory" && exec "${WEBODM_DIR_PYTHON:-python3}" manage.py "$@")
+            return
+            ;;
+        --sandbox)
+            shift
+            ;;
+        "") fail "manage needs a command, e.g. ./webodm.sh manage openscan_token list" ;;
+        *)
+            local container
+            container=$(docker_webapp || true)
+            if [ -n "$container" ]; then
+                echo "manage: in the running WebODM container" >&2
+                local terminal=()
+                if [ -t 0 ] && [ -t 1 ]; then
+                    terminal=(-t)
+                fi
+                docker exec -i "${terminal[@]}" "$container" python manage.py "$@"
+                return
+            fi
+            ;;
+    esac
+    echo "manage: in the sandbox" >&2
+    ensure_host
+    host_python -m sandbox manage "$@"
+}
+
+command_deploy() {
+    ensure_host
+    (cd "$CALLED_FROM" && PYTHONPATH="$ROOT" exec "$VENVS/host/bin/python" -m deploy "$@")
+}
+
+main() {
+    local command=${1:-}
+    [ $# -eq 0 ] || shift
+    case $command in
+        demo) command_demo "$@" ;;
+        sandbox) command_sandbox "$@" ;;
+        manage) command_manage "$@" ;;
+        test) command_test "$@" ;;
+        bench) command_bench "$@" ;;
+        lint) command_lint "$@" ;;
+        install | uninstall | doctor | package | start | stop | down | update | logs | backup)
+            command_deploy "$command" "$@"
+            ;;
+        -h | --help | help) usage ;;
+        "")
+            usage >&2
+            exit 2
+            ;;
+        *)
+            usage >&2
+            fail "there is no command '$command'"
+            ;;
+    esac
+}
+
+main "$@"
