@@ -9,8 +9,9 @@ import base64
 import logging
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Iterable, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -48,7 +49,7 @@ class Unreadable(str):
         return made
 
 
-def key_texts() -> Tuple[str, ...]:
+def key_texts() -> tuple[str, ...]:
     """The texts that keys derive from, newest first, ``SECRET_KEY`` last. :raises ImproperlyConfigured: a short one."""
     given = getattr(settings, "ENCRYPTION_KEYS", None)
     if given is None:
@@ -64,7 +65,7 @@ def key_texts() -> Tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _cipher(texts: Tuple[str, ...]) -> MultiFernet:
+def _cipher(texts: tuple[str, ...]) -> MultiFernet:
     def derive(text: str) -> Fernet:
         # No salt: the texts are long random secrets, and every process must come to the same key (RFC 5869, 3.1).
         hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"app_extensions.shared.crypto field key 1")
@@ -140,7 +141,7 @@ class EncryptedTextField(models.TextField):
     def get_lookup(self, lookup_name: str) -> Any:
         """Only ``isnull``. :raises FieldError: any other lookup, which could never match"""
         if lookup_name != "isnull":
-            raise FieldError("%s is encrypted and cannot be searched with '%s'" % (self, lookup_name))
+            raise FieldError(f"{self} is encrypted and cannot be searched with '{lookup_name}'")
         return super().get_lookup(lookup_name)
 
     def formfield(self, **kwargs: Any) -> forms.Field:

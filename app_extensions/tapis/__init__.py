@@ -1,0 +1,1 @@
+"""Tapis for WebODM: login with OAuth2, flights on Tapis systems, their images as WebODM tasks."""

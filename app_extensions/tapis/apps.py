@@ -1,0 +1,14 @@
+"""The Tapis app as Django loads it."""
+from django.apps import AppConfig
+
+
+class TapisConfig(AppConfig):
+    """Runs in web, worker, beat and manage.py, before they fork: no database and no threads in ``ready``."""
+
+    name = "app_extensions.tapis"
+    label = "tapis"
+    verbose_name = "Tapis"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from . import checks  # noqa: F401  (its import registers them)

@@ -1,0 +1,85 @@
+"""The Tapis app's settings: one property a setting, each with a safe default.
+
+A setting ``X`` is Django's ``TAPIS_X``, else the environment's ``WO_TAPIS_X``. ``conf.x`` is the value now:
+nothing is cached, so tests may change it.
+"""
+import os
+from typing import Any, Callable, Optional
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def _boolean(text: str) -> bool:
+    known = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
+    try:
+        return known[text.strip().lower()]
+    except KeyError:
+        raise ValueError("not YES or NO") from None
+
+
+def read(name: str, default: Any, cast: Optional[Callable[[str], Any]] = None) -> Any:
+    """The setting ``TAPIS_<name>``, else ``WO_TAPIS_<name>``, else the default.
+
+    :param cast: turns a text into the value; by default what the default's type asks for
+    :raises ImproperlyConfigured: a text that does not fit, by name
+    """
+    value = getattr(settings, "TAPIS_" + name, None)
+    if value is None:
+        value = os.environ.get("WO_TAPIS_" + name, "").strip() or None
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        return value
+    cast = cast or (_boolean if isinstance(default, bool) else type(default))
+    try:
+        return cast(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"TAPIS_{name} (WO_TAPIS_{name}): {error}") from None
+
+
+class Conf:
+    """Every setting of the Tapis app."""
+
+    @property
+    def base_url(self) -> str:
+        """Where a new client's Tapis is, without a slash at the end."""
+        return read("BASE_URL", "https://portals.tapis.io").rstrip("/")
+
+    @property
+    def tenant_id(self) -> str:
+        """A new client's tenant."""
+        return read("TENANT_ID", "portals")
+
+    @property
+    def create_users(self) -> bool:
+        """Whether a Tapis user who is new here gets a WebODM user, in WebODM's default group."""
+        return read("CREATE_USERS", True)
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds to wait for a connection to Tapis."""
+        return read("CONNECT_TIMEOUT", 10.0)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without a byte from Tapis after which a call is given up."""
+        return read("TIMEOUT", 30.0)
+
+    @property
+    def refresh_below(self) -> int:
+        """Seconds of life left below which an access token is refreshed (contracts: 600)."""
+        return read("REFRESH_BELOW", 600)
+
+    @property
+    def key_seconds(self) -> int:
+        """Seconds for which a tenant's public key is believed before it is fetched again."""
+        return read("KEY_SECONDS", 3600)
+
+    @property
+    def leeway(self) -> int:
+        """Seconds by which clocks may differ when a token's times are checked."""
+        return read("LEEWAY", 30)
+
+
+conf = Conf()

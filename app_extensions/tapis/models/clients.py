@@ -1,0 +1,97 @@
+"""OAuth2 clients that this WebODM has at Tapis tenants."""
+import ipaddress
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+
+from app_extensions.shared.crypto import EncryptedTextField
+
+from ..conf import conf
+
+
+def default_base_url() -> str:
+    """``WO_TAPIS_BASE_URL`` at the time a client is made."""
+    return conf.base_url
+
+
+def default_tenant_id() -> str:
+    """``WO_TAPIS_TENANT_ID`` at the time a client is made."""
+    return conf.tenant_id
+
+
+def validate_service_url(url: str) -> None:
+    """Secrets go to this address: HTTPS, or HTTP to this machine. :raises ValidationError: anything else"""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValidationError("Give a plain http(s) address without user, query or fragment.")
+    if parts.scheme == "http" and not settings.DEBUG and not _is_loopback(parts.hostname):
+        raise ValidationError("Secrets are sent there: use https.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class TapisOAuth2Client(models.Model):
+    """One client registered with one tenant's authenticator. ``client_id`` alone need not be unique among tenants."""
+
+    name = models.CharField(max_length=255, help_text="What people see on the login page.")
+    client_id = models.CharField(
+        max_length=255,
+        validators=[RegexValidator(r"^[A-Za-z0-9._@-]+\Z", "Letters, digits, dot, dash, underscore and @ only.")],
+    )
+    client_secret = EncryptedTextField(help_text="Tapis calls it client_key. Stored encrypted, never shown.")
+    tenant_id = models.CharField(max_length=100, default=default_tenant_id)
+    base_url = models.CharField(
+        "Base URL", max_length=255, default=default_base_url, validators=[validate_service_url],
+        help_text="The tenant's address, such as https://portals.tapis.io.",
+    )
+    authorization_url = models.CharField(
+        "Authorization URL", max_length=500, blank=True, validators=[validate_service_url],
+        help_text="Empty: <base URL>/v3/oauth2/authorize.",
+    )
+    token_url = models.CharField(
+        "Token URL", max_length=500, blank=True, validators=[validate_service_url],
+        help_text="Empty: <base URL>/v3/oauth2/tokens.",
+    )
+    callback_url = models.CharField(
+        "Callback URL", max_length=500, validators=[validate_service_url],
+        help_text="Exactly as registered with Tapis: https://<this WebODM>/api/oauth2/tapis/callback/",
+    )
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        app_label = "tapis"
+        verbose_name = "Tapis OAuth2 client"
+        ordering = ("name", "pk")
+        unique_together = [("base_url", "tenant_id", "client_id")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.tenant_id})"
+
+    def save(self, *args, **kwargs) -> None:
+        """Fill the two OAuth2 addresses from the base address where they are empty."""
+        self.base_url = self.base_url.rstrip("/")
+        self.authorization_url = self.authorization_url or self.base_url + "/v3/oauth2/authorize"
+        self.token_url = self.token_url or self.base_url + "/v3/oauth2/tokens"
+        super().save(*args, **kwargs)
+
+    @property
+    def revoke_url(self) -> str:
+        """Where tokens are revoked."""
+        return self.token_url.rstrip("/") + "/revoke"
+
+    @property
+    def issuer(self) -> str:
+        """What this tenant's tokens carry as ``iss``."""
+        return self.base_url + "/v3/tokens"

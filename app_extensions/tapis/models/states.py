@@ -1,0 +1,58 @@
+"""Logins that are under way: the OAuth2 ``state`` between authorize and callback."""
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from app_extensions.shared.crypto import EncryptedTextField
+
+#: A state, and a link that waits to be confirmed, live this long; Tapis' codes live as long (contracts: ten minutes).
+LIFETIME = timedelta(minutes=10)
+
+
+def default_expiry() -> datetime:
+    """Ten minutes from now."""
+    return timezone.now() + LIFETIME
+
+
+class TapisOAuth2State(models.Model):
+    """One login under way. The state's text is never stored, only its SHA-256, and that of the session's secret."""
+
+    state = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the state sent to Tapis.")
+    session_hash = models.CharField(max_length=64, help_text="SHA-256 of a secret kept in the browser's session.")
+    client = models.ForeignKey("tapis.TapisOAuth2Client", on_delete=models.CASCADE, related_name="states")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, db_constraint=False,
+        related_name="tapis_states", help_text="Who was signed in to WebODM when the login began.",
+    )
+    redirect_after = models.CharField(max_length=2000, blank=True)
+    pending_tokens = EncryptedTextField(
+        blank=True, default="", help_text="Tokens of a verified login that waits for the person's choice of account."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(default=default_expiry, db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        app_label = "tapis"
+        verbose_name = "Tapis login under way"
+        verbose_name_plural = "Tapis logins under way"
+
+    def __str__(self) -> str:
+        return f"login begun {self.created_at}"
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its ten minutes are over."""
+        return self.expires_at <= timezone.now()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the callback has been called with it."""
+        return self.used_at is not None
+
+    @classmethod
+    def delete_expired(cls) -> int:
+        """Forget the logins that can no longer be finished. :return: how many"""
+        return cls.objects.filter(expires_at__lte=timezone.now()).delete()[0]
