@@ -1,0 +1,174 @@
+"""The settings of the OpenScan app: one property a setting, each with a safe default.
+
+A value comes from the Django setting `OPENSCAN_<NAME>` if there is one, else from the environment variable
+`WO_OPENSCAN_<NAME>`, else from the default. Sizes are bytes and may be written "200000000", "200MB" or "10GB" (10⁹).
+"""
+import ipaddress
+import os
+import re
+from typing import Any, Optional, Union
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def parse_bytes(text: Union[str, int]) -> int:
+    """`text` ("2000000000", "1.5 GB") as a number of bytes. Raises ValueError where it is none."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([a-zA-Z]{0,2})\s*", str(text), re.ASCII)
+    if not match or match.group(2).lower() not in _UNITS:
+        raise ValueError(f"{text!r} is not a number of bytes; write 500000000, 500MB or 10GB")
+    number, unit = match.group(1), _UNITS[match.group(2).lower()]
+    whole, _, fraction = number.partition(".")
+    return int(whole) * unit + (int(fraction.ljust(6, "0")) * unit // 10**6 if fraction else 0)
+
+
+def _parse_bool(text: Union[str, bool]) -> bool:
+    if isinstance(text, bool):
+        return text
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither YES nor NO")
+
+
+class Conf:
+    """Reads the settings when asked, so that tests and overrides see the value of the moment."""
+
+    def _raw(self, name: str, default: Any) -> Any:
+        key = f"OPENSCAN_{name}"
+        if hasattr(settings, key):
+            return getattr(settings, key)
+        return os.environ.get(f"WO_{key}", default)
+
+    def _get(self, name: str, default: Any, parse: Any) -> Any:
+        value = self._raw(name, default)
+        if value == "" and default != "":
+            value = default
+        try:
+            return parse(value)
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(f"WO_OPENSCAN_{name}: {error}") from error
+
+    @property
+    def basic_user(self) -> str:
+        """User name of HTTP Basic for the rig API; OpenScan3's page resets to `openscan`."""
+        return self._get("BASIC_USER", "openscan", str)
+
+    @property
+    def basic_password(self) -> str:
+        """Password of HTTP Basic for the rig API. It is public by design: the token is what counts."""
+        return self._get("BASIC_PASSWORD", "free", str)
+
+    @property
+    def public_url(self) -> str:
+        """Base of every absolute link (`https://scan.example.org`, a path may follow), without a slash at its end.
+        Empty: the address that the request came to."""
+        return self._get("PUBLIC_URL", "", str).strip().rstrip("/")
+
+    @property
+    def limit_filesize_bytes(self) -> int:
+        """Largest declared size of one set for a new token."""
+        return self._get("LIMIT_FILESIZE", 2_000_000_000, parse_bytes)
+
+    @property
+    def limit_photos(self) -> int:
+        """Most photos of one set for a new token."""
+        return self._get("LIMIT_PHOTOS", 2000, int)
+
+    @property
+    def limit_part_bytes(self) -> int:
+        """Largest upload part for a new token; what every client in the field cuts its archives to."""
+        return self._get("LIMIT_PART", 200_000_000, parse_bytes)
+
+    @property
+    def private_credit_bytes(self) -> int:
+        """Credit of a new private token if none is named."""
+        return self._get("PRIVATE_CREDIT", 50_000_000_000, parse_bytes)
+
+    @property
+    def public_daily_bytes(self) -> int:
+        """What a new public token is topped up to at 00:00 UTC."""
+        return self._get("PUBLIC_DAILY", 10_000_000_000, parse_bytes)
+
+    @property
+    def upload_link_seconds(self) -> int:
+        """How long upload links are good for."""
+        return self._get("UPLOAD_LINK_SECONDS", 4 * 3600, int)
+
+    @property
+    def upload_idle_seconds(self) -> int:
+        """How long an upload may send nothing before its connection is given up."""
+        return self._get("UPLOAD_IDLE_SECONDS", 60, int)
+
+    @property
+    def unstarted_hours(self) -> int:
+        """How long a created scan that nobody starts keeps its parts and its held credit."""
+        return self._get("UNSTARTED_HOURS", 24, int)
+
+    @property
+    def result_days(self) -> int:
+        """How long a result can be downloaded."""
+        return self._get("RESULT_DAYS", 7, int)
+
+    @property
+    def free_reserve_bytes(self) -> int:
+        """Disk space that no upload may eat into."""
+        return self._get("FREE_RESERVE", 1_000_000_000, parse_bytes)
+
+    @property
+    def bind_public_names(self) -> bool:
+        """Whether a scan's name under a public token belongs to the client address that created it."""
+        return self._get("BIND_PUBLIC_NAMES", True, _parse_bool)
+
+    @property
+    def trusted_proxies(self) -> list[Network]:
+        """Networks whose word in X-Forwarded-For is believed. Loopback and the local socket of WebODM's own nginx
+        always are; name the network of a TLS proxy in front of it (`172.16.0.0/12`)."""
+        return self._get("TRUSTED_PROXIES", "", _parse_networks)
+
+    @property
+    def token_requests_per_hour(self) -> int:
+        """requestToken calls that one client address may make in an hour."""
+        return self._get("TOKEN_REQUESTS_PER_HOUR", 5, int)
+
+    @property
+    def default_owner(self) -> str:
+        """WebODM user who owns the projects of tokens for which no owner is named. Empty: the oldest superuser."""
+        return self._get("DEFAULT_OWNER", "", str)
+
+    @property
+    def storage_dir(self) -> str:
+        """Directory for parts and results, seen by web and worker. Empty: `openscan` in WebODM's media directory."""
+        return self._get("STORAGE_DIR", "", str)
+
+
+def _parse_networks(value: Union[str, list[str], tuple[str, ...]]) -> list[Network]:
+    names = value.replace(",", " ").split() if isinstance(value, str) else list(value)
+    return [ipaddress.ip_network(name, strict=False) for name in names]
+
+
+def public_url_problem(url: str) -> Optional[str]:
+    """Why `url` cannot stand before upload links (they reach a shell unquoted), or None if it can."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "it must start with http:// or https:// and name a host"
+    if not re.fullmatch(r"[A-Za-z0-9/_.:-]+", url):
+        return "only the characters A-Z a-z 0-9 / _ . : - survive OpenScan2's shell"
+    if len(url) > 70:
+        return f"it has {len(url)} characters; upload links stay below 120 only with 70 or fewer"
+    return None
+
+
+conf = Conf()

@@ -1,0 +1,36 @@
+"""A person's wish for a private token, and the attempts that are counted against a client address."""
+from django.db import models
+from django.utils import timezone
+
+
+class TokenRequest(models.Model):
+    """One row an e-mail address: asking again only counts, so no address is ever mailed a second token."""
+
+    PENDING, APPROVED, REFUSED = "pending", "approved", "refused"
+    STATES = tuple((state, state) for state in (PENDING, APPROVED, REFUSED))
+
+    mail = models.EmailField(unique=True, help_text="In lower case")
+    forename = models.CharField(max_length=100)
+    surname = models.CharField(max_length=100)
+    state = models.CharField(max_length=8, choices=STATES, default=PENDING, db_index=True)
+    times_asked = models.IntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now)
+    last_asked_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    token = models.ForeignKey(
+        "openscan.Token", null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.forename} {self.surname} ({self.state})"
+
+
+class RequestAttempt(models.Model):
+    """One requestToken call, kept for an hour to limit the calls of one client address."""
+
+    client_address = models.CharField(max_length=64, db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.client_address} at {self.created_at}"

@@ -1,0 +1,96 @@
+"""A scan (one photo set under a token) and the parts it is uploaded in."""
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class Scan(models.Model):
+    """One photo set from createProject to its expiry.
+
+    `state` is what this app has done, not what the client sees (that is `status.scan_status`, which also asks the
+    WebODM task):
+
+    created      credit held, links signed, parts may come
+    initialized  started by the client, waits for ingest
+    approved     archive checked, images lie in a waiting WebODM task, credit posted; waits in the queue
+    released     the task was handed to WebODM
+    done         the result was packed and can be downloaded
+    failed       refused by ingest or failed in processing; `error` tells the owner why
+    expired      the result, or a set that nobody started, is gone
+    reset        forgotten by its owner: the name is free again, the row stays for the books
+    """
+
+    CREATED, INITIALIZED, APPROVED, RELEASED = "created", "initialized", "approved", "released"
+    DONE, FAILED, EXPIRED, RESET = "done", "failed", "expired", "reset"
+    STATES = tuple(
+        (state, state) for state in (CREATED, INITIALIZED, APPROVED, RELEASED, DONE, FAILED, EXPIRED, RESET)
+    )
+    NOT_CHARGED, HELD, POSTED, VOIDED, REFUNDED = "none", "held", "posted", "voided", "refunded"
+    CHARGES = tuple((charge, charge) for charge in (NOT_CHARGED, HELD, POSTED, VOIDED, REFUNDED))
+
+    token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="scans")
+    name = models.CharField(max_length=255, help_text="As the client sent it")
+    state = models.CharField(max_length=12, choices=STATES, default=CREATED, db_index=True)
+    client_address = models.CharField(max_length=64, blank=True, help_text="Public tokens: whom the name belongs to")
+    base_url = models.CharField(max_length=200, blank=True, help_text="Where the client reached us, for links in mails")
+    research_consent = models.BooleanField(default=False, help_text="Sent under a public token: kept for research")
+
+    photos = models.IntegerField(help_text="As declared")
+    parts_count = models.IntegerField()
+    declared_bytes = models.BigIntegerField()
+    received_bytes = models.BigIntegerField(default=0)
+    upload_nonce = models.CharField(max_length=16, editable=False)
+    links_expire_at = models.DateTimeField()
+
+    charge = models.CharField(max_length=8, choices=CHARGES, default=NOT_CHARGED)
+    held_bytes = models.BigIntegerField(default=0, help_text="Credit set aside for this scan and not yet used")
+    posted_bytes = models.BigIntegerField(default=0, help_text="Credit this scan has used up")
+
+    webodm_project_id = models.IntegerField(null=True, blank=True)
+    webodm_task_id = models.UUIDField(null=True, blank=True, db_index=True)
+    error = models.TextField(blank=True, help_text="One sentence for the owner")
+
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    approved_at = models.DateTimeField(null=True, blank=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True)
+    reset_at = models.DateTimeField(null=True, blank=True)
+
+    result_file = models.CharField(max_length=200, blank=True, help_text="Relative to the results' directory")
+    result_bytes = models.BigIntegerField(default=0)
+    result_link = models.CharField(max_length=64, blank=True, db_index=True)
+    result_expires_at = models.DateTimeField(null=True, blank=True)
+    processing_seconds = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token", "name"], condition=~Q(state="reset"), name="openscan_scan_name"),
+            models.CheckConstraint(
+                check=Q(declared_bytes__gt=0, photos__gt=0, parts_count__gt=0, received_bytes__gte=0,
+                        held_bytes__gte=0, posted_bytes__gte=0),
+                name="openscan_scan_numbers",
+            ),
+        ]
+        indexes = [models.Index(fields=["state", "started_at"], name="openscan_scan_queue")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.state})"
+
+
+class Part(models.Model):
+    """One part of a scan. `size_bytes` is null until it came; `file_name` then lies in the directory of the scan."""
+
+    scan = models.ForeignKey(Scan, on_delete=models.CASCADE, related_name="parts")
+    number = models.IntegerField(help_text="From 1, in the order of the links")
+    size_bytes = models.BigIntegerField(null=True, blank=True)
+    file_name = models.CharField(max_length=80, blank=True)
+    received_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["scan", "number"], name="openscan_part_number")]
+
+    def __str__(self) -> str:
+        return f"part {self.number}"
