@@ -99,7 +99,7 @@ with_lock() {
     local status=0
     "$@" || status=$?
     rm -rf "$lock"
-    return $status
+    return "$status"
 }
 
 run_pip() {
@@ -117,10 +117,10 @@ make_venv() {
         && "$VENVS/$name/bin/python" -c '' 2>/dev/null; then
         return
     fi
-    python=$(find_python39)
+    python=$(find_python39) || exit 1
     printf 'Setting up .venv/%s with %s …\n' "$name" "$python" >&2
     rm -f "$VENVS/$name/.made-of" "$VENVS/pip-$name.log"
-    "$python" -m venv --clear "$VENVS/$name"
+    "$python" -m venv --clear "$VENVS/$name" || fail "$python could not make a virtual environment in $VENVS/$name"
     # Celery 4.4.0's metadata are refused by pip from 24.1 on
     run_pip "$name" "pip==24.0" "setuptools==57.5.0" "wheel==0.44.0"
     "install_$name"
@@ -131,9 +131,7 @@ install_host() {
     local r="$ROOT/requirements"
     run_pip host -c "$r/webodm.txt" -r "$r/host.txt" -r "$r/ours.txt"
     run_pip host --no-deps -r "$r/ours-nodeps.txt"
-    # test tools want a newer `packaging` than WebODM pins; nothing of WebODM's or ours imports it but gunicorn, for a version check
-    grep -v '^packaging==' "$r/webodm.txt" >"$VENVS/constraints-dev.txt"
-    run_pip host -c "$VENVS/constraints-dev.txt" -r "$r/sandbox.txt" -r "$r/dev.txt"
+    run_pip host -c "$r/webodm.txt" -r "$r/sandbox.txt" -r "$r/dev.txt"
 }
 
 install_engine() {

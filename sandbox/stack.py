@@ -237,7 +237,8 @@ class Stack:
         port = int(self.config["mail_port"])  # type: ignore[arg-type]
         argv = [sys.executable, "-m", "aiosmtpd", "--nosetuid", "--listen", f"127.0.0.1:{port}",
                 "--class", "aiosmtpd.handlers.Mailbox", str(self.mail_dir)]
-        return self._python_service("mail", argv, ready=lambda: accepts_tcp(port))
+        return Service(name="mail", argv=argv, log=self.log_path("mail"), env=dict(os.environ), cwd=ROOT,
+                       ready=lambda: accepts_tcp(port))
 
     def _make_node(self) -> Service:
         port = self.config["node_port"]
