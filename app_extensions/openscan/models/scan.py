@@ -49,6 +49,11 @@ class Scan(models.Model):
     webodm_project_id = models.IntegerField(null=True, blank=True)
     webodm_task_id = models.UUIDField(null=True, blank=True, db_index=True)
     error = models.TextField(blank=True, help_text="One sentence for the owner")
+    set_aside = models.TextField(blank=True, help_text="Members that were left out and why, a sentence a line")
+    images_count = models.IntegerField(default=0, help_text="Photos that reached the WebODM task")
+    ingest_attempts = models.IntegerField(default=0, help_text="How often ingest began; more than one after crashes")
+    finish_attempts = models.IntegerField(default=0, help_text="How often packing the result failed in a row")
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="No automatic attempt before")
 
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -62,6 +67,10 @@ class Scan(models.Model):
     result_bytes = models.BigIntegerField(default=0)
     result_link = models.CharField(max_length=64, blank=True, db_index=True)
     result_expires_at = models.DateTimeField(null=True, blank=True)
+    result_source = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="Fingerprint of the files the result was packed from"
+    )
+    noticed = models.CharField(max_length=12, blank=True, editable=False, help_text="Outcome its owner was mailed last")
     processing_seconds = models.FloatField(null=True, blank=True)
 
     class Meta:

@@ -1,0 +1,89 @@
+"""Names of members as people wrote them, and names of photos as WebODM and ODM can use them."""
+import re
+import unicodedata
+
+from .refusal import Refused, quoted
+
+#: ODM and node software pass names through shells and reports: letters, digits and these are safe everywhere.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DRIVE = re.compile(r"^[A-Za-z]:")
+MAX_NAME_LENGTH = 100
+
+
+def member_path(name: str, flagged_utf8: bool) -> str:
+    """A member's path with forward slashes and its letters put right.
+
+    :param name: as ``zipfile`` gives it: UTF-8 where the zip says so, else CP437 (APPNOTE 6.3.9, appendix D)
+    :param flagged_utf8: the zip says so; most tools that write UTF-8 without saying so are caught here
+    :raises Refused: an absolute path or one that leaves its folder
+    """
+    if not flagged_utf8:
+        try:
+            raw = name.encode("cp437")
+        except UnicodeEncodeError:
+            raw = None
+        if raw is not None:
+            name = _decode(raw)
+    path = name.replace("\\", "/")
+    if path.startswith("/") or _DRIVE.match(path):
+        raise Refused(f"The archive's member {quoted(name)} has an absolute path; pack the photos with relative names.")
+    if ".." in path.split("/"):
+        raise Refused(f"The archive's member {quoted(name)} leads out of its folder; pack the photos without “..”.")
+    return path
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        # Windows' Explorer writes the OEM code page, in Europe 850; Latin-1 letters of it and CP437 agree mostly.
+        return raw.decode("cp850")
+
+
+def is_clutter(path: str) -> bool:
+    """True for what file managers leave behind: ``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, hidden files."""
+    pieces = path.split("/")
+    base = pieces[-1]
+    return "__MACOSX" in pieces[:-1] or base.startswith(".") or base.lower() in ("thumbs.db", "desktop.ini")
+
+
+def plain(text: str) -> str:
+    """The text in ASCII letters, digits, ``.``, ``_``, ``-``: umlauts lose their dots, the rest becomes ``_``."""
+    text = text.replace("ß", "ss")
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "_"
+    return _UNSAFE.sub("_", text)
+
+
+class Names:
+    """Hands out file names, each once even where case does not count; the same calls give the same names again."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        #: base name as in the archive → name handed out, ``""`` where two members share the base name
+        self.by_base: dict[str, str] = {}
+
+    def give(self, path: str, extension: str) -> str:
+        """A free name for a photo.
+
+        :param path: the member's path; its folders come in front of the name where base names repeat
+        :param extension: with the dot, as the content demands it
+        """
+        pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
+        base = pieces[-1]
+        name = ""
+        for depth in range(len(pieces)):
+            name = self._shape("_".join(pieces[len(pieces) - 1 - depth:]), extension)
+            if name.lower() not in self._taken:
+                break
+        number = 2
+        while name.lower() in self._taken:
+            name = self._shape(base, "-%d%s" % (number, extension))
+            number += 1
+        self._taken.add(name.lower())
+        self.by_base[base] = "" if base in self.by_base else name
+        return name
+
+    @staticmethod
+    def _shape(text: str, ending: str) -> str:
+        stem = plain(text.rpartition(".")[0] or text).strip(".-") or "photo"
+        return stem[-(MAX_NAME_LENGTH - len(ending)):].lstrip(".-") + ending

@@ -1,0 +1,134 @@
+"""Uploaded parts read in place as one seekable file, so that a set of 2 GB is never copied just to be joined."""
+import bisect
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+#: Descriptors kept open at once: reading goes forward mostly, and a set may have thousands of parts.
+OPEN_FILES = 8
+
+
+class JoinedParts(io.RawIOBase):
+    """The parts' bytes one after the other, read only. Not for use by several threads at once."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """:param paths: the parts in link order; :raises OSError: one cannot be read"""
+        super().__init__()
+        self._paths = [Path(path) for path in paths]
+        self._starts: list[int] = []
+        self.size_bytes = 0
+        for path in self._paths:
+            self._starts.append(self.size_bytes)
+            self.size_bytes += path.stat().st_size
+        self._position = 0
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes from the first part's start."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As ``io`` has it. :raises ValueError: before the start"""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position %d" % (base + offset))
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes, over the borders of parts; fewer only at the end."""
+        left = max(self.size_bytes - self._position, 0)
+        if size is None or size < 0 or size > left:
+            size = left
+        pieces = []
+        while size > 0:
+            piece = self._read_within_one_part(size)
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; for readers that wrap this file."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close every part."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+        super().close()
+
+    def _read_within_one_part(self, size: int) -> bytes:
+        index = bisect.bisect_right(self._starts, self._position) - 1
+        # Empty parts share their start with the next one; bisect_right already lands on the last of them.
+        piece = os.pread(self._descriptor(index), size, self._position - self._starts[index])
+        if not piece:
+            raise OSError("part %d is shorter than it was when reading began" % index)
+        self._position += len(piece)
+        return piece
+
+    def _descriptor(self, index: int) -> int:
+        if index in self._open:
+            self._open.move_to_end(index)
+            return self._open[index]
+        while len(self._open) >= OPEN_FILES:
+            os.close(self._open.popitem(last=False)[1])
+        self._open[index] = os.open(str(self._paths[index]), os.O_RDONLY | os.O_CLOEXEC)
+        return self._open[index]
+
+
+class Slice(io.RawIOBase):
+    """A stretch of another seekable file as a file of its own: a stored zip within a zip is read in place."""
+
+    def __init__(self, outer: Any, start: int, size_bytes: int) -> None:
+        """:param outer: stays open as long as this is used; :param start: first byte; :param size_bytes: its length"""
+        super().__init__()
+        self._outer, self._start, self.size_bytes, self._position = outer, start, size_bytes, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes from the slice's start."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As ``io`` has it. :raises ValueError: before the start"""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position %d" % (base + offset))
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes; fewer only at the slice's end."""
+        left = max(self.size_bytes - self._position, 0)
+        if size is None or size < 0 or size > left:
+            size = left
+        self._outer.seek(self._start + self._position)
+        data = self._outer.read(size)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; for readers that wrap this file."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
