@@ -114,13 +114,17 @@ run_pip() {
 make_venv() {
     local name=$1 key=$2 python
     if [ -f "$VENVS/$name/.made-of" ] && [ "$(cat "$VENVS/$name/.made-of")" = "$key" ] \
-        && "$VENVS/$name/bin/python" -c '' 2>/dev/null; then
+        && is_python39 "$VENVS/$name/bin/python"; then
         return
     fi
-    python=$(find_python39) || exit 1
-    printf 'Setting up .venv/%s with %s …\n' "$name" "$python" >&2
     rm -f "$VENVS/$name/.made-of" "$VENVS/pip-$name.log"
-    "$python" -m venv --clear "$VENVS/$name" || fail "$python could not make a virtual environment in $VENVS/$name"
+    if is_python39 "$VENVS/$name/bin/python"; then
+        printf 'Updating .venv/%s to changed requirements …\n' "$name" >&2
+    else
+        python=$(find_python39) || exit 1
+        printf 'Setting up .venv/%s with %s …\n' "$name" "$python" >&2
+        "$python" -m venv --clear "$VENVS/$name" || fail "$python could not make a virtual environment in $VENVS/$name"
+    fi
     # Celery 4.4.0's metadata are refused by pip from 24.1 on
     run_pip "$name" "pip==24.0" "setuptools==57.5.0" "wheel==0.44.0"
     "install_$name"
@@ -193,6 +197,10 @@ command_sandbox() {
 command_demo() {
     local what=${1:-scan}
     [ $# -eq 0 ] || shift
+    case $what in
+        scan | tapis) ;;
+        *) fail "demo knows 'scan' (the default) and 'tapis', not '$what'" ;;
+    esac
     ensure_host
     ensure_engine
     case $what in
@@ -204,7 +212,6 @@ command_demo() {
             host_python -m sandbox start --detach --tapis
             host_python -m sandbox.demo flight "$@"
             ;;
-        *) fail "demo knows 'scan' (the default) and 'tapis', not '$what'" ;;
     esac
 }
 

@@ -1,0 +1,136 @@
+"""`webodm.sh` as a program: help, errors, where it may be called from, how it finds a Python 3.9, its lock."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Optional
+
+import pytest
+
+from tests.plugin import ROOT
+
+SCRIPT = ROOT / "webodm.sh"
+
+
+def call(*arguments: str, cwd: Optional[Path] = None, env: Optional[Dict[str, str]] = None,
+         script: Path = SCRIPT) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([str(script), *arguments], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, universal_newlines=True, timeout=60)
+
+
+def functions(snippet: str, env: Dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Runs `snippet` with the script's functions defined and its main call left out."""
+    source = SCRIPT.read_text().replace('\nmain "$@"\n', "\n").replace(
+        'ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)', f'ROOT={env.get("FAKE_ROOT", ROOT)}')
+    return subprocess.run([shutil.which("bash"), "-c", source + snippet], env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "help"])
+def test_help_names_the_commands_from_any_directory(flag, tmp_path):
+    done = call(flag, cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("demo", "test", "sandbox start", "manage", "install", "doctor", "package"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("arguments, status, words", [
+    ((), 2, "Usage"),
+    (("paint",), 1, "there is no command 'paint'"),
+    (("manage",), 1, "manage needs a command"),
+    (("sandbox",), 1, "sandbox needs one of"),
+    (("manage", "--webodm", "/nonexistent", "check"), 1, "there is no manage.py in it"),
+    (("demo", "opera"), 1, "'scan' (the default) and 'tapis', not 'opera'"),
+    (("bench", "opera"), 1, "there is no benchmark 'opera'"),
+])
+def test_wrong_calls_say_what_is_wrong(arguments, status, words):
+    done = call(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+
+
+def test_works_through_a_link_to_its_directory(tmp_path):
+    (tmp_path / "link").symlink_to(ROOT)
+    assert call("--help", script=tmp_path / "link" / "webodm.sh").returncode == 0
+
+
+def fake_python(path: Path, version: str) -> Path:
+    """A program that answers as a Python of that version does, or as a pyenv shim without a version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n[ -n '{version}' ] || exit 127\necho {version}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bare_env(tmp_path) -> Dict[str, str]:
+    """A PATH with the plain tools and no Python."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("dirname", "ls", "cat", "cksum", "mkdir", "rm", "sleep", "kill"):
+        (tools / name).symlink_to(shutil.which(name))
+    return {"PATH": str(tools), "HOME": str(tmp_path / "home")}
+
+
+def test_finds_python39_on_the_path_past_a_shim_that_fails(bare_env, tmp_path):
+    fake_python(tmp_path / "shims" / "python3.9", "")
+    good = fake_python(tmp_path / "bin" / "python3", "3.9")
+    bare_env["PATH"] += f":{tmp_path / 'shims'}:{good.parent}"
+    assert functions("find_python39", bare_env).stdout.strip() == str(good)
+
+
+def test_finds_pyenvs_python39_in_an_empty_path(bare_env, tmp_path):
+    fake_python(tmp_path / "home" / ".pyenv" / "versions" / "3.9.1" / "bin" / "python3.9", "")
+    good = fake_python(tmp_path / "home" / ".pyenv" / "versions" / "3.9.18" / "bin" / "python3.9", "3.9")
+    assert functions("find_python39", bare_env).stdout.strip() == str(good)
+
+
+def test_finds_uvs_python39(bare_env, tmp_path):
+    good = fake_python(tmp_path / "uv-pythons" / "python3.9", "3.9")
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "python find 3.9" ] && echo {good}\n')
+    uv.chmod(0o755)
+    bare_env["PATH"] += f":{uv.parent}"
+    assert functions("find_python39", bare_env).stdout.strip() == str(good)
+
+
+def test_says_how_to_get_a_python39_where_there_is_none(bare_env, tmp_path):
+    fake_python(tmp_path / "bin" / "python3", "3.12")
+    bare_env["PATH"] += f":{tmp_path / 'bin'}"
+    done = functions("find_python39", bare_env)
+    assert done.returncode == 1
+    assert "uv python install 3.9" in done.stderr
+    assert "pyenv install 3.9" in done.stderr
+
+
+def test_two_calls_at_once_take_turns_and_a_dead_owner_is_passed_over(bare_env, tmp_path):
+    (tmp_path / ".venv" / ".host.lock").mkdir(parents=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / ".venv" / ".host.lock" / "pid").write_text(str(gone.pid))
+    bare_env["FAKE_ROOT"] = str(tmp_path)
+    snippet = """
+        job() { echo "in $1"; sleep 0.5; echo "out $1"; }
+        (with_lock host job a) & (with_lock host job b) & wait"""
+    lines = functions(snippet, bare_env).stdout.split("\n")[:4]
+    assert [line.split()[0] for line in lines] == ["in", "out", "in", "out"]
+    assert not (tmp_path / ".venv" / ".host.lock").exists()
+
+
+def test_a_venv_is_made_again_only_when_its_requirements_change(tmp_path):
+    env = {**os.environ, "FAKE_ROOT": str(tmp_path)}
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "a.txt").write_text("one\n")
+    assert (functions("requirements_key a.txt", env).stdout == functions("requirements_key a.txt", env).stdout != "")
+    before = functions("requirements_key a.txt", env).stdout
+    (tmp_path / "requirements" / "a.txt").write_text("two\n")
+    assert functions("requirements_key a.txt", env).stdout != before
+    counting = """
+        run_pip() { echo "pip $1"; }
+        install_tiny() { run_pip tiny; }
+        make_venv tiny KEY; make_venv tiny KEY; make_venv tiny OTHER; rm "$VENVS/tiny/bin/python"; make_venv tiny OTHER"""
+    done = functions(counting, env)
+    assert done.stdout.count("pip tiny") == 6, done.stderr  # pip itself and the packages, three times
+    assert [line.split()[0] for line in done.stderr.splitlines()] == ["Setting", "Updating", "Setting"]
