@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from sandbox.processes import ServiceError, answers_http, process_alive
 from sandbox.stack import HOST_DIR, ROOT, SERVICES, Stack
@@ -96,7 +96,7 @@ def start_detached(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Starts everything and stays, restarting what ends unasked, until SIGTERM or Ctrl-C."""
-    stopping: List[int] = []
+    stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: stopping.append(received))
     stack = Stack(options.data, port=options.port, tapis=options.tapis)

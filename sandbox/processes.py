@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Optional
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -83,9 +83,9 @@ class Service:
     """One child process: how to start it and how to see that it is ready."""
 
     name: str
-    argv: List[str]
+    argv: list[str]
     log: Path
-    env: Dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
     cwd: Optional[Path] = None
     ready: Optional[Callable[[], bool]] = None
     ready_timeout_seconds: float = 60.0

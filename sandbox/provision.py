@@ -34,9 +34,8 @@ def enable_plugins() -> None:
 
 def register_tapis_client(tapis_url: str, web_url: str) -> None:
     """Registers the stand-in Tapis's own client, with the addresses of this sandbox."""
-    from sandbox.tapis import CLIENT_ID, CLIENT_SECRET, TENANT
-
     from app_extensions.tapis.models import TapisOAuth2Client
+    from sandbox.tapis import CLIENT_ID, CLIENT_SECRET, TENANT
 
     client = TapisOAuth2Client.objects.filter(client_id=CLIENT_ID).first() or TapisOAuth2Client(client_id=CLIENT_ID)
     client.client_secret = CLIENT_SECRET

@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional
+from typing import Optional
 
 from sandbox.processes import Service, ServiceError, accepts_tcp, answers_http, free_port, port_is_free
 
@@ -35,12 +36,12 @@ class Stack:
     """
 
     def __init__(self, data: Path, *, port: int = 0, tapis: bool = False, node_engine: Optional[str] = None,
-                 extra_env: Optional[Dict[str, str]] = None) -> None:
+                 extra_env: Optional[dict[str, str]] = None) -> None:
         self.data = Path(data).resolve()
         self.tapis = tapis
         self.node_engine = node_engine
         self.extra_env = dict(extra_env or {})
-        self.services: Dict[str, Service] = {}
+        self.services: dict[str, Service] = {}
         self.config = self._load_config(port)
         self._database = None
 
@@ -50,9 +51,9 @@ class Stack:
     def config_path(self) -> Path:
         return self.data / "config.json"
 
-    def _load_config(self, port: int) -> Dict[str, object]:
+    def _load_config(self, port: int) -> dict[str, object]:
         """Ports and secrets, made once and kept, so that links and logins survive a restart."""
-        config: Dict[str, object] = {}
+        config: dict[str, object] = {}
         if self.config_path.exists():
             config = json.loads(self.config_path.read_text())
         config.setdefault("secret_key", secrets.token_urlsafe(48))
@@ -90,7 +91,7 @@ class Stack:
     def log_path(self, name: str) -> Path:
         return self.data / "log" / f"{name}.log"
 
-    def django_env(self) -> Dict[str, str]:
+    def django_env(self) -> dict[str, str]:
         """What the Django processes of this sandbox add to the environment."""
         config = self.config
         env = {
@@ -116,7 +117,7 @@ class Stack:
         env.update(self.extra_env)
         return env
 
-    def environment(self) -> Dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The whole environment of a Django process of this sandbox: no WO_ variable of the caller's leaks in."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("WO_", "SANDBOX_"))}
         return {**inherited, **self.django_env()}
@@ -176,7 +177,7 @@ class Stack:
             if done.returncode:
                 raise ServiceError(f"setting up the database failed:\n{done.stdout.decode(errors='replace')}")
 
-    def _provision_env(self) -> Dict[str, str]:
+    def _provision_env(self) -> dict[str, str]:
         return {
             "SANDBOX_ADMIN_USER": str(self.config["admin_user"]),
             "SANDBOX_ADMIN_PASSWORD": str(self.config["admin_password"]),
@@ -196,7 +197,7 @@ class Stack:
     def start(self, names: Optional[Iterable[str]] = None) -> None:
         """Starts services (all that belong to this sandbox by default) and waits until each answers."""
         wanted = [name for name in SERVICES if (name in names if names is not None else self._belongs(name))]
-        started: List[Service] = []
+        started: list[Service] = []
         for name in wanted:
             service = self.service(name)
             if not service.running():
@@ -215,7 +216,7 @@ class Stack:
                 self.services[name].stop()
         self.stop_database()
 
-    def _python_service(self, name: str, argv: List[str], **options: object) -> Service:
+    def _python_service(self, name: str, argv: list[str], **options: object) -> Service:
         return Service(name=name, argv=argv, log=self.log_path(name), env=self.environment(), cwd=HOST_DIR,
                        **options)  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 import subprocess
 import sys
 import uuid
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -67,7 +67,7 @@ def manage(ground: Stack):
 
     def call(*arguments: str, check: bool = True, **options) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=ground.environment(),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=HOST_DIR,
+                              capture_output=True, text=True, cwd=HOST_DIR,
                               timeout=options.pop("timeout", 120), **options)
         if check and done.returncode:
             raise AssertionError(f"manage {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

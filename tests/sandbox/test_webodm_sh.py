@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Optional
 
 import pytest
 
@@ -13,18 +13,17 @@ from tests.plugin import ROOT
 SCRIPT = ROOT / "webodm.sh"
 
 
-def call(*arguments: str, cwd: Optional[Path] = None, env: Optional[Dict[str, str]] = None,
+def call(*arguments: str, cwd: Optional[Path] = None, env: Optional[dict[str, str]] = None,
          script: Path = SCRIPT) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([str(script), *arguments], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          stdin=subprocess.DEVNULL, universal_newlines=True, timeout=60)
+    return subprocess.run([str(script), *arguments], cwd=cwd, env=env, capture_output=True, stdin=subprocess.DEVNULL, text=True, timeout=60)
 
 
-def functions(snippet: str, env: Dict[str, str]) -> "subprocess.CompletedProcess[str]":
+def functions(snippet: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Runs `snippet` with the script's functions defined and its main call left out."""
     source = SCRIPT.read_text().replace('\nmain "$@"\n', "\n").replace(
         'ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)', f'ROOT={env.get("FAKE_ROOT", ROOT)}')
-    return subprocess.run([shutil.which("bash"), "-c", source + snippet], env=env, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+    return subprocess.run([shutil.which("bash"), "-c", source + snippet], env=env, capture_output=True,
+                          text=True, timeout=60)
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "help"])
@@ -64,7 +63,7 @@ def fake_python(path: Path, version: str) -> Path:
 
 
 @pytest.fixture
-def bare_env(tmp_path) -> Dict[str, str]:
+def bare_env(tmp_path) -> dict[str, str]:
     """A PATH with the plain tools and no Python."""
     tools = tmp_path / "tools"
     tools.mkdir()
