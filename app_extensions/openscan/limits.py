@@ -1,0 +1,62 @@
+"""What a token allows in one set, said so that the sentence tells what to do about it."""
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.models import Token
+from app_extensions.shared.formatting import format_exact_bytes
+
+LONGEST_NAME = 255
+
+
+def check_set(token: Token, *, photos: int, parts: int, filesize_bytes: int) -> None:
+    """Raises OpenScanError (400) with limit, asked and allowed where a declared set is beyond what `token` allows."""
+    if photos < 1:
+        raise OpenScanError("The set declares no photos; send photos=1 or more.")
+    if parts < 1:
+        raise OpenScanError("The set declares no parts; send parts=1 or more.")
+    if filesize_bytes < 1:
+        raise OpenScanError("The set declares no bytes; send the archive's size as filesize.")
+    if filesize_bytes > token.limit_filesize_bytes:
+        raise OpenScanError(
+            f"The set is too large: {format_exact_bytes(filesize_bytes)} declared, this token allows "
+            f"{format_exact_bytes(token.limit_filesize_bytes)}; send fewer or smaller photos, or split the scan."
+        )
+    if photos > token.limit_photos:
+        raise OpenScanError(
+            f"The set has too many photos: {photos:,} declared, this token allows {token.limit_photos:,}; send fewer photos."
+        )
+    fewest = -(-filesize_bytes // token.limit_part_bytes)
+    if parts < fewest:
+        raise OpenScanError(
+            f"The set has too few parts: {parts:,} declared, but a part may have "
+            f"{format_exact_bytes(token.limit_part_bytes)}, so this set needs at least {fewest:,}."
+        )
+    most = max(token.limit_photos, -(-token.limit_filesize_bytes // token.limit_part_bytes))
+    if parts > most:
+        raise OpenScanError(f"The set has too many parts: {parts:,} declared, this token allows {most:,}; send larger parts.")
+    if parts > filesize_bytes:
+        raise OpenScanError(
+            f"The set has more parts than bytes: {parts:,} parts for {format_exact_bytes(filesize_bytes)}; "
+            "every part needs at least one byte."
+        )
+
+
+def check_name(name: str) -> None:
+    """Raises OpenScanError (400) for a project name that cannot be stored. Names never become paths or URLs."""
+    if not name.strip():
+        raise OpenScanError("The project has no name; send it as project.")
+    if len(name) > LONGEST_NAME:
+        raise OpenScanError(
+            f"The project's name is too long: {len(name):,} characters, {LONGEST_NAME} are allowed; choose a shorter one."
+        )
+    if not is_storable(name):
+        raise OpenScanError("The project's name has control characters or broken text in it; choose a plain one.")
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can keep `text` and a page can show it: valid Unicode without control characters."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

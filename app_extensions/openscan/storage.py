@@ -1,0 +1,205 @@
+"""Where uploaded parts lie, and how they stay in step with their rows.
+
+    <storage>/.incoming/<scan>-<part>-<random>.part    being received; locked (flock) by the process that writes it
+    <storage>/scans/<scan>/<part>-<random>.part        received; named by a Part row
+    <storage>/results/…                                packed results
+
+A part is renamed into its scan's directory inside the transaction that writes its row, and files are removed only
+after the transaction that removed their row. Whatever line a process dies at, a row therefore has its file, and what
+may be left over is a file without a row. The kernel drops the lock of a dead process, so `sweep` can tell such a
+file from one in the making.
+"""
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.db import transaction
+
+from app_extensions.host import media
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.models import Part, Scan
+
+PART_SUFFIX = ".part"
+
+
+def storage_root() -> Path:
+    """The app's directory, on the same file system as WebODM's media unless a setting says otherwise."""
+    return Path(conf.storage_dir) if conf.storage_dir else media.media_root() / "openscan"
+
+
+def incoming_dir() -> Path:
+    """Where parts are written while they come in. Made if missing."""
+    return _made(storage_root() / ".incoming")
+
+
+def scans_dir() -> Path:
+    """The parent of all scans' directories."""
+    return storage_root() / "scans"
+
+
+def scan_dir(scan_id: int) -> Path:
+    """Where the received parts of a scan lie. Not made here."""
+    return scans_dir() / str(scan_id)
+
+
+def results_dir() -> Path:
+    """Where packed results lie. Made if missing."""
+    return _made(storage_root() / "results")
+
+
+def part_path(part: Part) -> Path:
+    """The file of a received part."""
+    return scan_dir(part.scan_id) / part.file_name
+
+
+def part_paths(scan: Scan) -> list[Path]:
+    """The files of a scan's parts in the order of their links, for reading them as one. Missing parts are left out."""
+    return [part_path(part) for part in scan.parts.exclude(size_bytes=None).order_by("number")]
+
+
+def drop_parts(scan: Scan) -> None:
+    """Removes a scan's part rows now, and their files once the transaction is committed. Call it inside one."""
+    paths = part_paths(scan)
+    scan.parts.all().delete()
+    transaction.on_commit(lambda: remove_files(paths))
+
+
+def remove_files(paths: list[Path]) -> None:
+    """Removes files, and the directories that become empty by it. Missing ones are fine."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for directory in {path.parent for path in paths}:
+        _remove_if_empty(directory)
+
+
+def place(received: Path, part: Part, file_name: str) -> None:
+    """Moves a received, synced file to where `part` will find it under `file_name`, and makes the move durable."""
+    directory = scan_dir(part.scan_id)
+    for attempt in (1, 2):
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(received, directory / file_name)
+            break
+        except FileNotFoundError:
+            # Another request's clean-up took the directory between the two lines; once more, then it is the file that
+            # is gone.
+            if attempt == 2:
+                raise
+    for changed in (directory, directory.parent):
+        sync_directory(changed)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes a directory's entries durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(min_age_seconds: float = 60) -> int:
+    """Removes what dead processes left: files being received by nobody, and part files without a row.
+
+    Returns how many files went. Safe at any time beside uploads: a living upload holds its file's lock until its row is
+    committed. `min_age_seconds` covers the moment between a file's making and its lock.
+    """
+    removed = 0
+    for path in _files(incoming_dir()):
+        with _unused(path, min_age_seconds) as unused:
+            if unused:
+                path.unlink(missing_ok=True)
+                removed += 1
+    for path in stray_files(min_age_seconds):
+        path.unlink(missing_ok=True)
+        removed += 1
+    if scans_dir().is_dir():
+        for directory in list(scans_dir().iterdir()):
+            if directory.is_dir() and _age_seconds(directory) >= min_age_seconds:
+                _remove_if_empty(directory)
+    return removed
+
+
+def stray_files(min_age_seconds: float = 0) -> list[Path]:
+    """Files in scans' directories that no row names and no process is working on."""
+    found = []
+    for path in _files(scans_dir(), "*/*"):
+        if _has_row(path):
+            continue
+        with _unused(path, min_age_seconds) as unused:
+            # Asked again now that the lock is ours: the row may have been committed in between.
+            if unused and not _has_row(path):
+                found.append(path)
+    return found
+
+
+def missing_files() -> list[str]:
+    """A sentence for every received part whose file is not there or has another size."""
+    found = []
+    for part in Part.objects.exclude(size_bytes=None).order_by("pk").iterator():
+        try:
+            size = part_path(part).stat().st_size
+        except FileNotFoundError:
+            if Part.objects.filter(pk=part.pk, file_name=part.file_name).exists():
+                found.append(f"Part {part.number} of scan {part.scan_id} has a row, but its file {part.file_name} is gone.")
+            continue
+        if size != part.size_bytes and Part.objects.filter(pk=part.pk, file_name=part.file_name).exists():
+            found.append(f"Part {part.number} of scan {part.scan_id} should have {part.size_bytes} bytes, "
+                         f"its file has {size}.")
+    return found
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _files(directory: Path, pattern: str = "*") -> Iterator[Path]:
+    return (path for path in list(directory.glob(pattern)) if path.is_file()) if directory.is_dir() else iter(())
+
+
+def _has_row(path: Path) -> bool:
+    return path.parent.name.isdigit() and Part.objects.filter(scan_id=int(path.parent.name), file_name=path.name).exists()
+
+
+def _age_seconds(path: Path) -> float:
+    """Seconds since a file was last written or moved; endless if it is gone."""
+    try:
+        return time.time() - path.stat().st_ctime
+    except FileNotFoundError:
+        return float("inf")
+
+
+@contextmanager
+def _unused(path: Path, min_age_seconds: float) -> Iterator[bool]:
+    """Whether no living process holds the file's lock; if so, it is ours inside the block."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        if _age_seconds(path) < min_age_seconds:
+            yield False
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if not directory.is_dir() or not any(directory.iterdir()):
+            raise error
