@@ -99,7 +99,7 @@ class PhotoSet:
         # The directory does not lie where the joined file's should: the parts are files of their own, or it is broken.
         alone = [self._closing.enter_context(JoinedParts([part])) for part in parts]
         kinds = [_kind_alone(part) for part in alone]
-        if all(kinds):
+        if all(kinds) and "zip-start" not in kinds:
             for number, (part, kind) in enumerate(zip(alone, kinds)):
                 if kind == "zip":
                     self._list_zip(part, "part%04d/" % (number + 1) if len(parts) > 1 else "", nested=False)
@@ -109,7 +109,7 @@ class PhotoSet:
                     self.photos.append(Member(name, part.size_bytes, _reopen(part)))
         elif end is not None:
             self._list_zip(joined, "", nested=False)  # something lies in front of the zip; zipfile knows to skip it
-        elif kinds[0] == "zip-start" or any(kinds):
+        elif any(kinds):
             raise Refused(
                 "The archive is not complete: its directory at the end is missing (%d bytes arrived). "
                 "Pack it again and send all of it." % joined.size_bytes
@@ -130,6 +130,9 @@ class PhotoSet:
                 f"The {label} was split by its packer into volumes (.z01, .z02 …); "
                 "cut one whole zip into parts instead."
             )
+        missing = end.directory_start + end.directory_bytes - _directory_end(file, end)
+        if missing > 0:
+            raise Refused(f"The {label} is not complete: {missing} bytes of it are missing. Send all parts of one zip.")
         if end.directory_bytes > self._limits.directory_bytes or self._members + end.entries > self._limits.members:
             raise Refused(f"The {label} lists {end.entries} members; at most {self._limits.members} are taken.")
         try:
@@ -194,7 +197,7 @@ class PhotoSet:
                     shutil.copyfileobj(source, target, 1 << 20)
             except DAMAGE as problem:
                 raise Refused(f"The archive's member {quoted(path)} is damaged: {problem}.") from None
-            inner = self._closing.enter_context(spilled.open("rb"))
+            inner = self._closing.enter_context(JoinedParts([spilled]))
         self._list_zip(inner, path + "/", nested=True)
 
     def _count(self, shown: str, size: int, packed: int) -> None:

@@ -1,5 +1,6 @@
 """Uploaded parts read in place as one seekable file, so that a set of 2 GB is never copied just to be joined."""
 import bisect
+import errno
 import io
 import os
 from collections import OrderedDict
@@ -9,6 +10,10 @@ from typing import Any
 
 #: Descriptors kept open at once: reading goes forward mostly, and a set may have thousands of parts.
 OPEN_FILES = 8
+
+
+class BeforeStart(OSError, ValueError):
+    """A seek before the start: an OSError, as ``zipfile`` expects of a file, and a ValueError, as the disk is not to blame."""
 
 
 class JoinedParts(io.RawIOBase):
@@ -39,10 +44,10 @@ class JoinedParts(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As ``io`` has it. :raises ValueError: before the start"""
+        """As a file's. :raises BeforeStart: there"""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
-            raise ValueError("negative seek position %d" % (base + offset))
+            raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
         self._position = base + offset
         return self._position
 
@@ -110,10 +115,10 @@ class Slice(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As ``io`` has it. :raises ValueError: before the start"""
+        """As a file's. :raises BeforeStart: there"""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
-            raise ValueError("negative seek position %d" % (base + offset))
+            raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
         self._position = base + offset
         return self._position
 

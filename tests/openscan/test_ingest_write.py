@@ -1,0 +1,223 @@
+"""Photos into the task's directory: once, whole, with names that work."""
+import errno
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app_extensions.openscan.ingest.archives import PhotoSet
+from app_extensions.openscan.ingest.names import Names
+from app_extensions.openscan.ingest.refusal import Refused
+from app_extensions.openscan.ingest.write import write_set
+from tests.openscan.make_sets import cut, jpeg, lay_out, make_zip, photos, png, raw_zip, real_photos, tiff
+
+
+class Place:
+    """A task's directory and the one beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.task, self.incoming = root, root / "task", root / "incoming"
+        for directory in (self.task, self.incoming, root / "scratch"):
+            directory.mkdir()
+
+    def write(self, parts, limit_photos=2000, least_photos=1, before_each=lambda: None):
+        with PhotoSet(lay_out(self.root / "parts", parts), self.root / "scratch") as photo_set:
+            return write_set(photo_set, self.task, self.incoming, limit_photos=limit_photos, least_photos=least_photos,
+                             before_each=before_each)
+
+    def files(self):
+        return {path.name: path.read_bytes() for path in self.task.iterdir()}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_photos_arrive_byte_for_byte_with_their_exif(place):
+    members = real_photos("banana", 5)
+    written = place.write(cut(make_zip(members), 3))
+    assert place.files() == {name.replace("JPG", "jpg"): data for name, data in members.items()}
+    assert written == (5, sum(map(len, members.values())), ())
+    assert not list(place.incoming.iterdir())
+
+
+def test_duplicate_base_names_in_different_folders(place):
+    place.write([make_zip({"a/1.jpg": jpeg(1), "b/1.jpg": jpeg(2), "b/c/1.JPG": jpeg(3), "b_1.jpg": jpeg(4)})])
+    files = place.files()
+    assert sorted(files.values()) == sorted(jpeg(n) for n in (1, 2, 3, 4))
+    assert files["1.jpg"] == jpeg(1) and files["b_1.jpg"] == jpeg(2) and files["c_1.jpg"] == jpeg(3)
+    assert files["b_1-2.jpg"] == jpeg(4)
+
+
+def test_the_same_name_twice_in_one_folder(place):
+    place.write([raw_zip([{"name": b"1.jpg", "data": jpeg(1)}, {"name": b"1.jpg", "data": jpeg(2)}])])
+    assert sorted(place.files().values()) == sorted([jpeg(1), jpeg(2)])
+
+
+def test_png_beside_jpeg_and_wrong_endings(place):
+    place.write([make_zip({"1.jpg": jpeg(1), "1.png": png(1), "2.jpg": png(2), "3.TIFF": tiff(3), "Grün 4.JPEG": jpeg(4)})])
+    assert place.files() == {"1.jpg": jpeg(1), "1.png": png(1), "2.png": png(2), "3.tiff": tiff(3), "Grun_4.jpeg": jpeg(4)}
+
+
+def test_bad_members_are_set_aside_by_name_and_the_rest_goes_on(place):
+    entries = [{"name": b"1.jpg", "data": jpeg(1)}, {"name": b"cut.jpg", "data": jpeg(2)[:-90]},
+               {"name": b"fake.jpg", "data": b"GIF89a not a photo"}, {"name": b"empty.jpg", "data": b""},
+               {"name": b"crc.jpg", "data": jpeg(3), "crc": 1}, {"name": b"6.jpg", "data": jpeg(6)}]
+    written = place.write([raw_zip(entries)])
+    assert place.files() == {"1.jpg": jpeg(1), "6.jpg": jpeg(6)}
+    assert written.photos == 2
+    assert written.set_aside == (
+        "“cut.jpg” is a JPEG that breaks off before its end and was left out.",
+        "“fake.jpg” is not a JPEG, PNG or TIFF, whatever its name says and was left out.",
+        "“empty.jpg” is empty and was left out.",
+        "“crc.jpg” is damaged (BadZipFile) and was left out.",
+    )
+    assert not list(place.incoming.iterdir())
+
+
+def test_a_member_that_unpacks_to_less_than_it_claims(place):
+    packed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = packed.compress(jpeg(1)) + packed.flush()
+    written = place.write([raw_zip([{"name": b"x.jpg", "data": data, "method": 8, "size": len(jpeg(1)) + 50,
+                                     "crc": zlib.crc32(jpeg(1))}, {"name": b"2.jpg", "data": jpeg(2)}])])
+    assert written.photos == 1 and "“x.jpg”" in written.set_aside[0]
+
+
+def test_a_member_that_unpacks_to_more_than_it_claims(place):
+    packed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = packed.compress(jpeg(1) + b"\0" * 5_000_000) + packed.flush()
+    written = place.write([raw_zip([{"name": b"x.jpg", "data": data, "method": 8, "size": len(jpeg(1)),
+                                     "crc": zlib.crc32(jpeg(1) + b"\0" * 5_000_000)}, {"name": b"2.jpg", "data": jpeg(2)}])])
+    assert written.photos == 1 and "“x.jpg”" in written.set_aside[0]
+    assert sum(map(len, place.files().values())) < 100_000
+
+
+def test_too_few_photos_are_refused_with_the_reasons(place):
+    with pytest.raises(Refused) as refused:
+        place.write([make_zip({"1.jpg": jpeg(1), "fake.jpg": b"nope", "b.jpg": b"nope", "c.gif": b"x", "d.gif": b"x"})], least_photos=2)
+    assert str(refused.value).startswith("Only 1 usable photos were found, at least 2 are needed. ")
+    assert "“fake.jpg” is not a JPEG" in str(refused.value) and "1 more were left out" in str(refused.value)
+    with pytest.raises(Refused, match="The archive holds no JPEG"):
+        place.write([make_zip({})])
+
+
+def test_more_photos_than_the_token_allows(place):
+    with pytest.raises(Refused, match="holds 5 photos; this token allows 4"):
+        place.write([make_zip(photos(5))], limit_photos=4)
+    assert not place.files()
+
+
+GCP = "EPSG:32633\n544256.7 5320919.9 5 3044 2622 Bild ü\\1.jpg gcp01\n".replace("Bild ü\\1.jpg", "IMG(1).jpg")
+
+
+def test_control_points_are_kept_and_follow_their_photos_names(place):
+    place.write([make_zip({"set/IMG(1).jpg": jpeg(1), "set/2.jpg": jpeg(2), "points.txt": GCP,
+                           "geo.txt": "EPSG:4326\n2.jpg 11 48 300\n", "readme.txt": "hello\nworld\n"})])
+    files = place.files()
+    assert files["gcp_list.txt"].decode() == GCP.replace("IMG(1).jpg", "IMG_1_.jpg")
+    assert files["geo.txt"] == b"EPSG:4326\n2.jpg 11 48 300\n"
+    assert sorted(files) == ["2.jpg", "IMG_1_.jpg", "gcp_list.txt", "geo.txt"]
+
+
+def test_texts_that_are_no_control_points_never_reach_webodm(place):
+    written = place.write([make_zip({"1.jpg": jpeg(1), "notes.txt": "turntable 40 rpm", "gcp.txt": GCP, "gcp2.txt": GCP})])
+    assert sorted(place.files()) == ["1.jpg", "gcp_list.txt"]
+    assert written.set_aside == ("“notes.txt” is a text but no list of ground control points and was left out.",
+                                 "“gcp2.txt” is a second gcp_list.txt and was left out.")
+
+
+class Cut(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 3, 6])
+def test_a_run_that_was_cut_goes_on_without_writing_anything_twice(place, stop_at):
+    members = {**photos(3, "a/"), **photos(3, "b/")}
+    calls = iter(range(100))
+
+    def cutting():
+        if next(calls) == stop_at:
+            raise Cut
+
+    parts = cut(make_zip(members), 2)
+    if stop_at < 6:
+        with pytest.raises(Cut):
+            place.write(parts, before_each=cutting)
+    else:
+        place.write(parts, before_each=cutting)
+    before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in place.task.iterdir()}
+    assert len(before) == stop_at
+    (place.incoming / "half.part").write_bytes(b"left by a killed worker")
+    assert place.write(parts).photos == 6
+    after = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in place.task.iterdir()}
+    assert sorted(place.files().values()) == sorted(members.values())
+    assert before.items() <= after.items()
+    assert not list(place.incoming.iterdir())
+
+
+def test_a_full_disk_is_no_refusal_and_leaves_no_half_file(place, monkeypatch):
+    real, calls = os.replace, iter(range(100))
+
+    def full(source, target):
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        place.write([make_zip(photos(5))])
+    assert len(place.files()) == 2 and not list(place.incoming.iterdir())
+    monkeypatch.undo()
+    assert place.write([make_zip(photos(5))]).photos == 5
+
+
+def test_bytes_are_written_once(place):
+    """Counted by the kernel: what this process caused to be written, for ten stored photos of 2 MB."""
+    members = {f"{n}.jpg": jpeg(n)[:-2] + os.urandom(2_000_000).replace(b"\xff", b"\xfe") + b"\xff\xd9" for n in range(10)}
+    parts = cut(make_zip(members), 4)
+    paths = lay_out(place.root / "parts", parts)
+
+    def written():
+        with open("/proc/self/io") as counters:
+            return int(dict(line.split(": ") for line in counters.read().splitlines())["wchar"])
+
+    with PhotoSet(paths, place.root / "scratch") as photo_set:
+        before = written()
+        write_set(photo_set, place.task, place.incoming, limit_photos=100, least_photos=1)
+        assert written() - before <= 1.05 * sum(map(len, members.values()))
+
+
+path_names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0/"), min_size=1, max_size=150)
+
+
+@given(st.lists(st.lists(path_names, min_size=1, max_size=3), max_size=12))
+def test_names_are_safe_and_unique_on_any_file_system(paths):
+    names = Names()
+    given_names = [names.give("/".join(path), ".jpg") for path in paths]
+    assert len({name.lower() for name in given_names}) == len(given_names)
+    for name in given_names:
+        assert len(name) <= 100 and name.endswith(".jpg") and not name.startswith((".", "-"))
+        assert name.isascii() and "/" not in name and " " not in name
+    again = Names()
+    assert [again.give("/".join(path), ".jpg") for path in paths] == given_names
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(
+    members=st.dictionaries(path_names.map(lambda name: name.replace("\\", "")).filter(bool), st.integers(0, 5), max_size=8),
+    method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]), parts=st.integers(1, 5),
+)
+def test_every_photo_of_any_zip_arrives_once(tmp_path_factory, members, method, parts):
+    place = Place(tmp_path_factory.mktemp("every"))
+    contents = {f"x{name}.jpg": jpeg(seed) for name, seed in members.items()}
+    try:
+        place.write(cut(make_zip(contents, method), parts), least_photos=0)
+    except Refused as refused:
+        assert "absolute" in str(refused)
+        return
+    assert sorted(place.files().values()) == sorted(contents.values())
