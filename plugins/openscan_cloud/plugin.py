@@ -1,0 +1,67 @@
+"""Mounts the OpenScan Cloud in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+import logging
+
+from app.plugins import MountPoint, PluginBase
+from django.apps import apps
+
+logger = logging.getLogger("app.logger")
+
+APP = "app_extensions.openscan"
+MISSING = (
+    "The OpenScan Cloud plugin needs the Django app app_extensions.openscan, which is not loaded: put the repository's "
+    "app_extensions directory beside WebODM's app directory and mount app_extensions/settings_override.py as "
+    "webodm/settings_override.py. An import error in that file is swallowed by WebODM; `manage.py check` shows it."
+)
+
+
+class Plugin(PluginBase):
+    """Mount points in the order they match: uploads, pages, then the commands, which take all the rest in JSON."""
+
+    def register(self) -> None:
+        super().register()
+        if not apps.is_installed(APP):
+            raise RuntimeError(MISSING)
+
+    def root_mount_points(self) -> list:
+        if not self._is_ready():
+            return []
+        from .pages import root_mounts
+        from .views.commands import command_view
+        from .views.uploads import upload_view
+
+        return [
+            MountPoint(r"^api/openscan/u/(?P<link>[\s\S]*)$", upload_view),
+            *(MountPoint(pattern, view) for pattern, view in root_mounts()),
+            MountPoint(r"^api/openscan(?:/(?P<command>[\s\S]*))?$", command_view),
+        ]
+
+    def api_mount_points(self) -> list:
+        if not self._is_ready():
+            return []
+        from .pages import api_mounts
+        from .views.commands import command_view
+
+        return [
+            *(MountPoint(pattern, view) for pattern, view in api_mounts()),
+            MountPoint(r"(?P<command>[\s\S]*)$", command_view),
+        ]
+
+    def app_mount_points(self) -> list:
+        if not self._is_ready():
+            return []
+        from .pages import app_mounts
+
+        return [MountPoint(pattern, view) for pattern, view in app_mounts()]
+
+    def main_menu(self) -> list:
+        if not self._is_ready():
+            return []
+        from .pages import menu
+
+        return menu()
+
+    def _is_ready(self) -> bool:
+        if apps.is_installed(APP):
+            return True
+        logger.error(MISSING)
+        return False

@@ -1,0 +1,60 @@
+"""Who calls: HTTP Basic with the pair that every rig has built in, or a token as Bearer. WebODM's users play no part."""
+import base64
+import binascii
+import hmac
+from typing import Optional
+
+from django.http import HttpRequest
+
+from app_extensions.openscan import tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.models import Token
+
+from .http import Parameters, address_of
+
+UNAUTHORIZED = 401
+
+
+class Caller:
+    """An admitted client: its address, and its token once a command asks for it."""
+
+    def __init__(self, request: HttpRequest, parameters: Parameters):
+        """Raises OpenScanError (401) without the right Basic pair or a valid Bearer token."""
+        self.address = address_of(request)
+        self._parameters = parameters
+        self._bearer: Optional[Token] = None
+        scheme, _, value = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+        if scheme.lower() == "bearer":
+            self._bearer = _bearer_token(value)
+        elif scheme.lower() != "basic" or not _is_rigs_pair(value):
+            raise OpenScanError(
+                "Wrong or missing credentials; use HTTP Basic with the user and password set on this server "
+                "(rigs come with openscan and free), or send your token as Authorization: Bearer.", UNAUTHORIZED)
+
+    def token(self) -> Token:
+        """The Bearer token, else the one in the parameters. Raises OpenScanError (400) for none or a bad one."""
+        return self._bearer or tokens.require_token(self._parameters.text("token"))
+
+    def known_token(self) -> Optional[Token]:
+        """The same for calls that work without: None for no token or a bad one."""
+        if self._bearer:
+            return self._bearer
+        token = tokens.find_token(self._parameters.text("token").strip())
+        return token if token is not None and token.revoked_at is None else None
+
+
+def _bearer_token(value: str) -> Token:
+    try:
+        return tokens.require_token(value)
+    except OpenScanError as error:
+        raise OpenScanError(error.sentence, UNAUTHORIZED) from error
+
+
+def _is_rigs_pair(value: str) -> bool:
+    try:
+        sent = base64.b64decode(value.strip().encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError, ValueError):
+        return False
+    expected = f"{conf.basic_user}:{conf.basic_password}".encode()
+    return hmac.compare_digest(sent, expected)

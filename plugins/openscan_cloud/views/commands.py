@@ -1,0 +1,105 @@
+"""The rig API's commands (`docs/openscan-api.md`). Each parses its parameters, calls one rule and answers its JSON."""
+from typing import Callable, NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+
+from app_extensions.openscan import ledger, links, queue, scans, tokens
+from app_extensions.openscan.errors import OpenScanError
+
+from .auth import UNAUTHORIZED, Caller
+from .http import Parameters, answer, method_not_allowed, refusal, rig_view
+
+
+class Call(NamedTuple):
+    """One admitted request."""
+
+    caller: Caller
+    parameters: Parameters
+    base_url: str
+
+
+def get_token_info(call: Call) -> dict:
+    token = call.caller.token()
+    ledger.refill(token)
+    return {
+        "credit": token.credit_bytes,
+        "limit_filesize": token.limit_filesize_bytes,
+        "limit_photos": token.limit_photos,
+        "limit_part": token.limit_part_bytes,
+        "kind": token.kind,
+        "daily_credit": token.daily_bytes,
+    }
+
+
+def create_project(call: Call) -> dict:
+    token = call.caller.token()
+    scan = scans.create_scan(
+        token,
+        call.parameters.required("project"),
+        photos=call.parameters.integer("photos"),
+        parts=call.parameters.integer("parts"),
+        filesize_bytes=call.parameters.integer("filesize"),
+        address=call.caller.address,
+        base_url=call.base_url,
+    )
+    return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes}
+
+
+def start_project(call: Call) -> dict:
+    scans.start_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    return {"status": "started"}
+
+
+def get_project_info(call: Call) -> dict:
+    return scans.project_info(call.caller.token(), call.parameters.required("project"), call.caller.address, call.base_url)
+
+
+def reset_project(call: Call) -> dict:
+    scans.reset_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    return {}
+
+
+def request_token(call: Call) -> dict:
+    tokens.request_token(call.parameters.text("mail"), call.parameters.text("forename"), call.parameters.text("lastname"),
+                         call.caller.address)
+    return {}
+
+
+def get_queue_estimate(call: Call) -> dict:
+    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
+
+
+def status(call: Call) -> dict:
+    return {"status": "online"}
+
+
+COMMANDS: dict[str, Callable[[Call], dict]] = {
+    "getTokenInfo": get_token_info,
+    "createProject": create_project,
+    "startProject": start_project,
+    "getProjectInfo": get_project_info,
+    "resetProject": reset_project,
+    "requestToken": request_token,
+    "getQueueEstimate": get_queue_estimate,
+    "status": status,
+}
+_METHODS = ["GET", "POST"]
+
+
+@rig_view
+def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
+    """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON."""
+    run = COMMANDS.get(command or "")
+    if run is None:
+        return refusal("There is no such command here; the commands are " + ", ".join(sorted(COMMANDS)) + ".", 404)
+    if request.method not in _METHODS:
+        return method_not_allowed(_METHODS)
+    parameters = Parameters(request)
+    try:
+        caller = Caller(request, parameters)
+    except OpenScanError as error:
+        response = refusal(error.sentence, error.status)
+        if error.status == UNAUTHORIZED:
+            response["WWW-Authenticate"] = 'Basic realm="OpenScan Cloud"'
+        return response
+    return answer(run(Call(caller, parameters, links.base_url(request))))

@@ -1,0 +1,142 @@
+"""What all calls of the rig API share: JSON whatever happens, parameters from query and body, the plugin's own switch."""
+import functools
+import json
+import logging
+import re
+from typing import Any, Callable, Optional
+from urllib.parse import parse_qsl
+
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+
+from app_extensions.host.plugins import plugin_enabled
+from app_extensions.openscan.addresses import client_address
+from app_extensions.openscan.errors import OpenScanError
+
+from .body import RequestBody
+
+logger = logging.getLogger("app.logger")
+
+PLUGIN_NAME = "openscan_cloud"
+LARGEST_COMMAND_BODY_BYTES = 1_000_000
+_INTEGER = re.compile(r"\s*\+?([0-9]{1,18})\s*\Z", re.ASCII)
+
+
+def answer(content: dict, status: int = 200) -> HttpResponse:
+    """`content` as JSON that nobody caches: answers carry links that are as good as keys."""
+    response = JsonResponse(content, status=status)
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def refusal(sentence: str, status: int) -> HttpResponse:
+    """An error as the clients expect it: one sentence under `error`."""
+    response = answer({"error": sentence}, status)
+    if status in (503, 507):
+        response["Retry-After"] = "60"
+    return response
+
+
+def rig_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view that needs no CSRF cookie, is away while the plugin is disabled (root mounts stay routed), and answers every
+    error in JSON."""
+
+    @csrf_exempt
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            if not plugin_enabled(PLUGIN_NAME):
+                return refusal("The OpenScan Cloud is switched off on this server; its administrator can enable the plugin.", 404)
+            return view(request, *args, **kwargs)
+        except OpenScanError as error:
+            return refusal(error.sentence, error.status)
+        except DisallowedHost:
+            return refusal("The Host header is not a host name; use the server's address as it is.", 400)
+        except (RequestDataTooBig, SuspiciousOperation, UnreadablePostError):
+            return refusal("The request's body could not be read; send the parameters as a short form or JSON object.", 400)
+        except (OperationalError, InterfaceError):
+            logger.exception("OpenScan: the database did not answer")
+            return refusal("The server's database does not answer just now; try again in a minute.", 503)
+        except Exception:
+            logger.exception("OpenScan: %s failed", view.__name__)
+            return refusal("Something went wrong on the server; its log tells the administrator more.", 500)
+
+    return guarded
+
+
+def method_not_allowed(allowed: list[str]) -> HttpResponse:
+    """405 in JSON, with the Allow header that goes with it."""
+    response = refusal(f"This address takes {' and '.join(allowed)} only.", 405)
+    response["Allow"] = ", ".join(allowed)
+    return response
+
+
+def address_of(request: HttpRequest) -> str:
+    """The client's address as far as the proxies in between can be believed."""
+    return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+class Parameters:
+    """A call's parameters: the body's first (form or JSON), then the query's. Of a repeated one, the first counts."""
+
+    def __init__(self, request: HttpRequest):
+        self._values: dict[str, str] = {}
+        if request.method == "POST":
+            self._add(_body_pairs(request))
+        self._add((key, value) for key in request.GET for value in request.GET.getlist(key)[:1])
+
+    def _add(self, pairs: Any) -> None:
+        for key, value in pairs:
+            self._values.setdefault(key, value)
+
+    def text(self, name: str) -> str:
+        """The parameter as it came, empty if it is missing."""
+        return self._values.get(name, "")
+
+    def required(self, name: str) -> str:
+        """The parameter. Raises OpenScanError (400) if it is missing or blank."""
+        value = self.text(name)
+        if not value.strip():
+            raise OpenScanError(f"The parameter {name} is missing; send {name}=….")
+        return value
+
+    def integer(self, name: str) -> int:
+        """The parameter as a whole number ≥ 0. Raises OpenScanError (400) if it is missing or none."""
+        match = _INTEGER.match(self.required(name))
+        if not match:
+            raise OpenScanError(f"The parameter {name} must be a whole number of at most 18 digits, like {name}=1.")
+        return int(match.group(1))
+
+
+def _body_pairs(request: HttpRequest) -> list[tuple[str, str]]:
+    """The body's parameters, whatever kind it is of; chunked ones too, which Django takes for empty."""
+    kind = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return [(key, request.POST[key]) for key in request.POST]
+    text = RequestBody(request.environ).read_small(LARGEST_COMMAND_BODY_BYTES).decode("utf-8", "replace")
+    if kind == "application/json":
+        return _json_pairs(text)
+    if kind in ("application/x-www-form-urlencoded", ""):
+        return parse_qsl(text, keep_blank_values=True)
+    return []
+
+
+def _json_pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        content = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise OpenScanError("The request's body is not JSON; send an object like {\"token\": \"…\"}.") from error
+    if not isinstance(content, dict):
+        raise OpenScanError("The request's JSON must be an object like {\"token\": \"…\"}.")
+    return [(key, text) for key, text in ((key, _json_text(value)) for key, value in content.items()) if text is not None]
+
+
+def _json_text(value: Any) -> Optional[str]:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    return None

@@ -1,0 +1,28 @@
+"""The upload links: POST or PUT of one part's raw bytes. The link is the only key, so other Authorization is ignored."""
+from django.http import HttpRequest, HttpResponse
+
+from app_extensions.openscan import uploads
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.errors import OpenScanError
+
+from .body import RequestBody
+from .http import answer, method_not_allowed, rig_view
+
+_METHODS = ["POST", "PUT"]
+_DRAIN_MORE_BYTES = 64_000_000
+
+
+@rig_view
+def upload_view(request: HttpRequest, link: str) -> HttpResponse:
+    """Exactly 200 once the part is safe on disk and in the books; else the reason, after the body was let in and dropped."""
+    if request.method not in _METHODS:
+        return method_not_allowed(_METHODS)
+    body = RequestBody(request.environ)
+    try:
+        upload = uploads.open_upload(link)
+        upload.check_length(body.length)
+        part = uploads.receive(upload, body.pieces(), body.length)
+    except OpenScanError:
+        body.drain(conf.limit_part_bytes + _DRAIN_MORE_BYTES)
+        raise
+    return answer({"status": "uploaded", "part": part.number, "received": part.size_bytes})
