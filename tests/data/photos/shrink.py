@@ -8,14 +8,13 @@ import io
 import struct
 import sys
 from pathlib import Path
-from typing import List
 
 from PIL import Image
 
 KEPT_PREFIXES = (b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00")
 
 
-def kept_segments(jpeg: bytes) -> List[bytes]:
+def kept_segments(jpeg: bytes) -> list[bytes]:
     """The APP1 segments (marker and length included) of a JPEG that hold EXIF or XMP, in file order."""
     segments = []
     at = 2

@@ -1,0 +1,37 @@
+"""File names from clients, made safe: one plain name inside the directory that it is meant for."""
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+# Most file systems hold names of 255 bytes; some room is left for endings such as ".part".
+MAX_NAME_BYTES = 200
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
+
+
+def safe_name(name: str) -> str:
+    """The last part of a path sent by a client, without characters that a file system or a shell may stumble over.
+
+    Letters of all scripts and spaces stay as they are: they are the names under which users know their photos. Raises ValueError when
+    nothing is left.
+    """
+    base = PurePosixPath(name.replace("\\", "/")).name
+    base = "".join(character for character in base if unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn"))
+    base = _UNSAFE.sub("_", base).strip().lstrip(".")
+    if not base:
+        raise ValueError(f"{name!r} is not a usable file name")
+    stem, dot, ending = base.rpartition(".")
+    if not dot:
+        stem, ending = base, ""
+    ending = dot + ending
+    if len(ending.encode()) > 20:
+        stem, ending = base, ""
+    room = MAX_NAME_BYTES - len(ending.encode())
+    return stem.encode()[:room].decode(errors="ignore") + ending
+
+
+def unused_name(directory: Path, name: str) -> str:
+    """The name, or with underscores before its ending (as NodeODM does) until no file of the directory has it."""
+    while (directory / name).exists():
+        stem, dot, ending = name.rpartition(".")
+        name = f"{stem}_{dot}{ending}" if dot else f"{name}_"
+    return name
