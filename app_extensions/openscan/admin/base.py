@@ -1,0 +1,38 @@
+"""What the admin pages share."""
+from typing import Any, Optional
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+
+from app_extensions.shared.formatting import format_exact_bytes
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """A table that is looked at: nothing is added, changed or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Optional[Any] = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Optional[Any] = None) -> bool:
+        return False
+
+
+def size(field: str, title: str) -> Any:
+    """A list column that shows a number of bytes as people read it, sorted by the number."""
+
+    def column(self: Any, row: Any) -> str:
+        return format_exact_bytes(getattr(row, field))
+
+    column.short_description = title
+    column.admin_order_field = field
+    return column
+
+
+def moment(value: Any) -> str:
+    """A time as admin shows it elsewhere, or a dash."""
+    return date_format(localtime(value), "DATETIME_FORMAT") if value else "-"

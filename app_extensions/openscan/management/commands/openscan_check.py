@@ -1,0 +1,33 @@
+"""`manage.py openscan_check`: proves the books, and that files and rows belong together."""
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from app_extensions.openscan import ledger, storage
+from app_extensions.openscan.models import LedgerEntry, Part, Token
+
+
+class Command(BaseCommand):
+    help = "Proves that every token's credit is the sum of its ledger entries, and that parts and files belong together."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--sweep", action="store_true", help="first remove files that dead processes left behind")
+        parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        swept = storage.sweep() if options["sweep"] else 0
+        problems = ledger.find_discrepancies() + storage.missing_files()
+        problems += [f"The file {path.parent.name}/{path.name} belongs to no part; --sweep removes it."
+                     for path in storage.stray_files()]
+        counted = {"tokens": Token.objects.count(), "entries": LedgerEntry.objects.count(),
+                   "parts": Part.objects.exclude(size_bytes=None).count(), "swept": swept}
+        if options["json"]:
+            self.stdout.write(json.dumps({"ok": not problems, "problems": problems, **counted}))
+        else:
+            for problem in problems:
+                self.stdout.write(problem)
+            self.stdout.write(f"{counted['tokens']} tokens, {counted['entries']} ledger entries, {counted['parts']} parts: "
+                              + (f"{len(problems)} problems." if problems else "everything adds up."))
+        if problems:
+            raise CommandError("The OpenScan check found problems.")

@@ -1,0 +1,142 @@
+"""`manage.py openscan_token`: makes, lists, credits and ends tokens, and decides requests for them."""
+import json
+from typing import Any, Optional
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from app_extensions.openscan import ledger, tokens
+from app_extensions.openscan.conf import parse_bytes
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.models import Token, TokenRequest
+from app_extensions.shared.formatting import format_bytes
+
+
+class Command(BaseCommand):
+    help = "Makes, lists, credits and revokes OpenScan tokens, and approves or refuses requests for them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", metavar="ACTION")
+        actions.required = True
+
+        create = actions.add_parser("create", help="make a token and print it, the only time it can be seen")
+        create.add_argument("--kind", choices=[Token.PRIVATE, Token.PUBLIC], default=Token.PRIVATE)
+        create.add_argument("--mail", default="", help="private: the person's e-mail address")
+        create.add_argument("--forename", default="", help="private: the person's forename")
+        create.add_argument("--surname", default="", help="private: the person's surname")
+        create.add_argument("--label", default="", help="public: what the token is for")
+        create.add_argument("--owner", help="WebODM user who owns the token's projects")
+        create.add_argument("--credit", type=_size, help="first credit, like 50GB")
+        create.add_argument("--daily", type=_size, help="public: topped up to this at 00:00 UTC, like 10GB")
+        create.add_argument("--limit-filesize", type=_size, help="largest set, like 2GB")
+        create.add_argument("--limit-photos", type=int, help="most photos of a set")
+
+        listing = actions.add_parser("list", help="list the tokens and the waiting requests")
+
+        grant = actions.add_parser("grant", help="add credit to a token")
+        grant.add_argument("which", help="the token's number, or its first characters")
+        grant.add_argument("amount", type=_size, help="how much, like 10GB")
+        grant.add_argument("--note", default="", help="why, for the books")
+
+        revoke = actions.add_parser("revoke", help="end a token")
+        revoke.add_argument("which", help="the token's number, or its first characters")
+
+        approve = actions.add_parser("approve", help="give a requester a token; it is mailed once")
+        approve.add_argument("which", help="the request's e-mail address or number")
+        approve.add_argument("--owner", help="WebODM user who owns the token's projects")
+        approve.add_argument("--credit", type=_size, help="first credit, like 50GB")
+
+        refuse = actions.add_parser("refuse", help="turn a request down; nobody is mailed")
+        refuse.add_argument("which", help="the request's e-mail address or number")
+
+        for action in (create, listing, grant, revoke, approve, refuse):
+            action.add_argument("--json", action="store_true", help="print JSON for scripts")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            content, text = getattr(self, f"_{options['action']}")(options)
+        except OpenScanError as error:
+            raise CommandError(error.sentence) from error
+        self.stdout.write(json.dumps(content) if options["json"] else text)
+
+    def _create(self, options: dict) -> tuple[dict, str]:
+        token, secret = tokens.create_token(
+            kind=options["kind"], owner=_user(options["owner"]), label=options["label"], forename=options["forename"],
+            surname=options["surname"], mail=options["mail"], credit_bytes=options["credit"], daily_bytes=options["daily"],
+            limit_filesize_bytes=options["limit_filesize"], limit_photos=options["limit_photos"], actor="command line")
+        return {"token": secret, **_described(token)}, (
+            f"{secret}\nThis is the only time the token is shown. It is number {token.pk}, {token.kind}, with "
+            f"{format_bytes(token.credit_bytes)} of credit.")
+
+    def _list(self, options: dict) -> tuple[dict, str]:
+        rows = list(Token.objects.order_by("pk"))
+        waiting = list(TokenRequest.objects.filter(state=TokenRequest.PENDING).order_by("pk"))
+        lines = [f"{row.pk:>5}  {row.prefix}…  {row.kind:<7}  {format_bytes(row.credit_bytes):>10}  "
+                 f"{'revoked' if row.revoked_at else 'valid':<7}  {row.person}" for row in rows] or ["There are no tokens yet."]
+        lines += [f"request {request.pk}: {request.forename} {request.surname} <{request.mail}>" for request in waiting]
+        requests = [{"id": request.pk, "mail": request.mail, "forename": request.forename, "surname": request.surname}
+                    for request in waiting]
+        return {"tokens": [_described(row) for row in rows], "requests": requests}, "\n".join(lines)
+
+    def _grant(self, options: dict) -> tuple[dict, str]:
+        token = _token(options["which"])
+        ledger.grant(token, options["amount"], actor="command line", note=options["note"])
+        return _described(token), f"Token {token.pk} now has {format_bytes(token.credit_bytes)} of credit."
+
+    def _revoke(self, options: dict) -> tuple[dict, str]:
+        token = _token(options["which"])
+        ended = tokens.revoke(token)
+        return _described(token), f"Token {token.pk} is revoked{'' if ended else ' (it was before)'}."
+
+    def _approve(self, options: dict) -> tuple[dict, str]:
+        request = _request(options["which"])
+        token, secret = tokens.approve(request, owner=_user(options["owner"]), credit_bytes=options["credit"],
+                                       actor="command line")
+        return {"token": secret, **_described(token)}, f"Token {token.pk} was made and is mailed to {request.mail}."
+
+    def _refuse(self, options: dict) -> tuple[dict, str]:
+        request = _request(options["which"])
+        if not tokens.refuse(request, actor="command line"):
+            raise CommandError(f"This request was {request.state} before.")
+        return {"id": request.pk, "state": request.state}, f"The request of {request.mail} is refused."
+
+
+def _size(text: str) -> int:
+    return parse_bytes(text)
+
+
+_size.__name__ = "size"  # what argparse calls it when a value is none
+
+
+def _described(token: Token) -> dict:
+    return {
+        "id": token.pk, "prefix": token.prefix, "kind": token.kind, "person": token.person, "mail": token.mail,
+        "credit": token.credit_bytes, "daily": token.daily_bytes, "limit_filesize": token.limit_filesize_bytes,
+        "limit_photos": token.limit_photos, "revoked": token.revoked_at is not None,
+    }
+
+
+def _user(name: Optional[str]) -> Optional[object]:
+    if not name:
+        return None
+    user = get_user_model().objects.filter(username=name).first()
+    if user is None:
+        raise CommandError(f"WebODM knows no user {name}.")
+    return user
+
+
+def _token(which: str) -> Token:
+    found = list(Token.objects.filter(pk=int(which)) if which.isdigit() and len(which) < 10
+                 else Token.objects.filter(prefix=which[:6]))
+    if len(found) != 1:
+        raise CommandError(f"{len(found) or 'No'} tokens go by {which[:6]}; name one by its number from the list.")
+    return found[0]
+
+
+def _request(which: str) -> TokenRequest:
+    rows = TokenRequest.objects
+    found = rows.filter(pk=int(which)) if which.isdigit() and len(which) < 10 else rows.filter(mail=which.lower())
+    request = found.first()
+    if request is None:
+        raise CommandError(f"There is no token request from {which}.")
+    return request
