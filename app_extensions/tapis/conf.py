@@ -81,5 +81,70 @@ class Conf:
         """Seconds by which clocks may differ when a token's times are checked."""
         return read("LEEWAY", 30)
 
+    @property
+    def system_prefix(self) -> str:
+        """What the ids of the systems that hold flights start with."""
+        return read("SYSTEM_PREFIX", "ptdatax.project.")
+
+    @property
+    def listing_connections(self) -> int:
+        """Directory listings at once in one discovery."""
+        return read("LISTING_CONNECTIONS", 16)
+
+    @property
+    def flight_connections(self) -> int:
+        """Downloads at once for one flight, over all workers."""
+        return read("FLIGHT_CONNECTIONS", 4)
+
+    @property
+    def instance_connections(self) -> int:
+        """Downloads at once for this whole WebODM."""
+        return read("INSTANCE_CONNECTIONS", 8)
+
+    @property
+    def sync_workers(self) -> int:
+        """Celery jobs that share one flight's sync."""
+        return read("SYNC_WORKERS", 2)
+
+    @property
+    def batch_seconds(self) -> float:
+        """Seconds after which a sync gives its Celery worker back for other work, and queues up again."""
+        return read("BATCH_SECONDS", 60.0)
+
+    @property
+    def lease_seconds(self) -> float:
+        """Seconds after which a worker that gives no sign is taken for dead, and its files are fetched by others."""
+        return read("LEASE_SECONDS", 60.0)
+
+    @property
+    def retry_seconds(self) -> float:
+        """Longest first wait before a failed call is tried again; it doubles from there."""
+        return read("RETRY_SECONDS", 0.5)
+
+    @property
+    def disk_reserve_bytes(self) -> int:
+        """Bytes that a sync leaves free on the disk of the media."""
+        return read("DISK_RESERVE_BYTES", 1_000_000_000)
+
+    @property
+    def discovery_hours(self) -> float:
+        """Hours between periodic discoveries for every user with tokens; 0: none."""
+        return read("DISCOVERY_HOURS", 0.0)
+
+    @property
+    def sync_hours(self) -> float:
+        """Hours between periodic syncs of every flight; 0: none."""
+        return read("SYNC_HOURS", 0.0)
+
+    @property
+    def stagger_seconds(self) -> float:
+        """Seconds between two users' periodic discoveries, so that they do not reach Tapis at once."""
+        return read("STAGGER_SECONDS", 30.0)
+
+    @property
+    def queue(self) -> str:
+        """Celery queue of syncs and discoveries; empty: WebODM's default queue, which every worker serves."""
+        return read("QUEUE", "")
+
 
 conf = Conf()

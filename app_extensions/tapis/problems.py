@@ -1,0 +1,97 @@
+"""What can go wrong towards Tapis, in words that people and programs get to see.
+
+Every problem carries an HTTP status, a short ``error`` (the documented phrases) and a ``detail``. None holds a token,
+a secret or an unread answer of the authenticator.
+"""
+from typing import Dict, Union
+
+
+class TapisProblem(Exception):
+    """Tapis did not do what was asked."""
+
+    status = 502
+    error = "Tapis did not answer as expected"
+
+    def __init__(self, detail: str = "", *, status: int = 0, error: str = "") -> None:
+        """:param detail: a sentence for people; :param status: an HTTP status other than the class's"""
+        super().__init__(detail or self.error)
+        self.detail = detail or self.error
+        self.status = status or type(self).status
+        self.error = error or type(self).error
+
+    def __str__(self) -> str:
+        return self.error if self.detail == self.error else f"{self.error}: {self.detail}"
+
+    def as_dict(self) -> Dict[str, Union[bool, str]]:
+        """The body of a REST answer."""
+        return {"success": False, "error": self.error, "detail": self.detail}
+
+
+class NoToken(TapisProblem):
+    """This user has never logged in to Tapis here, or revoked the login."""
+
+    status = 401
+    error = "No Tapis token found"
+
+
+class TokenExpired(TapisProblem):
+    """The token has ended or was revoked, and no refresh gave another."""
+
+    status = 401
+    error = "Token expired"
+
+
+class SystemNotAccessible(TapisProblem):
+    """A system is missing (404), forbidden or without credentials (403), disabled, or does not answer (502)."""
+
+    status = 403
+    error = "System not accessible"
+
+
+class PathNotFound(SystemNotAccessible):
+    """The system answers, the path is not there."""
+
+    status = 404
+
+
+class RequestRefused(SystemNotAccessible):
+    """Tapis answers 400: the system is disabled, or its type does not know what was asked."""
+
+    status = 502
+
+
+class NoClient(TapisProblem):
+    """No active OAuth2 client is registered here, or none of that name."""
+
+    status = 404
+    error = "No Tapis client found"
+
+
+class TapisUnreachable(TapisProblem):
+    """No connection, or 5xx after all attempts."""
+
+    status = 502
+    error = "Tapis is not reachable"
+
+
+class SyncRefused(TapisProblem):
+    """A sync cannot start or go on for a reason on this side: quota, disk, a task that is being processed."""
+
+    status = 409
+    error = "The sync cannot go on"
+
+
+class BadInput(TapisProblem):
+    """A request holds something that cannot be used. The field is named."""
+
+    status = 400
+    error = "Bad request"
+
+    def __init__(self, field: str, message: str) -> None:
+        """:param field: its name, as the client wrote it; :param message: what it must be"""
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+    def as_dict(self) -> Dict[str, Union[bool, str]]:
+        """The body of a REST answer, with the field's name."""
+        return {**super().as_dict(), "field": self.field}

@@ -1,0 +1,150 @@
+"""WebODM projects made from flights: one project and one waiting task a flight, exactly as documented."""
+import hashlib
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import quote
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import projects as host_projects
+from app_extensions.host import tasks as host_tasks
+
+from .flights import FoundFlight
+from .models import Flight, TapisOAuth2Client
+
+MAX_NAME = 255
+
+
+def import_url(system_id: str, images_path: str) -> str:
+    """``tapis://<system>/<path>``, percent-encoded: a flight's name may hold ``#`` or ``?``."""
+    return f"tapis://{system_id}/{quote(images_path.strip('/'), safe='/')}"
+
+
+def tag(text: str) -> str:
+    """A text as one of WebODM's tags, which are one comma-separated text."""
+    return " ".join(text.replace(",", "_").split())
+
+
+def tags_for(found: FoundFlight) -> List[str]:
+    """``tapis, flight, <SystemID>, <FlightName>``."""
+    return ["tapis", "flight", tag(found.system_id), tag(found.flight_name)]
+
+
+def project_name(found: FoundFlight, taken: "set[str]") -> str:
+    """``<FlightName> (<SystemID>)`` in at most 255 characters, unlike the names of the user's other flights.
+
+    :param taken: project names of the user's other flights
+    """
+    suffix = f" ({found.system_id})"
+    name = found.flight_name + suffix
+    if len(name) > MAX_NAME:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        # A system id may itself be as long as a name: then its end gives way as well.
+        suffix = f"… {mark}" + suffix[:MAX_NAME // 2]
+        name = found.flight_name[:MAX_NAME - len(suffix)] + suffix
+    number = 1
+    result = name
+    while result in taken:
+        number += 1
+        more = f" #{number}"
+        result = name[:MAX_NAME - len(more)] + more
+    return result
+
+
+def description(found: FoundFlight) -> str:
+    """What the project's description says."""
+    when = found.discovered_at.strftime("%Y-%m-%d %H:%M UTC")
+    return (f"Drone flight {found.flight_name} on the Tapis system {found.system_id}: {found.image_count} images in "
+            f"{found.images_path}, discovered {when}.")
+
+
+@transaction.atomic
+def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: FoundFlight, *,
+                               again: bool = False) -> Tuple[Flight, bool]:
+    """The flight's row with its project and waiting task, made where they are missing.
+
+    Two that run at once meet at the row's unique constraint: the second waits for the first and finds its project.
+
+    :param again: make a project anew if the user deleted the one that was there (an explicit wish, not a routine)
+    :returns: the flight, and whether a project was made now
+    """
+    flight, _ = Flight.objects.get_or_create(
+        user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id, system_id=found.system_id,
+        name=found.flight_name,
+        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count},
+    )
+    flight = Flight.objects.select_for_update().get(pk=flight.pk)
+    flight.client = client
+    flight.image_count = found.image_count
+    flight.discovered_at = found.discovered_at
+    made = False
+    if flight.project_id is None or (again and host_projects.get_project(flight.project_id) is None):
+        _make(flight, user, found)
+        made = True
+    flight.save()
+    return flight, made
+
+
+def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
+    taken = set(Flight.objects.filter(user_id=user.pk).exclude(pk=flight.pk).values_list("project_name", flat=True))
+    name = project_name(found, taken)
+    project = host_projects.create_project(user, name, description(found), tags_for(found))
+    task = host_tasks.create_waiting_task(
+        project, found.flight_name[:MAX_NAME], import_url=import_url(found.system_id, found.images_path)
+    )
+    flight.project_id, flight.project_name, flight.task_id = project.pk, name, task.pk
+    flight.synced_at = None
+    flight.files.all().delete()
+
+
+def known_flights(user: Any, client: TapisOAuth2Client) -> Dict[Tuple[str, str], Flight]:
+    """The user's flights at the client's tenant that have, or had, a project: (system, name) → flight."""
+    rows = Flight.objects.filter(user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id,
+                                 project_id__isnull=False)
+    return {(row.system_id, row.name): row for row in rows}
+
+
+def project_of(flight: Flight) -> Optional[Any]:
+    """The flight's WebODM project, None where it was deleted."""
+    return host_projects.get_project(flight.project_id) if flight.project_id is not None else None
+
+
+@transaction.atomic
+def ensure_task(flight: Flight) -> Optional[Any]:
+    """The flight's WebODM task; a waiting one is made in its project where the user removed it. None without a project."""
+    flight = Flight.objects.select_for_update().get(pk=flight.pk)
+    task = host_tasks.get_task(flight.task_id) if flight.task_id else None
+    if task is not None:
+        return task
+    project = project_of(flight)
+    if project is None:
+        return None
+    task = host_tasks.create_waiting_task(
+        project, flight.name[:MAX_NAME], import_url=import_url(flight.system_id, flight.images_path)
+    )
+    flight.task_id, flight.synced_at = task.pk, None
+    flight.save(update_fields=["task_id", "synced_at"])
+    flight.files.all().delete()
+    return task
+
+
+def flight_projects(user: Any) -> List[Dict[str, Any]]:
+    """The projects made from the user's flights that still exist, newest first, in the documented form."""
+    rows = Flight.objects.filter(user_id=user.pk, project_id__isnull=False)
+    found = []
+    for project in host_projects.projects_by_id([row.project_id for row in rows]):
+        found.append({
+            "id": project.pk,
+            "name": project.name,
+            "description": project.description,
+            "created_at": project.created_at.isoformat(),
+            "tags": host_projects.project_tags(project),
+            "task_count": host_projects.task_count(project),
+        })
+    return sorted(found, key=lambda item: item["created_at"], reverse=True)
+
+
+def mark_synced(flight: Flight) -> None:
+    """Note that every image of the flight is here."""
+    flight.synced_at = timezone.now()
+    flight.save(update_fields=["synced_at"])
