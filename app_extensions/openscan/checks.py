@@ -35,9 +35,10 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         if getattr(conf, name) <= 0:
             found.append(Error(f"The OpenScan setting {name} must be above zero.", id="openscan.E004"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
-        found.append(Error(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",
-                           hint="Let app_extensions/settings_override.py be WebODM's settings override.",
-                           id="openscan.E005"))
+        # No error: WebODM itself must still start.
+        found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",
+                             hint="Let app_extensions/settings_override.py be WebODM's settings override.",
+                             id="openscan.W003"))
     if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
         found.append(Warning("WebODM runs with TLS, but WO_OPENSCAN_PUBLIC_URL is not set: links would begin with http://.",
                              hint="Set it to the address that the rigs use.", id="openscan.W001"))
