@@ -1,0 +1,27 @@
+"""Processing options out of WebODM's presets, cut down to what a node offers."""
+from collections.abc import Iterable
+from typing import Optional
+
+from app.models import Preset
+from django.contrib.auth.models import User
+
+from app_extensions.host.nodes import NodeInfo
+
+
+def preset_options(name: str, user: Optional[User] = None) -> list[dict]:
+    """The options of the user's own preset of that name, else of the system's. Raises LookupError where there is none."""
+    own = Preset.objects.filter(name__iexact=name, owner=user).order_by("-created_at").first() if user else None
+    preset = own or Preset.objects.filter(name__iexact=name, system=True).order_by("id").first()
+    if preset is None:
+        raise LookupError(f"there is no preset named {name!r}")
+    return [dict(option) for option in preset.options]
+
+
+def filter_options(options: Iterable[dict], node: Optional[NodeInfo]) -> list[dict]:
+    """Those options that the node knows, without those whose value is false (WebODM refuses a task that has some).
+
+    Without a node, or with one that has not told its options yet, none is left out for being unknown.
+    """
+    known = node.option_names if node is not None and node.options else None
+    return [option for option in options
+            if option.get("value") and (known is None or option["name"] in known)]

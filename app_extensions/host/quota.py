@@ -1,0 +1,12 @@
+"""Disk quotas. WebODM does not ask at creation; its hourly check deletes the newest tasks of those who have too much."""
+from django.contrib.auth.models import User
+
+BYTES_PER_MEGABYTE = 1024 * 1024
+
+
+def quota_exceeded(user: User, extra_bytes: int = 0) -> bool:
+    """Whether the user's tasks take more than the quota, or would with ``extra_bytes`` more."""
+    profile = user.profile
+    if not profile.has_quota():
+        return False
+    return profile.used_quota() + extra_bytes / BYTES_PER_MEGABYTE > profile.quota

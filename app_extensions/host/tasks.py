@@ -1,0 +1,215 @@
+"""WebODM's tasks: one that waits for its files, its directories, its start, and its state in words.
+
+A task here waits with ``auto_processing_node=False``, no node and ``partial=False``: the poll of pending tasks passes it by,
+and the hourly clean-up, which deletes partial tasks after 72 hours, does too.
+"""
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+from uuid import UUID
+
+from app import pending_actions
+from app.models import Project, Task
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from nodeodm import status_codes
+from worker.tasks import process_task
+
+from app_extensions.host.nodes import nodes_for
+from app_extensions.host.projects import clip_name
+
+logger = logging.getLogger("app.logger")
+
+WAITING, QUEUED, RUNNING, FAILED, COMPLETED, CANCELED = (
+    "waiting", "queued", "running", "failed", "completed", "canceled")
+
+_STATUS = {
+    status_codes.QUEUED: QUEUED,
+    status_codes.RUNNING: RUNNING,
+    status_codes.FAILED: FAILED,
+    status_codes.COMPLETED: COMPLETED,
+    status_codes.CANCELED: CANCELED,
+}
+_ACTIONS = {number: name.lower() for number, name in Task.PENDING_ACTIONS}
+
+
+class TaskBusyError(Exception):
+    """The task is on a node, and cannot be started a second time meanwhile."""
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """A task's state as people are told it.
+
+    status: one of ``waiting`` (for its files or its start), ``queued``, ``running``, ``failed``, ``completed``, ``canceled``.
+    progress: 0 … 1 of the processing; upload_progress: 0 … 1 of the images' way to the node.
+    processing_seconds: None until the node tells it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
+    hint: why nothing happens, where that is known ("" otherwise).
+    """
+
+    status: str
+    progress: float
+    error: str
+    processing_seconds: Optional[float]
+    node_label: str
+    pending_action: Optional[str]
+    images_count: int
+    upload_progress: float = 0.0
+    hint: str = ""
+
+
+def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (), import_url: str = "") -> Task:
+    """Makes a task that nothing touches until :func:`commit_task`. Names too long are clipped.
+
+    Raises ValidationError for options without a name or with a value that is false, as WebODM does.
+    """
+    return Task.objects.create(
+        project=project, name=clip_name(name), options=list(options), import_url=import_url,
+        auto_processing_node=False, partial=False)
+
+
+def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
+    """The task, or None where it is gone or the id is none."""
+    if task_id is None:
+        return None
+    try:
+        return Task.objects.select_related("project").filter(pk=task_id).first()
+    except ValidationError:
+        return None
+
+
+def task_dir(task: Task) -> Path:
+    """The task's directory, made if need be. WebODM counts **every** file at its top level as an image."""
+    path = Path(task.task_path())
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def incoming_dir(task: Task) -> Path:
+    """A directory for files on their way in: the task directory's file system, but outside of it. Made if need be."""
+    path = incoming_path(task.id)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def incoming_path(task_id: Union[str, UUID]) -> Path:
+    """Where :func:`incoming_dir` is; for tidying up after tasks that are gone. WebODM's clean-up of orphaned projects looks
+    at numbers only."""
+    return Path(settings.MEDIA_ROOT) / "project" / ".incoming" / str(UUID(str(task_id)))
+
+
+def image_path(task: Task, name: str) -> Path:
+    """Where an image of this name belongs. Raises SuspiciousFileOperation when that is outside the task's directory, and
+    ValueError when it is not a plain file name."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not a file name")
+    return Path(task.get_image_path(name))
+
+
+def commit_task(task: Task, *, options: Optional[Iterable[dict]] = None, node_id: Optional[int] = None) -> None:
+    """All files are there: has WebODM process the task, on a node of its choice or on ``node_id``.
+
+    A task that is finished, failed or canceled is sent to a node anew with the files it has now. The job is queued once the
+    transaction around this call is committed. Raises TaskBusyError while a node is at it, ValidationError for bad options.
+    """
+    with transaction.atomic():
+        row = Task.objects.select_for_update(of=("self",)).get(pk=task.pk)
+        if row.status in (status_codes.QUEUED, status_codes.RUNNING):
+            raise TaskBusyError(f"task {row.id} is being processed")
+        if options is not None:
+            row.options = list(options)
+        row.uuid, row.status, row.last_error, row.pending_action = "", None, None, None
+        row.upload_progress = row.running_progress = 0.0
+        row.processing_time = -1
+        row.images_count = len(row.scan_images())
+        row.update_size()
+        row.partial = False
+        row.auto_processing_node = node_id is None
+        row.processing_node_id = node_id
+        row.save()
+        transaction.on_commit(lambda: process_task.delay(row.id))
+    task.refresh_from_db()
+
+
+def set_import_url(task: Task, url: str) -> None:
+    """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
+    task.import_url = url
+    task.save(update_fields=["import_url"])
+
+
+def update_counts(task: Task) -> None:
+    """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
+    task.images_count = len(task.scan_images())
+    task.update_size()
+    task.save(update_fields=["images_count", "size"])
+
+
+def task_state(task: Task) -> TaskState:
+    """The state of the row as given; read the row anew first if it may have changed."""
+    action = _ACTIONS.get(task.pending_action)
+    node = task.processing_node
+    if task.pending_action == pending_actions.RESTART:
+        status = QUEUED
+    elif task.status is not None:
+        status = _STATUS[task.status]
+    elif task.partial or (node is None and not task.auto_processing_node):
+        status = WAITING
+    else:
+        status = QUEUED
+    return TaskState(
+        status=status,
+        progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),
+        error=task.last_error or "",
+        processing_seconds=task.processing_time / 1000 if task.processing_time >= 0 else None,
+        node_label=str(node) if node else "",
+        pending_action=action,
+        images_count=task.images_count,
+        upload_progress=min(1.0, max(0.0, task.upload_progress)),
+        hint=_hint(task) if status == QUEUED and node is None else "",
+    )
+
+
+def _hint(task: Task) -> str:
+    """WebODM lets tasks of users who may not use any node wait for ever, and says nothing."""
+    owner = task.project.owner
+    nodes = nodes_for(owner)
+    if not nodes:
+        return f"{owner.get_username()} may not use any processing node; an administrator can permit one in WebODM's admin."
+    if not any(node.online for node in nodes):
+        return "No processing node that may be used is online."
+    return ""
+
+
+def cancel_task(task: Task) -> None:
+    """Stops the task, on the node too."""
+    _act(task, pending_actions.CANCEL)
+
+
+def restart_task(task: Task) -> None:
+    """Starts the task again: on its node, or as a new one where it never had a node."""
+    if task.processing_node_id is None:
+        commit_task(task)
+    else:
+        _act(task, pending_actions.RESTART)
+
+
+def remove_task(task: Task) -> None:
+    """Deletes the task and its files, on the node too."""
+    _act(task, pending_actions.REMOVE)
+
+
+def _act(task: Task, action: int) -> None:
+    """Asks a worker for an action, as the dashboard's buttons do."""
+    task.pending_action = action
+    task.partial = False
+    task.last_error = None
+    task.save(update_fields=["pending_action", "partial", "last_error"])
+    transaction.on_commit(lambda: process_task.delay(task.id))
+
+
+def task_url(task: Task) -> str:
+    """The path of the dashboard with this task unfolded."""
+    return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"
