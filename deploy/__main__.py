@@ -1,0 +1,94 @@
+"""The command line behind `./webodm.sh install|uninstall|doctor|package|start|stop|down|update|logs|manage|backup`."""
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional
+
+if __package__ in (None, ""):  # run as `python deploy …`: no PYTHONPATH that WebODM's own processes would inherit
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from deploy import backup, docker, doctor, install, package, uninstall
+from deploy.report import DeployError
+from deploy.webodm import WebODM, read_env_file
+
+DOCKER_COMMANDS = ("start", "stop", "down", "restart", "update", "logs", "config", "manage", "backup")
+IMAGE_PARTS = ("packages", "code", "plugins")
+
+
+def _add_target(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--webodm", metavar="DIR", required=required, help="directory of the WebODM (where its manage.py is)")
+    parser.add_argument("--python", metavar="PY", help="the Python that runs it (default: its venv, or what runs it now)")
+    parser.add_argument("--env-file", metavar="FILE", help="environment of its service: lines KEY=VALUE (default: yours)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The native commands; the Docker ones pass their arguments on to WebODM and are read in `deploy.docker`."""
+    parser = argparse.ArgumentParser(prog="./webodm.sh", description="Adds OpenScan Cloud and Tapis storage to a WebODM.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    one = commands.add_parser("install", help="add us to a native WebODM")
+    _add_target(one, required=True)
+    one.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    how = one.add_mutually_exclusive_group()
+    how.add_argument("--link", dest="mode", action="store_const", const="link",
+                     help="symbolic links to this checkout: `git pull` here updates it (the default)")
+    how.add_argument("--copy", dest="mode", action="store_const", const="copy",
+                     help="copies: this checkout may go away; `install` again updates them")
+
+    one = commands.add_parser("uninstall", help="take us out again; our tables and files stay")
+    _add_target(one, required=True)
+    one.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    one.add_argument("--purge", action="store_true", help="delete our tables, files and packages' data too")
+
+    one = commands.add_parser("doctor", help="what is wrong, and how to mend it")
+    _add_target(one, required=False)
+    one.add_argument("--url", help="address of the running WebODM (default: WO_OPENSCAN_PUBLIC_URL, else WO_HOST:WO_PORT)")
+    one.add_argument("--json", action="store_true", help="for programs")
+
+    one = commands.add_parser("backup", help="our tables in a gzipped SQL file (without --webodm: of the running containers)")
+    _add_target(one, required=True)
+    one.add_argument("file", nargs="?", help="where to (default: a name with the time)")
+
+    for part in IMAGE_PARTS:  # steps of the Dockerfile and of the container's start; not for people
+        one = commands.add_parser(f"image-{part}")
+        one.add_argument("--webodm", metavar="DIR", required=True)
+
+    one = commands.add_parser("package", help="the two plugin zips for WebODM's plugin page")
+    one.add_argument("--out", metavar="DIR", default="dist", help="where to (default: dist)")
+    return parser
+
+
+def _target(options: argparse.Namespace) -> WebODM:
+    extra = read_env_file(Path(options.env_file)) if options.env_file else {}
+    return WebODM(Path(options.webodm), python=options.python, extra_env=extra)
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 something is wrong, 2 wrong arguments."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        native = len(arguments) > 1 and arguments[0] == "backup" and arguments[1].split("=")[0] == "--webodm"
+        if arguments and arguments[0] in DOCKER_COMMANDS and not native:
+            return docker.main(arguments[0], arguments[1:])
+        options = make_parser().parse_args(arguments)
+        if options.command == "install":
+            return install.install(_target(options), mode=options.mode, dry_run=options.dry_run)
+        if options.command == "uninstall":
+            return uninstall.uninstall(_target(options), purge=options.purge, dry_run=options.dry_run)
+        if options.command == "doctor":
+            if not options.webodm:
+                return docker.doctor(options.url, options.json)
+            return doctor.main(_target(options), url=options.url, as_json=options.json)
+        if options.command == "backup":
+            return backup.backup(_target(options), Path(options.file) if options.file else None)
+        if options.command.startswith("image-"):
+            webodm = WebODM(Path(options.webodm), python=sys.executable)
+            return install.install_image_part(webodm, options.command.split("-", 1)[1])
+        return package.main(Path(options.out))
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""`doctor`: what is wrong with an installation, and how to mend it.
+
+Facts come from WebODM's own Python (`probe.py`) and from the running web server (`live.py`); this file judges them.
+"""
+import json
+import os
+import sys
+from typing import Any, Callable, NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from deploy import live
+from deploy.install import is_our_override, override_path
+from deploy.webodm import OLDEST_VERSION, TESTED_VERSIONS, WebODM, version_tuple
+
+FAULT, WARNING, GOOD = "fault", "warning", "good"
+#: Seconds without a sign of the scheduler after which it counts as gone; its heartbeat comes every minute.
+BEAT_SILENCE = 300
+
+
+class Finding(NamedTuple):
+    """One thing the doctor looked at: `level` is fault, warning or good; `mend` says what to do."""
+
+    name: str
+    level: str
+    text: str
+    mend: str = ""
+
+
+def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> list[Finding]:
+    """Every finding from `facts` (what `probe.py doctor` answered) and `web` (what `live.look` saw)."""
+    found = [*_versions(facts), *_modules(facts)]
+    override = _override(facts, override_there)
+    found += override
+    if any(finding.level == FAULT for finding in override):
+        return found  # nothing else of ours can be looked at before it is loaded
+    for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
+                         ("beat", _beat), ("owners", _owners), ("mail", _mail), ("disk", _disk)):
+        found += _unless_broken(name, facts.get(name), judged)
+    return found + _public(facts, web) + _web(web)
+
+
+def _unless_broken(name: str, answer: Any, judged: Callable[[Any], list[Finding]]) -> list[Finding]:
+    if isinstance(answer, dict) and set(answer) == {"error"}:
+        mend = {"broker": "Start Redis, or set WO_BROKER to the address that WebODM's web server and worker use.",
+                "database": "Start PostgreSQL, or set WO_DATABASE_HOST, _PORT, _NAME, _USER and _PASSWORD as WebODM has them."}
+        return [Finding(name, FAULT, f"could not be looked at: {answer['error']}", mend.get(
+            name, "Run `install` again; if it stays, the error names the cause."))]
+    return judged(answer)
+
+
+def _versions(facts: dict[str, Any]) -> list[Finding]:
+    version = facts["webodm"]
+    if version_tuple(version) < OLDEST_VERSION:
+        return [Finding("versions", FAULT, f"WebODM {version} is too old", "Update WebODM.")]
+    if not facts["python"].startswith("3.9.") or not facts["django"].startswith("2.2."):
+        return [Finding("versions", FAULT, f"Python {facts['python']} and Django {facts['django']}: WebODM {TESTED_VERSIONS[-1]} "
+                        "runs on 3.9 and 2.2", "Name the right Python with --python.")]
+    if version not in TESTED_VERSIONS:
+        return [Finding("versions", WARNING, f"WebODM {version} was not tried; tried: {', '.join(TESTED_VERSIONS)}",
+                        "Look into COMPATIBILITY.md for a release of ours that names it.")]
+    return [Finding("versions", GOOD, f"WebODM {version}, Django {facts['django']}, Python {facts['python']}")]
+
+
+def _modules(facts: dict[str, Any]) -> list[Finding]:
+    if not facts["modules"]:
+        return [Finding("packages", GOOD, "all of our packages can be imported")]
+    return [Finding("packages", FAULT, f"{name} cannot be imported: {error}",
+                    "Run `install` again: it adds what is missing and touches nothing else.")
+            for name, error in facts["modules"].items()]
+
+
+def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
+    answer = facts["override"]
+    if answer.get("error"):
+        return [Finding("override", FAULT, f"webodm/settings_override.py cannot be imported: {answer['error']}. WebODM swallows an "
+                        "ImportError there and runs without us",
+                        "Mend what the error names (often a package: run `install` again), then restart WebODM.")]
+    if answer["problems"]:
+        mend = "Mend what the error names (often a package: run `install` again), then restart WebODM."
+        return [Finding("override", FAULT, problem, mend) for problem in answer["problems"]]
+    if len(answer["apps"]) < 2:
+        why = "the file is not ours" if not there else "but the settings do not have our apps"
+        return [Finding("override", FAULT, f"our Django apps are not loaded: webodm/settings_override.py: {why}",
+                        "Run `install` again. With WebODM's --settings FILE use ./webodm.sh start, which chains it.")]
+    if len(answer["includes"]) < 2:
+        return [Finding("override", FAULT, "CELERY_INCLUDE lacks our tasks: something after our override replaced it",
+                        "Let settings_override_site.py add to CELERY_INCLUDE, not replace it.")]
+    return [Finding("override", GOOD, "the settings override is loaded, both apps run")]
+
+
+def _database(answer: dict[str, Any]) -> list[Finding]:
+    found = []
+    if version_tuple(answer["version"]) < (9, 5):
+        found.append(Finding("database", FAULT, f"PostgreSQL {answer['version']} is too old", "9.5 is the oldest."))
+    if answer["missing_migrations"]:
+        found.append(Finding("migrations", FAULT, "not run yet: " + ", ".join(answer["missing_migrations"]),
+                             "Run `manage.py migrate` (or `install`), then restart WebODM."))
+    if answer["binding"]:
+        found.append(Finding("database", FAULT, "foreign keys bind WebODM's rows to ours: " + ", ".join(answer["binding"]),
+                             "WebODM could not delete its rows once we are gone: please report this."))
+    return found or [Finding("database", GOOD, f"PostgreSQL {answer['version']}, our tables are up to date")]
+
+
+def _checks(answer: list[dict[str, Any]]) -> list[Finding]:
+    return [Finding(one["id"], FAULT if one["level"] >= 40 else WARNING, one["text"], one["hint"]) for one in answer] \
+        or [Finding("checks", GOOD, "no system check complains")]
+
+
+def _plugins(answer: dict[str, Any]) -> list[Finding]:
+    found = []
+    for name in ("openscan_cloud", "tapis_storage"):
+        state = answer.get(name)
+        if state is None:
+            found.append(Finding("plugins", FAULT, f"WebODM does not find the plugin {name}, or it cannot be imported",
+                                 "Run `install` again; WebODM's log says `Failed to instantiate plugin` with the cause."))
+        elif not state["row"]:
+            found.append(Finding("plugins", FAULT, f"WebODM has no row for the plugin {name} yet", "Restart WebODM."))
+        elif not state["enabled"]:
+            found.append(Finding("plugins", FAULT, f"the plugin {name} is disabled",
+                                 "Enable it under Administration > Plugins, then restart WebODM."))
+        elif not state["mounted"]:
+            found.append(Finding("plugins", FAULT, f"the root mounts of {name} are missing from the URL configuration",
+                                 "Run `manage.py check`, then restart WebODM: on a plugin's first start they can be missed."))
+    return found or [Finding("plugins", GOOD, "both plugins are enabled and mounted")]
+
+
+def _broker(answer: dict[str, Any]) -> list[Finding]:
+    workers = answer["workers"]
+    if not workers:
+        return [Finding("worker", FAULT, "the broker answers, but no Celery worker does",
+                        "Start WebODM's worker (`worker.sh start`, or the worker container).")]
+    return [Finding("worker", FAULT, f"worker {name} lacks our tasks (it has: {', '.join(known) or 'none of ours'})",
+                    "Restart it; it needs the same code, packages and settings override as the web server.")
+            for name, known in workers.items() if len(known) < 2] \
+        or [Finding("worker", GOOD, f"{len(workers)} worker(s) know our tasks")]
+
+
+def _beat(answer: dict[str, Any]) -> list[Finding]:
+    if not answer["entries"]:
+        return [Finding("beat", FAULT, "the schedule holds no entry of ours", "Run `install` again, and restart the scheduler.")]
+    age = answer["age_seconds"]
+    if age is None or age > BEAT_SILENCE:
+        since = "was never seen" if age is None else f"was last seen {age:.0f} s ago"
+        return [Finding("beat", FAULT, f"the scheduler with our entries {since}",
+                        "Restart WebODM's scheduler (`worker.sh scheduler start`; in Docker it runs in webapp), wait a minute, ask again.")]
+    return [Finding("beat", GOOD, f"the scheduler ran our entries {age:.0f} s ago")]
+
+
+def _owners(answer: list[dict[str, Any]]) -> list[Finding]:
+    found = [Finding("nodes", FAULT, f"{one['user']} owns OpenScan tokens but may use no processing node: the scans would wait for ever",
+                     "Give the user or its group `view_processingnode` on a node: Administration > Processing nodes > Object permissions.")
+             for one in answer if not one["nodes"]]
+    found += [Finding("nodes", WARNING, f"no processing node that {one['user']} may use is online",
+                      "Start a node, or mend its address under Administration > Processing nodes.")
+              for one in answer if one["nodes"] and not one["online"]]
+    if not answer:
+        return [Finding("nodes", WARNING, "there is no OpenScan token yet",
+                        "Make one: `manage openscan_token create --help`, or in the administration.")]
+    return found or [Finding("nodes", GOOD, "every token's owner may use a node that is online")]
+
+
+def _mail(answer: dict[str, Any]) -> list[Finding]:
+    mend = "Set WO_SMTP_HOST, WO_SMTP_PORT, WO_SMTP_USER, WO_SMTP_PASSWORD, WO_SMTP_TLS and WO_SMTP_FROM (docs/settings.md)."
+    if not answer["backend"].endswith("smtp.EmailBackend"):
+        return [Finding("mail", WARNING, f"mail goes to {answer['backend']}: nobody gets it", mend)]
+    if answer["error"]:
+        return [Finding("mail", WARNING, f"the mail server {answer['host']}:{answer['port']} does not take mail: {answer['error']}", mend)]
+    if answer["from"] == "webmaster@localhost":
+        return [Finding("mail", WARNING, "mail would come from webmaster@localhost, which most servers turn away", mend)]
+    return [Finding("mail", GOOD, f"{answer['host']}:{answer['port']} takes mail")]
+
+
+def _disk(answer: dict[str, Any]) -> list[Finding]:
+    free, reserve = answer["free_bytes"], answer["reserve_bytes"]
+    if free < reserve + 2_000_000_000:
+        return [Finding("disk", FAULT, f"{free} bytes are free in {answer['directory']}, {reserve} of them are the reserve: "
+                        "the largest sets would be turned away", "Free space, or set WO_OPENSCAN_STORAGE_DIR to a larger disk.")]
+    return [Finding("disk", GOOD, f"{free / 1e9:.1f} GB are free in {answer['directory']}")]
+
+
+def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:
+    answer = facts["public"]
+    if set(answer) == {"error"}:
+        return []  # the settings' own check has said it
+    url = answer["openscan"]
+    mend = "Set WO_OPENSCAN_PUBLIC_URL to the address that rigs use, like https://scan.example.org"
+    if not url:
+        text = "WO_OPENSCAN_PUBLIC_URL is not set: upload links are built on whatever address a request came to"
+        return [Finding("public-url", WARNING, text, mend)]
+    host = urlsplit(url).hostname or ""
+    if live.is_this_machine_only(host):
+        return [Finding("public-url", FAULT, f"rigs cannot reach {url}: {host} means themselves to them", mend)]
+    seen = web.get("public", {})
+    if seen.get("error"):
+        return [Finding("public-url", FAULT, f"{url}/api/openscan/status does not answer: {seen['error']}",
+                        "Mend name, firewall or proxy; or the setting WO_OPENSCAN_PUBLIC_URL. If only this machine cannot reach "
+                        "its own outside address, ask from another.")]
+    found = [Finding("public-url", GOOD, f"{url} answers")]
+    if urlsplit(url).scheme == "https" and seen.get("scheme") == "http":
+        found.append(Finding("proxy", FAULT, "the TLS proxy does not pass X-Forwarded-Proto (WebODM took the request for plain http): "
+                             "logins by Tapis and cookies would break", _proxy_mend(answer)))
+    return found
+
+
+def _proxy_mend(answer: dict[str, Any]) -> str:
+    if not answer["proxy_header"]:
+        return "Set WO_BEHIND_TLS_PROXY=YES, and let the proxy send `X-Forwarded-Proto: https` (and drop what clients send)."
+    return "Let the proxy send `X-Forwarded-Proto: https`; docs/troubleshooting.md has the lines for nginx, Caddy and Apache."
+
+
+def _web(web: dict[str, Any]) -> list[Finding]:
+    if not web.get("url"):
+        return [Finding("web", WARNING, "the running web server was not asked", "Name it: doctor --url http://HOST:PORT")]
+    if web.get("error"):
+        return [Finding("web", FAULT, f"{web['url']} does not answer: {web['error']}", "Start WebODM, or name its address with --url.")]
+    found = []
+    missing = web["mounts_missing"]
+    if missing:
+        found.append(Finding("web", FAULT, "the running web server lacks root mounts: "
+                             + ", ".join(f"{path} ({times} of {web['asked']} requests)" for path, times in missing.items()),
+                             "Run `manage.py check`, then restart the web server (all gunicorn workers)."))
+    if not web["long_line"]:
+        found.append(Finding("web", FAULT, "request lines above 4 kB are turned away: uploader.py and WindowsUploader.py send such",
+                             "Start gunicorn with --limit-request-line 0 (GUNICORN_CMD_ARGS) and give nginx "
+                             "`large_client_header_buffers 4 64k;` (docs/install.md)."))
+    return found or [Finding("web", GOOD, f"{web['url']} has our routes, and takes long request lines")]
+
+
+def guess_url(public: dict[str, Any]) -> Optional[str]:
+    """Where the web server may be, from the settings; None if nothing tells."""
+    if public.get("openscan"):
+        return str(public["openscan"])
+    if public.get("port"):
+        scheme = "https" if public.get("ssl") == "YES" else "http"
+        return f"{scheme}://{public.get('host') or 'localhost'}:{public['port']}"
+    return None
+
+
+def examine(webodm: WebODM, url: Optional[str]) -> list[Finding]:
+    """Looks at `webodm` and at its web server at `url` (default: from its settings)."""
+    facts = webodm.probe("doctor")
+    public = facts["public"] if "error" not in facts["public"] else {}
+    web = live.look((url or guess_url(public) or "").rstrip("/"), public)
+    return judge(facts, is_our_override(override_path(webodm)), web)
+
+
+def main(webodm: WebODM, *, url: Optional[str] = None, as_json: bool = False) -> int:
+    """Prints every finding; returns 1 if there is a fault, else 0."""
+    findings = examine(webodm, url)
+    faults = sum(finding.level == FAULT for finding in findings)
+    warnings = sum(finding.level == WARNING for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": not faults, "faults": faults, "warnings": warnings,
+                          "findings": [finding._asdict() for finding in findings]}, indent=1))
+        return 1 if faults else 0
+    colors = {FAULT: "31", WARNING: "33", GOOD: "32"} if sys.stdout.isatty() and "NO_COLOR" not in os.environ else {}
+    for finding in findings:
+        word = finding.level.ljust(7)
+        word = f"\033[{colors[finding.level]}m{word}\033[0m" if colors else word
+        print(f"{word} {finding.name}: {finding.text}")
+        if finding.level != GOOD and finding.mend:
+            print(f"        -> {finding.mend}")
+    print(f"{faults} faults, {warnings} warnings, {len(findings) - faults - warnings} good")
+    return 1 if faults else 0

@@ -1,0 +1,178 @@
+"""`install`: puts the two plugins, the Django apps, their packages and the settings override into a native WebODM.
+
+Each step looks first and changes only what is not yet so: run it again after an update of either side.
+"""
+import filecmp
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Optional
+
+from deploy import packages
+from deploy.report import DeployError, Report
+from deploy.webodm import OLDEST_VERSION, PLUGINS, ROOT, TESTED_VERSIONS, WebODM, version_tuple
+
+MARKER = "# Written by `webodm.sh install`"
+OVERRIDE = Path(__file__).with_name("webodm_settings_override.py").read_text()
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
+
+
+def override_path(webodm: WebODM) -> Path:
+    """What WebODM's settings import last."""
+    return webodm.directory / "webodm" / "settings_override.py"
+
+
+def site_override_path(webodm: WebODM) -> Path:
+    """Where a site's own override goes on living."""
+    return webodm.directory / "webodm" / "settings_override_site.py"
+
+
+def is_our_override(path: Path) -> bool:
+    """Whether `path` is the file that an install wrote (or a link to ours)."""
+    if path.is_symlink():
+        return "app_extensions" in os.readlink(str(path))
+    return path.is_file() and path.read_text(errors="replace").startswith(MARKER)
+
+
+def _same_tree(one: Path, other: Path) -> bool:
+    """Whether two directories hold the same files, bytecode left out."""
+    compared = filecmp.dircmp(str(one), str(other), ignore=["__pycache__", ".DS_Store"])
+
+    def same(found: "filecmp.dircmp[str]") -> bool:
+        if found.left_only or found.right_only or found.funny_files:
+            return False
+        _, differing, errors = filecmp.cmpfiles(found.left, found.right, found.common_files, shallow=False)
+        return not differing and not errors and all(same(sub) for sub in found.subdirs.values())
+
+    return same(compared)
+
+
+def remove_path(path: Path) -> None:
+    """Removes a link, file or whole directory."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(str(path))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether what lies at `path` is one of our parts: a link into a checkout, or a copy of ours."""
+    manifest = path / "manifest.json"
+    if path.name in PLUGINS:
+        return manifest.is_file() and '"name"' in manifest.read_text(errors="replace")
+    return (path / "openscan" / "apps.py").is_file() or (path.is_symlink() and not path.exists())
+
+
+def put(source: Path, target: Path, mode: str, report: Report) -> None:
+    """Makes `target` a link to, or a copy of, `source`. Raises DeployError where something of somebody else lies there."""
+    if mode == "link" and target.is_symlink() and Path(os.path.realpath(str(target))) == source.resolve():
+        report.same(f"{target} -> {source}")
+        return
+    if mode == "copy" and target.is_dir() and not target.is_symlink() and _same_tree(source, target):
+        report.same(f"{target} is a copy of {source}")
+        return
+    there = target.is_symlink() or target.exists()
+    if there and not target.is_symlink() and not is_ours(target):
+        raise DeployError(f"{target} is there already and is not ours; move it away first")
+
+    def make() -> None:
+        if there:
+            remove_path(target)
+        if mode == "link":
+            target.symlink_to(source)
+        else:
+            shutil.copytree(str(source), str(target), ignore=_LEFT_OUT)
+
+    verb = "link" if mode == "link" else "copy"
+    report.change(f"{'replace' if there else verb} {target}{' by a ' + verb if there else ''} -> {source}", make)
+
+
+def _put_override(webodm: WebODM, report: Report) -> None:
+    path, site = override_path(webodm), site_override_path(webodm)
+    if path.is_symlink() and is_our_override(path):
+        report.same(f"{path} is ours")
+        return
+    if is_our_override(path):
+        if path.read_text() == OVERRIDE:
+            report.same(f"{path} is ours")
+        else:
+            report.change(f"update {path}", lambda: path.write_text(OVERRIDE))
+        return
+    if path.exists() or path.is_symlink():
+        if site.exists():
+            raise DeployError(f"both {path.name} and {site.name} are there in {path.parent}: bring your settings together in "
+                              f"{site.name} and delete {path.name}")
+        report.change(f"keep {path} as {site.name}, which ours loads", lambda: path.rename(site))
+    report.change(f"write {path}", lambda: path.write_text(OVERRIDE))
+
+
+def check_versions(facts: dict[str, Any], report: Report) -> None:
+    """Refuses what cannot work, and says what was not tried. Raises DeployError."""
+    version = facts["webodm"]
+    if version_tuple(version) < OLDEST_VERSION:
+        oldest = ".".join(map(str, OLDEST_VERSION))
+        raise DeployError(f"this is WebODM {version}; {oldest} is the oldest that can take us. Update WebODM first.")
+    if not facts["python"].startswith("3.9."):
+        raise DeployError(f"WebODM's Python is {facts['python']}; ours is 3.9, as WebODM {TESTED_VERSIONS[-1]} has it")
+    if version not in TESTED_VERSIONS:
+        report.note(f"WebODM {version} was not tried yet (tried: {', '.join(TESTED_VERSIONS)}); see COMPATIBILITY.md")
+
+
+def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False) -> int:
+    """Puts us into `webodm` by links or copies (`mode`; default: as the last time, else links). Raises DeployError."""
+    report = Report(dry_run)
+    facts = webodm.probe("facts")
+    report.note(f"WebODM {facts['webodm']} in {webodm.directory}, Python {facts['python']} ({webodm.python})")
+    check_versions(facts, report)
+    mode = mode or webodm.record.get("mode") or "link"
+    record = dict(webodm.record, mode=mode, python=os.path.abspath(webodm.python) if os.sep in webodm.python else webodm.python,
+                  source=str(ROOT), media_root=facts["media_root"])
+
+    added = packages.add(webodm, report)
+    record["packages"] = sorted(set(webodm.record.get("packages", [])) | set(added))
+    if not dry_run:
+        webodm.write_record(record)  # before the next step: what is in can be taken out, whatever happens
+
+    plugins = Path(facts["media_root"]) / "plugins"
+    put(ROOT / "app_extensions", webodm.directory / "app_extensions", mode, report)
+    if not plugins.is_dir():
+        report.change(f"make {plugins}", lambda: plugins.mkdir(parents=True))
+    for name in PLUGINS:
+        put(ROOT / "plugins" / name, plugins / name, mode, report)
+    _put_override(webodm, report)
+    _migrate(webodm, report)
+    if not dry_run:
+        webodm.manage("check")
+        report.same("manage.py check finds nothing wrong")
+    report.finish("done. Restart WebODM's web server, worker and scheduler (beat), then run `doctor`.")
+    return 0
+
+
+def _migrate(webodm: WebODM, report: Report) -> None:
+    if report.dry_run:
+        report.change("run our migrations, if any is missing: manage.py migrate openscan, migrate tapis", lambda: None)
+        return
+    for label in ("openscan", "tapis"):
+        if "[ ]" in webodm.manage("showmigrations", label):
+            report.change(f"manage.py migrate {label}", lambda label=label: webodm.manage("migrate", label, "--noinput"))
+        else:
+            report.same(f"the tables of {label} are up to date")
+
+
+def install_image_part(webodm: WebODM, part: str) -> int:
+    """One of the steps of `install` while the Docker image is built (`packages`, `code`) or starts (`plugins`).
+
+    No database is there while an image is built, and no media volume: plugins are linked and migrations run at its start.
+    """
+    report = Report()
+    if part == "packages":
+        packages.add(webodm, report)
+    elif part == "code":
+        put(ROOT / "app_extensions", webodm.directory / "app_extensions", "link", report)
+        _put_override(webodm, report)
+    else:
+        plugins = webodm.directory / "app" / "media" / "plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        for name in PLUGINS:
+            put(ROOT / "plugins" / name, plugins / name, "link", report)
+    return 0

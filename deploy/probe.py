@@ -1,0 +1,286 @@
+"""Answers questions about a WebODM from inside: run by its own Python in its directory as `probe.py QUESTION worker`.
+
+Prints one line of JSON. The word `worker` is what WebODM's settings look for to know that no web server is booting here.
+Stands alone: it imports nothing of ours but what is under examination.
+"""
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, Callable
+
+LABELS = ("openscan", "tapis")
+CHECKS = ("openscan.", "tapis.", "webodm_extensions.")
+PLUGINS = ("openscan_cloud", "tapis_storage")
+TASK_MODULES = ("app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
+#: Modules that come with our requirements, by the name that pip knows.
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "tapipy": "tapipy.tapis"}
+
+
+def setup() -> None:
+    """Starts Django on WebODM's settings, from the working directory."""
+    sys.path[0] = os.getcwd()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
+    import django
+
+    django.setup()
+
+
+def short(error: BaseException) -> str:
+    """An exception in one line."""
+    return "; ".join(traceback.format_exception_only(type(error), error)[-1].strip().splitlines())
+
+
+def facts() -> dict[str, Any]:
+    """What an install needs to know."""
+    setup()
+    import django
+    from django.conf import settings
+
+    return {"webodm": settings.VERSION, "django": django.get_version(), "python": sys.version.split()[0],
+            "media_root": os.path.abspath(settings.MEDIA_ROOT), "apps": installed_apps()}
+
+
+def database_address() -> dict[str, str]:
+    """The database as libpq's environment names it, for pg_dump. Holds its password: for a pipe, never for print."""
+    setup()
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    names = {"PGHOST": "HOST", "PGPORT": "PORT", "PGUSER": "USER", "PGPASSWORD": "PASSWORD", "PGDATABASE": "NAME"}
+    return {variable: str(database.get(name) or "") for variable, name in names.items()}
+
+
+def installed_apps() -> list[str]:
+    """Labels of our apps that Django runs."""
+    from django.apps import apps
+
+    return [label for label in LABELS if apps.is_installed(f"app_extensions.{label}")]
+
+
+def leavings() -> dict[str, Any]:
+    """What a purge would delete: tables, rows in WebODM's tables, directories."""
+    setup()
+    from django.conf import settings
+    from django.contrib.contenttypes.models import ContentType
+    from django.db import connection
+    from django.db.migrations.recorder import MigrationRecorder
+
+    applied = {app for app, _ in MigrationRecorder(connection).applied_migrations()}
+    directories = [os.path.join(settings.MEDIA_ROOT, name) for name in ("openscan", "tapis")]
+    try:
+        from app_extensions.openscan.conf import conf
+
+        if conf.storage_dir:
+            directories.append(conf.storage_dir)
+    except ImportError as error:
+        print(short(error), file=sys.stderr)
+    return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],
+            "rows": [f"content type {one.app_label}.{one.model}"
+                     for one in ContentType.objects.filter(app_label__in=LABELS)]
+            + [f"plugin {name}" for name in _plugin_rows()],
+            "directories": [one for one in directories if os.path.isdir(one)]}
+
+
+def _plugin_rows() -> list[str]:
+    from app.models import Plugin
+
+    return list(Plugin.objects.filter(name__in=PLUGINS).values_list("name", flat=True))
+
+
+def forget() -> dict[str, Any]:
+    """Deletes what WebODM's own tables hold on us."""
+    setup()
+    from app.models import Plugin, PluginDatum
+    from django.contrib.contenttypes.models import ContentType
+
+    deleted = 0
+    for name in PLUGINS:
+        deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
+    deleted += Plugin.objects.filter(name__in=PLUGINS).delete()[0]
+    deleted += ContentType.objects.filter(app_label__in=LABELS).delete()[0]
+    return {"deleted": deleted}
+
+
+# -- the doctor's questions ---------------------------------------------------------------------------------------------
+
+def guarded(question: Callable[[], Any]) -> Any:
+    """A question's answer, or `{"error": …}`: one broken part must not hide the others."""
+    try:
+        return question()
+    except Exception as error:  # noqa: BLE001 - told to the person who asked
+        return {"error": short(error)}
+
+
+def override() -> dict[str, Any]:
+    """Whether the settings override works when it is imported by itself, where WebODM would swallow its ImportError."""
+    from django.conf import settings
+
+    answer: dict[str, Any] = {"error": "", "file": ""}
+    try:
+        module = importlib.import_module("webodm.settings_override")
+        answer["file"] = module.__file__
+    except Exception as error:  # noqa: BLE001 - told
+        answer["error"] = short(error)
+    answer["problems"] = list(getattr(settings, "APP_EXTENSIONS_PROBLEMS", []))
+    answer["apps"] = installed_apps()
+    answer["includes"] = [name for name in TASK_MODULES if name in settings.CELERY_INCLUDE]
+    return answer
+
+
+def modules() -> dict[str, str]:
+    """Which of our requirements cannot be imported: the package's name and the error."""
+    failed = {}
+    for name, module in MODULES.items():
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001 - told
+            failed[name] = short(error)
+    return failed
+
+
+def database() -> dict[str, Any]:
+    """The database's version, our migrations that are missing, and foreign keys of ours that would bind WebODM's rows."""
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in LABELS]
+    missing = [f"{one.app_label}.{one.name}" for one, _ in executor.migration_plan(targets)]
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        version = cursor.fetchone()[0]
+        cursor.execute("SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'")
+        ours = tuple(f"{label}_" for label in LABELS)
+        binding = [f"{table} -> {other}" for table, other in cursor.fetchall()
+                   if table.startswith(ours) and not other.startswith(ours)]
+    return {"version": version, "missing_migrations": missing, "binding": binding}
+
+
+def checks() -> list[dict[str, Any]]:
+    """Django's system checks that concern us."""
+    from django.core.checks import run_checks
+
+    return [{"id": found.id, "level": found.level, "text": found.msg, "hint": found.hint or ""}
+            for found in run_checks() if str(found.id or "").startswith(CHECKS)]
+
+
+def plugins() -> dict[str, Any]:
+    """Our plugins as WebODM sees them, and whether their root mounts are in the URL configuration."""
+    from app.models import Plugin
+    from app.plugins.functions import get_plugins
+    from django.urls import Resolver404, resolve
+
+    rows = dict(Plugin.objects.filter(name__in=PLUGINS).values_list("name", "enabled"))
+    answer: dict[str, Any] = {}
+    for plugin in get_plugins():
+        if plugin.get_name() in PLUGINS:
+            answer[plugin.get_name()] = {"row": plugin.get_name() in rows, "enabled": rows.get(plugin.get_name(), False)}
+    for path in ("/api/openscan/status", "/api/tapis-storage/"):
+        name = "openscan_cloud" if "openscan" in path else "tapis_storage"
+        try:
+            resolve(path)
+            mounted = True
+        except Resolver404:
+            mounted = False
+        if name in answer:
+            answer[name]["mounted"] = mounted
+    return answer
+
+
+def broker() -> dict[str, Any]:
+    """Whether the Celery broker answers, and which of its workers know our tasks."""
+    from worker.celery import app
+
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2, timeout=5)
+    registered = app.control.inspect(timeout=3.0).registered() or {}
+    ours = tuple(name.rsplit(".", 1)[0] + "." for name in TASK_MODULES)
+    workers = {name: sorted({prefix.rstrip(".") for prefix in ours for task in tasks if task.startswith(prefix)})
+               for name, tasks in registered.items()}
+    return {"workers": workers}
+
+
+def beat() -> dict[str, Any]:
+    """Our entries in the schedule, and how long ago a beat last had one of them run (None: never, as far as Redis knows)."""
+    from worker.celery import app
+
+    entries = [name for name, entry in app.conf.beat_schedule.items()
+               if str(entry.get("task", "")).startswith("app_extensions.")]
+    from app_extensions.host.heartbeat import last_beat_at
+
+    last = last_beat_at()
+    return {"entries": entries, "age_seconds": None if last is None else max(0.0, time.time() - last)}
+
+
+def owners() -> list[dict[str, Any]]:
+    """Owners of OpenScan tokens, each with the number of processing nodes that they may use."""
+    from django.contrib.auth import get_user_model
+
+    from app_extensions.host.nodes import nodes_for
+    from app_extensions.openscan.models import Token
+
+    users = get_user_model().objects.filter(pk__in=Token.objects.values("owner_id").distinct())
+    answer = []
+    for user in users[:1000]:
+        nodes = nodes_for(user)
+        answer.append({"user": user.get_username(), "nodes": len(nodes), "online": sum(1 for node in nodes if node.online)})
+    return answer
+
+
+def mail() -> dict[str, Any]:
+    """Whether mail can go out: the server is asked for its greeting, nothing is sent."""
+    from django.conf import settings
+    from django.core.mail import get_connection
+
+    answer = {"backend": settings.EMAIL_BACKEND, "host": settings.EMAIL_HOST, "port": settings.EMAIL_PORT,
+              "from": settings.DEFAULT_FROM_EMAIL, "error": ""}
+    if settings.EMAIL_BACKEND == "django.core.mail.backends.smtp.EmailBackend":
+        connection = get_connection(timeout=5)
+        try:
+            connection.open()
+            connection.close()
+        except (OSError, ValueError) as error:  # smtplib's errors are OSErrors
+            answer["error"] = short(error)
+    return answer
+
+
+def public() -> dict[str, Any]:
+    """The addresses that links are built on."""
+    from django.conf import settings
+
+    from app_extensions.openscan.conf import conf
+
+    return {"openscan": conf.public_url, "basic": [conf.basic_user, conf.basic_password], "ssl": os.environ.get("WO_SSL", ""),
+            "proxy_header": list(getattr(settings, "SECURE_PROXY_SSL_HEADER", None) or []),
+            "host": os.environ.get("WO_HOST", ""), "port": os.environ.get("WO_PORT", "")}
+
+
+def disk() -> dict[str, Any]:
+    """Free bytes where uploads go, and the reserve that no upload may eat into."""
+    import shutil
+
+    from django.conf import settings
+
+    from app_extensions.openscan.conf import conf
+
+    directory = conf.storage_dir or settings.MEDIA_ROOT
+    return {"directory": directory, "free_bytes": shutil.disk_usage(directory).free, "reserve_bytes": conf.free_reserve_bytes}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, mail, public, disk)
+
+
+def doctor() -> dict[str, Any]:
+    """All of the doctor's questions."""
+    answer = facts()
+    for question in QUESTIONS:
+        answer[question.__name__] = guarded(question)
+    return answer
+
+
+if __name__ == "__main__":
+    questions = {"facts": facts, "database_address": database_address, "leavings": leavings, "forget": forget, "doctor": doctor}
+    print(json.dumps(questions[sys.argv[1]](), default=str))

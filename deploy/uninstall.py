@@ -1,0 +1,57 @@
+"""`uninstall`: takes back all that `install` did. Tables, files and settings of ours stay, unless they are purged."""
+import shutil
+from pathlib import Path
+
+from deploy import packages
+from deploy.install import is_our_override, is_ours, override_path, remove_path, site_override_path
+from deploy.report import Report
+from deploy.webodm import PLUGINS, WebODM
+
+
+def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> int:
+    """Takes us out of `webodm`; `purge` deletes our tables and files too. Raises DeployError."""
+    report = Report(dry_run)
+    media_root = Path(webodm.record.get("media_root") or webodm.probe("facts")["media_root"])
+    if purge:
+        _purge(webodm, media_root, report)
+
+    path, site = override_path(webodm), site_override_path(webodm)
+    if is_our_override(path):
+        report.change(f"remove {path}", path.unlink)
+        if site.exists():
+            report.change(f"give {site.name} its name {path.name} back", lambda: site.rename(path))
+    elif path.exists():
+        report.same(f"{path} is not ours and stays")
+    for target in [media_root / "plugins" / name for name in PLUGINS] + [webodm.directory / "app_extensions"]:
+        if target.is_symlink() or (target.exists() and is_ours(target)):
+            report.change(f"remove {target}", lambda target=target: remove_path(target))
+        elif target.exists():
+            report.note(f"{target} is not ours and stays")
+    if webodm.record.get("packages"):
+        packages.remove(webodm, webodm.record["packages"], report)
+    if webodm.record_path.exists():
+        report.change(f"remove {webodm.record_path}", webodm.record_path.unlink)
+    if not dry_run:
+        webodm.manage("check")
+        report.same("manage.py check finds nothing wrong")
+    kept = "" if purge else " Our tables (openscan_*, tapis_*) and files stay; `install` finds them again."
+    report.finish("done. Restart WebODM's web server, worker and scheduler (beat)." + kept)
+    return 0
+
+
+def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
+    """Deletes our tables, rows in WebODM's own tables that name us, and our directories."""
+    if not (webodm.directory / "app_extensions").exists():
+        report.note("we are not installed: `install` first, then `uninstall --purge` deletes the tables too")
+        return
+    facts: dict[str, list[str]] = webodm.probe("leavings")
+    for label in ("openscan", "tapis"):
+        if label in facts["tables_of"]:
+            report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
+                          lambda label=label: webodm.manage("migrate", label, "zero", "--noinput"))
+    if facts["rows"]:
+        report.change("delete what WebODM's tables hold on us: " + ", ".join(facts["rows"]),
+                      lambda: webodm.probe("forget"))
+    for directory in [Path(name) for name in facts["directories"]]:
+        if directory.is_dir():
+            report.change(f"delete {directory}", lambda directory=directory: shutil.rmtree(str(directory)))
