@@ -23,12 +23,13 @@ _stack: Optional[Stack] = None
 
 
 def session_stack() -> Stack:
-    """The stack of this test run; nothing is started by asking for it."""
+    """The stack of this test run, its files laid out; nothing is started by asking for it."""
     global _stack
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
         data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
         _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE)
+        _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
 
 
