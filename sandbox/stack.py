@@ -255,7 +255,8 @@ class Stack:
     def _make_tapis(self) -> Service:
         port = self.config["tapis_port"]
         argv = [sys.executable, "-m", "sandbox.tapis", "--port", str(port), "--data", str(self.data / "tapis"),
-                "--flights", str(ROOT / "tests" / "data" / "photos")]
+                "--flights", str(ROOT / "tests" / "data" / "photos"),
+                "--callback-url", f"{self.address()}/api/oauth2/tapis/callback/"]
         return Service(name="tapis", argv=argv, log=self.log_path("tapis"), cwd=ROOT,
                        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
                        ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"))

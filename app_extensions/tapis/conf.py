@@ -25,9 +25,9 @@ def read(name: str, default: Any, cast: Optional[Callable[[str], Any]] = None) -
     :raises ImproperlyConfigured: a text that does not fit, by name
     """
     value = getattr(settings, "TAPIS_" + name, None)
-    if value is None:
-        value = os.environ.get("WO_TAPIS_" + name, "").strip() or None
-    if value is None:
+    if value in (None, ""):
+        value = os.environ.get("WO_TAPIS_" + name, "").strip()
+    if value == "":
         return default
     if not isinstance(value, str):
         return value

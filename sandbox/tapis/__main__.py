@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote
 
-from . import control, files, oauth2, systems
+from . import CLIENT_ID, CLIENT_SECRET, TENANT, control, files, oauth2, systems
 from .flights import lay_out
 from .http import Handler, Server, tapis_json
 from .world import World
@@ -44,18 +44,17 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="where the key and the registered clients are kept")
     parser.add_argument("--flights", type=Path, required=True, help="directories of JPEG files, see flights.py")
     parser.add_argument("--latency-ms", type=float, default=0, help="added to every answer")
-    parser.add_argument("--tenant", default="portals")
+    parser.add_argument("--tenant", default=TENANT)
     parser.add_argument("--base-url", help="what it calls itself (default: http://HOST:PORT)")
-    parser.add_argument("--client-id", help="register a client at start")
-    parser.add_argument("--client-key", default="")
-    parser.add_argument("--callback-url", default="")
+    parser.add_argument("--client-id", default=CLIENT_ID, help="the client that is registered at start")
+    parser.add_argument("--client-key", default=CLIENT_SECRET)
+    parser.add_argument("--callback-url", default="http://127.0.0.1:8000/api/oauth2/tapis/callback/")
     options = parser.parse_args()
 
     base_url = options.base_url or f"http://{options.host}:{options.port}"
     world = World(options.data, base_url.rstrip("/"), options.tenant)
     world.settings["latency_ms"] = options.latency_ms
-    if options.client_id:
-        world.add_client(options.client_id, options.callback_url, options.client_key)
+    world.add_client(options.client_id, options.callback_url, options.client_key)
     lay_out(world, options.flights)
     server = Server((options.host, options.port), world, routes)
     for number in (signal.SIGTERM, signal.SIGINT):

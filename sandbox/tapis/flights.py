@@ -5,6 +5,7 @@
 import time
 from pathlib import Path
 
+from . import USERS
 from .tree import Link
 from .world import PATTERN, System, World
 
@@ -52,7 +53,7 @@ def lay_out(world: World, flights: Path) -> None:
     Directories called ``ptdatax.project.…`` are systems as they stand. Any other directory of JPEG files becomes one flight of
     ``ptdatax.project.PTDATAX-284``, as do JPEG files that lie in the directory itself.
     """
-    for username in ("alice", "bob", "carol", "tester"):
+    for username in USERS:
         world.add_user(username)
     world.add_user("robot", "service")
     main = world.add_system(System(

@@ -21,6 +21,7 @@ class TapisOAuth2Token(models.Model):
     is_valid = models.BooleanField(default=True, help_text="Off: Tapis or an administrator refused it.")
     invalid_reason = models.CharField(max_length=255, blank=True, default="")
     refreshed_at = models.DateTimeField(null=True, blank=True)
+    refresh_failed_at = models.DateTimeField(null=True, blank=True, help_text="The last refresh that Tapis refused.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

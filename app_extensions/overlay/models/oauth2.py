@@ -1,0 +1,9 @@
+"""``app.models.oauth2``: the Tapis app's models under the name that its users know."""
+from app_extensions.tapis.models import (
+    TapisIdentity,
+    TapisOAuth2Client,
+    TapisOAuth2State,
+    TapisOAuth2Token,
+)
+
+__all__ = ["TapisIdentity", "TapisOAuth2Client", "TapisOAuth2State", "TapisOAuth2Token"]

@@ -1,0 +1,48 @@
+"""Mounts the Tapis storage in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+import logging
+
+from app.plugins import Menu, MountPoint, PluginBase
+from django.apps import apps
+
+logger = logging.getLogger("app.logger")
+
+APP = "app_extensions.tapis"
+MISSING = (
+    "The Tapis Storage plugin needs the Django app app_extensions.tapis, which is not loaded: put the repository's "
+    "app_extensions directory beside WebODM's app directory and mount app_extensions/settings_override.py as "
+    "webodm/settings_override.py. An import error in that file is swallowed by WebODM; `manage.py check` shows it."
+)
+
+
+class Plugin(PluginBase):
+    """Root mounts, as programs must be able to POST without WebODM's CSRF cookie; pages below /plugins/."""
+
+    def register(self) -> None:
+        super().register()
+        if not apps.is_installed(APP):
+            raise RuntimeError(MISSING)
+
+    def root_mount_points(self) -> list:
+        if not self._is_ready():
+            return []
+        from app_extensions.tapis.routes import root_routes
+
+        return [MountPoint(pattern, view) for pattern, view in root_routes()]
+
+    def app_mount_points(self) -> list:
+        if not self._is_ready():
+            return []
+        from app_extensions.tapis.routes import app_routes
+
+        return [MountPoint(pattern, view) for pattern, view in app_routes()]
+
+    def main_menu(self) -> list:
+        if not self._is_ready():
+            return []
+        return [Menu("Tapis", self.public_url(""), "fa fa-satellite-dish fa-fw")]
+
+    def _is_ready(self) -> bool:
+        if apps.is_installed(APP):
+            return True
+        logger.error(MISSING)
+        return False
