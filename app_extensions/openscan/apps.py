@@ -4,13 +4,15 @@ from django.core.checks import register
 
 
 class OpenScanConfig(AppConfig):
-    """Registers the system checks; WebODM's database and workers are not touched before the forks."""
+    """Registers the system checks, listens to WebODM's tasks and joins its beat; nothing is touched before the forks."""
 
     name = "app_extensions.openscan"
     label = "openscan"
     verbose_name = "OpenScan Cloud"
 
     def ready(self) -> None:
-        from app_extensions.openscan import checks
+        from app_extensions.openscan import checks, periodic, signals
 
         register(checks.check_settings)
+        signals.connect()
+        periodic.schedule()

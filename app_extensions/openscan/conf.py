@@ -151,6 +151,50 @@ class Conf:
         """Directory for parts and results, seen by web and worker. Empty: `openscan` in WebODM's media directory."""
         return self._get("STORAGE_DIR", "", str)
 
+    @property
+    def preset(self) -> str:
+        """WebODM preset whose options scans are processed with, as far as the node knows them."""
+        return self._get("PRESET", "3D Model", str)
+
+    @property
+    def tasks_per_node(self) -> int:
+        """How many scans one processing node is given at a time; the others wait in our own queue."""
+        return self._get("TASKS_PER_NODE", 1, int)
+
+    @property
+    def least_photos(self) -> int:
+        """Fewest usable photos that are worth processing."""
+        return self._get("LEAST_PHOTOS", 2, int)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Most that one archive may unpack to."""
+        return self._get("UNPACKED", 20_000_000_000, parse_bytes)
+
+    @property
+    def ingest_attempts(self) -> int:
+        """How often reading a set in is tried before it counts as failed through our fault."""
+        return self._get("INGEST_ATTEMPTS", 8, int)
+
+    @property
+    def support_mail(self) -> str:
+        """Where answers to our mails go (Reply-To). Empty: to the sender, WO_SMTP_FROM."""
+        return self._get("SUPPORT_MAIL", "", str).strip()
+
+    @property
+    def admin_mails(self) -> list[str]:
+        """Who is told of token requests. Empty: every active administrator of WebODM who has an address."""
+        return self._get("ADMIN_MAILS", "", _parse_words)
+
+    @property
+    def celery_queue(self) -> str:
+        """Celery queue of our jobs. Empty: WebODM's default one, which its worker listens to."""
+        return self._get("CELERY_QUEUE", "", str).strip()
+
+
+def _parse_words(value: Union[str, list[str], tuple[str, ...]]) -> list[str]:
+    return value.replace(",", " ").split() if isinstance(value, str) else list(value)
+
 
 def _parse_networks(value: Union[str, list[str], tuple[str, ...]]) -> list[Network]:
     names = value.replace(",", " ").split() if isinstance(value, str) else list(value)

@@ -11,11 +11,11 @@ from typing import Any, Optional
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
 
 from app_extensions.host import media, quota
 from app_extensions.openscan import ledger, limits, links, storage, tokens
 from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
@@ -71,7 +71,7 @@ def start_scan(token: Token, name: str, address: str = "") -> Scan:
         _check_complete(scan)
         scan.state, scan.started_at = Scan.INITIALIZED, timezone.now()
         scan.save(update_fields=["state", "started_at"])
-        transaction.on_commit(lambda: _queue("ingest_scan", scan.pk))
+        dispatch_on_commit("ingest_scan", scan.pk)
         return scan
 
 
@@ -130,7 +130,6 @@ def project_info(token: Token, name: str, address: str = "", base_url: str = "")
         "error_text": scan.error,
     }
     info.update(status.scan_details(scan, base_url))
-    info["status"] = status.scan_status(scan)
     return info
 
 
@@ -269,14 +268,4 @@ def _forget(scan: Scan) -> None:
     storage.drop_parts(scan)
     ledger.void(scan, note="reset")
     if scan.webodm_task_id or scan.started_at:
-        transaction.on_commit(lambda: _queue("discard_scan", scan.pk))
-
-
-def _queue(task_name: str, scan_id: int) -> None:
-    """Hands a committed change to the worker. A broker that is away delays it until a periodic job looks."""
-    from app_extensions.openscan import tasks
-
-    try:
-        getattr(tasks, task_name).apply_async(args=[scan_id], retry=False)
-    except BrokerError as error:
-        logger.warning("OpenScan: %s for scan %s could not be queued (%s); the periodic job will.", task_name, scan_id, error)
+        dispatch_on_commit("discard_scan", scan.pk)

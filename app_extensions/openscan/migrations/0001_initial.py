@@ -124,7 +124,6 @@ class Migration(migrations.Migration):
                 ('result_link', models.CharField(blank=True, db_index=True, max_length=64)),
                 ('result_expires_at', models.DateTimeField(blank=True, null=True)),
                 ('result_source', models.CharField(blank=True, editable=False, help_text='Fingerprint of the files the result was packed from', max_length=64)),
-                ('noticed', models.CharField(blank=True, editable=False, help_text='Outcome its owner was mailed last', max_length=12)),
                 ('processing_seconds', models.FloatField(blank=True, null=True)),
                 ('token', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='scans', to='openscan.Token')),
             ],

@@ -70,7 +70,6 @@ class Scan(models.Model):
     result_source = models.CharField(
         max_length=64, blank=True, editable=False, help_text="Fingerprint of the files the result was packed from"
     )
-    noticed = models.CharField(max_length=12, blank=True, editable=False, help_text="Outcome its owner was mailed last")
     processing_seconds = models.FloatField(null=True, blank=True)
 
     class Meta:

@@ -1,0 +1,39 @@
+"""Handing work to the Celery worker so that a broker that is away costs time, never work.
+
+What is queued here is only ever a hint: the periodic jobs find the same work in the database.
+"""
+import logging
+from typing import Any, Optional
+
+from django.db import transaction
+from kombu.exceptions import OperationalError as BrokerError
+
+from app_extensions.openscan.conf import conf
+
+logger = logging.getLogger("app.logger")
+
+
+def dispatch(task_name: str, *arguments: Any, expires_seconds: Optional[float] = None) -> bool:
+    """Queue a job of ``tasks`` now.
+
+    :param task_name: a function's name there
+    :param arguments: what JSON can hold
+    :param expires_seconds: not worth running after this long; for jobs that are queued again and again
+    :return: False where the broker did not take it
+    """
+    from app_extensions.openscan import tasks
+
+    try:
+        getattr(tasks, task_name).apply_async(
+            args=list(arguments), retry=False, expires=expires_seconds, queue=conf.celery_queue or None
+        )
+    except BrokerError as problem:
+        logger.warning("OpenScan: %s%r could not be queued (%s); a periodic job will see to it", task_name, arguments,
+                       problem)
+        return False
+    return True
+
+
+def dispatch_on_commit(task_name: str, *arguments: Any) -> None:
+    """Queue a job once the transaction at hand is committed (at once if there is none)."""
+    transaction.on_commit(lambda: dispatch(task_name, *arguments))

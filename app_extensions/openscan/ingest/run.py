@@ -1,0 +1,171 @@
+"""A started scan's way from its parts to a waiting WebODM task with its photos.
+
+Every step can be cut and repeated: the task's row and the scan's pointer to it are written together, photos that lie
+in the task's directory are whole and are not written again, and the scan moves on, pays, and loses its parts in one
+transaction.
+"""
+import logging
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import media, quota
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import ledger, notices, projects, storage, tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.locks import scan_lock
+from app_extensions.openscan.models import Scan
+from app_extensions.shared.formatting import format_bytes
+
+from .archives import Limits, PhotoSet
+from .refusal import Refused
+from .write import Written, write_set
+
+logger = logging.getLogger("app.logger")
+
+#: Minutes until the next attempt after a failure of ours (a full disk, a database that is away); then the last one again.
+WAITS_MINUTES = (1, 2, 5, 15, 60)
+LONGEST_SET_ASIDE = 20_000
+
+
+class Stopped(Exception):
+    """The scan was reset meanwhile; what was written is discarded by the job that the reset queued."""
+
+
+def ingest(scan_id: int) -> None:
+    """Take a scan in. Does nothing where another worker is at it or nothing is to do; safe to call at any time."""
+    with scan_lock(scan_id) as mine:
+        if not mine:
+            return
+        scan = _begin(scan_id)
+        if scan is None:
+            return
+        try:
+            written = _write(scan)
+            _approve(scan, written)
+        except Stopped:
+            logger.info("OpenScan: scan %s was reset while it was taken in", scan_id)
+        except (Refused, projects.NoOwner) as reason:
+            refuse(scan_id, str(reason))
+        except OSError as problem:
+            _put_off(scan, problem)
+
+
+def _begin(scan_id: int) -> Optional[Scan]:
+    """Count the attempt, so that a set which kills its worker each time does not do so for ever."""
+    with transaction.atomic():
+        scan = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.INITIALIZED).first()
+        if scan is None or (scan.retry_at and scan.retry_at > timezone.now()):
+            return None
+        if scan.ingest_attempts < conf.ingest_attempts:
+            scan.ingest_attempts += 1
+            scan.save(update_fields=["ingest_attempts"])
+            return scan
+    _give_up(scan_id)
+    return None
+
+
+def _write(scan: Scan) -> Written:
+    owner = tokens.token_owner(scan.token)
+    if owner is not None and quota.quota_exceeded(owner, scan.received_bytes):
+        raise Refused(
+            f"The set's {format_bytes(scan.received_bytes)} do not fit into the storage quota of this token's WebODM user; "
+            "delete old tasks there, or ask the site's administrator."
+        )
+    task = projects.make_waiting_task(scan)
+    target, incoming = host_tasks.task_dir(task), host_tasks.incoming_dir(task)
+    scratch = incoming.with_name(incoming.name + ".inner")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        with PhotoSet(storage.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
+            _check_room(photo_set, target)
+            written = write_set(
+                photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
+                before_each=lambda: _check_wanted(scan),
+            )
+    except OSError:
+        _check_wanted(scan)  # a reset takes the parts away under our hands, which is no failure
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    incoming.rmdir()
+    return written
+
+
+def _check_room(photo_set: PhotoSet, target: Path) -> None:
+    lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
+    wanted = sum(member.size_bytes for member in photo_set.photos) - lying
+    if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
+        raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
+
+
+def _check_wanted(scan: Scan) -> None:
+    """:raises Stopped: the scan was reset"""
+    if not Scan.objects.filter(pk=scan.pk, state=Scan.INITIALIZED).exists():
+        raise Stopped
+
+
+def _approve(scan: Scan, written: Written) -> None:
+    """The photos are there: pay, let go of the parts, and stand in the queue."""
+    # The parts go with this commit, so the photos must be on the disk and not only in the system's cache.
+    os.sync()
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
+        if row is None:
+            raise Stopped
+        row.state, row.approved_at, row.error, row.retry_at = Scan.APPROVED, timezone.now(), "", None
+        row.images_count = written.photos
+        row.set_aside = "\n".join(written.set_aside)[:LONGEST_SET_ASIDE]
+        row.save()
+        task = host_tasks.get_task(row.webodm_task_id)
+        if task is not None:
+            host_tasks.update_counts(task)
+        ledger.post(row)
+        storage.drop_parts(row)
+        dispatch_on_commit("release_queue")
+    logger.info("OpenScan: scan %s taken in: %d photos, %d bytes, %d members left out", row.pk, written.photos,
+                written.photo_bytes, len(written.set_aside))
+
+
+def refuse(scan_id: int, sentence: str, *, keep_parts: bool = False) -> None:
+    """End a started scan before it reached WebODM: it fails with a sentence for its owner and costs nothing.
+
+    :param keep_parts: the fault is ours, and an admin may try again with what was uploaded
+    """
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.INITIALIZED).first()
+        if row is None:
+            return
+        row.state, row.error, row.finished_at, row.retry_at = Scan.FAILED, sentence, timezone.now(), None
+        row.save()
+        ledger.void(row, note="refused")
+        if not keep_parts:
+            storage.drop_parts(row)
+        notices.scan_failed(row)
+        dispatch_on_commit("discard_scan", row.pk)
+    logger.info("OpenScan: scan %s refused", scan_id)
+
+
+def _put_off(scan: Scan, problem: OSError) -> None:
+    """A failure of ours: try again later, a few times."""
+    logger.warning("OpenScan: scan %s could not be taken in (attempt %d): %s", scan.pk, scan.ingest_attempts, problem)
+    if scan.ingest_attempts >= conf.ingest_attempts:
+        _give_up(scan.pk)
+        return
+    minutes = WAITS_MINUTES[min(scan.ingest_attempts, len(WAITS_MINUTES)) - 1]
+    Scan.objects.filter(pk=scan.pk, state=Scan.INITIALIZED).update(retry_at=timezone.now() + timedelta(minutes=minutes))
+
+
+def _give_up(scan_id: int) -> None:
+    logger.error("OpenScan: scan %s is given up after %d attempts", scan_id, conf.ingest_attempts)
+    refuse(
+        scan_id, "The server could not take the set in, through no fault of yours; the site's administrator can try again, "
+        "or send it again later.", keep_parts=True,
+    )

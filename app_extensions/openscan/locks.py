@@ -1,0 +1,48 @@
+"""Locks that the database keeps and drops by itself when their holder dies.
+
+They are PostgreSQL's advisory locks of a session, so that a job may hold one over many transactions, and a worker killed
+in the middle leaves nothing that has to time out. They guard work, not truth: every change of a scan's state is also
+made under its row's lock, so that a lock lost with its connection costs double work and nothing else.
+"""
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error, connection
+
+logger = logging.getLogger("app.logger")
+
+#: The first of an advisory lock's two numbers; "OS" and what the second one counts.
+_SCAN, _JOB = 0x4F530001, 0x4F530002
+
+
+@contextmanager
+def scan_lock(scan_id: int) -> Iterator[bool]:
+    """Whether this process may work on the scan; if so, nobody else does inside the block."""
+    with _advisory_lock(_SCAN, scan_id) as held:
+        yield held
+
+
+@contextmanager
+def job_lock(name: str) -> Iterator[bool]:
+    """Whether this process may run a job of which only one may run at a time."""
+    with _advisory_lock(_JOB, zlib.crc32(name.encode()) & 0x7FFFFFFF) as held:
+        yield held
+
+
+@contextmanager
+def _advisory_lock(group: int, number: int) -> Iterator[bool]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [group, number])
+        held = cursor.fetchone()[0]
+    try:
+        yield held
+    finally:
+        if held:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [group, number])
+            except Error as problem:
+                # The connection is gone, and the lock with it.
+                logger.warning("OpenScan: a lock could not be given back, its connection dropped it: %s", problem)

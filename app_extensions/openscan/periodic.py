@@ -1,0 +1,88 @@
+"""What is done again and again: the safety net under every signal and queued job, and the end of things.
+
+The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute; ``tidy_up`` at everything that has a
+time to end, every ten minutes.
+"""
+from datetime import timedelta
+
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import finish, ledger, results, scans, storage
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch
+from app_extensions.openscan.models import Scan
+
+CATCH_UP_SECONDS = 60
+RELEASE_SECONDS = 15
+MAILS_SECONDS = 60
+TIDY_UP_SECONDS = 600
+#: A job queued by the one who changed the scan gets this long before it is queued again.
+GRACE_SECONDS = 20
+_STRAY_SECONDS = 3600
+#: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
+_WATCH_DAYS = 30
+
+
+def schedule() -> None:
+    """Put the jobs into WebODM's beat; called while the app loads."""
+    from app_extensions.host import beat
+
+    prefix = "app_extensions.openscan.tasks."
+    for name, seconds in (("release_queue", RELEASE_SECONDS), ("deliver_mails", MAILS_SECONDS),
+                          ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS)):
+        beat.add_periodic("openscan-" + name.replace("_", "-"), prefix + name, seconds)
+
+
+def catch_up() -> int:
+    """Queue what should be under way for scans in motion. What is under way is not done twice: each job takes the scan's
+    lock. :return: how many jobs were queued"""
+    now = timezone.now()
+    grace = now - timedelta(seconds=GRACE_SECONDS)
+    wanted = []
+    ready = Q(retry_at=None) | Q(retry_at__lte=now)
+    wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, webodm_task_id__isnull=False, finished_at=None,
+                                                   reset_at__lte=grace)]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, reset_at__lte=grace).exclude(result_file="")]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
+                                                   finished_at__lte=grace)]
+    for scan in Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED)):
+        if needs_finish(scan):
+            wanted.append(("finish_scan", scan.pk))
+    for name, scan_id in wanted:
+        dispatch(name, scan_id, expires_seconds=CATCH_UP_SECONDS)
+    return len(wanted)
+
+
+def _ids(*conditions: Q, **fields: object) -> QuerySet:
+    return Scan.objects.filter(*conditions, **fields).values_list("pk", flat=True)
+
+
+def needs_finish(scan: Scan) -> bool:
+    """Whether a scan's task came to an end that its row does not know of."""
+    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    if task is None:
+        return scan.state != Scan.EXPIRED
+    status = host_tasks.task_state(task).status
+    if status == "completed":
+        return not results.is_current(scan, task)
+    return status in ("failed", "canceled") and scan.state != Scan.FAILED
+
+
+def tidy_up() -> None:
+    """End what is past its time."""
+    ledger.refill_all()
+    scans.expire_unstarted()
+    finish.expire_results()
+    finish.drop_old_parts(conf.unstarted_hours)
+    storage.sweep()
+    for path in results.stray_files(_STRAY_SECONDS):
+        path.unlink(missing_ok=True)
+    since = timezone.now() - timedelta(days=_WATCH_DAYS)
+    ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
+                                finished_at__gte=since, webodm_task_id__isnull=False)
+    for scan in ended.order_by(F("finished_at").desc()).iterator():
+        if needs_finish(scan):
+            dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)

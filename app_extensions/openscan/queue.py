@@ -1,0 +1,243 @@
+"""The queue of approved scans: whose turn it is, when there is room, and how long it will take.
+
+Private tokens come before public ones. Within a kind, tokens take turns: a token's first scan stands before anybody's
+second, scans that run count as had turns, and between equals the one started first goes first. A scan is handed to
+WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
+"""
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Optional
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import nodes as host_nodes
+from app_extensions.host import presets
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.locks import job_lock
+from app_extensions.openscan.models import Scan, Token
+
+logger = logging.getLogger("app.logger")
+
+#: Used until a site has processed something itself; a quick node's pace at full photo size.
+FIRST_GUESS_SECONDS_PER_PHOTO = 5.0
+_RECENT = 20
+
+
+class Waiting(NamedTuple):
+    """A scan in the queue, as far as its place depends on it."""
+
+    pk: int
+    token_id: int
+    is_public: bool
+    started_at: Any
+    photos: int
+
+
+def waiting_scans() -> "list[Waiting]":
+    """The approved scans in the order in which they will be released."""
+    rows = Scan.objects.filter(state=Scan.APPROVED).values_list(
+        "pk", "token_id", "token__kind", "started_at", "images_count"
+    )
+    return ordered(
+        [Waiting(pk, token, kind == Token.PUBLIC, started, photos) for pk, token, kind, started, photos in rows],
+        Counter(Scan.objects.filter(state=Scan.RELEASED).values_list("token_id", flat=True)),
+    )
+
+
+def ordered(waiting: Iterable[Waiting], running: "dict[int, int]") -> "list[Waiting]":
+    """Put scans in order.
+
+    :param running: token → how many of its scans are being processed
+    """
+    turns: Counter = Counter(running)
+    keyed = []
+    for scan in sorted(waiting, key=lambda entry: (entry.started_at, entry.pk)):
+        keyed.append(((scan.is_public, turns[scan.token_id], scan.started_at, scan.pk), scan))
+        turns[scan.token_id] += 1
+    return [scan for _, scan in sorted(keyed)]
+
+
+def position(scan: Scan) -> int:
+    """A waiting scan's place from 1, 0 if it does not wait."""
+    for place, entry in enumerate(waiting_scans(), 1):
+        if entry.pk == scan.pk:
+            return place
+    return 0
+
+
+def what_it_waits_for(scan: Scan) -> str:
+    """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
+    owner = tokens.token_owner(scan.token)
+    if owner is None:
+        return "This token has no WebODM user any more; ask the site's administrator to name one."
+    nodes = [node for node in host_nodes.nodes_for(owner) if node.online]
+    if not nodes:
+        return "Waiting: no processing node that this token's WebODM user may use is online; the site's administrator can see to it."
+    if not _large_enough(nodes, scan.images_count):
+        most = max(node.max_images for node in nodes)
+        return (f"Waiting: the set has {scan.images_count} photos, and the processing nodes that are online take {most} at most; "
+                "send fewer photos, or ask the site's administrator.")
+    return ""
+
+
+def release() -> int:
+    """Hand over to WebODM what there is room for. Only one process does it at a time.
+
+    :return: how many scans were handed over
+    """
+    with job_lock("openscan.queue") as mine:
+        if not mine:
+            return 0
+        released = 0
+        full: set = set()
+        for entry in waiting_scans():
+            scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED).first()
+            if scan is None or scan.token.owner_id in full:
+                continue
+            owner = tokens.token_owner(scan.token)
+            usable = [node for node in host_nodes.nodes_for(owner) if node.online] if owner else []
+            if not usable or _free_slots(owner, usable) <= 0:
+                full.add(scan.token.owner_id)
+                continue
+            fitting = _large_enough(usable, scan.images_count)
+            if fitting and _hand_over(scan, owner, usable, fitting):
+                released += 1
+        return released
+
+
+def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
+    return [node for node in nodes if not node.max_images or node.max_images >= photos]
+
+
+def _free_slots(owner: Any, nodes: "list[Any]") -> int:
+    """How many more tasks an owner's nodes take: by what WebODM knows of them, and no more than our own released scans
+    leave, since a task that was just handed over shows on no node yet."""
+    ids = {node.id for node in nodes}
+    ours = 0
+    for scan in Scan.objects.select_related("token").filter(state=Scan.RELEASED):
+        other = tokens.token_owner(scan.token)
+        if other is not None and (other == owner or ids & {node.id for node in host_nodes.nodes_for(other)}):
+            ours += 1
+    return min(len(nodes) * conf.tasks_per_node - ours, host_nodes.free_places(owner, conf.tasks_per_node))
+
+
+def _hand_over(scan: Scan, owner: Any, usable: "list[Any]", fitting: "list[Any]") -> bool:
+    options = _options(owner, fitting)
+    # WebODM picks the least busy node itself, unless some are too small for this set.
+    chosen = None if len(fitting) == len(usable) else min(fitting, key=lambda node: node.queue_count or 0).id
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED).first()
+        task = host_tasks.get_task(row.webodm_task_id) if row is not None and row.webodm_task_id else None
+        if row is None or task is None:
+            if row is not None:
+                dispatch_on_commit("finish_scan", row.pk)  # its task was deleted in WebODM
+            return False
+        row.state, row.released_at = Scan.RELEASED, timezone.now()
+        row.save(update_fields=["state", "released_at"])
+        # A task that its owner started in WebODM by hand is on its way already.
+        if host_tasks.task_state(task).status == "waiting":
+            host_tasks.commit_task(task, options=options, node_id=chosen)
+    logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s", row.pk, row.images_count, row.webodm_task_id)
+    return True
+
+
+def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
+    """The preset's options that every node which may get the task knows."""
+    try:
+        options = presets.preset_options(conf.preset, owner)
+    except LookupError:
+        logger.error("OpenScan: WebODM has no preset %r (WO_OPENSCAN_PRESET); its nodes' defaults are used", conf.preset)
+        return []
+    for node in nodes:
+        options = presets.filter_options(options, node)
+    return options
+
+
+def retry(scan: Scan) -> None:
+    """Take a scan up again where it got stuck or failed, free of charge.
+
+    :raises OpenScanError: there is nothing left to try again with, or nothing to try
+    """
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().get(pk=scan.pk)
+        task = host_tasks.get_task(row.webodm_task_id) if row.webodm_task_id else None
+        complete = row.parts.exists() and not row.parts.filter(size_bytes=None).exists()
+        if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
+            row.state, row.error, row.ingest_attempts, row.retry_at, row.finished_at = Scan.INITIALIZED, "", 0, None, None
+            dispatch_on_commit("ingest_scan", row.pk)
+        elif row.state == Scan.FAILED and row.released_at is None:
+            raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")
+        elif row.state in (Scan.FAILED, Scan.RELEASED, Scan.DONE, Scan.EXPIRED) and task is not None:
+            _process_again(row, task)
+        else:
+            raise OpenScanError(f"A scan that is {row.state} cannot be tried again.")
+        row.save()
+    scan.refresh_from_db()
+
+
+def _process_again(row: Scan, task: Any) -> None:
+    state = host_tasks.task_state(task)
+    if state.status in ("queued", "running"):
+        raise OpenScanError("Its task is being processed already.")
+    if state.status == "completed":
+        # Processing went well; it is the result that is packed anew.
+        row.state, row.result_source, row.retry_at, row.finish_attempts = Scan.RELEASED, "", None, 0
+        dispatch_on_commit("finish_scan", row.pk)
+        return
+    row.state, row.error, row.finished_at = Scan.RELEASED, "", None
+    host_tasks.restart_task(task)
+
+
+def seconds_per_photo() -> float:
+    """The pace of the last scans that were processed here."""
+    recent = list(
+        Scan.objects.filter(processing_seconds__gt=0, images_count__gt=0, finished_at__isnull=False)
+        .order_by("-finished_at").values_list("processing_seconds", "images_count")[:_RECENT]
+    )
+    if not recent:
+        return FIRST_GUESS_SECONDS_PER_PHOTO
+    return sum(seconds for seconds, _ in recent) / sum(photos for _, photos in recent)
+
+
+def estimate_seconds(token: Optional[Token] = None) -> int:
+    """How long a set sent now would wait for its processing to begin; 0 where a node is free.
+
+    :param token: whose set it would be; without one, a public token's place in the queue is assumed
+    """
+    new = Waiting(2**31, token.pk if token else 0, token.is_public if token else True, timezone.now(), 0)
+    running = list(Scan.objects.filter(state=Scan.RELEASED).values_list("pk", "token_id", "images_count", "webodm_task_id"))
+    rows = Scan.objects.filter(state__in=(Scan.APPROVED, Scan.INITIALIZED)).values_list(
+        "pk", "token_id", "token__kind", "started_at", "images_count", "photos")
+    waiting = [Waiting(pk, owner, kind == Token.PUBLIC, started or new.started_at, count or declared)
+               for pk, owner, kind, started, count, declared in rows]
+    line = ordered([*waiting, new], Counter(token_id for _, token_id, _, _ in running))
+    ahead = [entry.photos for entry in line[:line.index(new)]]
+    slots = max(1, _slots(token))
+    if len(running) + len(ahead) < slots:
+        return 0
+    photos_ahead = sum(ahead) + sum(_photos_left(count, task_id) for _, _, count, task_id in running)
+    return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
+
+
+def _photos_left(photos: int, task_id: Any) -> float:
+    task = host_tasks.get_task(task_id)
+    if task is None:
+        return 0.0
+    state = host_tasks.task_state(task)
+    return photos * (1.0 - state.progress) if state.status in ("running", "queued", "waiting") else 0.0
+
+
+def _slots(token: Optional[Token]) -> int:
+    try:
+        owner = tokens.token_owner(token) if token is not None else tokens.default_owner()
+    except OpenScanError:
+        owner = None
+    if owner is None:
+        return 0
+    return sum(conf.tasks_per_node for node in host_nodes.nodes_for(owner) if node.online)

@@ -1,0 +1,20 @@
+"""WebODM's signals on tasks, heard in its worker: each only queues the job that looks for itself."""
+from typing import Any
+
+from app_extensions.host import signals as host_signals
+from app_extensions.openscan.dispatch import dispatch
+from app_extensions.openscan.models import Scan
+
+
+def connect() -> None:
+    """Listen; called while the app loads, in every process."""
+    for signal, name in ((host_signals.task_completed, "completed"), (host_signals.task_failed, "failed"),
+                         (host_signals.task_removed, "removed")):
+        signal.connect(_look_at, dispatch_uid=f"openscan.task_{name}")
+
+
+def _look_at(sender: Any, task_id: Any, **_: Any) -> None:
+    """A task ended: if it is one of ours, bring its scan up to date."""
+    for scan_id in Scan.objects.filter(webodm_task_id=task_id).values_list("pk", flat=True):
+        dispatch("finish_scan", scan_id)
+        dispatch("discard_scan", scan_id)

@@ -1,0 +1,100 @@
+"""What a client is told of its scan, derived live from the scan's row and its WebODM task.
+
+The words and their order are the wire contract's: created → initialized → file approved → processing started →
+processing done | processing failed; expired once the result is gone.
+"""
+from typing import Any, NamedTuple, Optional
+
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import queue, results
+from app_extensions.openscan.models import Scan
+
+CREATED, INITIALIZED, APPROVED = "created", "initialized", "file approved"
+STARTED, DONE, FAILED, EXPIRED = "processing started", "processing done", "processing failed", "expired"
+
+#: States in which the WebODM task, not the row, says what is going on.
+_LIVE = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
+
+
+class Look(NamedTuple):
+    """A scan seen at one moment: the contract's word, progress from 0 to 1, and the task's state if there is one."""
+
+    status: str
+    progress: float
+    task: Optional[Any]
+
+
+def look(scan: Scan) -> Look:
+    """See how a scan is doing; at most one task is read."""
+    if scan.state == Scan.CREATED:
+        return Look(CREATED, 0.0, None)
+    if scan.state == Scan.INITIALIZED:
+        return Look(INITIALIZED, 0.0, None)
+    if scan.state == Scan.RESET or not scan.webodm_task_id:
+        return Look(FAILED if scan.state == Scan.FAILED else EXPIRED, 0.0, None)
+    if scan.state == Scan.FAILED and scan.released_at is None:
+        return Look(FAILED, 0.0, None)  # refused by ingest; what is left of its task is being removed
+    task = host_tasks.get_task(scan.webodm_task_id)
+    if task is None:
+        return Look(EXPIRED, 0.0, None)
+    state = host_tasks.task_state(task)
+    return Look(*_live(scan, task, state), state)
+
+
+def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
+    if state.status in ("waiting", "queued"):
+        return APPROVED, 0.0
+    if state.status == "running":
+        return STARTED, state.progress
+    if state.status in ("failed", "canceled"):
+        return FAILED, state.progress
+    # Completed. "Done" stops clients from asking, so it is said only when there is something to download.
+    if results.is_current(scan, task):
+        if scan.state == Scan.DONE and not results.is_expired(scan):
+            return DONE, 1.0
+        return (FAILED, 1.0) if scan.state == Scan.FAILED else (EXPIRED, 1.0)
+    return STARTED, 1.0
+
+
+def scan_status(scan: Scan) -> str:
+    """The contract's word for a scan, e.g. ``processing started``."""
+    return look(scan).status
+
+
+def scan_progress(scan: Scan) -> float:
+    """How far processing is, from 0 to 1."""
+    return look(scan).progress
+
+
+def scan_details(scan: Scan, base_url: str = "") -> "dict[str, Any]":
+    """What getProjectInfo says beyond the row: ``status``, ``dlink``, ``progress`` (0 to 1), ``queue_position`` (0: not
+    waiting), ``message`` (what it waits for) and ``set_aside`` (members left out, a sentence each).
+
+    :param base_url: what ``dlink`` begins with
+    """
+    seen = look(scan)
+    details = {
+        "status": seen.status,
+        "dlink": results.result_url(scan, base_url) if seen.status == DONE else "",
+        "progress": round(seen.progress, 3),
+        "queue_position": 0,
+        "message": "",
+        "set_aside": scan.set_aside.splitlines(),
+    }
+    if seen.status == APPROVED and scan.state == Scan.APPROVED:
+        details["queue_position"] = queue.position(scan)
+        details["message"] = queue.what_it_waits_for(scan)
+    if seen.status == FAILED:
+        details["error_text"] = error_text(scan, seen)
+    return details
+
+
+def error_text(scan: Scan, seen: Look) -> str:
+    """One sentence on why a scan failed."""
+    if scan.error:
+        return scan.error
+    if seen.task is not None and seen.task.status == "canceled":
+        return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
+    if seen.task is not None and seen.task.error:
+        return f"Processing failed: {seen.task.error}"
+    return "Processing failed; ask the site's support, the credit of a failure that is not the photos' is given back."

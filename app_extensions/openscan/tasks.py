@@ -1,0 +1,50 @@
+"""The app's Celery jobs. Each is short to read, may run twice or be cut anywhere, and only calls a rule.
+
+Their names are documented; WebODM's worker runs them (setting ``OPENSCAN_CELERY_QUEUE`` names another queue).
+"""
+from celery import shared_task
+
+from app_extensions.openscan import finish, notices, periodic, queue
+from app_extensions.openscan.ingest import run
+
+
+@shared_task(ignore_result=True)
+def ingest_scan(scan_id: int) -> None:
+    """Take a started scan in: parts → photos in a waiting WebODM task."""
+    run.ingest(scan_id)
+
+
+@shared_task(ignore_result=True)
+def release_queue() -> None:
+    """Hand waiting scans to WebODM, as far as the nodes have room."""
+    queue.release()
+
+
+@shared_task(ignore_result=True)
+def finish_scan(scan_id: int) -> None:
+    """Bring a scan up to date with its WebODM task: result, mail, credit."""
+    finish.finish(scan_id)
+
+
+@shared_task(ignore_result=True)
+def discard_scan(scan_id: int) -> None:
+    """Remove what a reset or refused scan left behind."""
+    finish.discard(scan_id)
+
+
+@shared_task(ignore_result=True)
+def deliver_mails() -> None:
+    """Send mail that is due."""
+    notices.deliver()
+
+
+@shared_task(ignore_result=True)
+def catch_up() -> None:
+    """Find work that was lost with a worker, a broker or a signal, and queue it again."""
+    periodic.catch_up()
+
+
+@shared_task(ignore_result=True)
+def tidy_up() -> None:
+    """End what is past its time, refill public tokens, remove files that no row names."""
+    periodic.tidy_up()
