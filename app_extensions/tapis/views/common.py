@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
@@ -58,6 +59,18 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return guarded
 
 
+class AlwaysJSON(BaseContentNegotiation):
+    """JSON whatever the Accept header says: a person who opens such an address in a browser sees it, too."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """The parser of the body's type, None for a type that we do not take (415)."""
+        return DefaultContentNegotiation().select_parser(request, parsers)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        """The only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
 class TapisAPIView(APIView):
     """A REST view of ours: JSON only, WebODM's and Tapis' logins, errors in the documented shape."""
 
@@ -65,7 +78,7 @@ class TapisAPIView(APIView):
     permission_classes = (IsAuthenticated,)
     parser_classes = (JSONParser, FormParser, MultiPartParser)
     renderer_classes = (JSONRenderer,)
-    filter_backends = ()
+    content_negotiation_class = AlwaysJSON
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Ask whether the plugin is enabled before anything else."""

@@ -1,0 +1,44 @@
+"""Fixtures for all tests of the Tapis app."""
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.processes import Service, answers_http, free_port
+from sandbox.stack import ROOT, Stack
+from tests.support.tapis import Browser, StandIn
+
+
+@pytest.fixture(scope="session")
+def lone_tapis(tmp_path_factory) -> Iterator[StandIn]:
+    """A stand-in Tapis alone, for tests that need no WebODM."""
+    folder: Path = tmp_path_factory.mktemp("tapis")
+    port = free_port()
+    service = Service(
+        name="tapis", log=folder / "tapis.log", cwd=ROOT, env=dict(os.environ),
+        argv=[sys.executable, "-m", "sandbox.tapis", "--port", str(port), "--data", str(folder / "data"),
+              "--flights", str(ROOT / "tests" / "data" / "photos")],
+        ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"),
+    )
+    service.start()
+    service.wait_ready()
+    yield StandIn(f"http://127.0.0.1:{port}")
+    service.stop()
+
+
+@pytest.fixture
+def tapis(stack: Stack) -> Iterator[StandIn]:
+    """The live stack's stand-in Tapis, without faults before and after."""
+    stand_in = StandIn(stack.address("tapis"))
+    stand_in.reset()
+    yield stand_in
+    stand_in.reset()
+
+
+@pytest.fixture
+def browser(stack: Stack) -> Iterator[Browser]:
+    """A fresh browser at the live WebODM."""
+    with Browser(stack.address()) as fresh:
+        yield fresh
