@@ -46,6 +46,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--reserve-mb", type=_count, default=200,
                         help="megabytes of the disk that uploads must leave free (default: %(default)s)")
     options = parser.parse_args(arguments)
+    # The engine inherits the environment, and has no use for the token.
+    os.environ.pop("NODE_TOKEN", None)
     if options.parallel < 1:
         parser.error("--parallel must be at least 1")
     return options

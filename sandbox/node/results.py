@@ -97,6 +97,8 @@ def _result_files(project: Path, outputs: Sequence[str]) -> Iterator[Path]:
     seen = set()
     for output in outputs:
         start = project / output
+        if start.is_symlink():
+            continue
         for path in [start] if start.is_file() else start.rglob("*"):
             own = path.name not in (ARCHIVE_NAME, ARCHIVE_NAME + ".part")
             if own and path not in seen and path.is_file() and not path.is_symlink():

@@ -220,7 +220,8 @@ def run(arguments: argparse.Namespace) -> int:
     runs.write_text(str(earlier + 1))
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        subprocess.Popen(["sleep", "1000"], preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+        # The directory in its command line lets tests find it. It inherits that SIGTERM is ignored.
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", str(arguments.out)])
     if mode == "noise":
         print("\x1b[33mcolours\x1b[0m, then a brace {not json")
         print("{not json either")
