@@ -51,8 +51,3 @@ class TapisOAuth2State(models.Model):
     def is_used(self) -> bool:
         """Whether the callback has been called with it."""
         return self.used_at is not None
-
-    @classmethod
-    def delete_expired(cls) -> int:
-        """Forget the logins that can no longer be finished. :return: how many"""
-        return cls.objects.filter(expires_at__lte=timezone.now()).delete()[0]
