@@ -37,9 +37,10 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def print_address(stack: Stack) -> None:
+def print_address(stack: Stack, with_login: bool = True) -> None:
     say(f"WebODM sandbox: {stack.address()}/")
-    say(f"  admin login:  {stack.config['admin_user']} / {stack.config['admin_password']}")
+    if with_login:
+        say(f"  admin login:  {stack.config['admin_user']} / {stack.config['admin_password']}")
     say(f"  OpenScan API: {stack.address()}/api/openscan/  (GET and POST), "
         f"{stack.address()}/api/plugins/openscan_cloud/  (GET)")
     if stack.tapis:
@@ -72,6 +73,7 @@ def start_detached(options: argparse.Namespace) -> int:
     log = options.data / "log" / "supervisor.log"
     argv = [sys.executable, "-m", "sandbox", "start", "--data", str(options.data), "--port", str(options.port)]
     argv += ["--tapis"] if options.tapis else []
+    argv += ["--engine", options.engine] if options.engine else []
     offset = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
         child = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
@@ -99,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: stopping.append(received))
-    stack = Stack(options.data, port=options.port, tapis=options.tapis)
+    stack = Stack(options.data, port=options.port, tapis=options.tapis, node_engine=options.engine)
     stack.prepare_files()
     pid_file(stack.data).write_text(str(os.getpid()))
     ready_file = stack.data / "run" / "ready"
@@ -113,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         if not stopping:
             stack.start()
             ready_file.write_text(str(os.getpid()))
-            print_address(stack)
+            print_address(stack, with_login=sys.stdout.isatty())  # else it is the supervisor's log
             say("Ctrl-C stops it.")
         while not stopping:
             time.sleep(0.5)
@@ -213,6 +215,7 @@ def parser() -> argparse.ArgumentParser:
     start = add("start", command_start, "start PostgreSQL, Redis, mail, a node, web, worker and beat")
     start.add_argument("--port", type=int, default=0, help="web port on 127.0.0.1 (default: 8000 at first, then the last one)")
     start.add_argument("--tapis", action="store_true", help="with the stand-in Tapis server, a client and flights")
+    start.add_argument("--engine", metavar="COMMAND", help="what the node runs instead of the project's own engine")
     start.add_argument("--detach", action="store_true", help="return when everything answers")
     add("stop", command_stop, "stop all of it, and keep the data")
     add("status", command_status, "what runs and answers")

@@ -1,0 +1,184 @@
+"""`sandbox start|stop|status|manage` as a user calls them: a sandbox of its own, beside the one of the other tests."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from sandbox.processes import free_port
+from sandbox.stack import remove_data
+from tests.plugin import QUICK_ENGINE, ROOT
+
+
+class Sandbox:
+    """The command line against one data directory."""
+
+    def __init__(self, data: Path, port: int) -> None:
+        self.data = data
+        self.port = port
+
+    def __call__(self, command: str, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run([sys.executable, "-m", "sandbox", command, "--data", str(self.data), *arguments], cwd=ROOT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
+        if check and done.returncode:
+            raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}")
+        return done
+
+    def start(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self("start", "--detach", "--engine", QUICK_ENGINE, *arguments)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def config(self) -> dict:
+        return json.loads((self.data / "config.json").read_text())
+
+    def supervisor(self) -> int:
+        return int((self.data / "run" / "supervisor.pid").read_text())
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that belongs to this sandbox: its data directory stands in the command line or the environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if str(self.data) in " ".join(process.cmdline()) or process.environ().get("SANDBOX_DATA") == str(self.data):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def session(self) -> requests.Session:
+        """Logged in as the administrator, by the JWT that WebODM hands out."""
+        config = self.config()
+        answer = requests.post(self.url + "/api/token-auth/", timeout=10,
+                               data={"username": config["admin_user"], "password": config["admin_password"]})
+        answer.raise_for_status()
+        session = requests.Session()
+        session.headers["Authorization"] = f"JWT {answer.json()['token']}"
+        return session
+
+
+def wait_for(condition, seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory) -> Iterator[Sandbox]:
+    data = tmp_path_factory.mktemp("sandbox")
+    for directory in (data, data.parent, data.parent.parent):
+        directory.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
+    made = Sandbox(data, free_port())
+    made.start("--port", str(made.port))
+    yield made
+    made("stop", check=False)
+    remove_data(data)
+
+
+def test_start_waits_until_everything_answers_and_says_where(sandbox):
+    said = sandbox.start().stdout
+    assert sandbox.url in said
+    assert sandbox.config()["admin_password"] in said
+    status = sandbox("status")
+    assert "web: answers" in status.stdout
+    assert "node: answers" in status.stdout
+
+
+def test_everything_listens_on_the_loopback_only(sandbox):
+    listening = set()
+    for process in sandbox.processes():
+        for connection in process.connections(kind="inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                listening.add(connection.laddr.ip)
+    assert listening == {"127.0.0.1"}
+
+
+def test_the_secrets_are_for_this_user_only(sandbox):
+    assert (sandbox.data / "config.json").stat().st_mode & 0o077 == 0
+    assert (sandbox.data / "redis" / "redis.conf").stat().st_mode & 0o077 == 0
+    config = sandbox.config()
+    for log in (sandbox.data / "log").iterdir():
+        text = log.read_text(errors="replace")
+        assert not [name for name in ("redis_password", "secret_key", "admin_password") if config[name] in text], log
+    for process in sandbox.processes():
+        line = " ".join(process.cmdline())
+        assert config["redis_password"] not in line
+        assert config["secret_key"] not in line
+
+
+def test_redis_asks_for_its_password(sandbox):
+    with socket.create_connection(("127.0.0.1", sandbox.config()["redis_port"]), timeout=5) as connection:
+        connection.sendall(b"PING\r\n")
+        assert b"NOAUTH" in connection.recv(100)
+
+
+def test_the_worker_comes_back_when_it_is_killed(sandbox):
+    def workers() -> set[int]:
+        return {process.pid for process in sandbox.processes() if "worker@sandbox" in process.cmdline()}
+
+    before = workers()
+    assert before
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_for(lambda: workers() and not workers() & before), "no new worker"
+
+
+def test_data_survive_a_stop_and_nothing_is_left_running(sandbox):
+    answer = sandbox.session().post(sandbox.url + "/api/projects/", json={"name": "kept"}, timeout=10)
+    assert answer.status_code == 201, answer.text
+    sandbox("stop")
+    assert sandbox("status", check=False).returncode == 3
+    assert wait_for(lambda: not sandbox.processes(), 5), [process.cmdline() for process in sandbox.processes()]
+    sandbox.start()
+    names = [project["name"] for project in sandbox.session().get(sandbox.url + "/api/projects/", timeout=10).json()]
+    assert "kept" in names
+
+
+def test_a_killed_supervisor_leaves_no_servers_and_the_next_start_works(sandbox):
+    os.kill(sandbox.supervisor(), signal.SIGKILL)
+
+    def web_is_gone() -> bool:
+        try:
+            requests.get(sandbox.url + "/login/", timeout=1)
+        except requests.RequestException:
+            return True
+        return False
+
+    assert wait_for(web_is_gone)
+    sandbox.start()
+    assert requests.get(sandbox.url + "/login/", timeout=10).status_code == 200
+
+
+def test_management_commands_run_beside_it_and_while_it_is_stopped(sandbox):
+    assert "no issues" in sandbox("manage", "check").stdout
+    sandbox("stop")
+    try:
+        assert "no issues" in sandbox("manage", "check").stdout
+    finally:
+        sandbox.start()
+
+
+def test_a_taken_port_is_said(tmp_path):
+    tmp_path.chmod(0o755)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = Sandbox(tmp_path, port)("start", "--port", str(port), check=False)
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken" in done.stdout
+    assert "--port" in done.stdout
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists(), "PostgreSQL was left running"
