@@ -56,7 +56,7 @@ def send_token(token: Token, text: str) -> None:
     """
     _send("token", [token.mail], "Your OpenScan token", {
         "token": token, "text": text, "credit": format_bytes(token.credit_bytes),
-        "limit_filesize": format_bytes(token.limit_filesize_bytes), "base_url": f"{links.base_url()}/api/openscan/",
+        "limit_filesize": format_bytes(token.limit_filesize_bytes), "base_url": f"{links.base_url()}/api/openscan/" if links.base_url() else "",
     }, reply_to=conf.support_mail)
 
 

@@ -4,7 +4,6 @@ Rows are locked scan first, token second (see `ledger`). What has to follow a ch
 files, is done once the change is committed; if the process dies before that, the periodic jobs catch up.
 """
 import datetime
-import logging
 import secrets
 from collections.abc import Iterable
 from typing import Any, Optional
@@ -19,8 +18,6 @@ from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
-
-logger = logging.getLogger("app.logger")
 
 UNKNOWN_PROJECT_STATUS = 401  # what getProjectInfo answers for a project that is not there
 NO_ROOM_STATUS = 507

@@ -3,7 +3,9 @@
 
 def root_mounts() -> list:
     """(pattern, view) pairs at the root, each pattern from `^` to `$`."""
-    return []
+    from .views.results import result_view
+
+    return [(r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip$", result_view)]
 
 
 def api_mounts() -> list:

@@ -1,0 +1,129 @@
+"""Downloads of results: one file, whole or in ranges (RFC 9110, 14), for whoever has its signed link."""
+import io
+import os
+import re
+from typing import Any, BinaryIO, Optional
+
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.utils.http import http_date, parse_http_date_safe
+
+from app_extensions.openscan import results
+
+from .http import method_not_allowed, rig_view
+
+_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*\Z", re.ASCII)
+_METHODS = ["GET", "HEAD"]
+
+
+class FilePiece(io.RawIOBase):
+    """Bytes `start` to `end` (inclusive) of a file.
+
+    It has a file number and stands at its start, so that gunicorn's file wrapper hands it to the kernel's sendfile, as
+    many bytes as Content-Length says; read in Python it ends by itself.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int):
+        super().__init__()
+        self._file = file
+        self._left = end - start + 1
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class ResultResponse(FileResponse):
+    """Streams a piece of a file; the headers are the view's."""
+
+    def set_headers(self, filelike: Any) -> None:
+        """Nothing: FileResponse would announce the whole file."""
+
+
+@rig_view
+def result_view(request: HttpRequest, link: str) -> HttpResponse:
+    """The result behind a link: 200, or 206 for one range; 404 for no link of ours, 410 once it has expired."""
+    if request.method not in _METHODS:
+        return method_not_allowed(_METHODS)
+    result = results.find_result(link)
+    if _is_unchanged(request, result):
+        return _with_headers(HttpResponse(status=304), result)
+    wanted = _wanted_range(request, result)
+    if wanted == ():
+        response = HttpResponse(status=416)
+        response["Content-Range"] = f"bytes */{result.size_bytes}"
+        return _with_headers(response, result)
+    start, end = wanted or (0, result.size_bytes - 1)
+    if request.method == "HEAD":
+        response = HttpResponse(content_type="application/zip")
+    else:
+        # Unbuffered: what Python reads ahead would be skipped by sendfile.
+        file = os.fdopen(os.open(result.path, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0)
+        response = ResultResponse(FilePiece(file, start, end), content_type="application/zip")
+    response["Content-Length"] = str(end - start + 1)
+    if wanted:
+        response.status_code = 206
+        response["Content-Range"] = f"bytes {start}-{end}/{result.size_bytes}"
+    response["Content-Disposition"] = f'attachment; filename="{result.file_name}"'
+    return _with_headers(response, result)
+
+
+def _with_headers(response: HttpResponse, result: results.Result) -> HttpResponse:
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = result.etag
+    response["Last-Modified"] = http_date(result.modified_at)
+    # The link is as good as a key: no shared cache may keep what it gives, and no page it leads to may learn it.
+    response["Cache-Control"] = "private, no-cache"
+    response["Referrer-Policy"] = "no-referrer"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _is_unchanged(request: HttpRequest, result: results.Result) -> bool:
+    """RFC 9110, 13.1.2 and 13.1.3: the tag counts before the time."""
+    tags = request.META.get("HTTP_IF_NONE_MATCH", "")
+    if tags:
+        return tags.strip() == "*" or result.etag in [tag.strip().replace("W/", "", 1) for tag in tags.split(",")]
+    since = parse_http_date_safe(request.META.get("HTTP_IF_MODIFIED_SINCE", ""))
+    return since is not None and int(result.modified_at) <= since
+
+
+def _wanted_range(request: HttpRequest, result: results.Result) -> Optional[tuple]:
+    """(first, last) byte, None for the whole file, () for a range beyond its end. Several ranges get the whole file, which
+    RFC 9110, 14.2 allows; so does a form that is not understood."""
+    match = _RANGE.match(request.META.get("HTTP_RANGE", "").strip())
+    if not match or match.groups() == ("", "") or not _range_holds(request, result):
+        return None
+    first, last = match.groups()
+    size = result.size_bytes
+    if not first:
+        length = min(int(last), size)
+        return (size - length, size - 1) if length else ()
+    start = int(first)
+    end = min(int(last), size - 1) if last else size - 1
+    if last and int(last) < start:
+        return None
+    return (start, end) if start < size else ()
+
+
+def _range_holds(request: HttpRequest, result: results.Result) -> bool:
+    """Whether If-Range, if sent, means the file as it is now; else the client gets all of the new one."""
+    condition = request.META.get("HTTP_IF_RANGE", "").strip()
+    if not condition:
+        return True
+    if condition.startswith('"'):
+        return condition == result.etag
+    since = parse_http_date_safe(condition)
+    return since is not None and int(result.modified_at) == since

@@ -1,0 +1,94 @@
+"""A scan's whole way as tests walk it, over HTTP or straight through the rules."""
+import time
+import uuid
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from django.utils import timezone
+
+from app_extensions.openscan import scans, storage, uploads
+from app_extensions.openscan.models import Scan, Token
+from tests.openscan.helpers import Rig, put_part
+from tests.openscan.make_sets import cut, make_zip
+
+
+def until(condition: Callable[[], Any], seconds: float = 60, every: float = 0.2, says: str = "") -> Any:
+    """Waits until `condition` gives something true, and gives it. Fails by name after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{says or condition} did not come true within {seconds} s")
+        time.sleep(every)
+
+
+def send(rig: Rig, members: dict, parts: int = 2, project: Optional[str] = None, method: int = zipfile.ZIP_STORED) -> str:
+    """Uploads a zip of `members` as a rig does and starts it. :return: the project's name"""
+    return send_parts(rig, cut(make_zip(members, method), parts), len(members), project)
+
+
+def send_parts(rig: Rig, pieces: list, photos: int = 1, project: Optional[str] = None) -> str:
+    """Uploads pieces as they are and starts the project."""
+    project = project or f"set {uuid.uuid4().hex[:8]}"
+    for link, piece in zip(rig.create(project, sum(map(len, pieces)), len(pieces), photos), pieces):
+        assert put_part(link, piece).status_code == 200
+    answer = rig.get("startProject", project=project)
+    assert answer.status_code == 200, answer.text
+    return project
+
+
+def poke(*jobs: str) -> None:
+    """Does what beat does, at once: WebODM's polls, then our periodic jobs."""
+    from worker.tasks import process_pending_tasks, update_nodes_info
+
+    from app_extensions.openscan import tasks
+
+    update_nodes_info()
+    process_pending_tasks()
+    for job in jobs or ("release_queue", "catch_up", "deliver_mails"):
+        getattr(tasks, job).delay()
+
+
+def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 60) -> dict:
+    """Polls getProjectInfo, as a rig does, until the status is one of these."""
+    def there() -> Optional[dict]:
+        poke()
+        info = rig.info(project)
+        return info if info["status"] in statuses else None
+
+    return until(there, seconds, 0.4, f"{project}: one of {statuses}")
+
+
+def started_scan(token: Token, pieces: Iterable[bytes], photos: int = 1) -> Scan:
+    """A started scan with these parts, without HTTP and without its job being queued."""
+    pieces = list(pieces)
+    scan = scans.create_scan(token, uuid.uuid4().hex, photos=photos, parts=len(pieces), filesize_bytes=sum(map(len, pieces)))
+    for number, piece in enumerate(pieces, 1):
+        uploads.receive(uploads.Upload(scan, number), [piece], len(piece))
+    Scan.objects.filter(pk=scan.pk).update(state=Scan.INITIALIZED, started_at=timezone.now())
+    scan.refresh_from_db()
+    return scan
+
+
+def task_of(scan: Scan) -> Any:
+    """The scan's WebODM task, or None."""
+    from app_extensions.host import tasks as host_tasks
+
+    scan.refresh_from_db()
+    return host_tasks.get_task(scan.webodm_task_id)
+
+
+def photos_of(scan: Scan) -> dict:
+    """What lies in the scan's task directory: name → bytes."""
+    directory = Path(task_of(scan).task_path())
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def part_files(scan: Scan) -> list:
+    """The files in the scan's directory of parts."""
+    directory = storage.scan_dir(scan.pk)
+    return sorted(directory.iterdir()) if directory.exists() else []

@@ -1,0 +1,60 @@
+"""The whole road: upload by HTTP as a rig does, processing on a node, download of the result by its link."""
+import io
+import zipfile
+
+import requests
+
+from app_extensions.openscan.models import LedgerEntry, Scan
+from tests.openscan.flow import send, wait_for
+from tests.openscan.make_sets import photos
+
+
+def test_a_rigs_set_becomes_a_model(rig):
+    members = photos(6)
+    project = send(rig, members, parts=3)
+    info = wait_for(rig, project, "processing done", "processing failed")
+    assert info["status"] == "processing done", info
+    assert info["progress"] == 1.0 and info["ulink"] == [] and info["error_text"] == ""
+
+    answer = requests.get(info["dlink"], timeout=30)  # no login, no redirect
+    assert answer.status_code == 200 and not answer.history
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename=")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert all("/" not in name and ".." not in name for name in names)
+        assert {name.rpartition(".")[2] for name in names} >= {"obj", "mtl", "png", "glb"}
+        obj = next(name for name in names if name.endswith(".obj"))
+        text = archive.read(obj).decode()
+        assert text.count("\nf ") >= 12
+        for line in text.splitlines():
+            if line.startswith("mtllib "):
+                assert line.split()[1] in names
+
+    scan = Scan.objects.get(name=project)
+    size = scan.declared_bytes
+    assert scan.charge == Scan.POSTED and scan.posted_bytes == size
+    kinds = list(LedgerEntry.objects.filter(scan=scan).order_by("pk").values_list("kind", flat=True))
+    assert kinds == ["hold", "post"]
+    assert rig.get("getTokenInfo").json()["credit"] == 10**12 - size
+
+
+def test_what_the_node_cannot_do_costs_nothing_and_says_why(rig):
+    members = {**photos(2), "quick-crash.jpg": photos(1)["scan01_001.jpg"]}
+    project = send(rig, members)
+    info = wait_for(rig, project, "processing done", "processing failed")
+    assert info["status"] == "processing failed" and info["dlink"] == ""
+    assert info["error_text"].startswith("Processing failed: ")
+    wait_for_credit = rig.get("getTokenInfo").json()["credit"]
+    assert wait_for_credit == 10**12
+    assert Scan.objects.get(name=project).charge == Scan.REFUNDED
+
+
+def test_photos_that_fit_no_model_are_not_our_fault(rig):
+    members = {**photos(2), "quick-fail.jpg": photos(1)["scan01_001.jpg"]}
+    project = send(rig, members)
+    info = wait_for(rig, project, "processing done", "processing failed")
+    assert info["status"] == "processing failed"
+    assert "only 3 of 16 photos could be placed" in info["error_text"]
+    assert Scan.objects.get(name=project).charge == Scan.POSTED
