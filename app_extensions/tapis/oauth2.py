@@ -14,7 +14,7 @@ from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
-from . import authenticator, identity, tokens, verification
+from . import authenticator, discovery, identity, tokens, verification
 from .authenticator import TokenAnswer
 from .models import TapisIdentity, TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
 from .models.states import default_expiry
@@ -181,6 +181,7 @@ def _finished(who: TapisIdentity, state: TapisOAuth2State, answer: TokenAnswer) 
     tokens.store_tokens(who, state.client, answer)
     identity.note_login(who)
     state.delete()
+    discovery.after_login(who.user, state.client)
     return Login(who, state.client, state.redirect_after or DEFAULT_REDIRECT)
 
 
@@ -193,12 +194,13 @@ def _keep(state: TapisOAuth2State, claims: Claims, answer: TokenAnswer) -> None:
 def pending_login(session: Any) -> Pending:
     """This browser session's latest login that waits for a choice. :raises BadState: there is none"""
     session_hash = _session_hash(session)
-    state = (
+    states = (
         TapisOAuth2State.objects.select_related("client")
         .filter(session_hash=session_hash, expires_at__gt=timezone.now(), client__is_active=True)
-        .exclude(used_at=None).exclude(pending_tokens="").order_by("-used_at").first()
-    ) if session_hash else None
-    if state is None or not state.pending_tokens:
+        .exclude(used_at=None).order_by("-used_at")
+    ) if session_hash else ()
+    state = next((each for each in states if each.pending_tokens), None)
+    if state is None:
         raise BadState
     return _read(state)
 

@@ -1,0 +1,55 @@
+"""OAuth2 clients: entered once, the secret written but never read."""
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+
+from ..models import TapisOAuth2Client
+
+
+class ClientForm(forms.ModelForm):
+    """An empty secret leaves the stored one as it is."""
+
+    client_secret = forms.CharField(
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}), required=False,
+        strip=True, help_text="Tapis calls it client_key. Stored encrypted and never shown; empty: unchanged.",
+    )
+
+    class Meta:
+        model = TapisOAuth2Client
+        fields = (
+            "name", "client_id", "client_secret", "tenant_id", "base_url", "authorization_url", "token_url",
+            "callback_url", "is_active",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.pop("client_secret", None)
+
+    def clean_client_secret(self) -> str:
+        """The new secret, else the stored one. :raises ValidationError: a new client without one"""
+        secret = self.cleaned_data["client_secret"] or self.instance.client_secret
+        if not secret and self.instance.pk is None:
+            raise forms.ValidationError("A client needs its secret.")
+        return secret
+
+
+@admin.register(TapisOAuth2Client)
+class ClientAdmin(admin.ModelAdmin):
+    """Clients, with how many people use them."""
+
+    form = ClientForm
+    list_display = ("name", "client_id", "tenant_id", "base_url", "is_active", "users")
+    list_filter = ("is_active", "tenant_id")
+    search_fields = ("name", "client_id", "tenant_id")
+    readonly_fields = ("created_at", "updated_at")
+
+    def users(self, client: TapisOAuth2Client) -> int:
+        """People with valid tokens of this client."""
+        return client.tokens.filter(is_valid=True).count()
+
+    def get_changeform_initial_data(self, request: Any) -> dict[str, str]:
+        """The callback is this WebODM's own address."""
+        initial = super().get_changeform_initial_data(request)
+        initial.setdefault("callback_url", request.build_absolute_uri("/api/oauth2/tapis/callback/"))
+        return initial

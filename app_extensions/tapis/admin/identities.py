@@ -1,0 +1,59 @@
+"""Which Tapis user logs in as which WebODM user: an administrator may link, move and unlink them."""
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+
+from ..models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
+
+
+class IdentityForm(forms.ModelForm):
+    """``subject`` is ``user@tenant``, the issuer one that a client here has."""
+
+    class Meta:
+        model = TapisIdentity
+        fields = ("issuer", "subject", "user")
+
+    def clean_subject(self) -> str:
+        """:raises ValidationError: not ``user@tenant``"""
+        subject = self.cleaned_data["subject"].strip()
+        name, _, tenant = subject.rpartition("@")
+        if not name or not tenant:
+            raise forms.ValidationError("Write user@tenant, such as jdoe@portals.")
+        return subject
+
+    def clean_issuer(self) -> str:
+        """:raises ValidationError: no client here has that issuer"""
+        issuer = self.cleaned_data["issuer"].strip()
+        known = {client.issuer for client in TapisOAuth2Client.objects.all()}
+        if issuer not in known:
+            raise forms.ValidationError(f"No client here has this issuer. Known: {', '.join(sorted(known)) or 'none'}.")
+        return issuer
+
+
+@admin.register(TapisIdentity)
+class IdentityAdmin(admin.ModelAdmin):
+    """Links; moving one to another user ends the tokens that the former user had through it."""
+
+    form = IdentityForm
+    list_display = ("subject", "user", "issuer", "linked_by", "created_at", "last_login_at")
+    list_filter = ("linked_by", "issuer")
+    search_fields = ("subject", "user__username")
+    raw_id_fields = ("user",)
+    readonly_fields = ("linked_by", "created_at", "last_login_at")
+
+    def get_changeform_initial_data(self, request: Any) -> dict[str, str]:
+        """The first client's issuer."""
+        initial = super().get_changeform_initial_data(request)
+        client = TapisOAuth2Client.objects.first()
+        if client is not None:
+            initial.setdefault("issuer", client.issuer)
+        return initial
+
+    def save_model(self, request: Any, obj: TapisIdentity, form: Any, change: bool) -> None:
+        """Note who linked it. Tokens stay with the user who logged in, so they go when the link moves."""
+        if form.changed_data:
+            obj.linked_by = TapisIdentity.ADMIN
+        super().save_model(request, obj, form, change)
+        if change and form.changed_data:
+            TapisOAuth2Token.objects.filter(identity=obj).delete()

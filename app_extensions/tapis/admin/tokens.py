@@ -1,0 +1,42 @@
+"""Stored tokens: whose, and how long they last; never the tokens themselves."""
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+
+from ..models import TapisOAuth2Token
+
+
+@admin.register(TapisOAuth2Token)
+class TokenAdmin(admin.ModelAdmin):
+    """To look at, to switch off and on again, to delete. They come from logins only."""
+
+    list_display = ("identity", "user", "client", "is_valid", "expires_at", "refresh_expires_at", "refreshed_at")
+    list_filter = ("is_valid", "client")
+    search_fields = ("identity__subject", "user__username")
+    fields = (
+        "user", "client", "identity", "is_valid", "invalid_reason", "expires_at", "refresh_expires_at", "refreshed_at",
+        "refresh_failed_at", "created_at", "updated_at",
+    )
+    readonly_fields = tuple(name for name in fields if name != "is_valid")
+    actions = ("switch_off", "switch_on")
+
+    def has_add_permission(self, request: Any) -> bool:
+        """Tokens come from logins."""
+        return False
+
+    def get_queryset(self, request: Any) -> QuerySet:
+        """The secrets stay in the database."""
+        return super().get_queryset(request).defer("access_token", "refresh_token").select_related("identity", "client")
+
+    def switch_off(self, request: Any, queryset: QuerySet) -> None:
+        """Make tokens unusable here; Tapis is not asked."""
+        queryset.update(is_valid=False, invalid_reason="switched off by an administrator.")
+
+    switch_off.short_description = "Switch off: may not be used until the next login"
+
+    def switch_on(self, request: Any, queryset: QuerySet) -> None:
+        """Let tokens be used again, such as after the client's secret was put right."""
+        queryset.update(is_valid=True, invalid_reason="")
+
+    switch_on.short_description = "Switch on again"
