@@ -61,3 +61,13 @@ def user_can(user: User, perm: str, project: Project) -> bool:
 
 def _join(tags: Iterable[str]) -> str:
     return ",".join(" ".join(tag.replace(",", " ").split()) for tag in tags if tag.strip())
+
+
+def projects_by_id(project_ids: Iterable[int]) -> list[Project]:
+    """Those of the projects that exist and are not on their way out."""
+    return list(Project.objects.filter(pk__in=list(project_ids), deleting=False))
+
+
+def task_count(project: Project) -> int:
+    """How many tasks the project has."""
+    return project.task_set.count()

@@ -134,6 +134,13 @@ def commit_task(task: Task, *, options: Optional[Iterable[dict]] = None, node_id
     task.refresh_from_db()
 
 
+def make_waiting(task: Task) -> None:
+    """Makes a task that was cancelled before it was ever processed wait for its files again, as a new one does."""
+    task.status = task.pending_action = task.processing_node = None
+    task.last_error, task.auto_processing_node, task.partial = None, False, False
+    task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
+
+
 def set_import_url(task: Task, url: str) -> None:
     """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
     task.import_url = url

@@ -10,5 +10,8 @@ class TapisConfig(AppConfig):
     verbose_name = "Tapis"
 
     def ready(self) -> None:
-        """Register the system checks."""
-        from . import checks  # noqa: F401  (its import registers them)
+        """Register the system checks, our periodic jobs, and what follows WebODM's signals."""
+        from . import checks, schedule  # noqa: F401  (the import of checks registers them)
+
+        schedule.schedule()
+        schedule.connect()

@@ -8,7 +8,7 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Optional
 
 from django.utils import timezone
 
@@ -36,7 +36,7 @@ class FoundFlight:
         """Where its images are, without a slash at either end."""
         return f"{self.flight_name}/code/images"
 
-    def as_dict(self) -> Dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The documented form."""
         return {
             "flight_name": self.flight_name,
@@ -51,11 +51,11 @@ class FoundFlight:
 class Discovery:
     """What a discovery found, and what it could not read."""
 
-    systems: List[str] = field(default_factory=list)
-    flights: List[FoundFlight] = field(default_factory=list)
-    errors: List[str] = field(default_factory=list)
+    systems: list[str] = field(default_factory=list)
+    flights: list[FoundFlight] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     #: the problem of each system that could not be read at all
-    failed: Dict[str, TapisProblem] = field(default_factory=dict)
+    failed: dict[str, TapisProblem] = field(default_factory=dict)
 
     @property
     def nothing_readable(self) -> Optional[TapisProblem]:
@@ -65,7 +65,7 @@ class Discovery:
         return None
 
 
-def discover(access: TapisAccess, systems: Optional[List[str]] = None,
+def discover(access: TapisAccess, systems: Optional[list[str]] = None,
              told: Optional[Callable[[int, int, int], None]] = None) -> Discovery:
     """Find every flight on the user's systems, or on those named.
 
@@ -85,7 +85,7 @@ def discover(access: TapisAccess, systems: Optional[List[str]] = None,
     return found
 
 
-def scan_system(access: TapisAccess, system_id: str) -> List[FoundFlight]:
+def scan_system(access: TapisAccess, system_id: str) -> list[FoundFlight]:
     """The flights of one system.
 
     :raises TapisProblem: the system cannot be read, or a directory of it cannot
@@ -137,10 +137,10 @@ class _Scan:
         self.listing = listing
         self.told = told
         self.found = Discovery()
-        self.unread: Dict[str, Counter] = {}
+        self.unread: dict[str, Counter] = {}
         self.known = self.read = self.images = 0
 
-    def run(self, ids: List[str]) -> Discovery:
+    def run(self, ids: list[str]) -> Discovery:
         self.found.systems = list(ids)
         pool = ThreadPoolExecutor(max_workers=conf.listing_connections, initializer=pool_thread)
         try:
@@ -151,9 +151,9 @@ class _Scan:
         self.found.flights.sort(key=lambda flight: (flight.system_id, flight.flight_name))
         return self.found
 
-    def _run(self, pool: ThreadPoolExecutor, ids: List[str]) -> None:
-        about: Dict[Future, Any] = {pool.submit(self._directories, name): (name, None) for name in ids}
-        pending: Set[Future] = set(about)
+    def _run(self, pool: ThreadPoolExecutor, ids: list[str]) -> None:
+        about: dict[Future, Any] = {pool.submit(self._directories, name): (name, None) for name in ids}
+        pending: set[Future] = set(about)
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -178,7 +178,7 @@ class _Scan:
             if self.told:
                 self.told(self.read, self.known, self.images)
 
-    def _directories(self, system_id: str) -> List[str]:
+    def _directories(self, system_id: str) -> list[str]:
         return [entry.name for page in self.listing.pages(system_id, "/") for entry in page
                 if entry.may_be_directory and len(entry.name) <= 255]
 

@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Optional
 from urllib.parse import quote
 
 import requests
@@ -85,7 +85,7 @@ class TapisListing:
         self._local = threading.local()
         self.calls = 0
 
-    def systems(self) -> List[dict]:
+    def systems(self) -> list[dict]:
         """Every enabled system whose id starts with the prefix, in the documented form.
 
         :raises TapisProblem: the list cannot be had
@@ -99,7 +99,7 @@ class TapisListing:
         return [_system(item) for item in found
                 if _get(item, "id", "").startswith(prefix) and _get(item, "enabled", True) is not False]
 
-    def pages(self, system_id: str, path: str, pattern: str = "") -> Iterator[List[Entry]]:
+    def pages(self, system_id: str, path: str, pattern: str = "") -> Iterator[list[Entry]]:
         """A directory's entries in pages of up to 1000, in the order of their names.
 
         :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
@@ -118,7 +118,7 @@ class TapisListing:
                 return
             offset += len(page)
 
-    def images(self, system_id: str, path: str) -> Iterator[List[Entry]]:
+    def images(self, system_id: str, path: str) -> Iterator[list[Entry]]:
         """A directory's images in pages. Filtered here again: only LINUX systems know patterns, others answer 400."""
         pages = self.pages(system_id, path, JPEG_PATTERN)
         try:
@@ -141,7 +141,7 @@ class TapisListing:
             self._local.held = held
         return held[1]
 
-    def _call(self, system_id: str, operation: Callable[[Tapis], Any]) -> List[Any]:
+    def _call(self, system_id: str, operation: Callable[[Tapis], Any]) -> list[Any]:
         """One call, tried again where that may help, its answer as a list of items."""
         renewed = timed_out = False
         wait = waits(ATTEMPTS, conf.retry_seconds)
@@ -171,7 +171,7 @@ class TapisListing:
                 pause(seconds, self.stopped)
 
 
-def _items(answer: Any) -> List[Any]:
+def _items(answer: Any) -> list[Any]:
     """tapipy gives a list of objects, or the raw JSON where the result is empty, or bytes for odd content types."""
     if isinstance(answer, bytes):
         try:

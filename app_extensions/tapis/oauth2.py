@@ -14,7 +14,7 @@ from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
-from . import authenticator, discovery, identity, tokens, verification
+from . import authenticator, identity, tokens, verification
 from .authenticator import TokenAnswer
 from .models import TapisIdentity, TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
 from .models.states import default_expiry
@@ -181,7 +181,6 @@ def _finished(who: TapisIdentity, state: TapisOAuth2State, answer: TokenAnswer) 
     tokens.store_tokens(who, state.client, answer)
     identity.note_login(who)
     state.delete()
-    discovery.after_login(who.user, state.client)
     return Login(who, state.client, state.redirect_after or DEFAULT_REDIRECT)
 
 

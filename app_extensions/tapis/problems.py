@@ -3,7 +3,7 @@
 Every problem carries an HTTP status, a short ``error`` (the documented phrases) and a ``detail``. None holds a token,
 a secret or an unread answer of the authenticator.
 """
-from typing import Dict, Union
+from typing import Union
 
 
 class TapisProblem(Exception):
@@ -22,7 +22,7 @@ class TapisProblem(Exception):
     def __str__(self) -> str:
         return self.error if self.detail == self.error else f"{self.error}: {self.detail}"
 
-    def as_dict(self) -> Dict[str, Union[bool, str]]:
+    def as_dict(self) -> dict[str, Union[bool, str]]:
         """The body of a REST answer."""
         return {"success": False, "error": self.error, "detail": self.detail}
 
@@ -92,6 +92,6 @@ class BadInput(TapisProblem):
         super().__init__(f"{field}: {message}")
         self.field = field
 
-    def as_dict(self) -> Dict[str, Union[bool, str]]:
+    def as_dict(self) -> dict[str, Union[bool, str]]:
         """The body of a REST answer, with the field's name."""
         return {**super().as_dict(), "field": self.field}

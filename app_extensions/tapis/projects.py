@@ -1,6 +1,6 @@
 """WebODM projects made from flights: one project and one waiting task a flight, exactly as documented."""
 import hashlib
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 from urllib.parse import quote
 
 from django.db import transaction
@@ -25,7 +25,7 @@ def tag(text: str) -> str:
     return " ".join(text.replace(",", "_").split())
 
 
-def tags_for(found: FoundFlight) -> List[str]:
+def tags_for(found: FoundFlight) -> list[str]:
     """``tapis, flight, <SystemID>, <FlightName>``."""
     return ["tapis", "flight", tag(found.system_id), tag(found.flight_name)]
 
@@ -60,7 +60,7 @@ def description(found: FoundFlight) -> str:
 
 @transaction.atomic
 def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: FoundFlight, *,
-                               again: bool = False) -> Tuple[Flight, bool]:
+                               again: bool = False) -> tuple[Flight, bool]:
     """The flight's row with its project and waiting task, made where they are missing.
 
     Two that run at once meet at the row's unique constraint: the second waits for the first and finds its project.
@@ -97,7 +97,7 @@ def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
     flight.files.all().delete()
 
 
-def known_flights(user: Any, client: TapisOAuth2Client) -> Dict[Tuple[str, str], Flight]:
+def known_flights(user: Any, client: TapisOAuth2Client) -> dict[tuple[str, str], Flight]:
     """The user's flights at the client's tenant that have, or had, a project: (system, name) → flight."""
     rows = Flight.objects.filter(user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id,
                                  project_id__isnull=False)
@@ -128,7 +128,7 @@ def ensure_task(flight: Flight) -> Optional[Any]:
     return task
 
 
-def flight_projects(user: Any) -> List[Dict[str, Any]]:
+def flight_projects(user: Any) -> list[dict[str, Any]]:
     """The projects made from the user's flights that still exist, newest first, in the documented form."""
     rows = Flight.objects.filter(user_id=user.pk, project_id__isnull=False)
     found = []

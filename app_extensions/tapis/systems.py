@@ -1,6 +1,6 @@
 """Which systems a user can reach, and which of them a request asks for."""
 from collections.abc import Iterable
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 from .access import TapisAccess
 from .conf import conf
@@ -8,7 +8,7 @@ from .listing import TapisListing
 from .problems import BadInput
 
 
-def project_systems(access: TapisAccess) -> List[Dict[str, str]]:
+def project_systems(access: TapisAccess) -> list[dict[str, str]]:
     """The user's enabled ``ptdatax.project.*`` systems: ``id, host, systemType, description, created`` each.
 
     :raises TapisProblem: the list cannot be had
@@ -16,7 +16,7 @@ def project_systems(access: TapisAccess) -> List[Dict[str, str]]:
     return TapisListing(access).systems()
 
 
-def check_system_ids(value: Any, field: str = "systems") -> Optional[List[str]]:
+def check_system_ids(value: Any, field: str = "systems") -> Optional[list[str]]:
     """A list of system ids as a client sent it, without doubles; None where none was sent.
 
     :raises BadInput: not a list of ids that start with the prefix
@@ -38,7 +38,7 @@ def check_system_id(value: Any, field: str) -> str:
     return value
 
 
-def chosen(reachable: Iterable[Dict[str, str]], wanted: Optional[List[str]]) -> Tuple[List[str], List[str]]:
+def chosen(reachable: Iterable[dict[str, str]], wanted: Optional[list[str]]) -> tuple[list[str], list[str]]:
     """The ids to scan, and an error each for the wanted ones that cannot be reached.
 
     :param wanted: ids asked for; None or empty: all of them

@@ -24,7 +24,7 @@ class TapisJob(models.Model):
     DISCOVERY, SYNC = "discovery", "sync"
     QUEUED, RUNNING, COMPLETED, FAILED, CANCELED = "queued", "running", "completed", "failed", "canceled"
     ACTIVE = (QUEUED, RUNNING)
-    LISTING, FETCHING, COMMITTING = "listing", "fetching", "committing"
+    LISTING, FETCHING = "listing", "fetching"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=10, choices=[(DISCOVERY, DISCOVERY), (SYNC, SYNC)])
@@ -36,7 +36,7 @@ class TapisJob(models.Model):
     state = models.CharField(max_length=10, default=QUEUED,
                              choices=[(name, name) for name in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELED)])
     phase = models.CharField(max_length=10, default=LISTING,
-                             choices=[(name, name) for name in (LISTING, FETCHING, COMMITTING)])
+                             choices=[(name, name) for name in (LISTING, FETCHING)])
     automatic = models.BooleanField(default=False, help_text="Started by a login or the clock, not by a request.")
     images_done = models.IntegerField(default=0)
     images_total = models.IntegerField(default=0)

@@ -2,7 +2,7 @@
 import hashlib
 import re
 import unicodedata
-from typing import Callable, Set
+from typing import Callable
 
 MAX_BYTES = 200
 _EXTENSION = re.compile(r"\.jpe?g\Z", re.IGNORECASE)
@@ -23,7 +23,7 @@ def safe_name(name: str) -> str:
     return stem + extension
 
 
-def unique_name(name: str, taken: Set[str], exists: Callable[[str], bool]) -> str:
+def unique_name(name: str, taken: set[str], exists: Callable[[str], bool]) -> str:
     """A safe name that no other image has, not even in other case.
 
     :param taken: lower-case names in use; the new one is added

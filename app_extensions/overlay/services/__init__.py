@@ -1,0 +1,1 @@
+"""Services of ours under ``app.services``."""

@@ -1,0 +1,1 @@
+"""Celery tasks of ours under ``app.tasks``."""

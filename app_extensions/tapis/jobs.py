@@ -1,0 +1,129 @@
+"""Jobs: started once, joined by whoever asks for the same, told about, taken up again after a crash."""
+import logging
+from datetime import timedelta
+from typing import Any, Optional
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from app_extensions.host import queue as host_queue
+
+from .access import TapisAccess
+from .conf import conf
+from .models import Flight, SyncBatch, TapisJob, TapisOAuth2Client
+from .models.jobs import active_sync
+
+logger = logging.getLogger("app.logger")
+
+NAMES = "app.tasks.tapis_storage."
+
+
+def send(name: str, *args: Any, countdown: float = 0.0, task_id: Optional[str] = None) -> None:
+    """Queue one of our Celery tasks once the transaction is committed."""
+    transaction.on_commit(lambda: _send(name, args, countdown, task_id))
+
+
+def _send(name: str, args: Any, countdown: float, task_id: Optional[str]) -> None:
+    try:
+        host_queue.send(NAMES + name, args, countdown=countdown or None, task_id=task_id, queue=conf.queue)
+    except OperationalError as error:
+        # The job's row is there: beat takes it up again once the broker is back.
+        logger.error("Tapis: %s was not queued, the broker does not answer: %s", name, type(error).__name__)
+
+
+def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] = None,
+               automatic: bool = False, queue: bool = True) -> "tuple[TapisJob, bool]":
+    """A sync of the flight: a new one, or the one that is under way.
+
+    :param process: process when complete; None: as the user's preferences say
+    :param queue: hand it to the Celery workers; False: the caller does the work
+    :returns: the job, and whether it was there already
+    """
+    job, joined = _make(
+        lambda: active_sync(flight.pk),
+        kind=TapisJob.SYNC, user=access.user, client=access.client, flight=flight, process=process,
+        automatic=automatic, access_token=access.given,
+    )
+    if queue and not joined:
+        send("sync_flight", str(job.pk))
+    return job, joined
+
+
+def start_discovery(access: TapisAccess, *, automatic: bool = False, queue: bool = True) -> "tuple[TapisJob, bool]":
+    """A discovery for the user in the background, or the one under way: one at a time a user.
+
+    :returns: the job, and whether it was there already
+    """
+    job, joined = _make(
+        lambda: TapisJob.objects.filter(user_id=access.user.pk, kind=TapisJob.DISCOVERY,
+                                        state__in=TapisJob.ACTIVE).first(),
+        kind=TapisJob.DISCOVERY, user=access.user, client=access.client, automatic=automatic, access_token=access.given,
+    )
+    if queue and not joined:
+        send("run_discovery", str(job.pk), task_id=str(job.pk))
+    return job, joined
+
+
+def _make(existing: Any, **fields: Any) -> "tuple[TapisJob, bool]":
+    """The active job, or a new one; the database's constraint decides where two come at once."""
+    for _ in range(5):
+        found = existing()
+        if found is not None:
+            return found, True
+        try:
+            with transaction.atomic():
+                return TapisJob.objects.create(**fields), False
+        except IntegrityError:
+            logger.info("Tapis: another %s was started at the same moment", fields["kind"])
+    raise RuntimeError("a job appears and ends again and again")
+
+
+def access_of(job: TapisJob) -> TapisAccess:
+    """The access that the job was started with."""
+    return TapisAccess(job.user, job.client, job.access_token)
+
+
+def client_of(flight: Flight) -> Optional[TapisOAuth2Client]:
+    """An active client of the flight's tenant: its own, else another of the same tenant."""
+    if flight.client_id and flight.client.is_active:
+        return flight.client
+    return TapisOAuth2Client.objects.filter(
+        is_active=True, base_url=flight.base_url, tenant_id=flight.tenant_id).order_by("pk").first()
+
+
+def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
+    """The user's job of that id; None where there is none of that id, or it is another user's."""
+    try:
+        wanted = UUID(str(job_id))
+    except ValueError:
+        return None
+    found = TapisJob.objects.filter(pk=wanted)
+    return (found if user.is_superuser else found.filter(user_id=user.pk)).first()
+
+
+def as_dict(job: TapisJob) -> "dict[str, Any]":
+    """The documented form. Sizes are in bytes, the rate in bytes a second."""
+    return {
+        "id": str(job.pk), "kind": job.kind, "state": job.state, "images_done": job.images_done,
+        "images_total": job.images_total, "bytes_done": job.bytes_done, "bytes_total": job.bytes_total,
+        "rate": job.rate, "error": job.error,
+    }
+
+
+def take_up_again() -> int:
+    """Queue the jobs that nobody works on any more: their worker was killed, or the broker lost the message.
+
+    :returns: how many
+    """
+    stale = Now() - timedelta(seconds=conf.lease_seconds)
+    alive = SyncBatch.objects.filter(lease_until__gte=Now()).values("job_id")
+    rows = TapisJob.objects.filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, created_at__lt=stale,
+    ).filter(Q(moved_at__isnull=True) | Q(moved_at__lt=stale)).exclude(pk__in=alive)
+    for job in rows:
+        logger.warning("Tapis: %s is taken up again", job)
+        send("sync_flight" if job.kind == TapisJob.SYNC else "run_discovery", str(job.pk))
+    return len(rows)

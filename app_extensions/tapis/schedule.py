@@ -1,0 +1,41 @@
+"""What runs by the clock, and what follows WebODM's own events. Set up in ``TapisConfig.ready``: no database there."""
+from typing import Any
+
+from app_extensions.host import signals
+from app_extensions.host.beat import add_periodic
+
+from .conf import conf
+from .jobs import NAMES
+
+HOUR = 3600.0
+
+
+def schedule() -> None:
+    """Add our entries to WebODM's beat. Periodic discoveries and syncs are off until a setting switches them on."""
+    add_periodic("tapis-take-up-jobs-again", NAMES + "take_up_jobs_again", 60.0)
+    add_periodic("tapis-deliver-mails", NAMES + "deliver_tapis_mails", 60.0)
+    add_periodic("tapis-cleanup-expired-oauth-states", NAMES + "cleanup_expired_oauth_states", HOUR)
+    if conf.discovery_hours > 0:
+        add_periodic("tapis-periodic-flight-discovery", NAMES + "periodic_flight_discovery", conf.discovery_hours * HOUR)
+    if conf.sync_hours > 0:
+        add_periodic("tapis-sync-all-flight-projects", NAMES + "sync_all_flight_projects", conf.sync_hours * HOUR)
+
+
+def connect() -> None:
+    """Follow WebODM's signals, and logins."""
+    from .oauth2 import logged_in
+
+    signals.task_removing.connect(_task_removing, dispatch_uid="tapis.task_removing")
+    logged_in.connect(_logged_in, dispatch_uid="tapis.logged_in")
+
+
+def _task_removing(sender: Any, task_id: Any, **kwargs: Any) -> None:
+    from .sync.run import task_removed
+
+    task_removed(task_id)
+
+
+def _logged_in(sender: Any, user: Any, client: Any, **kwargs: Any) -> None:
+    from .discovery import after_login
+
+    after_login(user, client)

@@ -1,0 +1,233 @@
+"""One worker's turn at a flight: claim files, fetch them in a few threads, put them in place, note how it goes.
+
+Threads only fetch and check; the database is the calling thread's alone. A turn ends after ``TAPIS_BATCH_SECONDS``, so
+that WebODM's own work on the same Celery workers is not held up.
+"""
+import logging
+import os
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Optional
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from app_extensions.host import tasks as host_tasks
+
+from ..access import TapisAccess, pool_thread
+from ..conf import conf
+from ..content import ContentFetcher, Fetched, FileProblem, Stopped
+from ..models import FlightFile, SyncBatch, TapisJob
+from ..problems import TapisProblem
+from . import dedup, leases
+from .plan import check_room
+
+logger = logging.getLogger("app.logger")
+
+#: How often the lease, the job, the task, quota and disk are looked at.
+TICK_SECONDS = 2.0
+ROOM_SECONDS = 15.0
+#: Files that must come through without strain before one more connection is opened again.
+GOOD_RUN = 16
+
+MORE, OTHERS, DONE, STOPPED = "more", "others", "done", "stopped"
+
+
+class Throttle:
+    """How many connections Tapis bears: one fewer after a strain (once a second at most), one more after a good run."""
+
+    def __init__(self, limit: int) -> None:
+        self.most = max(1, conf.flight_connections)
+        self.limit = min(max(1, limit or self.most), self.most)
+        self._good = 0
+        self._last = 0.0
+
+    def strained(self) -> None:
+        """Tapis answered 429 or 5xx, or a connection broke."""
+        self._good = 0
+        now = time.monotonic()
+        if now - self._last >= 1.0:
+            self._last = now
+            self.limit = max(1, self.limit - 1)
+
+    def succeeded(self) -> None:
+        """A file came through."""
+        self._good += 1
+        if self._good >= GOOD_RUN:
+            self._good = 0
+            self.limit = min(self.most, self.limit + 1)
+
+
+class Turn:
+    """A worker's turn at a sync. Use :meth:`run` once."""
+
+    def __init__(self, job: TapisJob, access: TapisAccess, task: Any) -> None:
+        self.job = job
+        self.task = task
+        self.directory = host_tasks.incoming_dir(task)
+        self.throttle = Throttle(job.connections)
+        self.fetcher = ContentFetcher(access, self._stopped, self.throttle.strained)
+        self.batch: Optional[SyncBatch] = None
+        self.allowed = 0
+        self.stopping = False
+        self.problem: Optional[TapisProblem] = None
+        self.running: dict[Future, FlightFile] = {}
+        self.claimed: list[FlightFile] = []
+        self._next_tick = self._next_room = 0.0
+
+    def run(self) -> str:
+        """Fetch until the flight is complete, the turn is over, or the job is to stop.
+
+        :returns: "more" (files are left), "others" (other workers have the rest in hand), "done" (nothing is left),
+            "stopped" (the job was cancelled or has ended)
+        :raises TapisProblem: the job cannot go on
+        """
+        self.batch = leases.open_batch(self.job)
+        self.allowed = self.batch.connections
+        end = time.monotonic() + conf.batch_seconds
+        pool = ThreadPoolExecutor(max_workers=conf.flight_connections, initializer=pool_thread)
+        try:
+            self._loop(pool, end)
+        finally:
+            self.stopping = True
+            pool.shutdown(wait=True)
+            for future, row in self.running.items():
+                self._settle(future, row)
+            leases.close_batch(self.batch)
+            self._remove_parts()
+            TapisJob.objects.filter(pk=self.job.pk).update(connections=self.throttle.limit)
+        if self.problem is not None:
+            raise self.problem
+        return self._outcome()
+
+    def _loop(self, pool: ThreadPoolExecutor, end: float) -> None:
+        idle_since = time.monotonic()
+        while not self.stopping:
+            now = time.monotonic()
+            if now >= self._next_tick and not self._tick():
+                return
+            if now < end:
+                self._submit(pool)
+            if not self.running:
+                # Nothing to do: either nothing is left to claim, or other workers have all the connections.
+                if self.allowed or now >= end or now - idle_since > 4 * TICK_SECONDS:
+                    return
+                time.sleep(0.25)
+                continue
+            idle_since = now
+            done, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._settle(future, self.running.pop(future))
+
+    def _submit(self, pool: ThreadPoolExecutor) -> None:
+        room = min(self.allowed, self.throttle.limit) - len(self.running)
+        while room > 0:
+            if not self.claimed:
+                self.claimed = leases.claim(self.batch, max(room, 2 * self.allowed))
+                if not self.claimed:
+                    return
+            row = self.claimed.pop(0)
+            self.running[pool.submit(self._fetch, row)] = row
+            room -= 1
+
+    def _fetch(self, row: FlightFile) -> Fetched:
+        flight = self.job.flight
+        return self.fetcher.fetch(flight.system_id, f"{flight.images_path}/{row.name}", self._part(row),
+                                  None if row.is_link else row.size)
+
+    def _part(self, row: FlightFile) -> Path:
+        return self.directory / f"{row.pk}.{self.batch.pk.hex}.part"
+
+    def _tick(self) -> bool:
+        """Sign of life, and whether to go on."""
+        self._next_tick = time.monotonic() + min(TICK_SECONDS, conf.lease_seconds / 3)
+        allowed = leases.renew_batch(self.batch)
+        state = TapisJob.objects.filter(pk=self.job.pk).values_list("state", flat=True).first()
+        if allowed is None or state != TapisJob.RUNNING:
+            return False
+        self.allowed = allowed
+        self.task = host_tasks.get_task(self.task.pk)
+        if self.task is None or cancelled(self.task):
+            return False
+        if time.monotonic() >= self._next_room:
+            self._next_room = time.monotonic() + ROOM_SECONDS
+            try:
+                check_room(self.task.project.owner, self.directory, sum(row.size for row in self.running.values()))
+            except TapisProblem as problem:
+                self.problem = problem
+                return False
+        return True
+
+    def _stopped(self) -> bool:
+        return self.stopping
+
+    def _settle(self, future: Future, row: FlightFile) -> None:
+        """Take over what a thread came back with."""
+        try:
+            fetched = future.result()
+        except Stopped:
+            return
+        except FileProblem as problem:
+            self._note_problem(row, problem)
+        except TapisProblem as problem:
+            self.problem = self.problem or problem
+            self.stopping = True
+        else:
+            self.throttle.succeeded()
+            self._keep(row, fetched)
+
+    def _keep(self, row: FlightFile, fetched: Fetched) -> None:
+        """Put a fetched file in its place, if this worker still holds it."""
+        part = self._part(row)
+        dedup.share(part, dedup.twins(self.job.flight, row, fetched.size))
+        with transaction.atomic():
+            mine = FlightFile.objects.select_for_update().filter(
+                pk=row.pk, batch_id=self.batch.pk, state=FlightFile.FETCHING).first()
+            if mine is None or not self._task_is_there():
+                return
+            host_tasks.task_dir(self.task)
+            os.replace(part, host_tasks.image_path(self.task, row.local_name))
+            mine.state, mine.bytes_here, mine.error, mine.batch = FlightFile.DONE, fetched.size, "", None
+            mine.save(update_fields=["state", "bytes_here", "error", "batch"])
+            more = {"bytes_total": F("bytes_total") + fetched.size} if row.is_link else {}
+            TapisJob.objects.filter(pk=self.job.pk).update(
+                images_done=F("images_done") + 1, bytes_done=F("bytes_done") + fetched.size,
+                bytes_moved=F("bytes_moved") + fetched.moved, moved_at=timezone.now(), **more)
+
+    def _task_is_there(self) -> bool:
+        return host_tasks.get_task(self.task.pk) is not None if self.task is not None else False
+
+    def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
+        if problem.missing:
+            state = FlightFile.REJECTED if row.is_link else FlightFile.GONE
+        else:
+            state = FlightFile.REJECTED if problem.broken else FlightFile.FAILED
+        logger.warning("Tapis: %s of flight %s: %s", row.name, self.job.flight, problem)
+        FlightFile.objects.filter(pk=row.pk, batch_id=self.batch.pk).update(
+            state=state, error=str(problem)[:500], batch=None)
+
+    def _remove_parts(self) -> None:
+        """Nothing of this turn stays beside the task; an empty directory goes too."""
+        for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
+            part.unlink()
+        try:
+            self.directory.rmdir()
+        except OSError:
+            logger.debug("Tapis: other workers still use %s", self.directory)
+
+    def _outcome(self) -> str:
+        self.job.refresh_from_db()
+        if self.job.state != TapisJob.RUNNING:
+            return STOPPED
+        files = FlightFile.objects.filter(flight_id=self.job.flight_id)
+        if files.filter(state=FlightFile.WANTED).exists():
+            return MORE
+        return OTHERS if files.filter(state=FlightFile.FETCHING).exists() else DONE
+
+
+def cancelled(task: Any) -> bool:
+    """Whether its user cancelled or removes the task in WebODM."""
+    state = host_tasks.task_state(task)
+    return state.status == host_tasks.CANCELED or state.pending_action in ("cancel", "remove")

@@ -1,0 +1,110 @@
+"""The end of a sync: the task handed to WebODM, or a reason why not."""
+import logging
+from typing import Any, Optional
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import presets as host_presets
+from app_extensions.host import tasks as host_tasks
+
+from .. import notices
+from ..models import FlightFile, TapisJob
+from ..preferences import preferences_of
+
+logger = logging.getLogger("app.logger")
+
+
+def finish(job_id: Any) -> bool:
+    """End a sync with nothing left to fetch: commit the task and complete the job, both or neither.
+
+    :returns: whether the job is complete now
+    """
+    with transaction.atomic():
+        job = TapisJob.objects.select_for_update().get(pk=job_id)
+        if job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
+            return job.state == TapisJob.COMPLETED
+        files = FlightFile.objects.filter(flight_id=job.flight_id)
+        if files.filter(state__in=(FlightFile.WANTED, FlightFile.FETCHING)).exists():
+            return False
+        failed = list(files.filter(state=FlightFile.FAILED)[:3])
+        if failed:
+            count = files.filter(state=FlightFile.FAILED).count()
+            named = "; ".join(f"{row.name}: {row.error}" for row in failed)
+            _end(job, TapisJob.FAILED, f"{count} of {job.images_total} images could not be fetched: {named}")
+            return False
+        task = host_tasks.get_task(job.flight.task_id)
+        if task is None:
+            _end(job, TapisJob.CANCELED, "The task was removed in WebODM.")
+            return False
+        if not files.filter(state=FlightFile.DONE).exists():
+            _end(job, TapisJob.FAILED, "None of the flight's images is a JPEG that could be fetched.")
+            return False
+        problem = _hand_over(job, task)
+        job.flight.synced_at = timezone.now()
+        job.flight.save(update_fields=["synced_at"])
+        _end(job, TapisJob.COMPLETED, " ".join(filter(None, [job.error, _rejected(job), problem])))
+    return True
+
+
+def fail(job_id: Any, reason: str) -> None:
+    """End a job that cannot go on."""
+    _end_active(job_id, TapisJob.FAILED, reason)
+
+
+def cancel(job_id: Any, reason: str) -> None:
+    """End a job that is not wanted any more. Its workers see it at their next look."""
+    _end_active(job_id, TapisJob.CANCELED, reason)
+
+
+def _end_active(job_id: Any, state: str, reason: str) -> None:
+    with transaction.atomic():
+        job = TapisJob.objects.select_for_update().filter(pk=job_id, state__in=TapisJob.ACTIVE).first()
+        if job is not None:
+            _end(job, state, reason)
+
+
+def _end(job: TapisJob, state: str, error: str) -> None:
+    """Write the end; the mail is kept in the same transaction, so that it is sent once."""
+    job.state, job.error, job.finished_at = state, error, timezone.now()
+    job.access_token = ""
+    job.lease_owner, job.lease_until = "", None
+    job.save()
+    logger.info("Tapis: %s %s: %s%s", job.kind, job.pk, state, f" ({error})" if error else "")
+    notices.job_ended(job)
+
+
+def _hand_over(job: TapisJob, task: Any) -> str:
+    """Have WebODM process the task if that is wanted and there is something new. :returns: a note for people, or "" """
+    preferences = preferences_of(job.user)
+    wanted = preferences.process_after_sync if job.process is None else job.process
+    state = host_tasks.task_state(task)
+    new = job.bytes_moved > 0 or job.results.get("to_fetch", 0) > 0
+    host_tasks.update_counts(task)
+    if not wanted or not (new or state.status == host_tasks.WAITING):
+        return ""
+    options, note = None, ""
+    if preferences.processing_preset:
+        try:
+            options = host_presets.filter_options(
+                host_presets.preset_options(preferences.processing_preset, job.user), None)
+        except LookupError:
+            note = f"The preset {preferences.processing_preset} does not exist any more; processed with the defaults."
+    try:
+        host_tasks.commit_task(task, options=options)
+    except host_tasks.TaskBusyError:
+        return "The task was started meanwhile; its new images are not part of that run."
+    except ValidationError as error:
+        return f"The task was not started: {'; '.join(error.messages)}"
+    return note
+
+
+def _rejected(job: TapisJob) -> Optional[str]:
+    rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.REJECTED)
+    count = rows.count()
+    if not count:
+        return None
+    named = "; ".join(f"{row.name}: {row.error}" for row in rows[:3])
+    images = "1 image is" if count == 1 else f"{count} images are"
+    return f"{images} broken at the source and left out: {named}"

@@ -1,0 +1,102 @@
+"""Who fetches a flight's images right now, with how many connections: rows that end by themselves.
+
+A worker that was killed is forgotten when its lease ends; its files are then to be fetched again by whoever comes next.
+All counting happens under one advisory lock, so that flights and the whole instance stay within their connections.
+"""
+import math
+from typing import Optional
+
+from django.db import connection, transaction
+from django.db.models import Sum
+from django.db.models.functions import Now
+
+from ..conf import conf
+from ..models import FlightFile, SyncBatch, TapisJob
+from ..models.jobs import from_now
+
+#: "tapis" in ASCII; advisory locks are numbers.
+LOCK = 0x7461706973
+
+
+def open_batch(job: TapisJob) -> SyncBatch:
+    """Register the calling worker for a flight, with its fair share of connections (0 where all are taken)."""
+    with transaction.atomic():
+        _lock()
+        reap()
+        batch = SyncBatch.objects.create(job=job, connections=0, lease_until=from_now(conf.lease_seconds))
+        batch.connections = _share(batch)
+        SyncBatch.objects.filter(pk=batch.pk).update(connections=batch.connections)
+    return batch
+
+
+def renew_batch(batch: SyncBatch) -> Optional[int]:
+    """Prolong the lease. Its share shrinks when others join the flight and grows when they leave.
+
+    :returns: the connections that the worker may have open from now on; None: it was taken for dead and must stop
+    """
+    with transaction.atomic():
+        _lock()
+        if not SyncBatch.objects.filter(pk=batch.pk).exists():
+            return None
+        reap(except_for=batch)
+        batch.connections = _share(batch)
+        SyncBatch.objects.filter(pk=batch.pk).update(
+            connections=batch.connections, lease_until=from_now(conf.lease_seconds)
+        )
+    return batch.connections
+
+
+def close_batch(batch: SyncBatch) -> None:
+    """Give back the connections, and the files that were claimed and not fetched."""
+    with transaction.atomic():
+        FlightFile.objects.filter(batch_id=batch.pk, state=FlightFile.FETCHING).update(
+            state=FlightFile.WANTED, batch=None
+        )
+        FlightFile.objects.filter(batch_id=batch.pk).update(batch=None)
+        SyncBatch.objects.filter(pk=batch.pk).delete()
+
+
+def reap(except_for: Optional[SyncBatch] = None) -> int:
+    """Forget workers whose lease has ended, and set their files free. :returns: how many"""
+    dead = SyncBatch.objects.filter(lease_until__lt=Now())
+    if except_for is not None:
+        dead = dead.exclude(pk=except_for.pk)
+    found = list(dead.values_list("pk", flat=True))
+    if found:
+        FlightFile.objects.filter(batch_id__in=found, state=FlightFile.FETCHING).update(
+            state=FlightFile.WANTED, batch=None
+        )
+        SyncBatch.objects.filter(pk__in=found).delete()
+    return len(found)
+
+
+def claim(batch: SyncBatch, count: int) -> "list[FlightFile]":
+    """Take up to ``count`` wanted files of the batch's flight; no other worker gets them while the lease lives."""
+    with transaction.atomic():
+        rows = list(
+            FlightFile.objects.select_for_update(skip_locked=True)
+            .filter(flight_id=batch.job.flight_id, state=FlightFile.WANTED).order_by("name")[:count]
+        )
+        FlightFile.objects.filter(pk__in=[row.pk for row in rows]).update(state=FlightFile.FETCHING, batch=batch)
+    return rows
+
+
+def others_at_work(batch_or_none: Optional[SyncBatch], job: TapisJob) -> bool:
+    """Whether another live worker still fetches files of this flight."""
+    rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.FETCHING, batch__lease_until__gte=Now())
+    return rows.exclude(batch=batch_or_none).exists() if batch_or_none else rows.exists()
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
+def _share(batch: SyncBatch) -> int:
+    """Its part of the flight's connections, within what others have open now."""
+    flight = SyncBatch.objects.filter(job_id=batch.job_id)
+    limit = conf.flight_connections
+    fair = math.ceil(limit / max(1, flight.count()))
+    others = flight.exclude(pk=batch.pk).aggregate(n=Sum("connections"))["n"] or 0
+    everywhere = SyncBatch.objects.exclude(pk=batch.pk).aggregate(n=Sum("connections"))["n"] or 0
+    return max(0, min(fair, limit - others, conf.instance_connections - everywhere))

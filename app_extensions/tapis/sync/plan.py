@@ -1,0 +1,137 @@
+"""What a sync has to do: the flight as Tapis lists it against what is here (name, size, last modified)."""
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import media as host_media
+from app_extensions.host import quota as host_quota
+from app_extensions.host import tasks as host_tasks
+from app_extensions.shared.formatting import format_bytes
+
+from ..access import TapisAccess
+from ..conf import conf
+from ..listing import Entry, TapisListing
+from ..models import Flight, FlightFile, TapisJob
+from ..problems import PathNotFound, SyncRefused
+from .names import unique_name
+
+logger = logging.getLogger("app.logger")
+
+
+@dataclass
+class Plan:
+    """The outcome of a comparison. ``missing_bytes`` counts what is to be fetched."""
+
+    images: int = 0
+    here: int = 0
+    total_bytes: int = 0
+    here_bytes: int = 0
+    missing_bytes: int = 0
+    gone: int = 0
+
+
+def make_plan(job: TapisJob, access: TapisAccess, task: Any) -> Plan:
+    """List the flight and note in the database which images are to be fetched.
+
+    Images that were deleted at their source stay here and are reported. Repeatable: a second run finds the same.
+
+    :raises PathNotFound: the flight has no images any more
+    :raises TapisProblem: it cannot be listed
+    """
+    flight: Flight = job.flight
+    entries: dict[str, Entry] = {}
+    for page in TapisListing(access).images(flight.system_id, flight.images_path):
+        for entry in page:
+            if len(entry.name) <= 255:
+                entries[entry.name] = entry
+    if not entries:
+        raise PathNotFound(f"{flight.system_id}: {flight.images_path} holds no images.", error="No flight directories found")
+    directory = host_tasks.task_dir(task)
+    with transaction.atomic():
+        Flight.objects.select_for_update().get(pk=flight.pk)
+        plan = _compare(flight, entries, task, directory)
+        flight.image_count = len(entries)
+        flight.save(update_fields=["image_count"])
+    return plan
+
+
+def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: Path) -> Plan:
+    plan = Plan(images=len(entries))
+    rows = {row.name: row for row in flight.files.all()}
+    taken = {row.local_key for row in rows.values()}
+    new = []
+    for name, entry in entries.items():
+        row = rows.get(name)
+        if row is None:
+            local = unique_name(name, taken, lambda text: (directory / text).exists())
+            row = FlightFile(flight=flight, name=name, local_name=local, local_key=local.lower(), size=entry.size,
+                             is_link=entry.is_link, last_modified=entry.last_modified)
+            new.append(row)
+        else:
+            _update(row, entry, host_tasks.image_path(task, row.local_name))
+        size = entry.size if not entry.is_link else row.bytes_here
+        plan.total_bytes += size
+        if row.state == FlightFile.DONE:
+            plan.here += 1
+            plan.here_bytes += size
+        else:
+            plan.missing_bytes += size
+    FlightFile.objects.bulk_create(new, batch_size=500)
+    gone = [row.pk for name, row in rows.items() if name not in entries]
+    plan.gone = FlightFile.objects.filter(pk__in=gone, state=FlightFile.DONE).count() + FlightFile.objects.filter(
+        pk__in=gone, state=FlightFile.GONE).count()
+    FlightFile.objects.filter(pk__in=gone).update(state=FlightFile.GONE, batch=None)
+    return plan
+
+
+def _update(row: FlightFile, entry: Entry, path: Path) -> None:
+    """Bring a known file's row up to the listing: done stays done only if nothing changed and its bytes are here."""
+    same = (row.size, row.last_modified, row.is_link) == (entry.size, entry.last_modified, entry.is_link)
+    if same and row.state == FlightFile.REJECTED:
+        return  # broken at its source, and still the same there
+    state = FlightFile.WANTED
+    if same and row.state in (FlightFile.DONE, FlightFile.GONE) and row.bytes_here and _size(path) == row.bytes_here:
+        state = FlightFile.DONE
+    if same and row.state == state:
+        return
+    if row.state == FlightFile.FETCHING and row.batch_id and same:
+        return  # a worker of this very sync has it in hand
+    row.size, row.last_modified, row.is_link = entry.size, entry.last_modified, entry.is_link
+    row.state, row.error, row.batch = state, "", None
+    row.save()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def note_plan(job: TapisJob, plan: Plan) -> None:
+    """Write the plan's numbers to the job and open its fetching phase."""
+    gone = f"{plan.gone} images were deleted at their source and are kept here." if plan.gone else ""
+    TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE).update(
+        state=TapisJob.RUNNING, phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
+        bytes_total=plan.total_bytes, bytes_done=plan.here_bytes, error=gone, lease_owner="", lease_until=None,
+        moved_at=timezone.now(), started_at=job.started_at or timezone.now(),
+        results={"deleted_at_source": plan.gone, "to_fetch": plan.images - plan.here},
+    )
+
+
+def check_room(owner: Any, directory: Path, wanted_bytes: int) -> None:
+    """Whether the owner's quota and the disk bear so many more bytes.
+
+    :raises SyncRefused: they do not
+    """
+    if host_quota.quota_exceeded(owner, wanted_bytes):
+        raise SyncRefused(f"The storage quota of {owner.get_username()} does not bear {format_bytes(wanted_bytes)} more.",
+                          status=403)
+    free = host_media.free_bytes(directory)
+    if free - wanted_bytes < conf.disk_reserve_bytes:
+        raise SyncRefused(f"{format_bytes(wanted_bytes)} are to be fetched, but the disk has {format_bytes(free)} free, of "
+                          f"which {format_bytes(conf.disk_reserve_bytes)} stay free.", status=507)

@@ -1,0 +1,134 @@
+"""A sync from its first listing to its end, in steps that any worker can take at any time."""
+import logging
+import time
+from typing import Any, Optional
+from uuid import uuid4
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from app_extensions.host import tasks as host_tasks
+
+from .. import jobs, projects
+from ..access import TapisAccess
+from ..conf import conf
+from ..models import TapisJob
+from ..models.jobs import from_now
+from ..problems import SyncRefused, TapisProblem
+from . import fetch, finish, leases, plan
+
+logger = logging.getLogger("app.logger")
+
+
+def take_plan(job_id: Any) -> bool:
+    """List the flight and plan its sync, unless another worker is at it or has done so.
+
+    :returns: whether the job is in its fetching phase now
+    """
+    owner = uuid4().hex
+    mine = TapisJob.objects.filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), pk=job_id, state__in=TapisJob.ACTIVE,
+        phase=TapisJob.LISTING,
+    ).update(state=TapisJob.RUNNING, lease_owner=owner, lease_until=from_now(max(conf.lease_seconds, 60)))
+    job = TapisJob.objects.select_related("flight", "user", "client").get(pk=job_id)
+    if not mine:
+        return job.state == TapisJob.RUNNING and job.phase == TapisJob.FETCHING
+    try:
+        _plan(job)
+    except TapisProblem as problem:
+        finish.fail(job_id, str(problem))
+        return False
+    except Exception as error:
+        finish.fail(job_id, f"Unexpected error while listing the flight: {type(error).__name__}")
+        raise
+    return TapisJob.objects.filter(pk=job_id, state=TapisJob.RUNNING, phase=TapisJob.FETCHING).exists()
+
+
+def _plan(job: TapisJob) -> None:
+    if job.client is None or not job.client.is_active:
+        raise SyncRefused("The Tapis client of this flight is switched off or gone.", status=404)
+    task = projects.ensure_task(job.flight)
+    if task is None:
+        raise SyncRefused("The flight's project was deleted in WebODM.", status=404)
+    job.flight.refresh_from_db()
+    state = host_tasks.task_state(task)
+    if state.status in (host_tasks.QUEUED, host_tasks.RUNNING):
+        raise SyncRefused("The task is being processed. Sync again when it has ended.")
+    if state.status == host_tasks.CANCELED and not state.images_count:
+        host_tasks.make_waiting(task)  # an earlier sync was cancelled; this one was asked for since
+    found = plan.make_plan(job, jobs.access_of(job), task)
+    if found.missing_bytes:
+        plan.check_room(task.project.owner, host_tasks.task_dir(task), found.missing_bytes)
+    plan.note_plan(job, found)
+
+
+def take_turn(job_id: Any) -> str:
+    """Fetch some of the job's files, and end the job when that was the last of them.
+
+    :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
+    """
+    job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
+    if job is None or job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
+        return fetch.STOPPED
+    task = host_tasks.get_task(job.flight.task_id)
+    if task is None:
+        finish.cancel(job_id, "The task was removed in WebODM.")
+        return fetch.STOPPED
+    if fetch.cancelled(task):
+        finish.cancel(job_id, "The task was cancelled in WebODM.")
+        return fetch.STOPPED
+    if job.client is None:
+        finish.fail(job_id, "The Tapis client of this flight is gone.")
+        return fetch.STOPPED
+    leases.reap()
+    try:
+        outcome = fetch.Turn(job, jobs.access_of(job), task).run()
+        if outcome == fetch.DONE:
+            finish.finish(job_id)
+    except TapisProblem as problem:
+        finish.fail(job_id, str(problem))
+        return fetch.STOPPED
+    except Exception as error:
+        finish.fail(job_id, f"Unexpected error: {type(error).__name__}")
+        raise
+    return outcome
+
+
+def run_here(job_id: Any, poll_seconds: float = 0.5) -> TapisJob:
+    """Do the whole sync in this process, together with any workers that are at it too. :returns: the ended job"""
+    while True:
+        job = TapisJob.objects.get(pk=job_id)
+        if not job.active:
+            return job
+        if not take_plan(job_id) and TapisJob.objects.get(pk=job_id).active:
+            time.sleep(poll_seconds)  # another worker lists the flight
+            continue
+        if take_turn(job_id) == fetch.OTHERS:
+            time.sleep(poll_seconds)
+
+
+def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
+    """Sync the flight of a WebODM task to its end. :returns: whether it is complete
+
+    :raises SyncRefused: the task is not a flight's
+    """
+    from ..models import Flight
+
+    flight = Flight.objects.select_related("user", "client").filter(task_id=getattr(task, "pk", task)).first()
+    if flight is None:
+        raise SyncRefused("This task was not made from a flight.", status=404)
+    if access is None:
+        client = jobs.client_of(flight)
+        if client is None:
+            raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)
+        access = TapisAccess(flight.user, client)
+    job, _ = jobs.start_sync(access, flight, queue=False)
+    return run_here(job.pk).state == TapisJob.COMPLETED
+
+
+def task_removed(task_id: Any) -> None:
+    """End the sync of a task that is being removed. Its workers stop at their next look."""
+    for job in TapisJob.objects.filter(flight__task_id=task_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE):
+        finish.cancel(job.pk, "The task was removed in WebODM.")
+    logger.debug("Tapis: task %s is gone at %s", task_id, timezone.now())

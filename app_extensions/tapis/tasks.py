@@ -1,0 +1,129 @@
+"""The Celery tasks, under their documented names. Short, repeatable, and calling the functions that views call too.
+
+They import as ``app.tasks.tapis_storage`` as well.
+"""
+import logging
+from typing import Any, Optional
+
+from django.contrib.auth import get_user_model
+
+from app_extensions.host import tasks as host_tasks
+from app_extensions.host.queue import app
+from app_extensions.shared.mail import deliver_due
+
+from . import discovery, jobs, states
+from .access import TapisAccess, client_for, require_token
+from .conf import conf
+from .flights import named_flight
+from .models import Flight, TapisMail
+from .problems import TapisProblem
+from .sync import fetch, run
+
+logger = logging.getLogger("app.logger")
+
+
+@app.task(name=jobs.NAMES + "discover_and_create_flight_projects")
+def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] = None) -> "dict[str, Any]":
+    """Discover a user's flights and make projects of them; start their syncs if the user's preferences say so.
+
+    :param client_id: the client's id as registered with Tapis; None: the one of the user's latest login
+    :returns: the results of ``create-projects``
+    """
+    user = get_user_model().objects.get(pk=user_id)
+    try:
+        client = client_for(user, client_id)
+        require_token(user, client)
+    except TapisProblem as problem:
+        return {**discovery.empty_results(), "errors": [str(problem)]}
+    job, joined = jobs.start_discovery(TapisAccess(user, client), automatic=True, queue=False)
+    if joined:
+        return {**discovery.empty_results(), "errors": [f"A discovery for this user is under way: job {job.pk}"]}
+    return discovery.run_discovery(job.pk)
+
+
+@app.task(name=jobs.NAMES + "run_discovery")
+def run_discovery(job_id: str) -> "dict[str, Any]":
+    """Do a discovery job."""
+    return discovery.run_discovery(job_id)
+
+
+@app.task(name=jobs.NAMES + "download_flight_images")
+def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]" = None) -> bool:
+    """Do the whole sync of a flight's WebODM task. :returns: whether it is complete
+
+    :param flight_info: a flight as ``discover-flights`` tells it; it must be the task's
+    """
+    task = host_tasks.get_task(task_id)
+    if task is None:
+        logger.warning("Tapis: task %s is gone", task_id)
+        return False
+    try:
+        if flight_info:
+            name, system_id = named_flight(flight_info, "flight_info")
+            if not Flight.objects.filter(task_id=task.pk, name=name, system_id=system_id).exists():
+                logger.warning("Tapis: task %s was not made from %s on %s", task_id, name, system_id)
+                return False
+        return run.sync_task(task)
+    except TapisProblem as problem:
+        logger.warning("Tapis: task %s cannot be synced: %s", task_id, problem)
+        return False
+
+
+@app.task(name=jobs.NAMES + "sync_flight", ignore_result=True)
+def sync_flight(job_id: str) -> None:
+    """Plan a sync, then let several workers share it."""
+    if run.take_plan(job_id):
+        for _ in range(max(1, conf.sync_workers)):
+            jobs.send("sync_batch", job_id)
+
+
+@app.task(name=jobs.NAMES + "sync_batch", ignore_result=True)
+def sync_batch(job_id: str) -> None:
+    """Fetch a flight's images for a while, then queue up again behind other work."""
+    outcome = run.take_turn(job_id)
+    if outcome == fetch.MORE:
+        jobs.send("sync_batch", job_id, countdown=0.2)
+
+
+@app.task(name=jobs.NAMES + "sync_all_flight_projects")
+def sync_all_flight_projects() -> int:
+    """Start a sync of every flight whose task is not being processed. :returns: how many"""
+    started = 0
+    for flight in Flight.objects.filter(task_id__isnull=False).select_related("user", "client"):
+        task, client = host_tasks.get_task(flight.task_id), jobs.client_of(flight)
+        # A compacted task has given its images up on purpose.
+        if task is None or client is None or task.compacted or fetch.cancelled(task):
+            continue
+        if host_tasks.task_state(task).status in (host_tasks.QUEUED, host_tasks.RUNNING):
+            continue
+        try:
+            require_token(flight.user, client)
+        except TapisProblem:
+            continue
+        started += not jobs.start_sync(TapisAccess(flight.user, client), flight, automatic=True)[1]
+    return started
+
+
+@app.task(name=jobs.NAMES + "periodic_flight_discovery")
+def periodic_flight_discovery(user_id: Optional[int] = None) -> "list[int]":
+    """Queue discoveries for all users with tokens, or for one. :returns: the ids of those whose turn it is"""
+    return discovery.start_periodic(user_id)
+
+
+@app.task(name=jobs.NAMES + "cleanup_expired_oauth_states")
+def cleanup_expired_oauth_states() -> int:
+    """Delete login states that are over. :returns: how many"""
+    return states.remove_expired()
+
+
+@app.task(name=jobs.NAMES + "take_up_jobs_again", ignore_result=True)
+def take_up_jobs_again() -> int:
+    """Queue the jobs whose worker was killed."""
+    return jobs.take_up_again()
+
+
+@app.task(name=jobs.NAMES + "deliver_tapis_mails", ignore_result=True)
+def deliver_tapis_mails() -> int:
+    """Send the mails that are due."""
+    return deliver_due(TapisMail)
+

@@ -1,0 +1,21 @@
+"""Pages below ``/plugins/tapis_storage/``: systems, flights, syncs, preferences. What they do goes through the REST API."""
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from ..models import TapisOAuth2Client, TapisOAuth2Token
+from .common import page
+
+
+@page
+@login_required
+def flights(request: HttpRequest) -> HttpResponse:
+    """The flights page."""
+    tokens = TapisOAuth2Token.objects.filter(user_id=request.user.pk, client__is_active=True).select_related(
+        "client", "identity")
+    return render(request, "tapis/flights.html", {
+        "title": "Tapis flights", "tokens": tokens, "clients": TapisOAuth2Client.objects.filter(is_active=True).exists(),
+    })
+
+
+ROUTES = [("$", flights)]
