@@ -72,7 +72,7 @@ def test_pyodm_downloads_in_parallel_ranges(node: NodeProgram, done: str, tmp_pa
 
 def test_pyodm_extracts_the_assets(node: NodeProgram, done: str, tmp_path) -> None:
     node.pyodm().get_task(done).download_assets(str(tmp_path))
-    assert (tmp_path / "odm_texturing" / "odm_textured_model_geo.obj").read_text().count("\nf ") == 12
+    assert (tmp_path / "odm_texturing" / "odm_textured_model_geo.obj").read_text().count("\nf ") == 300
 
 
 def test_other_assets_and_unfinished_tasks(node: NodeProgram, done: str) -> None:

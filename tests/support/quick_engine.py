@@ -58,6 +58,7 @@ _FACES = [  # corners of each face, anticlockwise from outside
     ((0, 0, 0), (1, 0, 0), (1, 0, 1), (0, 0, 1)), ((1, 1, 0), (0, 1, 0), (0, 1, 1), (1, 1, 1)),
     ((0, 1, 0), (0, 0, 0), (0, 0, 1), (0, 1, 1)), ((1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 0, 1)),
 ]
+GRID = 5
 _CORNERS_UV = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 
@@ -76,13 +77,21 @@ def png(size: int, seed: int) -> bytes:
 
 
 def obj() -> str:
-    """The cube with texture coordinates, two triangles a side."""
+    """The cube with texture coordinates, each side a grid of squares of two triangles."""
     lines = ["mtllib odm_textured_model_geo.mtl", "usemtl material0000"]
-    lines += [f"v {x} {y} {z}" for face in _FACES for x, y, z in face]
-    lines += [f"vt {u} {v}" for _ in _FACES for u, v in _CORNERS_UV]
+    steps = [i / GRID for i in range(GRID + 1)]
+    for a, b, _, d in _FACES:
+        for u in steps:
+            for v in steps:
+                x, y, z = (a[i] + u * (b[i] - a[i]) + v * (d[i] - a[i]) for i in range(3))
+                lines += [f"v {x} {y} {z}", f"vt {u} {v}"]
+    row = GRID + 1
     for face in range(len(_FACES)):
-        a, b, c, d = (face * 4 + corner + 1 for corner in range(4))
-        lines += [f"f {a}/{a} {b}/{b} {c}/{c}", f"f {a}/{a} {c}/{c} {d}/{d}"]
+        for u in range(GRID):
+            for v in range(GRID):
+                a = face * row * row + u * row + v + 1
+                b, c, d = a + row, a + row + 1, a + 1
+                lines += [f"f {a}/{a} {b}/{b} {c}/{c}", f"f {a}/{a} {c}/{c} {d}/{d}"]
     return "\n".join(lines) + "\n"
 
 
