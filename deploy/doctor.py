@@ -31,7 +31,7 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
     found = [*_versions(facts), *_modules(facts)]
     override = _override(facts, override_there)
     found += override
-    if any(finding.level == FAULT for finding in override):
+    if len(facts["override"].get("apps", ())) < 2:
         return found  # nothing else of ours can be looked at before it is loaded
     for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
                          ("beat", _beat), ("owners", _owners), ("mail", _mail), ("disk", _disk)):
@@ -75,17 +75,16 @@ def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
         return [Finding("override", FAULT, f"webodm/settings_override.py cannot be imported: {answer['error']}. WebODM swallows an "
                         "ImportError there and runs without us",
                         "Mend what the error names (often a package: run `install` again), then restart WebODM.")]
-    if answer["problems"]:
-        mend = "Mend what the error names (often a package: run `install` again), then restart WebODM."
-        return [Finding("override", FAULT, problem, mend) for problem in answer["problems"]]
     if len(answer["apps"]) < 2:
-        why = "the file is not ours" if not there else "but the settings do not have our apps"
+        why = "; ".join(answer["problems"]) or "the file is not ours" if not there else "but the settings do not have our apps"
         return [Finding("override", FAULT, f"our Django apps are not loaded: webodm/settings_override.py: {why}",
                         "Run `install` again. With WebODM's --settings FILE use ./webodm.sh start, which chains it.")]
     if len(answer["includes"]) < 2:
         return [Finding("override", FAULT, "CELERY_INCLUDE lacks our tasks: something after our override replaced it",
                         "Let settings_override_site.py add to CELERY_INCLUDE, not replace it.")]
-    return [Finding("override", GOOD, "the settings override is loaded, both apps run")]
+    mend = "Mend what the error names (often a package: run `install` again), then restart WebODM."
+    return [Finding("override", FAULT, problem, mend) for problem in answer["problems"]] \
+        or [Finding("override", GOOD, "the settings override is loaded, both apps run")]
 
 
 def _database(answer: dict[str, Any]) -> list[Finding]:

@@ -4,13 +4,14 @@ Each step looks first and changes only what is not yet so: run it again after an
 """
 import filecmp
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Optional
 
 from deploy import packages
 from deploy.report import DeployError, Report
-from deploy.webodm import OLDEST_VERSION, PLUGINS, ROOT, TESTED_VERSIONS, WebODM, version_tuple
+from deploy.webodm import LABELS, OLDEST_VERSION, PLUGINS, ROOT, TESTED_VERSIONS, WebODM, version_tuple
 
 MARKER = "# Written by `webodm.sh install`"
 OVERRIDE = Path(__file__).with_name("webodm_settings_override.py").read_text()
@@ -142,18 +143,30 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
     _put_override(webodm, report)
     _migrate(webodm, report)
     if not dry_run:
-        webodm.manage("check")
-        report.same("manage.py check finds nothing wrong")
+        check(webodm, report)
     report.finish("done. Restart WebODM's web server, worker and scheduler (beat), then run `doctor`.")
     return 0
 
 
+def check(webodm: WebODM, report: Report) -> None:
+    """Runs `manage.py check` and tells its warnings. Raises DeployError for its errors."""
+    printed = webodm.manage("check", with_errors=True)
+    lines = re.findall(r"^\S+: (\([a-z_]+\.[A-Z]\d+\) .*)$", printed, re.MULTILINE)
+    for line in lines:
+        report.note("manage.py check: " + line)
+    report.same(f"manage.py check: no errors, {len(lines)} warnings")
+
+
 def _migrate(webodm: WebODM, report: Report) -> None:
+    """Runs our migrations. Raises DeployError unless both apps run: WebODM swallows what goes wrong in a settings override."""
     if report.dry_run:
         report.change("run our migrations, if any is missing: manage.py migrate openscan, migrate tapis", lambda: None)
         return
-    for label in ("openscan", "tapis"):
-        if "[ ]" in webodm.manage("showmigrations", label):
+    state = webodm.probe("state")
+    if len(state["apps"]) < len(LABELS):
+        raise DeployError(f"installed, but Django runs only {state['apps'] or 'none'} of our apps; `doctor` says why")
+    for label in LABELS:
+        if label in state["unmigrated"]:
             report.change(f"manage.py migrate {label}", lambda label=label: webodm.manage("migrate", label, "--noinput"))
         else:
             report.same(f"the tables of {label} are up to date")

@@ -21,8 +21,6 @@ MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "tapipy": "t
 
 def setup() -> None:
     """Starts Django on WebODM's settings, from the working directory."""
-    sys.path[0] = os.getcwd()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
     import django
 
     django.setup()
@@ -34,18 +32,32 @@ def short(error: BaseException) -> str:
 
 
 def facts() -> dict[str, Any]:
-    """What an install needs to know."""
-    setup()
+    """What an install needs to know. Loads no application, so that it answers when one of ours is broken."""
     import django
     from django.conf import settings
 
     return {"webodm": settings.VERSION, "django": django.get_version(), "python": sys.version.split()[0],
-            "media_root": os.path.abspath(settings.MEDIA_ROOT), "apps": installed_apps()}
+            "media_root": os.path.abspath(settings.MEDIA_ROOT)}
+
+
+def state() -> dict[str, Any]:
+    """Which of our apps run, and which of them have migrations that were not run yet."""
+    setup()
+    return {"apps": installed_apps(), "unmigrated": sorted({label for label, _ in missing_migrations()})}
+
+
+def missing_migrations() -> list[tuple[str, str]]:
+    """Our migrations that the database has not seen: label and name."""
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in LABELS]
+    return [(one.app_label, one.name) for one, _ in executor.migration_plan(targets) if one.app_label in LABELS]
 
 
 def database_address() -> dict[str, str]:
     """The database as libpq's environment names it, for pg_dump. Holds its password: for a pipe, never for print."""
-    setup()
     from django.conf import settings
 
     database = settings.DATABASES["default"]
@@ -144,11 +156,8 @@ def modules() -> dict[str, str]:
 def database() -> dict[str, Any]:
     """The database's version, our migrations that are missing, and foreign keys of ours that would bind WebODM's rows."""
     from django.db import connection
-    from django.db.migrations.executor import MigrationExecutor
 
-    executor = MigrationExecutor(connection)
-    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in LABELS]
-    missing = [f"{one.app_label}.{one.name}" for one, _ in executor.migration_plan(targets)]
+    missing = [".".join(names) for names in missing_migrations()]
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         version = cursor.fetchone()[0]
@@ -275,6 +284,7 @@ QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners,
 
 def doctor() -> dict[str, Any]:
     """All of the doctor's questions."""
+    setup()
     answer = facts()
     for question in QUESTIONS:
         answer[question.__name__] = guarded(question)
@@ -282,5 +292,8 @@ def doctor() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    questions = {"facts": facts, "database_address": database_address, "leavings": leavings, "forget": forget, "doctor": doctor}
-    print(json.dumps(questions[sys.argv[1]](), default=str))
+    sys.path[0] = os.getcwd()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
+    questions = (facts, state, database_address, leavings, forget, doctor)
+    answer = {question.__name__: question for question in questions}[sys.argv[1]]()
+    print(json.dumps(answer, default=str))

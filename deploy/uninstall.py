@@ -3,9 +3,9 @@ import shutil
 from pathlib import Path
 
 from deploy import packages
-from deploy.install import is_our_override, is_ours, override_path, remove_path, site_override_path
+from deploy.install import check, is_our_override, is_ours, override_path, remove_path, site_override_path
 from deploy.report import Report
-from deploy.webodm import PLUGINS, WebODM
+from deploy.webodm import LABELS, PLUGINS, WebODM
 
 
 def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> int:
@@ -31,9 +31,8 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
         packages.remove(webodm, webodm.record["packages"], report)
     if webodm.record_path.exists():
         report.change(f"remove {webodm.record_path}", webodm.record_path.unlink)
-    if not dry_run:
-        webodm.manage("check")
-        report.same("manage.py check finds nothing wrong")
+    if report.changes and not dry_run:
+        check(webodm, report)
     kept = "" if purge else " Our tables (openscan_*, tapis_*) and files stay; `install` finds them again."
     report.finish("done. Restart WebODM's web server, worker and scheduler (beat)." + kept)
     return 0
@@ -45,7 +44,7 @@ def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
         report.note("we are not installed: `install` first, then `uninstall --purge` deletes the tables too")
         return
     facts: dict[str, list[str]] = webodm.probe("leavings")
-    for label in ("openscan", "tapis"):
+    for label in LABELS:
         if label in facts["tables_of"]:
             report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
                           lambda label=label: webodm.manage("migrate", label, "zero", "--noinput"))

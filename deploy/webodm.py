@@ -12,6 +12,7 @@ from deploy.report import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGINS = ("openscan_cloud", "tapis_storage")
+LABELS = ("openscan", "tapis")
 RECORD_NAME = ".webodm-extensions.json"
 #: WebODM releases that this was tried on, see COMPATIBILITY.md.
 TESTED_VERSIONS = ("3.2.4",)
@@ -134,8 +135,8 @@ class WebODM:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
         return env
 
-    def run(self, arguments: list[str], what: str, *, timeout: float = 600) -> str:
-        """Runs its Python with `arguments` in its directory; returns what it printed.
+    def run(self, arguments: list[str], what: str, *, timeout: float = 600, with_errors: bool = False) -> str:
+        """Runs its Python with `arguments` in its directory; returns what it printed (`with_errors`: on stderr too).
 
         Raises DeployError with the end of its output where it fails.
         """
@@ -147,11 +148,11 @@ class WebODM:
         if done.returncode != 0:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             raise DeployError(f"{what} failed (exit {done.returncode}):\n{tail}")
-        return done.stdout
+        return done.stdout + (done.stderr if with_errors else "")
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str, with_errors: bool = False) -> str:
         """Runs `manage.py` with `arguments`; as `run`."""
-        return self.run(["manage.py", *arguments], "manage.py " + " ".join(arguments))
+        return self.run(["manage.py", *arguments], "manage.py " + " ".join(arguments), with_errors=with_errors)
 
     def probe(self, what: str, *arguments: str, timeout: float = 120) -> dict[str, Any]:
         """Asks WebODM's own Python with `probe.py`; `what` is one of its questions. Raises DeployError."""

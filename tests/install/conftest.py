@@ -1,0 +1,148 @@
+"""A WebODM-shaped directory of its own, with its own database and a Python that has WebODM's packages but none of ours."""
+import base64
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from sandbox.stack import HOST_DIR, ROOT, Stack
+
+#: What `install` brings in: requirements/ours*.txt and what they need.
+OUR_PACKAGES = ("cryptography", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser")
+
+
+@dataclass
+class Target:
+    """A WebODM directory, the Python that runs it and the environment of its processes."""
+
+    directory: Path
+    python: Path
+    env: dict[str, str]
+    media: Path
+
+    def deploy(self, command: str, *arguments: str, check: bool = True, env: dict[str, str] = None  # type: ignore[assignment]
+               ) -> "subprocess.CompletedProcess[str]":
+        """Runs `python deploy COMMAND --webodm DIR …` as webodm.sh does."""
+        done = subprocess.run([sys.executable, str(ROOT / "deploy"), command, "--webodm", str(self.directory), *arguments],
+                              env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=240)
+        if check and done.returncode:
+            raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Runs its Python in its directory, without anything of the repository on the path."""
+        done = subprocess.run([str(self.python), *arguments], cwd=self.directory, env=self.env, capture_output=True, text=True,
+                              timeout=120)
+        if check and done.returncode:
+            raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def shell(self, code: str) -> str:
+        """Runs lines in its Django; returns what they print."""
+        setup = ("import os, sys, django; sys.path.insert(0, os.getcwd()); "
+                 "os.environ['DJANGO_SETTINGS_MODULE'] = 'webodm.settings'; django.setup()\n")
+        return self.run("-c", setup + code).stdout.strip()
+
+    def packages(self) -> dict[str, str]:
+        lines = self.run("-m", "pip", "--disable-pip-version-check", "list", "--format", "freeze").stdout.splitlines()
+        return dict(line.split("==", 1) for line in lines if "==" in line)
+
+    def files(self) -> dict[str, str]:
+        """Every file of the directory and of its plugins: relative name to what it holds (links: where they point)."""
+        found = {}
+        for base in (self.directory, self.media / "plugins"):
+            for folder, directories, names in os.walk(base):
+                for name in [*names, *directories]:
+                    path = Path(folder, name)
+                    if path.is_symlink():
+                        found[str(path)] = f"-> {os.readlink(path)}"
+                    elif path.is_file() and "__pycache__" not in path.parts:
+                        found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def tables(self) -> set[str]:
+        with psycopg2.connect(host=self.env["WO_DATABASE_HOST"], port=5432, user="postgres",
+                              dbname=self.env["WO_DATABASE_NAME"]) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            return {row[0] for row in cursor.fetchall()}
+
+
+def _venv_with_webodms_packages(directory: Path) -> Path:
+    """A virtual environment that shows every package of ours' but OUR_PACKAGES, by links; returns its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    ours = {name for package in OUR_PACKAGES for name in _top_levels(package)}
+    target = next(directory.glob("lib/python3*/site-packages"))
+    source = Path(importlib.metadata.distribution("Django").locate_file(""))
+    for path in source.iterdir():
+        if path.name not in ours and not path.name.endswith(".pth"):
+            (target / path.name).symlink_to(path)
+    return directory / "bin" / "python"
+
+
+def _top_levels(package: str) -> set[str]:
+    files = importlib.metadata.distribution(package).files or []
+    return {file.parts[0] for file in files if ".." not in file.parts}
+
+
+def _wheel_of_installed(package: str, out: Path) -> None:
+    """Packs an installed package as a wheel again, so that pip installs it for real without a network."""
+    distribution = importlib.metadata.distribution(package)
+    name = f"{distribution.metadata['Name'].replace('-', '_')}-{distribution.version}"
+    record = []
+    with zipfile.ZipFile(out / f"{name}-py3-none-any.whl", "w") as wheel:
+        for file in distribution.files or []:
+            if ".." in file.parts or "__pycache__" in file.parts or file.name in ("RECORD", "INSTALLER", "REQUESTED", "WHEEL"):
+                continue
+            content = Path(file.locate()).read_bytes()
+            wheel.writestr(str(file), content)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            record.append(f"{file},sha256={digest},{len(content)}\n")
+        info = next(file.parts[0] for file in distribution.files or [] if file.parts[0].endswith(".dist-info"))
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "".join([*record, f"{info}/WHEEL,,\n{info}/RECORD,,\n"]))
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a wheel of each of our packages."""
+    out = tmp_path_factory.mktemp("wheels")
+    for package in OUR_PACKAGES:
+        _wheel_of_installed(package, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def target(ground: Stack, tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Target]:
+    """A WebODM that has never heard of us."""
+    base = tmp_path_factory.mktemp("native")
+    directory = base / "WebODM"
+    shutil.copytree(HOST_DIR, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    python = _venv_with_webodms_packages(base / "venv")
+    database = f"install_{uuid.uuid4().hex[:8]}"
+    env = {key: value for key, value in ground.environment().items()
+           if key != "PYTHONPATH" and not key.startswith(("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_"))}
+    env.update(SANDBOX_DATA=str(base / "data"), WO_DATABASE_NAME=database, PYTHONDONTWRITEBYTECODE="1",
+               PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
+    administration = psycopg2.connect(host=env["WO_DATABASE_HOST"], port=5432, user="postgres", dbname="postgres")
+    administration.autocommit = True
+    try:
+        with administration.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {database}")
+        found = Target(directory, python, env, base / "data" / "media")
+        found.run("manage.py", "migrate", "--noinput", "-v", "0")
+        found.run("manage.py", "check")  # its first boot, which makes media/plugins/__init__.py
+        yield found
+    finally:
+        with administration.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        administration.close()

@@ -1,0 +1,138 @@
+"""`install` and `uninstall` on a WebODM-shaped directory: what changes, what must not, and that all of it is taken back."""
+import shutil
+
+import pytest
+
+from sandbox.stack import ROOT
+from tests.install.conftest import OUR_PACKAGES, Target
+
+SITE_OVERRIDE = "APP_NAME = 'A site of its own'\nPLUGINS_BLACKLIST = ['measure']\n"
+
+
+@pytest.fixture(scope="module")
+def site(target: Target) -> Target:
+    """The WebODM with a settings override of its site's own."""
+    (target.directory / "webodm" / "settings_override.py").write_text(SITE_OVERRIDE)
+    return target
+
+
+def test_the_way_in_and_out(site: Target) -> None:
+    """One story, since every step stands on the one before: dry run, install, again, copy, uninstall, purge."""
+    files, packages, tables = site.files(), site.packages(), site.tables()
+    assert not set(OUR_PACKAGES) & set(packages), "the test's Python must start without our packages"
+
+    dry = site.deploy("install", "--python", str(site.python), "--dry-run").stdout
+    assert "would link" in dry and "would pip install cryptography" in dry
+    assert (site.files(), site.packages(), site.tables()) == (files, packages, tables)
+
+    printed = site.deploy("install", "--python", str(site.python)).stdout
+    assert "+ pip install" in printed and "+ manage.py migrate openscan" in printed and "settings_override_site.py" in printed
+    assert {name: version for name, version in site.packages().items() if name in packages} == packages, "a pin was touched"
+    assert site.shell("from django.conf import settings as s; from django.apps import apps as a\n"
+                      "print(s.APP_NAME, s.PLUGINS_BLACKLIST, a.is_installed('app_extensions.openscan'),"
+                      " a.is_installed('app_extensions.tapis'), 'app_extensions.openscan.tasks' in s.CELERY_INCLUDE)"
+                      ) == "A site of its own ['measure'] True True True"
+    assert (site.directory / "app_extensions").resolve() == ROOT / "app_extensions"
+    assert (site.media / "plugins" / "openscan_cloud").resolve() == ROOT / "plugins" / "openscan_cloud"
+
+    once = site.files()
+    again = site.deploy("install").stdout
+    assert "nothing to change" in again and "\n+" not in again, again
+    assert site.files() == once
+
+    copied = site.deploy("install", "--copy").stdout
+    assert "by a copy" in copied
+    assert not (site.directory / "app_extensions").is_symlink()
+    (site.directory / "app_extensions" / "openscan" / "apps.py").write_text("changed = True\n")
+    printed = site.deploy("install").stdout
+    assert printed.count("\n+") == 1 and "replace" in printed, "the way of the last install is kept; a copy that differs is made anew"
+
+    # a task and its project, which rows of ours will outlive
+    project = site.shell(
+        "from django.contrib.auth.models import User; from app.models import Project, Task\n"
+        "u = User.objects.create_user('owner'); p = Project.objects.create(owner=u, name='kept'); t = Task.objects.create(project=p)\n"
+        "from app_extensions.openscan.models import Token, Scan\n"
+        "from app_extensions.openscan.tokens import create_token\n"
+        "token, secret = create_token(kind='public', owner=u)\n"
+        "print(p.pk)")
+    printed = site.deploy("uninstall").stdout
+    assert site.files() == files, "uninstall leaves the directory as it was"
+    assert site.packages() == packages
+    assert {"openscan_token", "openscan_scan"} <= site.tables(), "our tables stay"
+    assert "stay" in printed
+    assert site.shell("from app.models import Project; from django.contrib.auth.models import User\n"
+                      f"p = Project.objects.get(pk={project}); p.task_set.get().delete(); p.delete()\n"
+                      "User.objects.get(username='owner').delete(); print('deleted')"
+                      ) == "deleted", "WebODM can delete its own rows though ours stay"
+    assert "nothing to change" in site.deploy("uninstall").stdout
+
+    assert "would" not in site.deploy("install", "--python", str(site.python)).stdout
+    assert site.shell("from app_extensions.openscan.models import Token; print(Token.objects.count())") == "1", "found again"
+    purged = site.deploy("uninstall", "--purge").stdout
+    assert "delete the tables of openscan" in purged
+    assert site.tables() == tables and site.files() == files and site.packages() == packages
+    assert site.shell("from django.contrib.contenttypes.models import ContentType as C\n"
+                      "print(C.objects.filter(app_label__in=['openscan', 'tapis']).count())") == "0"
+
+
+def test_what_is_not_ours_is_left_alone(target: Target) -> None:
+    """A plugin of somebody else's under our name, and two overrides at once, stop the install before anything is lost."""
+    foreign = target.directory / "app_extensions"
+    foreign.mkdir()
+    (foreign / "theirs.py").write_text("kept = True\n")
+    try:
+        done = target.deploy("install", "--python", str(target.python), check=False)
+        assert done.returncode == 1 and "is not ours" in done.stderr
+        assert (foreign / "theirs.py").read_text() == "kept = True\n"
+        assert not (target.media / "plugins" / "openscan_cloud").exists()
+    finally:
+        shutil.rmtree(foreign)
+        target.deploy("uninstall")
+
+
+def test_wrong_directories_and_pythons_are_named(target: Target, tmp_path) -> None:
+    done = target.deploy("install", "--webodm", str(tmp_path), check=False)
+    assert done.returncode == 1 and "holds no WebODM" in done.stderr
+    done = target.deploy("install", "--python", "/bin/false", check=False)
+    assert done.returncode == 1 and "--python" in done.stderr
+    assert not (target.directory / "app_extensions").exists()
+
+
+def test_a_package_that_webodm_has_stays_as_it_is(target: Target) -> None:
+    """Where WebODM brings one of ours in another version, it is WebODM's that stays."""
+    from deploy import packages
+    from deploy.report import Report
+    from deploy.webodm import WebODM
+
+    webodm = WebODM(target.directory, python=str(target.python), extra_env=target.env)
+    name, version = "PyYAML", "5.4.1"
+    site_packages = next((target.python.parent.parent / "lib").glob("python3*/site-packages"))
+    info = site_packages / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    try:
+        report = Report(dry_run=True)
+        packages.add(webodm, report)
+        assert not any("PyYAML" in change for change in report.changes), report.changes
+        assert any("cryptography" in change for change in report.changes)
+    finally:
+        shutil.rmtree(info)
+
+
+def test_changed_pins_are_seen() -> None:
+    from deploy.packages import changed
+
+    assert changed({"django": "2.2.27", "pyjwt": "1.5.3"}, {"django": "2.2.27", "pyjwt": "2.8.0", "new": "1"}) == [
+        "pyjwt 1.5.3 -> 2.8.0"]
+    assert changed({"a": "1"}, {}) == ["a 1 -> gone"]
+
+
+def test_the_record_is_readable(target: Target) -> None:
+    """A damaged record stops, and names the file, rather than guessing what was installed."""
+    record = target.directory / ".webodm-extensions.json"
+    record.write_text("{")
+    try:
+        done = target.deploy("install", check=False)
+        assert done.returncode == 1 and str(record) in done.stderr
+    finally:
+        record.unlink()
