@@ -1,12 +1,20 @@
 """What the OpenScan tests share: tokens, work in many processes, and a client that asks as rigs do."""
 import multiprocessing
+import socket
+import sys
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
 
 import requests
 
-from app_extensions.openscan import scans, tokens
+from app_extensions.openscan import scans, storage, tokens
 from app_extensions.openscan.models import Scan, Token
+from sandbox.processes import Service, answers_http, free_port
+from sandbox.stack import HOST_DIR
 
 MB = 1_000_000
 BASIC = ("openscan", "free")
@@ -69,3 +77,85 @@ def put_part(link: str, body: Any, **headers: str) -> requests.Response:
     """Sends one part as the desktop uploader does."""
     return requests.post(link, data=body, headers={"Content-Type": "application/octet-stream", **headers}, timeout=120,
                          allow_redirects=False)
+
+
+class RawConnection:
+    """A hand-written HTTP request over a plain socket, for what no well-behaved client does."""
+
+    def __init__(self, url: str, method: str = "POST", **headers: str):
+        address = urlsplit(url)
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=30)
+        lines = [f"{method} {address.path} HTTP/1.1", f"Host: {address.netloc}",
+                 *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()), "", ""]
+        self.send("\r\n".join(lines).encode())
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def status(self) -> int:
+        """The status of the answer that comes next, its body left unread."""
+        line = b""
+        while not line.endswith(b"\r\n"):
+            byte = self.socket.recv(1)
+            if not byte:
+                raise ConnectionError("the server closed without an answer")
+            line += byte
+        while True:
+            header = b""
+            while not header.endswith(b"\r\n"):
+                header += self.socket.recv(1)
+            if header == b"\r\n":
+                return int(line.split()[1])
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    """What `condition` gives once it is true. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not so after {seconds} s: {condition}")
+
+
+@contextmanager
+def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, **environment: str) -> Iterator[Service]:
+    """A further gunicorn on the same database and media, with its own settings; `service.address` is where it listens.
+
+    :param wrapper: a command to run gunicorn under, e.g. ("prlimit", "--fsize=1000000")
+    """
+    port = free_port()
+    service = Service(
+        name=name, log=stack.log_path(name), cwd=HOST_DIR, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"),
+        env={**stack.environment(), "WO_OPENSCAN_PUBLIC_URL": f"http://127.0.0.1:{port}", **environment},
+        argv=[*wrapper, sys.executable, "-m", "gunicorn", "webodm.wsgi", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
+              "--workers", str(workers), "--preload", "--limit-request-line", "0"])
+    service.address = f"http://127.0.0.1:{port}"
+    service.start()
+    try:
+        service.wait_ready()
+        yield service
+    finally:
+        service.stop()
+
+
+def kept_files(scan: Scan) -> list[str]:
+    """The names of the files that lie in a scan's directory."""
+    directory = storage.scan_dir(scan.pk)
+    return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+
+
+def files_being_received(scan: Scan) -> list[str]:
+    """The names of the files in `.incoming` that belong to a scan."""
+    return sorted(path.name for path in storage.incoming_dir().glob(f"{scan.pk}-*"))
+
+
+def files_match_rows(scan: Scan) -> bool:
+    """Whether the scan's directory holds exactly the files that its part rows name, each of its size."""
+    rows = {part.file_name: part.size_bytes for part in scan.parts.exclude(size_bytes=None)}
+    directory = storage.scan_dir(scan.pk)
+    return rows == {name: (directory / name).stat().st_size for name in kept_files(scan)}
