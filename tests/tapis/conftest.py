@@ -8,6 +8,7 @@ import pytest
 
 from sandbox.processes import Service, answers_http, free_port
 from sandbox.stack import ROOT, Stack
+from tests.support.flights import Flyer
 from tests.support.tapis import Browser, StandIn
 
 
@@ -42,3 +43,9 @@ def browser(stack: Stack) -> Iterator[Browser]:
     """A fresh browser at the live WebODM."""
     with Browser(stack.address()) as fresh:
         yield fresh
+
+
+@pytest.fixture
+def flyer(stack: Stack, tapis: StandIn, live_db: None, unique: str) -> Flyer:
+    """A WebODM user with Tapis tokens and a system of his own."""
+    return Flyer(stack.address(), tapis, "f" + unique)

@@ -1,0 +1,116 @@
+"""A person with flights on the stand-in Tapis and a WebODM account, for tests against the live stack."""
+import time
+from typing import Any, Optional
+
+import requests
+
+from sandbox.tapis import CLIENT_ID
+from tests.support.tapis import StandIn
+
+PREFIX = "ptdatax.project."
+
+
+class Flyer:
+    """A WebODM user who has logged in to Tapis (the tokens are stored, no browser is needed), with a system of his own."""
+
+    def __init__(self, web: str, tapis: StandIn, name: str, *, token: bool = True, email: str = "") -> None:
+        from app_extensions.host import users
+        from app_extensions.tapis.models import TapisOAuth2Client
+        from app_extensions.tapis.preferences import change
+
+        self.web = web
+        self.tapis = tapis
+        self.name = name
+        self.system = PREFIX + name.upper()
+        self.user = users.create_user(name, email)
+        self.client = TapisOAuth2Client.objects.get(client_id=CLIENT_ID)
+        self.jwt = users.make_jwt(self.user)
+        tapis.user(name)
+        tapis.system(self.system, owner=name, description="A test system")
+        change(self.user, {"process_after_sync": False})
+        if token:
+            self.store_token()
+
+    def store_token(self) -> None:
+        """Keep tokens as the login's callback does."""
+        from app_extensions.tapis import tokens
+        from app_extensions.tapis.authenticator import TokenAnswer, _ends
+        from app_extensions.tapis.models import TapisIdentity
+
+        pair = self.tapis.pair(self.name)
+        access, refresh = pair["access_token"], pair["refresh_token"]
+        identity, _ = TapisIdentity.objects.get_or_create(
+            issuer=self.client.issuer, subject=f"{self.name}@{self.client.tenant_id}", defaults={"user": self.user})
+        tokens.store_tokens(identity, self.client, TokenAnswer(
+            access_token=access["access_token"], expires_at=_ends(access), refresh_token=refresh["refresh_token"],
+            refresh_expires_at=_ends(refresh)))
+
+    def flight(self, name: str, count: int, **more: Any) -> None:
+        """A generated flight on the own system."""
+        self.tapis.flight(self.system, name, count, **more)
+
+    def call(self, method: str, path: str, body: Any = None, headers: Optional[dict] = None) -> requests.Response:
+        """A REST call with WebODM's JWT."""
+        return requests.request(method, f"{self.web}/api/{path}", json=body, timeout=120,
+                                headers={"Authorization": f"JWT {self.jwt}", **(headers or {})})
+
+    def get(self, path: str) -> Any:
+        """A GET that must succeed."""
+        answer = self.call("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        """A POST that must answer with the status."""
+        answer = self.call("POST", path, body)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def create(self) -> "dict[str, Any]":
+        """Import everything. :return: the results"""
+        return self.post("tapis-storage/create-projects/", {"auto_discover": True})["results"]
+
+    def project(self, flight_name: str) -> int:
+        """The project of a flight."""
+        return self.row(flight_name).project_id
+
+    def row(self, flight_name: str) -> Any:
+        """Our row of a flight."""
+        from app_extensions.tapis.models import Flight
+
+        return Flight.objects.get(user=self.user, name=flight_name)
+
+    def task(self, flight_name: str) -> Any:
+        """The WebODM task of a flight."""
+        from app_extensions.host import tasks
+
+        return tasks.get_task(self.row(flight_name).task_id)
+
+    def files(self, flight_name: str) -> "dict[str, int]":
+        """What lies at the top level of the task's directory: name → bytes."""
+        from app_extensions.host import tasks
+
+        return {path.name: path.stat().st_size for path in tasks.task_dir(self.task(flight_name)).iterdir()
+                if path.is_file()}
+
+    def sync(self, flight_name: str) -> str:
+        """Start a sync. :return: the job's id"""
+        return self.post("tapis-storage/sync-project-images/", {"project_id": self.project(flight_name)}, 202)["job_id"]
+
+    def job(self, job_id: str) -> "dict[str, Any]":
+        """How a job is getting on."""
+        return self.get(f"tapis-storage/jobs/{job_id}/")["job"]
+
+    def wait(self, job_id: str, seconds: float = 60) -> "dict[str, Any]":
+        """Wait for a job's end."""
+        end = time.monotonic() + seconds
+        while True:
+            job = self.job(job_id)
+            if job["state"] in ("completed", "failed", "canceled"):
+                return job
+            assert time.monotonic() < end, job
+            time.sleep(0.1)
+
+    def synced(self, flight_name: str, seconds: float = 60) -> "dict[str, Any]":
+        """Sync to the end."""
+        return self.wait(self.sync(flight_name), seconds)
