@@ -46,7 +46,8 @@ def token_requested(request: TokenRequest) -> None:
     )
     if to:
         _send("token-request", to, f"OpenScan token requested by {request.forename} {request.surname}",
-              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/"}, reply_to=request.mail)
+              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/"},
+              reply_to=request.mail)
 
 
 def send_token(token: Token, text: str) -> None:
@@ -56,7 +57,8 @@ def send_token(token: Token, text: str) -> None:
     """
     _send("token", [token.mail], "Your OpenScan token", {
         "token": token, "text": text, "credit": format_bytes(token.credit_bytes),
-        "limit_filesize": format_bytes(token.limit_filesize_bytes), "base_url": f"{links.base_url()}/api/openscan/" if links.base_url() else "",
+        "limit_filesize": format_bytes(token.limit_filesize_bytes),
+        "base_url": f"{links.base_url()}/api/openscan" if links.base_url() else "",
     }, reply_to=conf.support_mail)
 
 

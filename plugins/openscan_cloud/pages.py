@@ -1,11 +1,15 @@
-"""The plugin's pages for people: what they are mounted as and the menu that leads to them."""
+"""The plugin's pages for people and its downloads: what they are mounted as and the menu that leads to them."""
 
 
 def root_mounts() -> list:
     """(pattern, view) pairs at the root, each pattern from `^` to `$`."""
+    from .views.pages import maker_page
     from .views.results import result_view
 
-    return [(r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip$", result_view)]
+    return [
+        (r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip$", result_view),
+        (r"^openscan/$", maker_page),
+    ]
 
 
 def api_mounts() -> list:
@@ -15,9 +19,13 @@ def api_mounts() -> list:
 
 def app_mounts() -> list:
     """(pattern, view) pairs under `/plugins/openscan_cloud/`."""
-    return []
+    from .views.pages import operator_page
+
+    return [(r"$", operator_page)]
 
 
 def menu() -> list:
     """WebODM menu entries."""
-    return []
+    from app.plugins import Menu
+
+    return [Menu("OpenScan Cloud", "/plugins/openscan_cloud/", "fa fa-camera fa-fw")]

@@ -1,0 +1,126 @@
+"""What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
+from typing import Any, NamedTuple, Optional
+
+from django.db.models import Count, Q, QuerySet
+
+from app_extensions.host import nodes as host_nodes
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import ledger, queue, status
+from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+
+MOST_ROWS = 50
+#: A scan's word → how it is coloured.
+_TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
+
+
+class ScanRow(NamedTuple):
+    """A scan as one line of a table."""
+
+    scan: Scan
+    status: str
+    tone: str
+    percent: int
+    message: str
+    set_aside: "list[str]"
+    link: str
+    task_url: str
+
+
+class TokenRow(NamedTuple):
+    """A token as one line of a table."""
+
+    token: Token
+    credit_percent: int
+    waiting: int
+    running: int
+    scans: int
+
+
+def scan_row(scan: Scan, base_url: str = "") -> ScanRow:
+    """A scan's line, its status read live.
+
+    :param base_url: what a download link begins with
+    """
+    details = status.scan_details(scan, base_url)
+    word = details["status"]
+    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    message = details.get("error_text", "") or details["message"]
+    if details["queue_position"]:
+        message = f"Place {details['queue_position']} in the queue. {message}".strip()
+    return ScanRow(
+        scan=scan, status=word, tone=_TONES.get(word, "open"), percent=int(round(100 * details["progress"])),
+        message=message, set_aside=details["set_aside"], link=details["dlink"],
+        task_url=host_tasks.task_url(task) if task is not None else "",
+    )
+
+
+def for_token(token: Token, base_url: str) -> "dict[str, Any]":
+    """What the holder of a token is shown. A public token is shared, so its scans are nobody's to list.
+
+    :param base_url: what download links begin with
+    """
+    ledger.refill(token)
+    scans: list[ScanRow] = []
+    if not token.is_public:
+        mine = token.scans.exclude(state=Scan.RESET).select_related("token").order_by("-pk")[:MOST_ROWS]
+        scans = [scan_row(scan, base_url) for scan in mine]
+    return {
+        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token),
+        "credit_percent": _credit_percent(token), "waiting": len(queue.waiting_scans()),
+    }
+
+
+def for_operator(user: Any) -> "dict[str, Any]":
+    """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
+    mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
+    scans = Scan.objects.filter(token__in=mine).select_related("token")
+    places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
+    waiting = sorted(scans.filter(state=Scan.APPROVED), key=lambda scan: places.get(scan.pk, len(places) + 1))
+    nodes = host_nodes.nodes_for(user)
+    return {
+        "everything": user.is_superuser,
+        "waiting": [scan_row(scan) for scan in waiting[:MOST_ROWS]],
+        "running": [scan_row(scan) for scan in scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]],
+        "arriving": [scan_row(scan) for scan in _arriving(scans)],
+        "ended": [scan_row(scan) for scan in _ended(scans)],
+        "tokens": [_token_row(token) for token in _with_counts(mine)],
+        "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
+        "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
+        "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
+        if user.is_superuser else 0,
+        "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
+        "pace_seconds": queue.seconds_per_photo(),
+    }
+
+
+def _arriving(scans: QuerySet) -> QuerySet:
+    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_ROWS]
+
+
+def _ended(scans: QuerySet) -> QuerySet:
+    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_ROWS]
+
+
+def _with_counts(mine: QuerySet) -> QuerySet:
+    counted = mine.annotate(
+        waiting_scans=Count("scans", filter=Q(scans__state=Scan.APPROVED)),
+        running_scans=Count("scans", filter=Q(scans__state=Scan.RELEASED)),
+        all_scans=Count("scans", filter=~Q(scans__state=Scan.RESET)),
+    )
+    return counted.order_by("revoked_at", "-last_used_at", "-pk")[:MOST_ROWS]
+
+
+def _token_row(token: Token) -> TokenRow:
+    return TokenRow(token, _credit_percent(token), token.waiting_scans, token.running_scans, token.all_scans)
+
+
+def _credit_percent(token: Token) -> int:
+    """Credit left against what the token is given: the daily amount, or all that was ever granted."""
+    given = token.daily_bytes or sum(
+        token.entries.filter(kind="grant").values_list("amount_bytes", flat=True)
+    )
+    return min(100, round(100 * token.credit_bytes / given)) if given else 0
+
+
+def _any_token(mine: QuerySet) -> Optional[Token]:
+    return mine.filter(revoked_at=None, kind=Token.PUBLIC).first() or mine.filter(revoked_at=None).first()

@@ -1,0 +1,139 @@
+"""Pages for makers and operators, through the live server, and seen in chromium."""
+import re
+import subprocess
+import uuid
+
+import pytest
+import requests
+from django.contrib.auth.models import User
+
+from app_extensions.openscan.models import Scan
+from tests.openscan.flow import send, wait_for
+from tests.openscan.helpers import Rig, private_token, public_token
+from tests.openscan.make_sets import photos
+from tests.plugin import need
+
+
+def ask(stack, token):
+    """The maker's page with a token in its form, as a browser sends it."""
+    session = requests.Session()
+    page = session.get(stack.address() + "/openscan/", timeout=30)
+    hidden = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text).group(1)
+    return session.post(stack.address() + "/openscan/", data={"csrfmiddlewaretoken": hidden, "token": token}, timeout=30)
+
+
+def logged_in(stack, name, password):
+    session = requests.Session()
+    page = session.get(stack.address() + "/login/", timeout=30)
+    hidden = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text).group(1)
+    answer = session.post(stack.address() + "/login/", timeout=30, headers={"Referer": stack.address() + "/login/"},
+                          data={"csrfmiddlewaretoken": hidden, "username": name, "password": password})
+    assert answer.status_code == 200 and "/login/" not in answer.url
+    return session
+
+
+def test_makers_need_no_login_and_learn_how_to_connect(stack, live_db):
+    page = requests.get(stack.address() + "/openscan/", timeout=30)
+    assert page.status_code == 200 and not page.history
+    assert f"{stack.address()}/api/openscan" in page.text and "/api/plugins/openscan_cloud" in page.text
+    for client in ("OpenScan3", "OpenScan2", "uploader.py", "curl"):
+        assert client in page.text
+    assert page.headers["Cache-Control"] == "no-store"
+    assert requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=30).status_code == 200
+
+
+def test_a_token_goes_into_a_form_and_nowhere_else(stack, live_db):
+    token, text = private_token(5_000_000_000)
+    answer = ask(stack, text)
+    assert answer.status_code == 200
+    assert "5 GB" in answer.text and "Ada Lovelace" in answer.text
+    assert text not in answer.text and text not in answer.url
+    page = requests.get(stack.address() + "/openscan/", timeout=30).text
+    form = re.search(r"<form[^>]*>", page).group(0)
+    assert 'method="post"' in form and 'type="password"' in page
+    assert text not in (stack.log_path("web").read_text(errors="replace"))
+
+
+def test_the_form_is_guarded_against_other_sites(stack, live_db):
+    answer = requests.post(stack.address() + "/openscan/", data={"token": "x" * 32}, timeout=30)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("token, says", [("A" * 32, "not known here"), ("***abcd", "masked"), ("", "missing")])
+def test_a_wrong_token_is_told_so(stack, live_db, token, says):
+    answer = ask(stack, token)
+    assert answer.status_code == 400 and says in answer.text
+
+
+def test_a_private_tokens_scans_are_listed_with_their_results(stack, rig):
+    project = send(rig, {**photos(3), "<b>notes</b>.md": b"x"}, project=f"<script>alert(1)</script> {uuid.uuid4().hex}")
+    wait_for(rig, project, "processing done")
+    page = ask(stack, rig.token).text
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "processing done" in page and "1 file left out" in page and "&lt;b&gt;notes" in page
+    link = re.search(r'href="([^"]+/download/[^"]+\.zip)"', page).group(1)
+    assert requests.get(link, timeout=30).status_code == 200
+
+
+def test_a_public_token_lists_nobodys_scans_and_says_what_it_means(stack, live_db):
+    token, text = public_token(10**10)
+    project = send(Rig(stack.address(), text, address="203.0.113.9"), photos(2))
+    page = ask(stack, text).text
+    assert project not in page
+    assert "kept and may be used for research" in page and "10 GB" in page and "00:00 UTC" in page
+
+
+def test_operators_log_in_first(stack, live_db):
+    answer = requests.get(stack.address() + "/plugins/openscan_cloud/", allow_redirects=False, timeout=30)
+    assert answer.status_code in (302, 401, 403)
+
+
+def test_a_superuser_sees_every_token_and_the_queue(stack, rig):
+    project = send(rig, photos(2))
+    session = logged_in(stack, str(stack.config["admin_user"]), str(stack.config["admin_password"]))
+    page = session.get(stack.address() + "/plugins/openscan_cloud/", timeout=30)
+    assert page.status_code == 200
+    assert project in page.text and rig.token[:6] in page.text and rig.token not in page.text
+    assert "Make a token" in page.text
+    dashboard = session.get(stack.address() + "/dashboard/", timeout=30).text
+    assert "/plugins/openscan_cloud/" in dashboard and "OpenScan Cloud" in dashboard
+    wait_for(rig, project, "processing done")
+
+
+def test_other_users_see_their_own_tokens_only(stack, rig, unique):
+    project = send(rig, photos(2))
+    user = User.objects.create_user(f"maker-{unique}", password=unique)
+    mine, _ = private_token(10**9, owner=user)
+    page = logged_in(stack, user.username, unique).get(stack.address() + "/plugins/openscan_cloud/", timeout=30).text
+    assert mine.prefix in page
+    assert project not in page and rig.token[:6] not in page and "/admin/openscan/" not in page
+    wait_for(rig, project, "processing done")
+
+
+def test_pages_fit_a_screen_and_a_phone(stack, rig, tmp_path):
+    """Chromium lays the page out at both widths; nothing may stick out to the right."""
+    chromium = need("chromium")
+    project = send(rig, photos(3), project=f"{'a-very-long-name' * 8} {uuid.uuid4().hex}")
+    wait_for(rig, project, "processing done")
+    page = ask(stack, rig.token).text
+    css = requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=30).text
+    probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + window.innerWidth;</script></body>"
+    file = tmp_path / "page.html"
+    link = '<link rel="stylesheet" href="/plugins/openscan_cloud/openscan.css">'
+    assert link in page
+    file.write_text(page.replace(link, f"<style>{css}</style>").replace("</body>", probe))
+    for width in (1280, 390):
+        # Headless chromium has no window narrower than 500 px, so the page goes into a frame of that width.
+        frame = tmp_path / f"frame{width}.html"
+        frame.write_text(
+            f'<body style="margin:0"><iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe>'
+            "<script>onload = () => { const inner = document.querySelector('iframe').contentDocument;"
+            "document.title = inner.documentElement.scrollWidth; }</script>")
+        done = subprocess.run(
+            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", f"--window-size={width},900",
+             f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=3000", "--dump-dom", frame.as_uri()],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=90, text=True)
+        shown = re.search(r"<title>(\d+)</title>", done.stdout)
+        assert shown, done.stdout[:500]
+        assert int(shown.group(1)) <= width
+    assert Scan.objects.filter(name=project).exists()
