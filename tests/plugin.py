@@ -33,6 +33,8 @@ def session_stack() -> Stack:
     return _stack
 
 
+#: The environment as pytest was called with: a real WebODM's own variables may be in it (see tests/contract).
+CALLERS_ENVIRONMENT = dict(os.environ)
 os.environ.update({key: value for key, value in session_stack().django_env().items() if key != "PYTHONPATH"})
 
 
