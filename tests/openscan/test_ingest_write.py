@@ -100,7 +100,7 @@ def test_a_member_that_unpacks_to_more_than_it_claims(place):
 def test_too_few_photos_are_refused_with_the_reasons(place):
     with pytest.raises(Refused) as refused:
         place.write([make_zip({"1.jpg": jpeg(1), "fake.jpg": b"nope", "b.jpg": b"nope", "c.gif": b"x", "d.gif": b"x"})], least_photos=2)
-    assert str(refused.value).startswith("Only 1 usable photos were found, at least 2 are needed. ")
+    assert str(refused.value).startswith("Only 1 usable photo was found, at least 2 are needed. ")
     assert "“fake.jpg” is not a JPEG" in str(refused.value) and "1 more were left out" in str(refused.value)
     with pytest.raises(Refused, match="The archive holds no JPEG"):
         place.write([make_zip({})])

@@ -62,7 +62,8 @@ def _too_few(photos: int, least: int, set_aside: "list[str]") -> str:
     reasons = " ".join(set_aside[:3])
     more = len(set_aside) - 3
     return (
-        f"Only {photos} usable photos were found, at least {least} are needed."
+        (f"Only {photos} usable photo{'s were' if photos > 1 else ' was'}" if photos else "No usable photo was")
+        + f" found, at least {least} are needed."
         + (f" {reasons}" if reasons else " The archive holds no JPEG, PNG or TIFF.")
         + (f" And {more} more were left out." if more > 0 else "")
     )
