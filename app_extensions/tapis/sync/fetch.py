@@ -8,7 +8,7 @@ import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from django.db import transaction
 from django.db.models import F
@@ -63,9 +63,12 @@ class Throttle:
 class Turn:
     """A worker's turn at a sync. Use :meth:`run` once."""
 
-    def __init__(self, job: TapisJob, access: TapisAccess, task: Any) -> None:
+    def __init__(self, job: TapisJob, access: TapisAccess, task: Any,
+                 told: Optional[Callable[[TapisJob], None]] = None) -> None:
+        """:param told: called with the job as it is in the database now and then"""
         self.job = job
         self.task = task
+        self.told = told
         self.directory = host_tasks.incoming_dir(task)
         self.throttle = Throttle(job.connections)
         self.fetcher = ContentFetcher(access, self._stopped, self.throttle.strained)
@@ -144,9 +147,11 @@ class Turn:
         """Sign of life, and whether to go on."""
         self._next_tick = time.monotonic() + min(TICK_SECONDS, conf.lease_seconds / 3)
         allowed = leases.renew_batch(self.batch)
-        state = TapisJob.objects.filter(pk=self.job.pk).values_list("state", flat=True).first()
-        if allowed is None or state != TapisJob.RUNNING:
+        job = TapisJob.objects.filter(pk=self.job.pk).first()
+        if allowed is None or job is None or job.state != TapisJob.RUNNING:
             return False
+        if self.told:
+            self.told(job)
         self.allowed = allowed
         self.task = host_tasks.get_task(self.task.pk)
         if self.task is None or cancelled(self.task):

@@ -1,24 +1,25 @@
 """A sync from its first listing to its end, in steps that any worker can take at any time."""
 import logging
 import time
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 from uuid import uuid4
 
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
 
 from .. import jobs, projects
 from ..access import TapisAccess
 from ..conf import conf
-from ..models import TapisJob
+from ..models import Flight, TapisJob
 from ..models.jobs import from_now
 from ..problems import SyncRefused, TapisProblem
 from . import fetch, finish, leases, plan
 
 logger = logging.getLogger("app.logger")
+
+Told = Callable[[TapisJob], None]
 
 
 def take_plan(job_id: Any) -> bool:
@@ -63,9 +64,10 @@ def _plan(job: TapisJob) -> None:
     plan.note_plan(job, found)
 
 
-def take_turn(job_id: Any) -> str:
+def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
     """Fetch some of the job's files, and end the job when that was the last of them.
 
+    :param told: called with the job now and then
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
     """
     job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
@@ -83,7 +85,7 @@ def take_turn(job_id: Any) -> str:
         return fetch.STOPPED
     leases.reap()
     try:
-        outcome = fetch.Turn(job, jobs.access_of(job), task).run()
+        outcome = fetch.Turn(job, jobs.access_of(job), task, told).run()
         if outcome == fetch.DONE:
             finish.finish(job_id)
     except TapisProblem as problem:
@@ -95,8 +97,11 @@ def take_turn(job_id: Any) -> str:
     return outcome
 
 
-def run_here(job_id: Any, poll_seconds: float = 0.5) -> TapisJob:
-    """Do the whole sync in this process, together with any workers that are at it too. :returns: the ended job"""
+def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5) -> TapisJob:
+    """Do the whole sync in this process, together with any workers that are at it too. :returns: the ended job
+
+    :param told: called with the job now and then
+    """
     while True:
         job = TapisJob.objects.get(pk=job_id)
         if not job.active:
@@ -104,7 +109,7 @@ def run_here(job_id: Any, poll_seconds: float = 0.5) -> TapisJob:
         if not take_plan(job_id) and TapisJob.objects.get(pk=job_id).active:
             time.sleep(poll_seconds)  # another worker lists the flight
             continue
-        if take_turn(job_id) == fetch.OTHERS:
+        if take_turn(job_id, told) == fetch.OTHERS:
             time.sleep(poll_seconds)
 
 
@@ -113,8 +118,6 @@ def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
 
     :raises SyncRefused: the task is not a flight's
     """
-    from ..models import Flight
-
     flight = Flight.objects.select_related("user", "client").filter(task_id=getattr(task, "pk", task)).first()
     if flight is None:
         raise SyncRefused("This task was not made from a flight.", status=404)
@@ -131,4 +134,3 @@ def task_removed(task_id: Any) -> None:
     """End the sync of a task that is being removed. Its workers stop at their next look."""
     for job in TapisJob.objects.filter(flight__task_id=task_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE):
         finish.cancel(job.pk, "The task was removed in WebODM.")
-    logger.debug("Tapis: task %s is gone at %s", task_id, timezone.now())
