@@ -1,0 +1,186 @@
+"""The model's coordinates: UTM for flights, upright on its support for objects; millimetres where a length is known."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+import numpy as np
+import pyproj
+
+from .photos import Photo
+from .scene import Scene
+
+OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
+_PLANE_TRIALS = 400
+
+
+@dataclass
+class Plane:
+    """Points with normal @ x = offset; the cameras are on the normal's side."""
+
+    normal: np.ndarray
+    offset: float
+    share: float  # of all sparse points that lie on it
+
+    def height(self, points: np.ndarray) -> np.ndarray:
+        """Signed distance, towards the cameras."""
+        return points @ self.normal - self.offset
+
+
+def fit_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least-squares plane through points: unit normal and offset."""
+    centre = points.mean(axis=0)
+    _, _, vectors = np.linalg.svd(points - centre, full_matrices=False)
+    return vectors[2], float(vectors[2] @ centre)
+
+
+def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray) -> Optional[Plane]:
+    """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it.
+
+    ``cameras``: positions; ``looking``: unit viewing directions. None where there is no such plane.
+    """
+    if len(points) < 50:
+        return None
+    random = np.random.default_rng(1)
+    spread = float(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)))
+    tolerance = 0.02 * spread
+    best, best_score = None, 0.0
+    sample = points if len(points) < 20000 else points[random.permutation(len(points))[:20000]]
+    for _ in range(_PLANE_TRIALS):
+        a, b, c = sample[random.choice(len(sample), 3, replace=False)]
+        normal = np.cross(b - a, c - a)
+        length = np.linalg.norm(normal)
+        if length < 1e-12:
+            continue
+        normal /= length
+        offset = float(normal @ a)
+        side = cameras @ normal - offset
+        if np.median(side) < 0:
+            normal, offset, side = -normal, -offset, -side
+        if (side > 0).mean() < 0.95 or (looking @ normal < 0.1).mean() < 0.9:
+            continue
+        height = sample @ normal - offset
+        score = (np.abs(height) < tolerance).mean() - 2.0 * (height < -3 * tolerance).mean()
+        if score > best_score:
+            best, best_score = (normal, offset), score
+    if best is None:
+        return None
+    normal, offset = best
+    for _ in range(3):
+        on = np.abs(points @ normal - offset) < tolerance
+        fitted, level = fit_plane(points[on])
+        if fitted @ normal < 0:
+            fitted, level = -fitted, -level
+        normal, offset = fitted, level
+    share = float((np.abs(points @ normal - offset) < tolerance).mean())
+    return Plane(normal, offset, share) if share > 0.12 else None
+
+
+def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smallest rotation that takes unit vector a to b."""
+    v, c = np.cross(a, b), float(a @ b)
+    if c < -0.999999:
+        axis = np.cross(a, [1.0, 0, 0]) if abs(a[0]) < 0.9 else np.cross(a, [0, 1.0, 0])
+        axis /= np.linalg.norm(axis)
+        return 2 * np.outer(axis, axis) - np.eye(3)
+    K = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+    return np.eye(3) + K + K @ K / (1 + c)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation and shift that take source to target with least squares (Umeyama 1991)."""
+    ms, mt = source.mean(axis=0), target.mean(axis=0)
+    a, b = source - ms, target - mt
+    U, S, Vt = np.linalg.svd(b.T @ a / len(a))
+    D = np.diag([1, 1, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
+    R = U @ D @ Vt
+    scale = float((S * np.diag(D)).sum() / max((a ** 2).sum() / len(a), 1e-30))
+    return scale, R, mt - scale * R @ ms
+
+
+def utm_epsg(latitude: float, longitude: float) -> int:
+    """EPSG code of the UTM zone (WGS 84) of a place."""
+    zone = int((longitude + 180.0) // 6.0) % 60 + 1
+    return (32600 if latitude >= 0 else 32700) + zone
+
+
+def to_utm(scene: Scene, photos: Sequence[Photo], log: Callable[[str], None]) -> dict[str, Any]:
+    """Move the scene to UTM less a round offset. Returns ``epsg``, ``offset`` and GPS residuals in metres.
+
+    A photo whose GPS is far off does not pull: the fit is repeated without what disagrees by 3 robust sigma.
+    """
+    by_name = {p.name: p for p in photos}
+    rows = [(i, by_name[v.name].gps) for i, v in enumerate(scene.views) if by_name[v.name].gps is not None]
+    gps = np.array([g for _, g in rows])
+    epsg = utm_epsg(float(np.median(gps[:, 0])), float(np.median(gps[:, 1])))
+    project = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
+    east, north = project.transform(gps[:, 1], gps[:, 0])
+    target = np.c_[east, north, gps[:, 2]]
+    offset = np.array([np.round(np.median(east)), np.round(np.median(north)), 0.0])
+    target = target - offset
+    source = np.array([scene.views[i].centre for i, _ in rows])
+    # Cameras on one line leave a rotation open: a point straight "down" from each, along the mean view, fixes it.
+    looking = np.mean([v.R[2] for v in scene.views], axis=0)
+    looking /= np.linalg.norm(looking)
+    spread = np.linalg.svd(source - source.mean(axis=0), compute_uv=False)
+    use = np.ones(len(rows), bool)
+    for _ in range(5):
+        a, b = source[use], target[use]
+        if spread[1] < 0.02 * spread[0]:
+            scale, _, _ = similarity(a, b)
+            a = np.concatenate([a, a + looking * spread[0] / max(len(a), 1)])
+            b = np.concatenate([b, b + np.array([0, 0, -1.0]) * scale * spread[0] / max(len(use), 1)])
+        scale, R, t = similarity(a, b)
+        error = np.linalg.norm(scale * source @ R.T + t - target, axis=1)
+        limit = max(3 * 1.4826 * float(np.median(error[use])), 1.0)
+        again = error < limit
+        if (again == use).all() or again.sum() < 3:
+            break
+        use = again
+    scene.transform(scale, R, t)
+    off = [scene.views[rows[k][0]].name for k in np.flatnonzero(~use)]
+    if off:
+        log(f"GPS of {', '.join(off)} disagrees with the others and is not used")
+    log(f"Placed in EPSG:{epsg}; the photos' GPS is met within {error[use].mean():.2f} m on average, "
+        f"{error[use].max():.2f} m at most")
+    return {"kind": "utm", "epsg": epsg, "offset": offset.tolist(), "gps_error_mean_m": float(error[use].mean()),
+            "gps_error_max_m": float(error[use].max()), "unit": "m"}
+
+
+def focus_point(scene: Scene) -> np.ndarray:
+    """The point nearest to all viewing axes: what the photos are of."""
+    A, b = np.zeros((3, 3)), np.zeros(3)
+    for view in scene.views:
+        P = np.eye(3) - np.outer(view.R[2], view.R[2])
+        A += P
+        b += P @ view.centre
+    return np.linalg.solve(A + 1e-9 * np.eye(3), b)
+
+
+def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
+    """Turn an object's scene so that z is up and, where it stands on a plane, the plane is z = 0."""
+    cameras = np.array([v.centre for v in scene.views])
+    looking = np.array([v.R[2] for v in scene.views])
+    plane = find_support(scene.points, cameras, looking)
+    if plane is None:
+        up = np.mean([-v.R[1] for v in scene.views], axis=0)
+        up /= np.linalg.norm(up)
+    else:
+        up = plane.normal
+        log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")
+    R = rotation_between(up, np.array([0, 0, 1.0]))
+    middle = focus_point(scene)
+    if not np.isfinite(middle).all() or np.linalg.norm(middle - cameras.mean(axis=0)) > 20 * np.ptp(cameras):
+        middle = np.median(scene.points, axis=0)
+    base = middle.copy() if plane is None else middle - plane.height(middle[None])[0] * plane.normal
+    near = np.median(np.linalg.norm(cameras - middle, axis=1))
+    scale = OBJECT_DIAGONAL / max(float(near), 1e-12)
+    scene.transform(scale, R, -scale * R @ base)
+    return {"kind": "local", "epsg": None, "offset": [0.0, 0.0, 0.0], "unit": "",
+            "support": None if plane is None else plane.share, "middle": (scale * R @ (middle - base)).tolist()}
+
+
+def place(scene: Scene, photos: list[Photo], flight: bool, log: Callable[[str], None]) -> dict[str, Any]:
+    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``."""
+    frame = to_utm(scene, photos, log) if flight else upright(scene, log)
+    scene.meta["frame"] = frame
+    return frame

@@ -1,0 +1,142 @@
+"""The engine's options: ODM's names where the meaning is the same, and what our presets make of them."""
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from .errors import EngineError
+
+QUALITIES = ["ultra", "high", "medium", "low", "lowest"]
+RERUN = ["dataset", "opensfm", "openmvs", "odm_filterpoints", "odm_meshing", "mvs_texturing", "odm_georeferencing",
+         "odm_dem", "odm_orthophoto", "odm_report"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as NodeODM's ``/options`` lists it; ``value`` is the default, always as text there."""
+
+    name: str
+    type: str
+    value: Any
+    domain: Union[str, list[str]]
+    help: str
+
+    def listed(self) -> dict[str, Any]:
+        """The option in NodeODM's form."""
+        value = self.value
+        text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+        return {"name": self.name, "type": self.type, "value": text, "domain": self.domain, "help": self.help}
+
+    def parse(self, value: Any) -> Any:
+        """Check and convert a given value. Raises EngineError with the option's name and what is allowed."""
+        try:
+            if self.type == "bool":
+                if isinstance(value, bool):
+                    return value
+                return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+            if self.type == "int":
+                number: Any = int(str(value))
+            elif self.type == "float":
+                number = float(value)
+            elif self.type == "enum":
+                if value not in self.domain:
+                    raise ValueError(value)
+                return value
+            else:
+                return str(value)
+        except (ValueError, KeyError, TypeError):
+            allowed = ", ".join(self.domain) if isinstance(self.domain, list) else self.domain or self.type
+            raise EngineError(f"Option {self.name}: {value!r} is not allowed; use one of: {allowed}.") from None
+        if isinstance(self.domain, str) and self.domain.startswith("positive") and number < 0:
+            raise EngineError(f"Option {self.name}: {value!r} is not allowed; it must not be negative.")
+        return number
+
+
+OPTIONS: list[Option] = [
+    Option("preset", "enum", "default", ["fast", "default", "high"],
+           "How much time to spend: for 16 photos on two cores about one minute, five, half an hour. Options that are "
+           "set on their own go before the preset."),
+    Option("feature-quality", "enum", "high", QUALITIES,
+           "Size of the photos in which features are searched. Higher places more photos and takes longer."),
+    Option("min-num-features", "int", 8000, "positive integer",
+           "Features to search in each photo. More help where photos have little texture or overlap."),
+    Option("matcher-neighbors", "int", 0, "positive integer",
+           "Match each photo with this many neighbours by position or likeness; 0 chooses: all pairs in small sets."),
+    Option("camera-lens", "enum", "auto", ["auto", "perspective", "brown", "fisheye"],
+           "Lens model. auto: a radial one for objects, Brown's for flights."),
+    Option("pc-quality", "enum", "medium", QUALITIES,
+           "Size of the photos in which depth is measured. Each step up takes about four times as long."),
+    Option("pc-filter", "float", 2.5, "positive float",
+           "Remove points farther from their neighbours than this many standard deviations. 0 keeps all."),
+    Option("background", "enum", "auto", ["auto", "keep", "remove"],
+           "Keep or remove what the object stands on and what is behind it. auto removes it when the photos go round "
+           "an object on a plane, and keeps it in flights."),
+    Option("bg-removal", "bool", False, "bool", "Remove the background; the same as background: remove."),
+    Option("skip-3dmodel", "bool", False, "bool", "Make no surface and no texture, only the point cloud."),
+    Option("use-3dmesh", "bool", False, "bool",
+           "Make a full 3D surface for a flight as well. Sets without GPS always get one."),
+    Option("mesh-octree-depth", "int", 10, "positive integer",
+           "Detail of the surface: each step doubles it. Between 6 and 14."),
+    Option("mesh-size", "int", 200000, "positive integer", "The most triangles that the model may have."),
+    Option("texturing-size", "int", 4096, "positive integer", "Width and height of the texture in pixels, at most."),
+    Option("texturing-skip-global-seam-leveling", "bool", False, "bool",
+           "Do not even out brightness and colour between photos."),
+    Option("texturing-keep-unseen-faces", "bool", True, "bool",
+           "Keep the parts of the surface that no photo shows; they take the colour of their surroundings."),
+    Option("scale-distance", "string", "", "NAME:MILLIMETRES",
+           "A known length that gives the model its scale: the edge of the printed ArUco tags, as in aruco:30.0."),
+    Option("force-gps", "bool", False, "bool", "Use GPS positions for an object as well."),
+    Option("orthophoto-resolution", "float", 5.0, "positive float",
+           "Orthophoto resolution in centimetres a pixel; never finer than what the photos show."),
+    Option("dem-resolution", "float", 5.0, "positive float",
+           "Surface model resolution in centimetres a pixel; never finer than what the photos show."),
+    Option("dsm", "bool", False, "bool",
+           "Make a surface model of a flight. Flights with an orthophoto get one in any case."),
+    Option("skip-orthophoto", "bool", False, "bool", "Make no orthophoto."),
+    Option("skip-report", "bool", False, "bool", "Make no report.pdf."),
+    Option("max-concurrency", "int", 0, "positive integer", "Threads to use at most; 0 uses every core."),
+    Option("max-memory", "int", 0, "positive integer",
+           "Memory in megabytes that a run may use; 0 takes what the machine has free. A set that needs more is "
+           "refused before it begins."),
+    Option("optimize-disk-space", "bool", False, "bool",
+           "Delete intermediate files at the end; the task can then not be continued from a middle stage."),
+    Option("rerun-from", "enum", "", [""] + RERUN,
+           "Work again from this stage on and use earlier results before it."),
+]
+BY_NAME = {option.name: option for option in OPTIONS}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"feature-quality": "medium", "min-num-features": 6000, "pc-quality": "low", "mesh-size": 100000,
+             "mesh-octree-depth": 9, "texturing-size": 2048},
+    "default": {},
+    "high": {"feature-quality": "ultra", "min-num-features": 12000, "pc-quality": "high", "mesh-size": 500000,
+             "mesh-octree-depth": 11, "texturing-size": 8192},
+}
+
+
+def listed_options() -> list[dict[str, Any]]:
+    """All options in the form of NodeODM's ``/options``."""
+    return [option.listed() for option in OPTIONS]
+
+
+def load_options(path: Optional[Path]) -> dict[str, Any]:
+    """Values of all options: defaults, then the preset's, then what the file (``[{name, value}]``) sets.
+
+    Options that only ODM knows are left out, as NodeODM does. Raises EngineError on a malformed file or value.
+    """
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            rows = json.loads(Path(path).read_text(encoding="utf-8") or "[]")
+            given = {str(row["name"]): row["value"] for row in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"The options file {path} is no list of names and values: {error}.") from None
+    parsed = {name: BY_NAME[name].parse(value) for name, value in given.items() if name in BY_NAME}
+    preset = parsed.get("preset", "default")
+    values = {option.name: option.value for option in OPTIONS}
+    values.update(PRESETS[preset])
+    values.update(parsed)
+    values["mesh-octree-depth"] = min(max(values["mesh-octree-depth"], 6), 14)
+    if values["bg-removal"]:
+        values["background"] = "remove"
+    return values

@@ -1,0 +1,170 @@
+"""The run from photos to results, stage by stage. A stage reads files and writes files; finished ones are skipped."""
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import cv2
+
+from . import __version__
+from .errors import EngineError
+from .estimate import estimate, photo_sizes, refuse_if_too_large
+from .photos import LeftOut, Photo, list_images, prepare
+from .progress import Progress
+from .workspace import Workspace
+
+WORK_SIZE = {"ultra": 8000, "high": 5000, "medium": 4000, "low": 3000, "lowest": 2000}
+DEPTH_SIZE = {"ultra": 3000, "high": 2200, "medium": 1500, "low": 900, "lowest": 600}
+
+
+class Run:
+    """What all stages share."""
+
+    def __init__(self, images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
+                 held_out: Sequence[str]) -> None:
+        self.images, self.options, self.progress, self.threads = images, options, progress, threads
+        self.held_out = list(held_out)
+        self.log = progress.log
+        files, masks = list_images(images)
+        self.files, self.masks = files, masks
+        inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
+        self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
+        self.stats: dict[str, Any] = {}
+
+    @property
+    def photos(self) -> list[Photo]:
+        """The photos in use."""
+        return [Photo.from_dict(row) for row in self.space.read_json("photos.json")]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The files that are not used."""
+        return [LeftOut(**row) for row in self.space.read_json("left_out.json")]
+
+    @property
+    def is_flight(self) -> bool:
+        """Whether GPS places this set on the map: most photos have a position, and they differ by metres."""
+        return bool(self.space.read_json("set.json", {}).get("flight"))
+
+    def picked(self, *names: str) -> dict[str, Any]:
+        """The named options, to tell the workspace what a stage depends on."""
+        return {name: self.options[name] for name in names}
+
+
+def dataset(run: Run) -> None:
+    """Read, check and prepare the photos."""
+    options = run.options
+    if not run.files:
+        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken.")
+    work_size = WORK_SIZE[options["pc-quality"]]
+    need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
+    refuse_if_too_large(need, options, run.space.root, len(run.files))
+    run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
+            f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
+    photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
+                               run.threads, lambda done, total: run.progress.update(done / total))
+    for item in left_out:
+        run.log(f"Left out: {item.name} {item.reason}")
+    for photo in photos:
+        if photo.notes:
+            run.log(f"{photo.name}: {', '.join(photo.notes)}")
+    if len(photos) < 3:
+        detail = "; ".join(f"{item.name} {item.reason}" for item in left_out[:3])
+        raise EngineError(f"Only {len(photos)} of {len(run.files)} photos can be used, and a model needs at least 3"
+                          + (f" ({detail})" if detail else "") + ". Take 16 or more photos around the object.")
+    located = [p.gps for p in photos if p.gps is not None]
+    spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
+    enough = len(located) >= max(3, 0.6 * len(photos))
+    flight = enough and (spread > 10.0 or options["force-gps"])
+    run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread})
+    run.space.write_json("left_out.json", [vars(item) for item in left_out])
+    run.space.write_json("photos.json", [p.as_dict() for p in photos])
+
+
+def opensfm(run: Run) -> None:
+    """Place the photos."""
+    from . import frame, scene, sfm
+    photos = run.photos
+    work, images = run.space.root, run.space.directory("photos")
+    database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
+                                        run.progress.update, run.log)
+    model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
+    placed = {im.name[:-4] for im in model.images.values() if im.has_pose}
+    loose = [p.name for p in photos if p.name not in placed]
+    if len(placed) < 3 or (len(placed) < 0.4 * len(photos) and len(photos) <= 60):
+        raise EngineError(
+            f"Only {len(placed)} of {len(photos)} photos could be placed: the others do not show enough of the same "
+            f"details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take more photos with at least 60 % "
+            "overlap between neighbours (a step of 15 degrees or less around the object), sharp and in even light; a "
+            "plain or shiny object needs a patterned ground or a matt coat.")
+    if loose:
+        run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
+    solved = scene.build(model, images, run.space.directory("undistorted", empty=True), run.held_out, run.threads)
+    cameras = []
+    for camera in model.cameras.values():
+        cameras.append({"id": camera.camera_id, "model": camera.model.name, "width": camera.width,
+                        "height": camera.height, "params": list(map(float, camera.params))})
+    solved.meta = {"cameras": cameras, "camera_of": {im.name[:-4]: im.camera_id for im in model.images.values()},
+                   "reprojection_error_px": float(model.compute_mean_reprojection_error()),
+                   "mean_track_length": float(model.compute_mean_track_length()),
+                   "loose": loose, "photos": len(photos)}
+    frame.place(solved, photos, run.is_flight, run.log)
+    solved.save(work)
+    run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
+            f"{solved.meta['reprojection_error_px']:.2f} px")
+    run.progress.update(1.0)
+
+
+def _stages() -> list:
+    from . import stages
+    return [
+        ("dataset", dataset, ("pc-quality", "force-gps")),
+        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens")),
+        ("openmvs", stages.openmvs, ("pc-quality",)),
+        ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter", "background", "scale-distance")),
+        ("odm_meshing", stages.odm_meshing, ("mesh-octree-depth", "mesh-size", "use-3dmesh", "skip-3dmodel")),
+        ("mvs_texturing", stages.mvs_texturing,
+         ("texturing-size", "texturing-skip-global-seam-leveling", "texturing-keep-unseen-faces")),
+        ("odm_georeferencing", stages.odm_georeferencing, ()),
+        ("odm_dem", stages.odm_dem, ("dem-resolution", "dsm")),
+        ("odm_orthophoto", stages.odm_orthophoto, ("orthophoto-resolution", "skip-orthophoto")),
+        ("odm_report", stages.odm_report, ("skip-report",)),
+    ]
+
+
+def run(images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
+        held_out: Sequence[str] = ()) -> None:
+    """Make a model of the photos in ``images``; results appear in ``out`` in ODM's layout.
+
+    Raises EngineError with a sentence for the user where no model can be made.
+    """
+    if not images.is_dir():
+        raise EngineError(f"There is no directory {images}.")
+    out.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(threads)
+    this = Run(images, out, options, progress, threads, held_out)
+    progress.log(f"engine {__version__}, preset {options['preset']}, {threads} of {os.cpu_count()} cores")
+    timings = this.space.read_json("timings.json", {})
+    stages: list[Any] = _stages()
+    for name, work, depends in stages:
+        _one(this, name, work, this.picked(*depends), timings)
+    if options["optimize-disk-space"]:
+        this.space.drop(["photos", "undistorted", "depth", "sparse"])
+        for name, _, _ in stages:
+            (this.space.root / f"{name}.done").unlink(missing_ok=True)
+
+
+def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, Any],
+         timings: dict[str, float]) -> None:
+    if this.space.enter(name, settings):
+        this.progress.begin(name, skipped=True)
+        this.log(f"{name}: finished before, kept")
+        return
+    this.progress.begin(name)
+    began = time.monotonic()
+    work(this)
+    timings[name] = round(time.monotonic() - began, 2)
+    this.space.write_json("timings.json", timings)
+    this.space.finish(name)
+    this.log(f"{name}: {timings[name]:.1f} s")

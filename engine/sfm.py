@@ -1,0 +1,194 @@
+"""From photos to camera poses and sparse points: OpenCV's SIFT, COLMAP's matching and mapping."""
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import cv2
+import numpy as np
+import pycolmap
+
+from .errors import EngineError
+from .pairs import choose_pairs, match_pairs
+from .photos import Photo, prepared_name
+from .rescue import rescue
+
+FEATURE_SIZE = {"ultra": 3200, "high": 1600, "medium": 1200, "low": 900, "lowest": 640}
+EXHAUSTIVE_UP_TO = 60
+CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
+
+
+def _root_sift(descriptors: np.ndarray) -> np.ndarray:
+    """RootSIFT (Arandjelovic and Zisserman 2012) in the bytes that COLMAP stores: 512 times the root of L1."""
+    d = descriptors.astype(np.float32)
+    d /= np.maximum(d.sum(axis=1, keepdims=True), 1e-9)
+    return np.clip(np.round(np.sqrt(d) * 512.0), 0, 255).astype(np.uint8)
+
+
+def extract(path: Path, mask: Optional[str], size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, 4: x, y, scale, angle in radians; COLMAP's pixel corners) and RootSIFT bytes of one photo."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    height, width = grey.shape
+    scale = min(1.0, size / max(height, width))
+    if scale < 1.0:
+        grey = cv2.resize(grey, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    allowed = None
+    if mask:
+        drawn = cv2.imread(mask, cv2.IMREAD_GRAYSCALE)
+        if drawn is not None:
+            allowed = cv2.resize((drawn > 127).astype(np.uint8), grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    # A low contrast threshold: OpenCV keeps the strongest ``count``, so weakly textured objects still get enough.
+    sift = cv2.SIFT_create(nfeatures=count, contrastThreshold=0.008, edgeThreshold=12)
+    keypoints, descriptors = sift.detectAndCompute(grey, allowed)
+    if not keypoints:
+        return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
+    fx, fy = width / grey.shape[1], height / grey.shape[0]
+    rows = np.array([[(k.pt[0] + 0.5) * fx, (k.pt[1] + 0.5) * fy, k.size * fx, np.deg2rad(k.angle)]
+                     for k in keypoints], np.float32)
+    return rows[:count], _root_sift(descriptors[:count])
+
+
+def _import(database: Path, images: Path, photos: Sequence[Photo], lens: str, flight: bool) -> dict[str, int]:
+    """Write cameras and images to COLMAP's database; photos of one lens share one camera. Returns ids by name."""
+    model = CAMERA_MODELS[lens]
+    if lens == "auto" and flight:
+        model = "OPENCV"
+    groups: dict[Any, list[Photo]] = {}
+    for photo in photos:
+        groups.setdefault(photo.camera_key, []).append(photo)
+    for group in groups.values():
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = model
+        focal, width, height = group[0].focal_px, group[0].width, group[0].height
+        if focal:
+            centre = [width / 2.0, height / 2.0]
+            params = {"SIMPLE_RADIAL": [focal, *centre, 0.0], "RADIAL": [focal, *centre, 0.0, 0.0]}.get(
+                model, [focal, focal, *centre, 0.0, 0.0, 0.0, 0.0])
+            reader.camera_params = ",".join(f"{value:.6f}" for value in params)
+        pycolmap.import_images(str(database), str(images), camera_mode=pycolmap.CameraMode.SINGLE,
+                               image_names=[prepared_name(p.name) for p in group], options=reader)
+    db = pycolmap.Database.open(str(database))
+    try:
+        return {image.name: image.image_id for image in db.read_all_images()}
+    finally:
+        db.close()
+
+
+def _watch_rows(database: Path, total: int, on_fraction: Callable[[float], None], stop: threading.Event) -> None:
+    """Report how many photo pairs COLMAP has verified, read from its own database while it works."""
+    while not stop.wait(1.0):
+        try:
+            with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.2) as connection:
+                (rows,) = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()
+            on_fraction(rows / max(total, 1))
+        except sqlite3.OperationalError:
+            continue  # COLMAP holds the lock just now; the next second will do
+
+
+def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], options: dict[str, Any], threads: int,
+                         flight: bool, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Path:
+    """Fill COLMAP's database with features and verified matches. Returns its path."""
+    database = work / "database.db"
+    for path in work.glob("database.db*"):
+        path.unlink()
+    pycolmap.logging.minloglevel = 3
+    pycolmap.Database.open(str(database)).close()
+    ids = _import(database, images, photos, options["camera-lens"], flight)
+    missing = [p.name for p in photos if prepared_name(p.name) not in ids]
+    if missing:
+        raise EngineError(f"COLMAP could not take in {', '.join(missing[:5])}.")
+    size, count = FEATURE_SIZE[options["feature-quality"]], options["min-num-features"]
+    db = pycolmap.Database.open(str(database))
+    found: list[int] = []
+    try:
+        # OpenCV's SIFT uses several threads itself; two photos at a time fill the gaps.
+        with ThreadPoolExecutor(min(2, threads)) as pool:
+            made = pool.map(lambda p: extract(images / prepared_name(p.name), p.mask, size, count), photos)
+            for done, (photo, (keypoints, descriptors)) in enumerate(zip(photos, made), 1):
+                image_id = ids[prepared_name(photo.name)]
+                db.write_keypoints(image_id, keypoints)
+                db.write_descriptors(image_id, descriptors)
+                found.append(len(keypoints))
+                on_fraction(0.4 * done / len(photos))
+    finally:
+        db.close()
+    log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
+    n = len(photos)
+    asked = options["matcher-neighbors"]
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.use_gpu = False
+    matching.num_threads = threads
+    if n <= EXHAUSTIVE_UP_TO and not asked:
+        stop = threading.Event()
+        watcher = threading.Thread(target=_watch_rows, daemon=True, args=(
+            database, n * (n - 1) // 2, lambda f: on_fraction(0.4 + 0.35 * f), stop))
+        watcher.start()
+        try:
+            pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
+        finally:
+            stop.set()
+            watcher.join()
+    else:
+        pairs = choose_pairs(database, photos, ids, asked or 20, log)
+        match_pairs(database, work / "pairs.txt", pairs, ids, lambda f: on_fraction(0.4 + 0.35 * f))
+    on_fraction(0.75)
+    return database
+
+
+def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo], threads: int,
+               on_fraction: Callable[[float], None], log: Callable[[str], None]) -> pycolmap.Reconstruction:
+    """Place the photos. All models that COLMAP finds are tried; the one with most photos, then points, is kept.
+
+    Photos that stayed loose get a second chance (rescue.py) and looser demands. Raises EngineError where nothing can
+    be placed.
+    """
+    target = work / "sparse"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    count = len(photos)
+    best: Optional[pycolmap.Reconstruction] = None
+    for attempt in range(2):
+        pipeline = pycolmap.IncrementalPipelineOptions()
+        pipeline.num_threads = threads
+        pipeline.random_seed = 1
+        pipeline.min_model_size = 3
+        pipeline.ba_global_function_tolerance = 1e-6
+        if attempt:
+            placed_names = {im.name for im in best.images.values() if im.has_pose} if best else set()
+            loose = [p.name for p in photos if prepared_name(p.name) not in placed_names]
+            if best is not None and len(loose) <= max(8, count // 4):
+                rescue(work, images, database, loose, photos, threads, log)
+            pipeline.mapper.abs_pose_min_num_inliers = 20
+            pipeline.mapper.abs_pose_min_inlier_ratio = 0.15
+            pipeline.mapper.init_min_num_inliers = 50
+            pipeline.mapper.init_min_tri_angle = 6.0
+            pipeline.mapper.max_reg_trials = 6
+        placed = [2]
+
+        def one_more(placed=placed) -> None:
+            placed[0] += 1
+            on_fraction(0.75 + 0.24 * min(1.0, placed[0] / max(count, 1)))
+
+        out = target / str(attempt)
+        out.mkdir()
+        began = time.monotonic()
+        models = pycolmap.incremental_mapping(str(database), str(images), str(out), options=pipeline,
+                                              next_image_callback=one_more)
+        for model in models.values():
+            if best is None or (model.num_reg_images(), model.num_points3D()) > (
+                    best.num_reg_images(), best.num_points3D()):
+                best = model
+        log(f"Mapping: {len(models)} model(s) in {time.monotonic() - began:.0f} s, best has "
+            f"{best.num_reg_images() if best else 0} of {count} photos")
+        if best is not None and best.num_reg_images() == count:
+            break
+    if best is None:
+        raise EngineError(
+            f"None of the {count} photos could be placed: no two of them show enough of the same details. Take more "
+            "photos with at least 60 % overlap between neighbours, in even light, of a surface with visible texture; "
+            "a shiny or plain object needs a matt or patterned coat.")
+    return best

@@ -1,0 +1,67 @@
+"""From oriented points to a clean triangle mesh: COLMAP's Poisson reconstruction, trimming and decimation."""
+from pathlib import Path
+
+import fast_simplification
+import numpy as np
+import pycolmap
+from scipy.spatial import cKDTree
+
+from .cloud import Cloud, read_ply, write_ply
+from .meshes import Mesh, largest_part, without_degenerate
+
+
+def estimate_normals(points: np.ndarray, towards: np.ndarray, neighbours: int = 16) -> np.ndarray:
+    """Unit normals from each point's neighbours, facing ``towards`` (N, 3: a camera that sees the point)."""
+    _, near = cKDTree(points).query(points, k=min(neighbours, len(points)))
+    local = points[near] - points[near].mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
+    normals = vectors[:, :, 0]
+    flip = np.einsum("ni,ni->n", normals, towards - points) < 0
+    normals[flip] *= -1
+    return normals.astype(np.float32)
+
+
+def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> Cloud:
+    """Without points whose mean distance to their neighbours is unusual by more than ``deviations`` sigma."""
+    if deviations <= 0 or len(cloud) < neighbours * 2:
+        return cloud
+    distance, _ = cKDTree(cloud.points).query(cloud.points, k=neighbours + 1, workers=-1)
+    mean = distance[:, 1:].mean(axis=1)
+    return cloud.keep(mean < mean.mean() + deviations * mean.std())
+
+
+def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
+    """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed)."""
+    source, target = work / "poisson_in.ply", work / "poisson_out.ply"
+    centre = cloud.points.mean(axis=0)
+    write_ply(source, Cloud(cloud.points - centre, cloud.colours, cloud.normals))
+    options = pycolmap.PoissonMeshingOptions()
+    options.depth, options.trim, options.num_threads = depth, trim, threads
+    pycolmap.poisson_meshing(str(source), str(target), options)
+    rows, faces = read_ply(target)
+    vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
+    colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
+    source.unlink()
+    target.unlink()
+    return Mesh(vertices, faces, colours)
+
+
+def decimate(mesh: Mesh, count: int) -> Mesh:
+    """At most ``count`` triangles, by quadric error; vertex colours come from the nearest old vertex."""
+    if len(mesh.faces) <= count:
+        return mesh
+    centre = mesh.vertices.mean(axis=0)
+    vertices, faces = fast_simplification.simplify(
+        (mesh.vertices - centre).astype(np.float32), mesh.faces.astype(np.int32),
+        target_reduction=1.0 - count / len(mesh.faces), agg=4)
+    vertices = vertices.astype(np.float64) + centre
+    colours = None
+    if mesh.colours is not None:
+        _, near = cKDTree(mesh.vertices).query(vertices)
+        colours = mesh.colours[near]
+    return without_degenerate(Mesh(vertices, faces.astype(np.int64), colours))
+
+
+def clean(mesh: Mesh) -> Mesh:
+    """One connected part without degenerate triangles."""
+    return largest_part(without_degenerate(mesh))
