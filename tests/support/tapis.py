@@ -7,6 +7,9 @@ import requests
 
 from sandbox.tapis import CLIENT_ID
 
+#: Tokens that are no access token of a person in the tenant; what ``StandIn.token`` takes as ``kind``.
+FALSE_KINDS = ("forged", "tampered", "none", "hs256", "wrong_tenant", "wrong_issuer", "refresh", "service", "expired")
+
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
 

@@ -1,0 +1,175 @@
+"""Stored tokens: refreshed once however many ask, used only while valid, deleted when revoked."""
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import requests
+from django.utils import timezone
+
+from tests.support.tapis import CLIENT_ID
+
+
+@pytest.fixture
+def token(stack, tapis, browser, live_db, unique):
+    """The stored token of a new Tapis user who logged in with ``browser``."""
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    name = tapis.user(f"tok{unique}")
+    assert browser.log_in(name).status_code == 302
+    tapis.reset()
+    return TapisOAuth2Token.objects.select_related("user", "client").get(user__username=name)
+
+
+def let_it_age(token, seconds_left: float) -> None:
+    """Make the stored access token look as old as wanted."""
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    TapisOAuth2Token.objects.filter(pk=token.pk).update(expires_at=timezone.now() + timedelta(seconds=seconds_left))
+
+
+ASK = """
+import sys, django; django.setup()
+from django.contrib.auth.models import User
+from app_extensions.tapis import tokens
+from app_extensions.tapis.models import TapisOAuth2Client
+user, client = User.objects.get(pk=sys.argv[1]), TapisOAuth2Client.objects.get(pk=sys.argv[2])
+sys.stdin.readline()
+print(tokens.access_token_for(user, client, refused=sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("case", ["old", "refused"])
+def test_eight_processes_make_one_refresh(stack, tapis, token, case):
+    tapis.settings(latency_ms=100)
+    refused = token.access_token if case == "refused" else ""
+    if case == "old":
+        let_it_age(token, 300)
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASK, str(token.user_id), str(token.client_id), refused], env=stack.environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) for _ in range(8)
+    ]
+    answers = list(ThreadPoolExecutor(8).map(lambda each: each.communicate("go\n", timeout=120), asking))
+    got = {out.strip() for out, _ in answers}
+    assert len(got) == 1 and "" not in got, [error[-400:] for _, error in answers]
+    assert got != {token.access_token}
+    assert tapis.counters()["token.refresh_token"] == 1
+
+
+def test_a_young_token_is_not_refreshed(tapis, token):
+    from app_extensions.tapis import tokens
+
+    let_it_age(token, 700)
+    assert tokens.access_token_for(token.user, token.client) == token.access_token
+    let_it_age(token, 590)
+    assert tokens.access_token_for(token.user, token.client) != token.access_token
+    assert tapis.counters()["token.refresh_token"] == 1
+
+
+def test_a_refused_token_that_was_replaced_already_costs_no_refresh(tapis, token):
+    from app_extensions.tapis import tokens
+
+    assert tokens.access_token_for(token.user, token.client, refused="an older one") == token.access_token
+    assert "token.refresh_token" not in tapis.counters()
+
+
+def test_while_tapis_fails_a_living_token_is_used_on_and_tapis_left_alone(tapis, token):
+    from app_extensions.tapis import tokens
+    from app_extensions.tapis.problems import TapisUnreachable
+
+    let_it_age(token, 300)
+    tapis.fault("status", operation="token", status=503)
+    for _ in range(5):
+        assert tokens.access_token_for(token.user, token.client) == token.access_token
+    assert tapis.counters()["token.refresh_token"] == 1
+    let_it_age(token, -1)
+    with pytest.raises(TapisUnreachable):
+        tokens.access_token_for(token.user, token.client)
+    token.refresh_from_db()
+    assert token.is_valid, "an outage of Tapis ended a login"
+    tapis.end_faults()
+    assert tokens.access_token_for(token.user, token.client) != token.access_token
+
+
+def test_a_revoked_refresh_token_ends_the_login(tapis, token):
+    from app_extensions.tapis import authenticator, tokens
+    from app_extensions.tapis.problems import TokenExpired
+
+    authenticator.revoke(token.client, token.refresh_token)
+    let_it_age(token, -1)
+    for _ in range(3):
+        with pytest.raises(TokenExpired):
+            tokens.access_token_for(token.user, token.client)
+    token.refresh_from_db()
+    assert not token.is_valid and token.invalid_reason
+    assert tapis.counters()["token.refresh_token"] == 1, "an ended login goes on asking Tapis"
+
+
+def test_invalid_tokens_are_never_used(tapis, token):
+    from app_extensions.tapis import tokens
+    from app_extensions.tapis.models import TapisOAuth2Token
+    from app_extensions.tapis.problems import NoToken, TokenExpired
+
+    TapisOAuth2Token.objects.filter(pk=token.pk).update(is_valid=False)
+    with pytest.raises(TokenExpired):
+        tokens.access_token_for(token.user, token.client)
+    TapisOAuth2Token.objects.filter(pk=token.pk).delete()
+    with pytest.raises(NoToken):
+        tokens.access_token_for(token.user, token.client)
+
+
+def test_a_refresh_that_gives_another_users_token_ends_the_login(tapis, token):
+    from app_extensions.tapis import tokens
+    from app_extensions.tapis.problems import TokenExpired
+
+    let_it_age(token, 100)
+    tapis.fault("swap", operation="token", body=tapis.token("bob"))
+    with pytest.raises(TokenExpired):
+        tokens.access_token_for(token.user, token.client)
+    token.refresh_from_db()
+    assert not token.is_valid
+
+
+def test_a_login_after_the_end_restores_the_token(stack, tapis, browser, token):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    TapisOAuth2Token.objects.filter(pk=token.pk).update(is_valid=False, invalid_reason="x")
+    assert browser.log_in(token.user.username).status_code == 302
+    token.refresh_from_db()
+    assert token.is_valid and token.invalid_reason == ""
+
+
+def test_refresh_on_request(stack, tapis, browser, token):
+    url = f"{stack.address()}/api/oauth2/tapis/refresh/{CLIENT_ID}/"
+    assert browser.post(url).status_code == 403, "a session's POST without CSRF token was taken"
+    answer = browser.post(url, headers=browser.csrf())
+    assert answer.status_code == 200 and answer.json()["refreshed_at"], answer.text
+    token.refresh_from_db()
+    assert token.refreshed_at is not None
+    assert token.access_token not in answer.text
+
+
+def test_revoke_calls_tapis_for_both_and_deletes(stack, tapis, browser, token):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    url = f"{stack.address()}/api/oauth2/tapis/revoke/{CLIENT_ID}/"
+    answer = browser.post(url, headers=browser.csrf())
+    assert answer.status_code == 200 and answer.json()["revoked_at_tapis"] is True, answer.text
+    assert tapis.counters()["revoke"] == 2
+    assert not TapisOAuth2Token.objects.filter(pk=token.pk).exists()
+    told = requests.get(f"{tapis.base}/v3/systems", headers={"X-Tapis-Token": token.access_token})
+    assert told.status_code == 500 and told.json()["message"] == "Token is revoked."
+    missing = browser.post(url, headers=browser.csrf())
+    assert missing.status_code == 401 and missing.json()["error"] == "No Tapis token found"
+
+
+def test_revoke_deletes_even_when_tapis_is_down_and_says_so(stack, tapis, browser, token):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    tapis.fault("status", operation="revoke", status=503)
+    answer = browser.post(f"{stack.address()}/api/oauth2/tapis/revoke/{CLIENT_ID}/", headers=browser.csrf())
+    assert answer.status_code == 200 and answer.json()["revoked_at_tapis"] is False and answer.json()["detail"]
+    assert not TapisOAuth2Token.objects.filter(pk=token.pk).exists()
