@@ -102,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: stopping.append(received))
     stack = Stack(options.data, port=options.port, tapis=options.tapis, node_engine=options.engine)
+    stack.check_web_port()
     stack.prepare_files()
     pid_file(stack.data).write_text(str(os.getpid()))
     ready_file = stack.data / "run" / "ready"

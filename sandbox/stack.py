@@ -261,10 +261,15 @@ class Stack:
                        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
                        ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"))
 
-    def _make_web(self) -> Service:
-        port = self.config["web_port"]
-        if not port_is_free(int(port)):  # type: ignore[arg-type]
+    def check_web_port(self) -> None:
+        """Raises ServiceError where something else listens on the web port."""
+        port = int(self.config["web_port"])  # type: ignore[call-overload]
+        if not port_is_free(port):
             raise ServiceError(f"port {port} on 127.0.0.1 is taken: stop what listens there, or choose another by --port")
+
+    def _make_web(self) -> Service:
+        self.check_web_port()
+        port = self.config["web_port"]
         # WebODM's own flags, with the request-line limit that the deployment files lift as well
         argv = [sys.executable, "-m", "gunicorn", "webodm.wsgi", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
                 "--max-requests", "5000", "--workers", "3", "--preload", "--limit-request-line", "0"]

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -76,16 +78,22 @@ def wait_for(condition, seconds: float = 30) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory) -> Iterator[Sandbox]:
-    data = tmp_path_factory.mktemp("sandbox")
-    for directory in (data, data.parent, data.parent.parent):
-        directory.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
-    made = Sandbox(data, free_port())
-    made.start("--port", str(made.port))
-    yield made
-    made("stop", check=False)
+@contextmanager
+def data_directory() -> Iterator[Path]:
+    """Not pytest's own: it keeps those for one user, and PostgreSQL runs as another when the tests run as root."""
+    data = Path(tempfile.mkdtemp(prefix="webodm-sandbox-"))
+    data.chmod(0o755)
+    yield data
     remove_data(data)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with data_directory() as data:
+        made = Sandbox(data, free_port())
+        made.start("--port", str(made.port))
+        yield made
+        made("stop", check=False)
 
 
 def test_start_waits_until_everything_answers_and_says_where(sandbox):
@@ -171,14 +179,13 @@ def test_management_commands_run_beside_it_and_while_it_is_stopped(sandbox):
         sandbox.start()
 
 
-def test_a_taken_port_is_said(tmp_path):
-    tmp_path.chmod(0o755)
-    with socket.socket() as taken:
+def test_a_taken_port_is_said():
+    with socket.socket() as taken, data_directory() as data:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = Sandbox(tmp_path, port)("start", "--port", str(port), check=False)
-    assert done.returncode == 1
-    assert f"port {port} on 127.0.0.1 is taken" in done.stdout
-    assert "--port" in done.stdout
-    assert not (tmp_path / "postgres" / "postmaster.pid").exists(), "PostgreSQL was left running"
+        done = Sandbox(data, port)("start", "--port", str(port), check=False)
+        assert done.returncode == 1
+        assert f"port {port} on 127.0.0.1 is taken" in done.stdout
+        assert "--port" in done.stdout
+        assert not (data / "postgres" / "postmaster.pid").exists(), "PostgreSQL was left running"
