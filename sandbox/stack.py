@@ -262,9 +262,14 @@ class Stack:
                        ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"))
 
     def check_web_port(self) -> None:
-        """Raises ServiceError where something else listens on the web port."""
+        """Raises ServiceError where something else listens on the web port, and goes on doing so: the web server of a
+        sandbox whose supervisor was killed needs a moment to end."""
         port = int(self.config["web_port"])  # type: ignore[call-overload]
-        if not port_is_free(port):
+        deadline = time.monotonic() + 5
+        while not port_is_free(port):
+            if time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
             raise ServiceError(f"port {port} on 127.0.0.1 is taken: stop what listens there, or choose another by --port")
 
     def _make_web(self) -> Service:
