@@ -1,6 +1,7 @@
 """One mount point for each thing that a plugin may try."""
 import json
 import os
+import time
 
 from app.plugins import Menu, MountPoint, PluginBase, get_current_plugin
 from app.plugins.views import TaskView
@@ -22,7 +23,7 @@ def note(name, **values):
     with open("/proc/self/cmdline", "rb") as stream:
         values["cmdline"] = stream.read().decode().split("\0")
     with open(os.path.join(directory, name), "a") as stream:
-        stream.write(json.dumps(dict(values, pid=os.getpid())) + "\n")
+        stream.write(json.dumps(dict(values, pid=os.getpid(), at=time.time())) + "\n")
 
 
 note("import")
