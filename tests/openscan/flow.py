@@ -74,6 +74,13 @@ def started_scan(token: Token, pieces: Iterable[bytes], photos: int = 1) -> Scan
     return scan
 
 
+def without_nodes() -> Any:
+    """A WebODM user who may use no node: what belongs to them waits, whatever the live worker does."""
+    from django.contrib.auth.models import User
+
+    return User.objects.create_user(f"no-nodes-{uuid.uuid4().hex[:12]}")
+
+
 def task_of(scan: Scan) -> Any:
     """The scan's WebODM task, or None."""
     from app_extensions.host import tasks as host_tasks

@@ -1,0 +1,41 @@
+"""`manage.py openscan_export_research DIR`: copies public sets, whose senders agreed to it, out for research."""
+import datetime
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from app_extensions.openscan import research
+
+
+class Command(BaseCommand):
+    help = "Copies photos and models of public sets (consent to research) into DIR, one directory a set; repeatable."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("directory", type=Path, help="where to; made if missing")
+        parser.add_argument("--since", metavar="YYYY-MM-DD", help="only sets started on or after this day (UTC)")
+        parser.add_argument("--list", action="store_true", help="only say what would be exported")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        since = None
+        if options["since"]:
+            try:
+                since = datetime.datetime.strptime(options["since"], "%Y-%m-%d").replace(tzinfo=datetime.timezone.utc)
+            except ValueError as error:
+                raise CommandError(f"--since {options['since']} is not a day; write it like 2026-05-31.") from error
+        if options["list"]:
+            for scan in research.consented(since):
+                self.stdout.write(f"scan {scan.pk}: {scan.images_count} photos, started {scan.started_at:%Y-%m-%d}")
+            return
+        fresh = there = 0
+        try:
+            for exported in research.export(options["directory"], since):
+                if exported.is_new:
+                    fresh += 1
+                    self.stdout.write(f"scan {exported.scan_id}: {exported.path}")
+                else:
+                    there += 1
+        except OSError as error:
+            raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to go on.") from error
+        self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before."))
