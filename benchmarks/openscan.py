@@ -1,0 +1,35 @@
+"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|result|info …]`."""
+import argparse
+import sys
+import time
+
+from benchmarks import part_ingest, project_info, result_download, unpack
+from benchmarks.ground import sandbox, scratch
+from benchmarks.table import Row, print_table
+
+TOPICS = ("part", "unpack", "result", "info")
+
+
+def main() -> int:
+    """The exit code: 0 when no bound was missed."""
+    parser = argparse.ArgumentParser(prog="webodm.sh bench openscan", description=__doc__)
+    parser.add_argument("topics", nargs="*", choices=[*TOPICS, []], help="which (default: all)")
+    topics = parser.parse_args().topics or TOPICS
+    rows: list[Row] = []
+    with sandbox() as stack, scratch() as directory:
+        for topic in topics:
+            started = time.monotonic()
+            if topic == "part":
+                rows += part_ingest.measure(stack, directory)
+            elif topic == "unpack":
+                rows += unpack.measure(directory)
+            elif topic == "result":
+                rows += result_download.measure(stack, directory)
+            else:
+                rows += project_info.measure(stack)
+            print(f"{topic}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return 0 if print_table(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
