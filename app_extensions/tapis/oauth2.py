@@ -3,6 +3,7 @@
 A state is used once, within ten minutes, by the browser session that began it. Rules only: the views are in ``views/oauth2.py``.
 """
 import json
+import logging
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ from .verification import Claims
 
 #: Sent after every finished login with ``user`` and ``client``.
 logged_in = Signal(providing_args=["user", "client"])
+
+logger = logging.getLogger("app.logger")
 
 SESSION_KEY = "tapis_login"
 DEFAULT_REDIRECT = "/dashboard/"
@@ -182,6 +185,16 @@ def _finished(who: TapisIdentity, state: TapisOAuth2State, answer: TokenAnswer) 
     identity.note_login(who)
     state.delete()
     return Login(who, state.client, state.redirect_after or DEFAULT_REDIRECT)
+
+
+def tell_logged_in(done: Login) -> None:
+    """Send ``logged_in``. A receiver that fails, such as on a broker that is away, is logged and spoils no login."""
+    for receiver, outcome in logged_in.send_robust(
+        sender=TapisOAuth2Client, user=done.identity.user, client=done.client
+    ):
+        if isinstance(outcome, Exception):
+            name = getattr(receiver, "__name__", receiver)
+            logger.error("Tapis: after a login, %s failed: %s", name, type(outcome).__name__, exc_info=outcome)
 
 
 def _keep(state: TapisOAuth2State, claims: Claims, answer: TokenAnswer) -> None:

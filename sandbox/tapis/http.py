@@ -30,12 +30,14 @@ class Answer(Exception):
             self.body = json.dumps(body, ensure_ascii=False).encode()
 
 
-def tapis_json(status: int, message: str, result: Any = None, **more: Any) -> Answer:
-    """An answer in Tapis' envelope."""
+def tapis_json(status: int, message: str, result: Any = None, *, built: bool = True, **more: Any) -> Answer:
+    """An answer in Tapis' envelope. :param built: with the commit and build that systems and files tell, tenants do not"""
     body = {
         "status": "success" if status < 400 else "error", "message": message, "result": result, "version": "1.8.0",
-        "commit": "0000000", "build": "2024-01-01T00:00:00Z", "metadata": {}, **more,
+        "metadata": {}, **more,
     }
+    if built:
+        body.update(commit="0000000", build="2024-01-01T00:00:00Z")
     return Answer(status, body)
 
 

@@ -5,14 +5,18 @@ import html
 import json
 import secrets
 import time
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 import jwt
 
-from .http import Answer, Handler, tapis_json
+from . import http
+from .http import Answer, Handler
 from .tokens import caller, note_issued
 from .world import Client
+
+tapis_json = partial(http.tapis_json, built=False)
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Tapis (stand-in)</title></head>
 <body style="font-family: sans-serif; max-width: 30em; margin: 4em auto">{body}</body></html>"""
@@ -42,7 +46,7 @@ def tenant(request: Handler, tenant_id: str) -> NoReturn:
         "tenant_id": world.tenant, "base_url": url, "site_id": "tacc", "token_service": url + "/v3/tokens",
         "security_kernel": url + "/v3/security", "authenticator": url + "/v3/oauth2", "owner": "nobody@example.org",
         "admin_user": "admin", "token_gen_services": ["authenticator"], "public_key": world.key.public_pem,
-        "description": "A stand-in tenant.", "status": "active",
+        "description": "A stand-in tenant.",
     })
 
 

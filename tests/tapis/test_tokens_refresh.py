@@ -1,7 +1,6 @@
 """Stored tokens: refreshed once however many ask, used only while valid, deleted when revoked."""
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -13,13 +12,17 @@ from tests.support.tapis import CLIENT_ID
 
 @pytest.fixture
 def token(stack, tapis, browser, live_db, unique):
-    """The stored token of a new Tapis user who logged in with ``browser``."""
-    from app_extensions.tapis.models import TapisOAuth2Token
+    """The stored token of a Tapis user who logged in with ``browser``; no discovery follows that would use it."""
+    from django.contrib.auth.models import User
 
-    name = tapis.user(f"tok{unique}")
-    assert browser.log_in(name).status_code == 302
+    from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Token, TapisPreferences
+
+    user = User.objects.create_user(tapis.user(f"tok{unique}"))
+    TapisPreferences.objects.create(user=user, auto_discover_on_login=False)
+    TapisIdentity.objects.create(issuer=tapis.base + "/v3/tokens", subject=f"{user.username}@portals", user=user)
+    assert browser.log_in(user.username).status_code == 302
     tapis.reset()
-    return TapisOAuth2Token.objects.select_related("user", "client").get(user__username=name)
+    return TapisOAuth2Token.objects.select_related("user", "client").get(user=user)
 
 
 def let_it_age(token, seconds_left: float) -> None:
@@ -30,32 +33,40 @@ def let_it_age(token, seconds_left: float) -> None:
 
 
 ASK = """
-import sys, django; django.setup()
+import multiprocessing, sys
+import django; django.setup()
 from django.contrib.auth.models import User
 from app_extensions.tapis import tokens
 from app_extensions.tapis.models import TapisOAuth2Client
-user, client = User.objects.get(pk=sys.argv[1]), TapisOAuth2Client.objects.get(pk=sys.argv[2])
-sys.stdin.readline()
-print(tokens.access_token_for(user, client, refused=sys.argv[3]))
+
+def ask(barrier):
+    user, client = User.objects.get(pk=sys.argv[1]), TapisOAuth2Client.objects.get(pk=sys.argv[2])
+    barrier.wait()
+    print(tokens.access_token_for(user, client, refused=sys.argv[3]), flush=True)
+
+processes = multiprocessing.get_context("fork")
+barrier = processes.Barrier(8)
+children = [processes.Process(target=ask, args=(barrier,)) for _ in range(8)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+sys.exit(sum(child.exitcode != 0 for child in children))
 """
 
 
 @pytest.mark.parametrize("case", ["old", "refused"])
 def test_eight_processes_make_one_refresh(stack, tapis, token, case):
     tapis.settings(latency_ms=100)
-    refused = token.access_token if case == "refused" else ""
     if case == "old":
         let_it_age(token, 300)
-    asking = [
-        subprocess.Popen(
-            [sys.executable, "-c", ASK, str(token.user_id), str(token.client_id), refused], env=stack.environment(),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        ) for _ in range(8)
-    ]
-    answers = list(ThreadPoolExecutor(8).map(lambda each: each.communicate("go\n", timeout=120), asking))
-    got = {out.strip() for out, _ in answers}
-    assert len(got) == 1 and "" not in got, [error[-400:] for _, error in answers]
-    assert got != {token.access_token}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(token.user_id), str(token.client_id), token.access_token if case == "refused" else ""],
+        env=stack.environment(), capture_output=True, text=True, timeout=120,
+    )
+    got = done.stdout.split()
+    assert done.returncode == 0 and len(got) == 8, done.stderr[-2000:]
+    assert len(set(got)) == 1 and got[0] != token.access_token
     assert tapis.counters()["token.refresh_token"] == 1
 
 

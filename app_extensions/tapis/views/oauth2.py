@@ -94,7 +94,7 @@ def callback(request: HttpRequest) -> HttpResponse:
 def _logged_in(request: HttpRequest, done: Login) -> HttpResponse:
     if request.user.pk != done.identity.user_id:
         login(request, done.identity.user, backend=BACKEND)
-    oauth2.logged_in.send(sender=TapisOAuth2Client, user=done.identity.user, client=done.client)
+    oauth2.tell_logged_in(done)
     if not wants_page(request) and "application/json" in request.META.get("HTTP_ACCEPT", ""):
         return JsonResponse({
             "success": True, "user": done.identity.user.username, "tapis_username": done.identity.username,
