@@ -1,0 +1,157 @@
+"""Administration: secrets go in and never come out."""
+import re
+
+import pytest
+
+from tests.support.tapis import Browser
+
+
+@pytest.fixture
+def admin(stack, tapis, live_db, unique):
+    """A superuser's browser."""
+    from django.contrib.auth.models import User
+
+    User.objects.create_superuser(f"root{unique}", "", "Pa55-word!")
+    with Browser(stack.address()) as browser:
+        browser.sign_in(f"root{unique}", "Pa55-word!")
+        yield browser
+
+
+def form_of(page) -> dict[str, str]:
+    """The values of a form as a browser would send them."""
+    fields = {}
+    for tag in re.findall(r"<input[^>]*>", page.text):
+        found = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        if "name" in found and (found.get("type") != "checkbox" or "checked" in tag) and found.get("type") != "submit":
+            fields[found["name"]] = found.get("value", "")
+    return fields
+
+
+def test_a_client_is_entered_and_its_secret_never_shown(stack, tapis, admin, unique):
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    url = f"{stack.address()}/admin/tapis/tapisoauth2client/"
+    page = admin.get(f"{url}add/")
+    form = form_of(page)
+    assert form["callback_url"] == f"{stack.address()}/api/oauth2/tapis/callback/"
+    assert form["base_url"] == tapis.base and form["tenant_id"] == "portals", "WO_TAPIS_BASE_URL is not the default"
+    secret = f"the-secret-{unique}"
+    form.update(name="Entered", client_id=f"adm-{unique}", client_secret="")
+    without = admin.post(f"{url}add/", data=form, headers=admin.csrf(), allow_redirects=False)
+    assert without.status_code == 200 and "A client needs its secret" in without.text
+    form["client_secret"] = secret
+    done = admin.post(f"{url}add/", data=form, headers=admin.csrf(), allow_redirects=False)
+    assert done.status_code == 302, done.text
+    client = TapisOAuth2Client.objects.get(client_id=f"adm-{unique}")
+    assert client.client_secret == secret and client.token_url == f"{tapis.base}/v3/oauth2/tokens"
+    change = admin.get(f"{url}{client.pk}/change/")
+    ciphertext = TapisOAuth2Client._meta.get_field("client_secret").get_prep_value(client.client_secret)
+    for page in (change, admin.get(url), admin.get(f"{url}{client.pk}/history/"), admin.get(f"{url}{client.pk}/delete/")):
+        assert page.status_code == 200 and secret not in page.text and ciphertext[:12] not in page.text
+    form = form_of(change)
+    assert form["client_secret"] == ""
+    form["name"] = "Renamed"
+    assert admin.post(f"{url}{client.pk}/change/", data=form, headers=admin.csrf(), allow_redirects=False).status_code == 302
+    client.refresh_from_db()
+    assert client.name == "Renamed" and client.client_secret == secret, "an empty secret box changed the secret"
+    form["client_secret"] = secret + "-new"
+    admin.post(f"{url}{client.pk}/change/", data=form, headers=admin.csrf())
+    client.refresh_from_db()
+    assert client.client_secret == secret + "-new"
+
+
+@pytest.mark.parametrize("field, value", [
+    ("base_url", "http://tapis.example.org"), ("token_url", "ftp://127.0.0.1/"), ("callback_url", "/callback/"),
+    ("client_id", "a b"), ("base_url", "https://user:word@tapis.example.org"), ("client_id", "a/../b"),
+])
+def test_addresses_that_would_leak_are_refused(stack, admin, unique, field, value):
+    url = f"{stack.address()}/admin/tapis/tapisoauth2client/add/"
+    form = form_of(admin.get(url))
+    form.update({"name": "Bad", "client_id": f"bad-{unique}", "client_secret": "secret", field: value})
+    answer = admin.post(url, data=form, headers=admin.csrf(), allow_redirects=False)
+    assert answer.status_code == 200 and answer.text.count('<ul class="errorlist">') == 1
+
+
+def test_tokens_are_listed_without_themselves_and_can_be_switched_off(stack, tapis, admin, unique):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    name = tapis.user(f"adm{unique}")
+    with Browser(stack.address()) as person:
+        person.log_in(name)
+    token = TapisOAuth2Token.objects.get(user__username=name)
+    url = f"{stack.address()}/admin/tapis/tapisoauth2token/"
+    for page in (admin.get(url), admin.get(f"{url}{token.pk}/change/")):
+        assert page.status_code == 200 and name in page.text
+        for secret in (token.access_token, token.refresh_token, "fernet1:"):
+            assert secret not in page.text
+    assert admin.get(f"{url}add/").status_code == 403
+    data = {"action": "switch_off", "_selected_action": token.pk}
+    admin.post(url, data=data, headers=admin.csrf())
+    token.refresh_from_db()
+    assert not token.is_valid and "administrator" in token.invalid_reason
+    admin.post(url, data={**data, "action": "switch_on"}, headers=admin.csrf())
+    token.refresh_from_db()
+    assert token.is_valid and token.access_token
+
+
+def test_an_administrator_links_and_moves_an_identity(stack, tapis, admin, unique):
+    from django.contrib.auth.models import User
+
+    from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Token
+
+    first, second = (User.objects.create_user(f"{name}{unique}") for name in ("first", "second"))
+    name = tapis.user(f"linked{unique}")
+    url = f"{stack.address()}/admin/tapis/tapisidentity/"
+    form = {"issuer": tapis.base + "/v3/tokens", "subject": f"{name}@portals", "user": first.pk}
+    wrong = admin.post(f"{url}add/", data={**form, "issuer": "https://evil.example"}, headers=admin.csrf(), allow_redirects=False)
+    assert wrong.status_code == 200 and "No client here has this issuer" in wrong.text
+    assert admin.post(f"{url}add/", data=form, headers=admin.csrf(), allow_redirects=False).status_code == 302
+    identity = TapisIdentity.objects.get(subject=f"{name}@portals")
+    assert identity.user == first and identity.linked_by == "admin"
+    with Browser(stack.address()) as person:
+        assert person.log_in(name).status_code == 302
+        assert person.get(f"{stack.address()}/api/oauth2/tapis/status/").json()["user"] == first.username
+    assert TapisOAuth2Token.objects.filter(user=first).exists()
+    moved = admin.post(f"{url}{identity.pk}/change/", data={**form, "user": second.pk}, headers=admin.csrf(), allow_redirects=False)
+    assert moved.status_code == 302
+    assert not TapisOAuth2Token.objects.filter(identity=identity).exists(), "the former user keeps the tokens"
+    with Browser(stack.address()) as person:
+        person.log_in(name)
+        assert person.get(f"{stack.address()}/api/oauth2/tapis/status/").json()["user"] == second.username
+
+
+def test_the_documented_import_path(stack, db):
+    from app.models.oauth2 import TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
+
+    from app_extensions.tapis import models
+
+    assert TapisOAuth2Client is models.TapisOAuth2Client and TapisOAuth2Token is models.TapisOAuth2Token
+    assert {model._meta.app_label for model in (TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token)} == {"tapis"}
+    known = {
+        "client_id", "client_secret", "tenant_id", "base_url", "authorization_url", "token_url", "callback_url", "name",
+        "is_active",
+    }
+    assert known <= {field.name for field in TapisOAuth2Client._meta.fields}
+    for name in ("access_token", "refresh_token", "expires_at", "is_valid", "is_expired"):
+        assert hasattr(TapisOAuth2Token, name)
+
+
+def test_webodms_own_users_can_be_deleted(stack, tapis, live_db, unique):
+    """Our rows carry no database constraint: WebODM deletes its user even by plain SQL, as when our app is away."""
+    from django.contrib.auth.models import User
+    from django.db import connection
+
+    name = tapis.user(f"gone{unique}")
+    with Browser(stack.address()) as person:
+        person.log_in(name)
+    user = User.objects.get(username=name)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM information_schema.table_constraints tc "
+            "JOIN information_schema.constraint_column_usage u USING (constraint_name) "
+            "WHERE tc.constraint_type = 'FOREIGN KEY' AND tc.table_name LIKE 'tapis_%' AND u.table_name NOT LIKE 'tapis_%'")
+        assert cursor.fetchone()[0] == 0
+    user.delete()
+    from app_extensions.tapis.models import TapisIdentity
+
+    assert not TapisIdentity.objects.filter(subject=f"{name}@portals").exists()
