@@ -2,7 +2,6 @@
 import datetime
 import os
 import shutil
-import statistics
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ RESENT_BOUND = 0.51
 
 
 def measure(stack: Stack, directory: Path) -> list[Row]:
-    """Medians of nine downloads each, in turn; the bytes of a resumed one."""
+    """The fastest of nine downloads each, in turn; the bytes of a resumed one."""
     link, path = _result(stack)
     resumed = _resumed_bytes(link, path)
     row = Row("result cut at half and resumed: bytes sent again", f"{resumed / 1e6:.1f} MB", f"{RESULT_BYTES / 1e6:.0f} MB",
@@ -36,7 +35,7 @@ def measure(stack: Stack, directory: Path) -> list[Row]:
                 if (answer.status, answer.body_bytes) != (200, RESULT_BYTES):
                     raise RuntimeError(f"{name} answered {answer.status} with {answer.body_bytes} bytes")
                 walls[name].append(answer.seconds)
-    ours, other = statistics.median(walls["ours"]), statistics.median(walls["nginx"])
+    ours, other = min(walls["ours"]), min(walls["nginx"])
     return [Row("result of 200 MB: wall s, against nginx", f"{ours:.3f}", f"{other:.3f}", ours / other, WALL_BOUND), row]
 
 
