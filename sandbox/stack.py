@@ -236,6 +236,8 @@ class Stack:
 
     def _make_mail(self) -> Service:
         port = int(self.config["mail_port"])  # type: ignore[arg-type]
+        for folder in ("tmp", "new", "cur"):  # mailbox.Maildir makes them only where the directory is missing altogether
+            (self.mail_dir / folder).mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "aiosmtpd", "--nosetuid", "--listen", f"127.0.0.1:{port}",
                 "--class", "aiosmtpd.handlers.Mailbox", str(self.mail_dir)]
         return Service(name="mail", argv=argv, log=self.log_path("mail"), env=dict(os.environ), cwd=ROOT,

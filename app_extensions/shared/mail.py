@@ -164,12 +164,15 @@ def _finish(mail: AbstractOutgoingMail, state: str, problem: str) -> None:
 
 
 def _is_final(problem: Exception) -> bool:
-    """A server that will never take it (RFC 5321, 4.2.1: 5yz), save where it is our own login that it refuses."""
+    """Whether the server will never take it: this mailbox or this message is refused (RFC 5321, 4.2.2 and 4.2.3). The
+    other 5yz tell of a server in trouble or of our own login, which somebody may put right."""
     if isinstance(problem, smtplib.SMTPRecipientsRefused):
-        return all(code >= 500 for code, _ in problem.recipients.values())
-    if isinstance(problem, smtplib.SMTPAuthenticationError):
-        return False
-    return isinstance(problem, smtplib.SMTPResponseException) and problem.smtp_code >= 500
+        return all(_is_final_code(code) for code, _ in problem.recipients.values())
+    return isinstance(problem, smtplib.SMTPResponseException) and _is_final_code(problem.smtp_code)
+
+
+def _is_final_code(code: int) -> bool:
+    return code == 521 or 550 <= code <= 559
 
 
 def _telling(problem: Exception) -> str:
