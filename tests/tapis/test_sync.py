@@ -15,13 +15,13 @@ def ready(flyer, name, count=6, **more):
 
 
 def test_a_sync_brings_every_image_and_counts_them(flyer, tapis):
-    ready(flyer, "Whole", 9, size_bytes=200_000)
+    ready(flyer, "Whole", 9, size_bytes=400_000)
     job = flyer.synced("Whole")
     assert list(job) == ["id", "kind", "state", "images_done", "images_total", "bytes_done", "bytes_total", "rate", "error"]
     assert (job["kind"], job["state"], job["error"]) == ("sync", "completed", "")
     assert (job["images_done"], job["images_total"]) == (9, 9)
-    assert job["bytes_done"] == job["bytes_total"] == 9 * 200_000 and job["rate"] > 0
-    assert flyer.files("Whole") == {f"IMG_{number:05d}.JPG": 200_000 for number in range(9)}
+    assert job["bytes_done"] == job["bytes_total"] == 9 * 400_000 and job["rate"] > 0
+    assert flyer.files("Whole") == {f"IMG_{number:05d}.JPG": 400_000 for number in range(9)}
     task = flyer.task("Whole")
     assert task.images_count == 9 and task.size > 0
     assert (task.auto_processing_node, task.status) == (False, None)
@@ -61,19 +61,19 @@ def _paths(flyer, name):
 
 
 def test_only_new_and_changed_images_are_fetched_and_deleted_ones_are_reported(flyer, tapis):
-    ready(flyer, "Moves", 4, size_bytes=50_000, modified=1_700_000_000)
+    ready(flyer, "Moves", 4, size_bytes=400_000, modified=1_700_000_000)
     flyer.synced("Moves")
     folder = "Moves/code/images"
     tapis.file(flyer.system, f"{folder}/IMG_00000.JPG", "remove")
-    tapis.file(flyer.system, f"{folder}/IMG_00001.JPG", size_bytes=60_000, modified=1_700_000_000)
-    tapis.file(flyer.system, f"{folder}/IMG_00002.JPG", size_bytes=50_000, modified=1_700_000_100)
-    tapis.file(flyer.system, f"{folder}/NEW.JPG", size_bytes=70_000)
+    tapis.file(flyer.system, f"{folder}/IMG_00001.JPG", size_bytes=410_000, modified=1_700_000_000)
+    tapis.file(flyer.system, f"{folder}/IMG_00002.JPG", size_bytes=400_000, modified=1_700_000_100)
+    tapis.file(flyer.system, f"{folder}/NEW.JPG", size_bytes=420_000)
     tapis._call("POST", "counters/reset")
     job = flyer.synced("Moves")
     assert job["state"] == "completed" and "1 image" in job["error"] and "deleted at" in job["error"]
     assert tapis.counters()["content"] == 3
-    assert flyer.files("Moves") == {"IMG_00000.JPG": 50_000, "IMG_00001.JPG": 60_000, "IMG_00002.JPG": 50_000,
-                                    "IMG_00003.JPG": 50_000, "NEW.JPG": 70_000}
+    assert flyer.files("Moves") == {"IMG_00000.JPG": 400_000, "IMG_00001.JPG": 410_000, "IMG_00002.JPG": 400_000,
+                                    "IMG_00003.JPG": 400_000, "NEW.JPG": 420_000}
 
 
 def test_an_image_that_vanished_here_is_fetched_again(flyer, tapis):
@@ -91,11 +91,11 @@ def test_an_image_that_vanished_here_is_fetched_again(flyer, tapis):
     ("status", {"status": 429, "headers": {"Retry-After": "1"}}), ("stall", {"after_bytes": 3000, "seconds": 20}),
 ])
 def test_faults_that_pass_leave_no_trace(flyer, tapis, kind, more):
-    ready(flyer, "Faulty", 4, size_bytes=80_000)
+    ready(flyer, "Faulty", 4, size_bytes=400_000)
     tapis.fault(kind, operation="content", times=1 if kind == "stall" else 2, **more)
     job = flyer.synced("Faulty")
     assert job["state"] == "completed" and job["images_done"] == 4, job
-    assert set(flyer.files("Faulty").values()) == {80_000}
+    assert set(flyer.files("Faulty").values()) == {400_000}
     assert _leftovers(flyer, "Faulty") == []
 
 
@@ -107,11 +107,11 @@ def _leftovers(flyer, name):
 
 
 def test_an_image_that_stays_truncated_is_never_taken_for_whole(flyer, tapis):
-    ready(flyer, "Cut", 3, size_bytes=80_000)
+    ready(flyer, "Cut", 3, size_bytes=400_000)
     tapis.fault("short", operation="content", path="IMG_00001", after_bytes=5000)
     job = flyer.synced("Cut")
     assert job["state"] == "failed" and "1 of 3 images" in job["error"] and "IMG_00001.JPG" in job["error"]
-    assert "5000 bytes instead of 80000" in job["error"]
+    assert "5000 bytes instead of 400000" in job["error"]
     assert sorted(flyer.files("Cut")) == ["IMG_00000.JPG", "IMG_00002.JPG"] and _leftovers(flyer, "Cut") == []
     assert flyer.task("Cut").status is None
     tapis.end_faults()
@@ -182,7 +182,7 @@ def test_eight_threads_with_an_ended_token_make_one_refresh(flyer, tapis):
 
 
 def test_a_login_that_cannot_be_refreshed_ends_the_sync_with_its_reason(flyer, tapis):
-    ready(flyer, "Lapsed", 30, size_bytes=300_000)
+    ready(flyer, "Lapsed", 30, size_bytes=400_000)
     tapis.fault("expire", operation="content", skip=5, times=1)
     tapis.fault("status", operation="token", status=400, body='{"message": "no"}')
     job = flyer.synced("Lapsed")
@@ -203,14 +203,14 @@ def test_a_sync_that_is_asked_for_twice_is_joined(flyer, tapis):
 
 
 def test_progress_is_live(flyer, tapis):
-    ready(flyer, "Slow", 16, size_bytes=100_000)
+    ready(flyer, "Slow", 16, size_bytes=400_000)
     tapis.fault("slow", operation="content", seconds=0.4)
     job_id = flyer.sync("Slow")
     seen = set()
     while True:
         job = flyer.job(job_id)
         seen.add((job["state"], job["images_done"]))
-        assert job["bytes_done"] == job["images_done"] * 100_000
+        assert job["bytes_done"] == job["images_done"] * 400_000
         if job["state"] not in ("queued", "running"):
             break
         time.sleep(0.1)
@@ -252,10 +252,10 @@ def test_removing_the_task_in_webodm_ends_the_sync_and_leaves_no_files(flyer, ta
     assert flyer.task("Removed").pk != task.pk
 
 
-def _until(true, seconds=30):
+def _until(true, seconds=30, seen=lambda: None):
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, seen()
         time.sleep(0.1)
 
 
@@ -308,7 +308,7 @@ def test_a_task_that_is_being_processed_is_left_alone(flyer):
 def test_two_users_of_the_same_flight_share_one_copy_on_disk(flyer, stack, tapis, unique):
     other = Flyer(stack.address(), tapis, "o" + unique)
     tapis.system(flyer.system, owner=flyer.name, shared_with=[other.name])
-    ready(flyer, "Shared", 4, size_bytes=100_000)
+    ready(flyer, "Shared", 4, size_bytes=400_000)
     other.create()
     flyer.synced("Shared")
     mine = _paths(flyer, "Shared")
@@ -320,7 +320,18 @@ def test_two_users_of_the_same_flight_share_one_copy_on_disk(flyer, stack, tapis
     assert theirs[3].read_bytes().endswith(b"\xff\xd9")
     for path in mine:
         path.unlink()
-    assert all(path.stat().st_size == 100_000 for path in theirs)
+    assert all(path.stat().st_size == 400_000 for path in theirs)
+
+
+def test_a_user_without_a_node_is_told_so_where_the_sync_is_shown(flyer):
+    flyer.user.groups.clear()
+    flyer.post("tapis-preferences/", {"process_after_sync": True})
+    from app_extensions.host import users
+
+    ready(flyer, "NoNode", 1)
+    job = flyer.synced("NoNode")
+    assert job["state"] == "completed" and "may not use any processing node" in job["error"]
+    flyer.user.groups.add(users.default_group())
 
 
 def test_a_complete_flight_is_processed_if_its_user_wants_that(flyer, tapis):
@@ -329,7 +340,8 @@ def test_a_complete_flight_is_processed_if_its_user_wants_that(flyer, tapis):
     flyer.post("tapis-preferences/", {"process_after_sync": True})
     ready(flyer, "Processed", 4)
     assert flyer.synced("Processed")["state"] == "completed"
-    _until(lambda: tasks.task_state(flyer.task("Processed")).status == "completed", 60)
+    _until(lambda: tasks.task_state(flyer.task("Processed")).status == "completed", 60,
+           lambda: tasks.task_state(flyer.task("Processed")))
     assert flyer.task("Processed").images_count == 4
     # Nothing new: nothing is started again. Something new: it is.
     flyer.synced("Processed")

@@ -137,6 +137,7 @@ class Turn:
 
     def _fetch(self, row: FlightFile) -> Fetched:
         flight = self.job.flight
+        self.directory.mkdir(parents=True, exist_ok=True)  # another turn may have tidied up just now
         return self.fetcher.fetch(flight.system_id, f"{flight.images_path}/{row.name}", self._part(row),
                                   None if row.is_link else row.size)
 
@@ -214,13 +215,10 @@ class Turn:
             state=state, error=str(problem)[:500], batch=None)
 
     def _remove_parts(self) -> None:
-        """Nothing of this turn stays beside the task; an empty directory goes too."""
+        """Nothing of this turn stays beside the task; once the job has ended, its empty directory goes too."""
         for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
             part.unlink()
-        try:
-            self.directory.rmdir()
-        except OSError:
-            logger.debug("Tapis: other workers still use %s", self.directory)
+        remove_incoming(self.job)
 
     def _outcome(self) -> str:
         self.job.refresh_from_db()
@@ -230,6 +228,21 @@ class Turn:
         if files.filter(state=FlightFile.WANTED).exists():
             return MORE
         return OTHERS if files.filter(state=FlightFile.FETCHING).exists() else DONE
+
+
+def remove_incoming(job: TapisJob) -> None:
+    """Remove the directory for files on their way in, if the job has ended and no worker has a file there."""
+    if job.flight.task_id is None or TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE).exists():
+        return
+    directory = host_tasks.incoming_path(job.flight.task_id)
+    live = {str(key.hex) for key in SyncBatch.objects.filter(job_id=job.pk).values_list("pk", flat=True)}
+    try:
+        for part in directory.glob("*.part*"):
+            if part.name.split(".")[1] not in live:
+                part.unlink()  # of a worker that was killed
+        directory.rmdir()
+    except OSError as error:
+        logger.debug("Tapis: %s stays for now: %s", directory, error)
 
 
 def cancelled(task: Any) -> bool:

@@ -97,7 +97,7 @@ def _hand_over(job: TapisJob, task: Any) -> str:
         return "The task was started meanwhile; its new images are not part of that run."
     except ValidationError as error:
         return f"The task was not started: {'; '.join(error.messages)}"
-    return note
+    return " ".join(filter(None, [note, host_tasks.task_state(task).hint]))
 
 
 def _rejected(job: TapisJob) -> Optional[str]:

@@ -88,6 +88,7 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
         outcome = fetch.Turn(job, jobs.access_of(job), task, told).run()
         if outcome == fetch.DONE:
             finish.finish(job_id)
+            fetch.remove_incoming(job)
     except TapisProblem as problem:
         finish.fail(job_id, str(problem))
         return fetch.STOPPED
