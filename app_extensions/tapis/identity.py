@@ -52,11 +52,17 @@ class ChoiceNeeded(TapisProblem):
 
 def find_identity(claims: Claims) -> Optional[TapisIdentity]:
     """The identity of a verified token, if it is known, with its user. :raises AccountDisabled: the user is not active"""
-    identity = (
-        TapisIdentity.objects.select_related("user").filter(issuer=claims.issuer, subject=claims.subject).first()
-    )
-    if identity is not None and not identity.user.is_active:
+    identity = TapisIdentity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
+    if identity is None:
+        return None
+    user = get_user_model().objects.filter(pk=identity.user_id).first()
+    if user is None:
+        # WebODM deleted the user while this app was not loaded: no constraint of ours kept it from that.
+        identity.delete()
+        return None
+    if not user.is_active:
         raise AccountDisabled("Ask an administrator to enable it.")
+    identity.user = user
     return identity
 
 

@@ -207,3 +207,27 @@ def test_the_tenants_key_is_fetched_anew_when_it_changes(stack, tapis, browser, 
         with pytest.raises(verification.InvalidToken):
             verification.verify(lone_tapis.token("alice", "forged"), client)
     assert lone_tapis.counters()["tenant"] <= calls + 1, "forged tokens make us hammer the tenant"
+
+
+def test_an_identity_whose_user_webodm_deleted_meanwhile_starts_anew(stack, tapis, browser, live_db, unique):
+    """Deleted by plain SQL, as WebODM's own deletion would while our app is not loaded."""
+    from django.contrib.auth.models import User
+    from django.db import connection
+
+    name = tapis.user(f"lost{unique}")
+    with Browser(stack.address()) as first:
+        first.log_in(name)
+    user = User.objects.get(username=name)
+    with connection.cursor() as cursor:
+        for table in ("auth_user_groups", "app_profile"):
+            cursor.execute(f"DELETE FROM {table} WHERE user_id = %s", [user.pk])
+        cursor.execute("DELETE FROM auth_user WHERE id = %s", [user.pk])
+    assert browser.log_in(name).status_code == 302
+    assert User.objects.get(username=name).pk != user.pk
+
+
+def test_pages_cannot_be_framed_or_cached(stack, tapis, browser):
+    page = browser.get(f"{stack.address()}/api/oauth2/tapis/")
+    assert page.headers["X-Frame-Options"] == "DENY" and "no-cache" in page.headers["Cache-Control"]
+    assert page.headers["Referrer-Policy"] == "same-origin"
+    assert browser.get(f"{stack.address()}/api/oauth2/tapis/status/").headers["Cache-Control"] == "no-store"

@@ -52,9 +52,12 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         require_enabled()
         try:
-            return view(request, *args, **kwargs)
+            response = view(request, *args, **kwargs)
         except TapisProblem as problem:
-            return problem_response(request, problem, again="/api/oauth2/tapis/")
+            response = problem_response(request, problem, again="/api/oauth2/tapis/")
+        response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
+        response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code
+        return response
 
     return guarded
 
@@ -84,6 +87,12 @@ class TapisAPIView(APIView):
         """Ask whether the plugin is enabled before anything else."""
         require_enabled()
         super().initial(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """What is told about a person is not kept by caches."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
 
     def handle_exception(self, exc: Exception) -> Response:
         """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
