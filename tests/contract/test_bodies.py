@@ -1,5 +1,6 @@
 """Contract, "Routes, CSRF, authentication": request bodies, request lines and file responses."""
 import http.client
+import re
 import select
 import socket
 from urllib.parse import urlsplit
@@ -106,7 +107,8 @@ def test_request_lines_of_gunicorn(host, tmp_path, flags, length, status):
         "open(os.path.join(directory, 'tiny.py'), 'w').write(\n"
         "    'def app(environ, start):\\n    start(\"200 OK\", [])\\n    return [b\"ok\"]\\n')\n"
         "server = subprocess.Popen([sys.executable, '-m', 'gunicorn', 'tiny:app', '--chdir', directory, '--bind',\n"
-        "                           '127.0.0.1:%d' % port] + flags, stderr=subprocess.DEVNULL)\n"
+        "                           '127.0.0.1:%d' % port] + flags, stderr=subprocess.DEVNULL,\n"
+        "                          env={key: value for key, value in os.environ.items() if key != 'GUNICORN_CMD_ARGS'})\n"
         "try:\n"
         "    for _ in range(100):\n"
         "        try:\n"
@@ -132,12 +134,16 @@ def test_nginx_logs_request_lines_and_buffers_all_but_zip_downloads(host):
     for text in templates:
         assert "unix:/tmp/gunicorn.sock" in text
         assert "proxy_request_buffering off" not in text
-        assert r"download/(.*)\.zip" in text.replace("/.*download", "download") or "proxy_buffering off" in text
-        assert "log_format" not in text and "access_log off" not in text  # the default format has the whole request line
+        assert re.search(r"location ~[^{]*download/[^{]*zip[^{]*\{[^}]*proxy_buffering off", text)
+        assert re.search(r"log_format \S+ [^;]*\$request\b", text)  # the whole request line
 
 
 def test_static_files_are_served(host):
-    page = requests.get(f"{host.url}/login/").text.replace("'", '"')
+    """By nginx, or by the sandbox itself."""
+    answer = requests.get(f"{host.url}/login/")
+    if not host.is_sandbox and "nginx" not in answer.headers["Server"]:
+        pytest.skip("there is no nginx at this address")
+    page = answer.text.replace("'", '"')
     paths = {part for part in page.split('"') if part.startswith("/static/")}
     assert paths, "the login page names no static file"
     assert {path: requests.get(host.url + path).status_code for path in paths} == dict.fromkeys(paths, 200)
