@@ -47,26 +47,29 @@ def nodes_for(user: User) -> list[NodeInfo]:
     return [_info(node) for node in _usable(user)]
 
 
-def free_places(user: User, per_node: int = 1) -> int:
+def free_places(user: User, per_node: int = 1, refresh: bool = False) -> int:
     """How many more tasks of the user start at once, if each node takes ``per_node``.
 
     Counts what the node itself reported last (tasks of other WebODMs too), what WebODM has on it meanwhile, and this user's
-    tasks that wait for a node.
+    tasks that wait for a node. WebODM's knowledge of a node is up to 30 s old: with ``refresh``, a node that only seems busy
+    by that is asked itself (5 s at most each; for jobs, not for requests).
     """
     unfinished = Q(status=None) | Q(status__in=[status_codes.QUEUED, status_codes.RUNNING])
     places = 0
     for node in _usable(user):
         if node.is_online():
             ours = Task.objects.filter(unfinished, processing_node=node, partial=False).count()
+            if refresh and ours < per_node <= node.queue_count:
+                node.update_node_info()
             places += max(0, per_node - max(ours, node.queue_count))
     homeless = Task.objects.filter(
         unfinished, project__owner=user, processing_node=None, auto_processing_node=True, partial=False).count()
     return max(0, places - homeless)
 
 
-def has_room(user: User, per_node: int = 1) -> bool:
-    """Whether a task of the user would start at once."""
-    return free_places(user, per_node) > 0
+def has_room(user: User, per_node: int = 1, refresh: bool = True) -> bool:
+    """Whether a task of the user would start at once; see :func:`free_places`."""
+    return free_places(user, per_node, refresh) > 0
 
 
 def permit_node(user: User, node_id: int) -> None:
