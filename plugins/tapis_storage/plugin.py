@@ -1,4 +1,5 @@
 """Mounts the Tapis storage in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+import importlib.util
 import logging
 
 from app.plugins import Menu, MountPoint, PluginBase
@@ -19,8 +20,8 @@ class Plugin(PluginBase):
 
     def register(self) -> None:
         super().register()
-        if not apps.is_installed(APP):
-            raise RuntimeError(MISSING)
+        if not self._is_ready() and not _is_there():
+            raise RuntimeError(MISSING)  # WebODM switches the plugin off, and an admin reads why
 
     def root_mount_points(self) -> list:
         if not self._is_ready():
@@ -36,6 +37,9 @@ class Plugin(PluginBase):
 
         return [MountPoint(pattern, view) for pattern, view in app_routes()]
 
+    def include_js_files(self) -> list:
+        return ["login_button.js"] if self._is_ready() else []
+
     def main_menu(self) -> list:
         if not self._is_ready():
             return []
@@ -45,4 +49,12 @@ class Plugin(PluginBase):
         if apps.is_installed(APP):
             return True
         logger.error(MISSING)
+        return False
+
+
+def _is_there() -> bool:
+    """Whether the application could be loaded, though it is not: one broken start must not switch the plugin off for good."""
+    try:
+        return importlib.util.find_spec(APP) is not None
+    except ModuleNotFoundError:
         return False
