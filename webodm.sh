@@ -23,7 +23,7 @@ Work with a WebODM:
   uninstall --webodm DIR [--purge]                   take us out again
   doctor [--webodm DIR]                              what is wrong, and how to mend it
   package               the two plugin zips for WebODM's plugin page
-  start|stop|down|update|logs|backup …               WebODM in Docker with us in it (WebODM's own flags are kept)
+  start|stop|down|update|logs|config|backup …             WebODM in Docker with us in it (WebODM's own flags are kept)
 
 Develop:
   test [--long] [PYTEST ARGUMENTS]
@@ -251,7 +251,7 @@ command_manage() {
             shift 2
             [ -f "$directory/manage.py" ] || fail "$directory holds no WebODM: there is no manage.py in it"
             echo "manage: in the WebODM of $directory" >&2
-            (cd "$directory" && exec "${WEBODM_DIR_PYTHON:-python3}" manage.py "$@")
+            command_deploy manage --webodm "$directory" "$@"
             return
             ;;
         --sandbox)
@@ -277,9 +277,23 @@ command_manage() {
     host_python -m sandbox manage "$@"
 }
 
+# A server that only runs Docker has no Python 3.9 as a rule, and needs none: any from 3.9 on will do, without our packages.
+deploy_python() {
+    local candidate
+    for candidate in "$VENVS/host/bin/python" python3 python3.13 python3.12 python3.11 python3.10 python3.9 python; do
+        if candidate=$(command -v "$candidate") && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    find_python39
+}
+
 command_deploy() {
-    ensure_host
-    (cd "$CALLED_FROM" && PYTHONPATH="$ROOT" exec "$VENVS/host/bin/python" -m deploy "$@")
+    local python
+    python=$(deploy_python) || exit 1
+    # no PYTHONPATH: what belongs to a WebODM must find us as an install put us there
+    (cd "$CALLED_FROM" && exec "$python" "$ROOT/deploy" "$@")
 }
 
 main() {
@@ -292,7 +306,7 @@ main() {
         test) command_test "$@" ;;
         bench) command_bench "$@" ;;
         lint) command_lint "$@" ;;
-        install | uninstall | doctor | package | start | stop | down | update | logs | backup)
+        install | uninstall | doctor | package | start | stop | restart | down | update | logs | config | backup)
             command_deploy "$command" "$@"
             ;;
         -h | --help | help) usage ;;

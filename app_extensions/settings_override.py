@@ -23,6 +23,8 @@ _APPS = {
     "app_extensions.openscan": "app_extensions.openscan.apps.OpenScanConfig",
     "app_extensions.tapis": "app_extensions.tapis.apps.TapisConfig",
 }
+# What an application's models cannot do without: Django would not start at all where one of these is missing.
+_NEEDS = {"app_extensions.openscan": ("cryptography",), "app_extensions.tapis": ("cryptography", "tapipy")}
 _TASK_MODULES = ("app_extensions.host.heartbeat", "app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
 _ENVIRONMENT_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_")
 
@@ -98,6 +100,10 @@ for _package, _config in _APPS.items():
     try:
         if not _exists(_package + ".apps"):
             _problem(f"{_package} is not installed")
+            continue
+        _missing = [_name for _name in _NEEDS.get(_package, ()) if not _exists(_name)]
+        if _missing:
+            _problem(f"{_package} is left out: Python's package {', '.join(_missing)} is missing")
             continue
         _importlib.import_module(_package + ".apps")
     except Exception as _error:  # noqa: BLE001 (any failure of ours must leave WebODM running, and be told)

@@ -1,5 +1,6 @@
 """The command line behind `./webodm.sh install|uninstall|doctor|package|start|stop|down|update|logs|manage|backup`."""
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Optional
@@ -67,7 +68,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 something is wrong, 2 wrong arguments."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        native = len(arguments) > 1 and arguments[0] == "backup" and arguments[1].split("=")[0] == "--webodm"
+        native = len(arguments) > 2 and arguments[0] in ("backup", "manage") and arguments[1] == "--webodm"
+        if native and arguments[0] == "manage":
+            return WebODM(Path(arguments[2]), python=os.environ.get("WEBODM_DIR_PYTHON")).manage_here(arguments[3:])
         if arguments and arguments[0] in DOCKER_COMMANDS and not native:
             return docker.main(arguments[0], arguments[1:])
         options = make_parser().parse_args(arguments)

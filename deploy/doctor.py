@@ -29,6 +29,9 @@ class Finding(NamedTuple):
 def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> list[Finding]:
     """Every finding from `facts` (what `probe.py doctor` answered) and `web` (what `live.look` saw)."""
     found = [*_versions(facts), *_modules(facts)]
+    if facts.get("setup_error"):
+        return [*found, Finding("django", FAULT, f"Django does not start: {facts['setup_error']}",
+                                "Mend what the error names (often a package: run `install` again), or run `uninstall`.")]
     override = _override(facts, override_there)
     found += override
     if len(facts["override"].get("apps", ())) < 2:
@@ -51,7 +54,7 @@ def _unless_broken(name: str, answer: Any, judged: Callable[[Any], list[Finding]
 def _versions(facts: dict[str, Any]) -> list[Finding]:
     version = facts["webodm"]
     if version_tuple(version) < OLDEST_VERSION:
-        return [Finding("versions", FAULT, f"WebODM {version} is too old", "Update WebODM.")]
+        return [Finding("versions", FAULT, f"WebODM {version} is too old", "Update WebODM, then run `install` again.")]
     if not facts["python"].startswith("3.9.") or not facts["django"].startswith("2.2."):
         return [Finding("versions", FAULT, f"Python {facts['python']} and Django {facts['django']}: WebODM {TESTED_VERSIONS[-1]} "
                         "runs on 3.9 and 2.2", "Name the right Python with --python.")]
@@ -76,7 +79,8 @@ def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
                         "ImportError there and runs without us",
                         "Mend what the error names (often a package: run `install` again), then restart WebODM.")]
     if len(answer["apps"]) < 2:
-        why = "; ".join(answer["problems"]) or "the file is not ours" if not there else "but the settings do not have our apps"
+        silent = "the settings do not have our apps" if there else "the file is not ours"
+        why = "; ".join(answer["problems"]) or silent
         return [Finding("override", FAULT, f"our Django apps are not loaded: webodm/settings_override.py: {why}",
                         "Run `install` again. With WebODM's --settings FILE use ./webodm.sh start, which chains it.")]
     if len(answer["includes"]) < 2:
@@ -90,7 +94,8 @@ def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
 def _database(answer: dict[str, Any]) -> list[Finding]:
     found = []
     if version_tuple(answer["version"]) < (9, 5):
-        found.append(Finding("database", FAULT, f"PostgreSQL {answer['version']} is too old", "9.5 is the oldest."))
+        found.append(Finding("database", FAULT, f"PostgreSQL {answer['version']} is too old",
+                             "Update it: 9.5 is the oldest that WebODM and we run on."))
     if answer["missing_migrations"]:
         found.append(Finding("migrations", FAULT, "not run yet: " + ", ".join(answer["missing_migrations"]),
                              "Run `manage.py migrate` (or `install`), then restart WebODM."))

@@ -122,6 +122,7 @@ def check_versions(facts: dict[str, Any], report: Report) -> None:
 def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False) -> int:
     """Puts us into `webodm` by links or copies (`mode`; default: as the last time, else links). Raises DeployError."""
     report = Report(dry_run)
+    first = "packages" not in webodm.record
     facts = webodm.probe("facts")
     report.note(f"WebODM {facts['webodm']} in {webodm.directory}, Python {facts['python']} ({webodm.python})")
     check_versions(facts, report)
@@ -144,6 +145,7 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
     _migrate(webodm, report)
     if not dry_run:
         check(webodm, report)
+        _enable(webodm, report, first)
     report.finish("done. Restart WebODM's web server, worker and scheduler (beat), then run `doctor`.")
     return 0
 
@@ -170,6 +172,15 @@ def _migrate(webodm: WebODM, report: Report) -> None:
             report.change(f"manage.py migrate {label}", lambda label=label: webodm.manage("migrate", label, "--noinput"))
         else:
             report.same(f"the tables of {label} are up to date")
+
+
+def _enable(webodm: WebODM, report: Report, first: bool) -> None:
+    """A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word."""
+    disabled = webodm.probe("state")["disabled"]
+    if disabled and first:
+        report.change(f"switch the plugins on: {', '.join(disabled)}", lambda: webodm.probe("enable"))
+    elif disabled:
+        report.note(f"switched off in WebODM: {', '.join(disabled)} (Administration > Plugins)")
 
 
 def install_image_part(webodm: WebODM, part: str) -> int:

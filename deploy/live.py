@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 #: A root mount of each plugin, and how often each is asked: gunicorn's workers differ when one missed the mounts.
-MOUNTS = ("/api/openscan/status", "/api/tapis-storage/")
+MOUNTS = ("/api/openscan/status", "/api/tapis-storage/systems")
 ASKED = 12
 LONG_QUERY = "filelist=" + "x" * 6000
 

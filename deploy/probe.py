@@ -15,6 +15,10 @@ LABELS = ("openscan", "tapis")
 CHECKS = ("openscan.", "tapis.", "webodm_extensions.")
 PLUGINS = ("openscan_cloud", "tapis_storage")
 TASK_MODULES = ("app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
+#: How the names of our Celery jobs begin.
+JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.tapis": "app.tasks.tapis_storage."}
+#: A root mount of each plugin.
+MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
 MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "tapipy": "tapipy.tapis"}
 
@@ -43,7 +47,18 @@ def facts() -> dict[str, Any]:
 def state() -> dict[str, Any]:
     """Which of our apps run, and which of them have migrations that were not run yet."""
     setup()
-    return {"apps": installed_apps(), "unmigrated": sorted({label for label, _ in missing_migrations()})}
+    from app.models import Plugin
+
+    return {"apps": installed_apps(), "unmigrated": sorted({label for label, _ in missing_migrations()}),
+            "disabled": sorted(Plugin.objects.filter(name__in=PLUGINS, enabled=False).values_list("name", flat=True))}
+
+
+def enable() -> dict[str, Any]:
+    """Switches our plugins on, as far as WebODM has rows for them."""
+    setup()
+    from app.models import Plugin
+
+    return {"enabled": Plugin.objects.filter(name__in=PLUGINS).update(enabled=True)}
 
 
 def missing_migrations() -> list[tuple[str, str]]:
@@ -187,8 +202,7 @@ def plugins() -> dict[str, Any]:
     for plugin in get_plugins():
         if plugin.get_name() in PLUGINS:
             answer[plugin.get_name()] = {"row": plugin.get_name() in rows, "enabled": rows.get(plugin.get_name(), False)}
-    for path in ("/api/openscan/status", "/api/tapis-storage/"):
-        name = "openscan_cloud" if "openscan" in path else "tapis_storage"
+    for name, path in MOUNTS.items():
         try:
             resolve(path)
             mounted = True
@@ -206,8 +220,7 @@ def broker() -> dict[str, Any]:
     with app.connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2, timeout=5)
     registered = app.control.inspect(timeout=3.0).registered() or {}
-    ours = tuple(name.rsplit(".", 1)[0] + "." for name in TASK_MODULES)
-    workers = {name: sorted({prefix.rstrip(".") for prefix in ours for task in tasks if task.startswith(prefix)})
+    workers = {name: [app_name for app_name, prefix in JOBS.items() if any(task.startswith(prefix) for task in tasks)]
                for name, tasks in registered.items()}
     return {"workers": workers}
 
@@ -283,9 +296,12 @@ QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners,
 
 
 def doctor() -> dict[str, Any]:
-    """All of the doctor's questions."""
-    setup()
+    """All of the doctor's questions; but two where Django does not even start."""
     answer = facts()
+    try:
+        setup()
+    except Exception as error:  # noqa: BLE001 - told to the person who asked
+        return {**answer, "setup_error": short(error), "modules": modules(), "public": {"error": ""}}
     for question in QUESTIONS:
         answer[question.__name__] = guarded(question)
     return answer
@@ -294,6 +310,6 @@ def doctor() -> dict[str, Any]:
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
-    questions = (facts, state, database_address, leavings, forget, doctor)
+    questions = (facts, state, enable, database_address, leavings, forget, doctor)
     answer = {question.__name__: question for question in questions}[sys.argv[1]]()
     print(json.dumps(answer, default=str))

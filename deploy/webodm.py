@@ -125,12 +125,8 @@ class WebODM:
     # -- running things in it -----------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """The environment of its processes: yours and `extra_env`, without anything that would find us by accident."""
+        """The environment of its processes: yours and `extra_env`."""
         env = {**os.environ, **self.extra_env}
-        paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path).resolve() != ROOT]
-        env.pop("PYTHONPATH", None)
-        if paths:
-            env["PYTHONPATH"] = os.pathsep.join(paths)
         env["PYTHONUNBUFFERED"] = "1"
         env["PYTHONDONTWRITEBYTECODE"] = "1"
         return env
@@ -153,6 +149,10 @@ class WebODM:
     def manage(self, *arguments: str, with_errors: bool = False) -> str:
         """Runs `manage.py` with `arguments`; as `run`."""
         return self.run(["manage.py", *arguments], "manage.py " + " ".join(arguments), with_errors=with_errors)
+
+    def manage_here(self, arguments: list[str]) -> int:
+        """Runs `manage.py` with this terminal; returns its exit code."""
+        return subprocess.run([self.python, "manage.py", *arguments], cwd=str(self.directory), env=self.environment()).returncode
 
     def probe(self, what: str, *arguments: str, timeout: float = 120) -> dict[str, Any]:
         """Asks WebODM's own Python with `probe.py`; `what` is one of its questions. Raises DeployError."""

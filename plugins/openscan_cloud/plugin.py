@@ -1,4 +1,5 @@
 """Mounts the OpenScan Cloud in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+import importlib.util
 import logging
 
 from app.plugins import MountPoint, PluginBase
@@ -19,8 +20,8 @@ class Plugin(PluginBase):
 
     def register(self) -> None:
         super().register()
-        if not apps.is_installed(APP):
-            raise RuntimeError(MISSING)
+        if not self._is_ready() and not _is_there():
+            raise RuntimeError(MISSING)  # WebODM switches the plugin off, and an admin reads why
 
     def root_mount_points(self) -> list:
         if not self._is_ready():
@@ -64,4 +65,12 @@ class Plugin(PluginBase):
         if apps.is_installed(APP):
             return True
         logger.error(MISSING)
+        return False
+
+
+def _is_there() -> bool:
+    """Whether the application could be loaded, though it is not: one broken start must not switch the plugin off for good."""
+    try:
+        return importlib.util.find_spec(APP) is not None
+    except ModuleNotFoundError:
         return False
