@@ -12,12 +12,15 @@ import traceback
 from pathlib import Path
 from typing import Optional
 
+from . import __version__
+
 
 def _arguments(argv: Optional[list[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine", description="Photos to a textured 3D model, on the CPU.")
     parser.add_argument("--images", type=Path, metavar="DIR", help="directory of the photos (and NAME_mask.png)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="directory for the results, in ODM's layout")
     parser.add_argument("--options", type=Path, metavar="FILE", help='JSON list of {"name": …, "value": …}')
+    parser.add_argument("--version", action="version", version=f"webodm-sandbox-engine {__version__}")
     parser.add_argument("--list-options", action="store_true", help="print the options as NodeODM's /options has them")
     parser.add_argument("--hold-out", default="", metavar="NAMES",
                         help="photos, comma-separated, that are placed but used neither for depth nor for texture")
