@@ -9,17 +9,19 @@ import django
 
 def provision() -> None:
     """Makes the rows that are missing; leaves those alone that somebody has changed."""
+    from app.boot import fill_database
     from django.contrib.auth.models import Group, User
     from guardian.shortcuts import assign_perm
     from nodeodm.models import ProcessingNode
 
+    fill_database()
     if not User.objects.filter(is_superuser=True).exists():
         User.objects.create_superuser(os.environ["SANDBOX_ADMIN_USER"], "admin@sandbox.test",
                                       os.environ["SANDBOX_ADMIN_PASSWORD"])
     node, made = ProcessingNode.objects.get_or_create(hostname="127.0.0.1", port=int(os.environ["SANDBOX_NODE_PORT"]),
                                                       defaults={"label": "sandbox-node"})
     if made:  # WebODM gives nobody a node by itself: the tasks of users without one wait for ever
-        assign_perm("view_processingnode", Group.objects.get_or_create(name="Default")[0], node)
+        assign_perm("view_processingnode", Group.objects.get(name="Default"), node)
     enable_plugins()
     if os.environ.get("SANDBOX_TAPIS"):
         register_tapis_client(os.environ["SANDBOX_TAPIS"], os.environ["SANDBOX_WEB"])

@@ -41,7 +41,7 @@ def open_asset(task: Task, name: str) -> BinaryIO:
     """
     source = task.get_asset_file_or_stream(name)
     if isinstance(source, str):
-        return open(source, "rb")
+        return open(source, "rb")  # noqa: SIM115 (the caller closes it)
     return cast(BinaryIO, io.BufferedReader(_StreamReader(source)))
 
 

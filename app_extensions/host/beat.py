@@ -5,14 +5,17 @@ from celery.schedules import crontab
 from worker.celery import app
 
 
-def add_periodic(name: str, task: str, every: Union[float, crontab], expires: Optional[float] = None) -> None:
+def add_periodic(name: str, task: str, every: Union[float, crontab], expires: Optional[float] = None,
+                 queue: str = "") -> None:
     """Adds an entry to WebODM's schedule; call it in ``AppConfig.ready()``.
 
     task: the registered name. every: seconds, or a crontab (UTC). expires: seconds after which a job that no worker took
-    is dropped; by default just under the period, so that jobs do not pile up while there is no worker.
+    is dropped; by default just under the period, so that jobs do not pile up while there is no worker. queue: a Celery queue
+    other than WebODM's default one.
     """
     if expires is None:
         expires = max(1.0, every * 0.9) if isinstance(every, (int, float)) else 3600.0
     schedule = dict(app.conf.beat_schedule)
-    schedule[name] = {"task": task, "schedule": every, "options": {"expires": expires, "retry": False}}
+    options = {"expires": expires, "retry": False, **({"queue": queue} if queue else {})}
+    schedule[name] = {"task": task, "schedule": every, "options": options}
     app.conf.beat_schedule = schedule

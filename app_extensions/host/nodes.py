@@ -47,12 +47,12 @@ def nodes_for(user: User) -> list[NodeInfo]:
     return [_info(node) for node in _usable(user)]
 
 
-def free_places(user: User, per_node: int = 1, refresh: bool = False) -> int:
+def free_places(user: User, per_node: int = 1, refresh: bool = True) -> int:
     """How many more tasks of the user start at once, if each node takes ``per_node``.
 
     Counts what the node itself reported last (tasks of other WebODMs too), what WebODM has on it meanwhile, and this user's
     tasks that wait for a node. WebODM's knowledge of a node is up to 30 s old: with ``refresh``, a node that only seems busy
-    by that is asked itself (5 s at most each; for jobs, not for requests).
+    by that is asked itself (5 s at most each, for jobs; requests had better do without).
     """
     unfinished = Q(status=None) | Q(status__in=[status_codes.QUEUED, status_codes.RUNNING])
     places = 0

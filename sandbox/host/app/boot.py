@@ -55,15 +55,7 @@ def boot() -> None:
     logger.info("Booting WebODM sandbox %s", settings.VERSION)
     os.makedirs(settings.MEDIA_TMP, exist_ok=True)
     try:
-        _prepare_default_group()
-        for name, options in SYSTEM_PRESETS.items():
-            Preset.objects.update_or_create(
-                name=name,
-                system=True,
-                defaults={"options": [{"name": key, "value": value} for key, value in options.items()]},
-            )
-        if not Setting.objects.exists():
-            Setting.objects.create(app_name=settings.APP_NAME)
+        fill_database()
         init_plugins()
         if not settings.TESTING:
             try:
@@ -72,6 +64,19 @@ def boot() -> None:
                 logger.error("Cannot reach the broker: %s", error)
     except ProgrammingError:
         logger.warning("The database is not ready. This is expected before the first migration.")
+
+
+def fill_database() -> None:
+    """Makes what every WebODM has: the default group, the system presets, the row of settings. Repeatable."""
+    _prepare_default_group()
+    for name, options in SYSTEM_PRESETS.items():
+        Preset.objects.update_or_create(
+            name=name,
+            system=True,
+            defaults={"options": [{"name": key, "value": value} for key, value in options.items()]},
+        )
+    if not Setting.objects.exists():
+        Setting.objects.create(app_name=settings.APP_NAME)
 
 
 def _prepare_default_group() -> None:
