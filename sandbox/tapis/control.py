@@ -25,6 +25,7 @@
 """
 import time
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -125,6 +126,12 @@ def _files(request: Handler, body: Any) -> Any:
     return {}
 
 
+@lru_cache(maxsize=1)
+def _forger() -> jwts.SigningKey:
+    """A key that is not the tenant's."""
+    return jwts.SigningKey()
+
+
 def _tokens(request: Handler, body: Any) -> Any:
     world = request.world
     kind, username = body.get("kind", "access"), body["username"]
@@ -147,7 +154,7 @@ def _tokens(request: Handler, body: Any) -> Any:
     if kind == "hs256":
         return {"token": jwts.confused(claims, world.key.public_pem)}
     if kind == "forged":
-        return {"token": jwts.SigningKey().sign(claims)}
+        return {"token": _forger().sign(claims)}
     if kind == "tampered":
         other = {**claims, "sub": f"nobody@{tenant}", "tapis/username": "nobody"}
         return {"token": jwts.tampered(world.key.sign(other), **claims)}

@@ -1,7 +1,10 @@
 """Administration: secrets go in and never come out."""
+import io
 import re
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from tests.support.tapis import Browser
 
@@ -155,3 +158,44 @@ def test_webodms_own_users_can_be_deleted(stack, tapis, live_db, unique):
     from app_extensions.tapis.models import TapisIdentity
 
     assert not TapisIdentity.objects.filter(subject=f"{name}@portals").exists()
+
+
+def test_a_client_is_registered_on_the_command_line(ground, manage, live_db, unique, monkeypatch):
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    def call(*more: str, secret: str = "") -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(secret + "\n"))
+        out = io.StringIO()
+        call_command("tapis_client", *more, stdout=out)
+        assert not secret or secret not in out.getvalue()
+        return out.getvalue()
+
+    arguments = ["--client-id", f"cli-{unique}", "--base-url", "https://tapis.example/"]
+    with pytest.raises(CommandError, match="callback_url"):
+        call(*arguments, secret="s3cret-s3cret")
+    arguments += ["--callback-url", "https://webodm.example/api/oauth2/tapis/callback/"]
+    with pytest.raises(CommandError, match="client_secret"):
+        call(*arguments)
+    done = manage("tapis_client", *arguments, input="s3cret-s3cret\n")
+    assert "Registered" in done.stdout and "s3cret" not in done.stdout + done.stderr
+    client = TapisOAuth2Client.objects.get(client_id=f"cli-{unique}")
+    assert client.client_secret == "s3cret-s3cret" and client.base_url == "https://tapis.example"
+    assert "Changed" in call(*arguments, "--inactive")
+    client.refresh_from_db()
+    assert not client.is_active and client.client_secret == "s3cret-s3cret"
+    assert f"cli-{unique}\tportals\t" in call()
+
+
+def test_addresses_follow_a_changed_base_url_unless_set_by_hand(db, unique):
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    TapisOAuth2Client.objects.create(
+        client_id=unique, name="n", client_secret="x", base_url="https://one.example/", callback_url="https://w.example/cb",
+        token_url="https://by-hand.example/tokens")
+    client = TapisOAuth2Client.objects.get(client_id=unique)
+    assert client.base_url == "https://one.example" and client.issuer == "https://one.example/v3/tokens"
+    client.base_url = "https://two.example"
+    client.save()
+    client.refresh_from_db()
+    assert client.authorization_url == "https://two.example/v3/oauth2/authorize"
+    assert client.token_url == "https://by-hand.example/tokens"

@@ -83,3 +83,10 @@ def test_the_plugin_loads_without_its_app_and_says_so(ground, caplog):
         assert plugin.root_mount_points() == plugin.app_mount_points() == plugin.main_menu() == []
         assert "needs the Django app app_extensions.tapis" in caplog.text
     assert apps.is_installed("app_extensions.tapis")
+
+
+def test_the_migration_is_whole(db, capsys):
+    from django.core.management import call_command
+
+    call_command("makemigrations", "tapis", check=True, dry_run=True)
+    assert "No changes detected" in capsys.readouterr().out

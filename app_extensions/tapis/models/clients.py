@@ -1,5 +1,6 @@
 """OAuth2 clients that this WebODM has at Tapis tenants."""
 import ipaddress
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -79,12 +80,22 @@ class TapisOAuth2Client(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.tenant_id})"
 
-    def save(self, *args, **kwargs) -> None:
-        """Fill the two OAuth2 addresses from the base address where they are empty."""
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Fill the two OAuth2 addresses from the base address where they are empty, or followed from the former one."""
         self.base_url = self.base_url.rstrip("/")
-        self.authorization_url = self.authorization_url or self.base_url + "/v3/oauth2/authorize"
-        self.token_url = self.token_url or self.base_url + "/v3/oauth2/tokens"
+        former = getattr(self, "_former_base_url", "")
+        for name, path in (("authorization_url", "/v3/oauth2/authorize"), ("token_url", "/v3/oauth2/tokens")):
+            if getattr(self, name) in ("", former + path):
+                setattr(self, name, self.base_url + path)
         super().save(*args, **kwargs)
+        self._former_base_url = self.base_url
+
+    @classmethod
+    def from_db(cls, db: Any, field_names: Any, values: Any) -> "TapisOAuth2Client":
+        """Remember the base address that the row had, see ``save``."""
+        made = super().from_db(db, field_names, values)
+        made._former_base_url = made.base_url if "base_url" in field_names else ""
+        return made
 
     @property
     def revoke_url(self) -> str:
