@@ -1,14 +1,13 @@
 """`python -m sandbox.demo scan|flight`: runs one demonstration against a sandbox that is up."""
 import argparse
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 
 from sandbox.__main__ import DEFAULT_DATA, supervisor_pid
 from sandbox.stack import Stack
 
-DEMOS = tuple(name for name in ("scan", "flight") if importlib.util.find_spec(f"sandbox.demo.{name}"))
+DEMOS = ("scan", "flight")
 
 
 def main() -> int:

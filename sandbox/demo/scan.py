@@ -2,7 +2,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -92,12 +91,12 @@ def demo_token(stack: Stack, host: str, kept: Path) -> str:
         except RigError:
             # Revoked, or the sandbox's data are new.
             pass
-    command = [
-        sys.executable, "-m", "sandbox", "manage", "--data", str(stack.data), "openscan_token", "create", "--kind", "private",
-        "--mail", "demo@sandbox.test", "--forename", "Demo", "--surname", "Rig", "--owner", str(stack.config["admin_user"]),
-        "--credit", CREDIT, "--json",
-    ]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True)
+    # Finds the running one.
+    stack.start_database()
+    made = stack.manage(
+        "openscan_token", "create", "--kind", "private", "--mail", "demo@sandbox.test", "--forename", "Demo", "--surname", "Rig",
+        "--owner", str(stack.config["admin_user"]), "--credit", CREDIT, "--json", check=False, capture_output=True,
+    )
     if made.returncode:
         raise DemoError(f"no token could be made: {made.stderr.decode(errors='replace').strip()[-500:]}")
     token = json.loads(made.stdout.decode().strip().splitlines()[-1])["token"]
