@@ -1,10 +1,12 @@
 """From photos to camera poses and sparse points: OpenCV's SIFT, COLMAP's matching and mapping."""
 import shutil
-import sqlite3
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -78,15 +80,41 @@ def _import(database: Path, images: Path, photos: Sequence[Photo], lens: str, fl
         db.close()
 
 
-def _watch_rows(database: Path, total: int, on_fraction: Callable[[float], None], stop: threading.Event) -> None:
-    """Report how many photo pairs COLMAP has verified, read from its own database while it works."""
-    while not stop.wait(1.0):
-        try:
-            with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=0.2) as connection:
-                (rows,) = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()
-            on_fraction(rows / max(total, 1))
-        except sqlite3.OperationalError:
-            continue  # COLMAP holds the lock just now; the next second will do
+#: Prints how many photo pairs are verified, once a second, until its standard input ends.
+_COUNT_PAIRS = """
+import select, sqlite3, sys
+while not select.select([sys.stdin], [], [], 1.0)[0]:
+    try:
+        with sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True, timeout=0.2) as connection:
+            print(connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0], flush=True)
+    except sqlite3.OperationalError:
+        pass  # COLMAP holds the lock just now; the next second will do
+"""
+
+
+def _watch_pairs(counter: "subprocess.Popen[str]", total: int, on_fraction: Callable[[float], None]) -> None:
+    for line in counter.stdout:
+        on_fraction(int(line) / max(total, 1))
+
+
+@contextmanager
+def _pairs_watched(database: Path, total: int, on_fraction: Callable[[float], None]) -> Iterator[None]:
+    """Report how many photo pairs COLMAP has verified, read from its own database while it works.
+
+    By another process: two SQLite libraries in one process (Python's and COLMAP's) drop each other's locks on a file
+    (https://www.sqlite.org/howtocorrupt.html, "multiple copies of SQLite"), which ended in a bus error.
+    """
+    counter = subprocess.Popen([sys.executable, "-c", _COUNT_PAIRS, str(database)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    watcher = threading.Thread(target=_watch_pairs, daemon=True, args=(counter, total, on_fraction))
+    watcher.start()
+    try:
+        yield
+    finally:
+        counter.stdin.close()
+        counter.wait()
+        watcher.join()
+        counter.stdout.close()
 
 
 def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], options: dict[str, Any], threads: int,
@@ -123,15 +151,8 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     matching.use_gpu = False
     matching.num_threads = threads
     if n <= EXHAUSTIVE_UP_TO and not asked:
-        stop = threading.Event()
-        watcher = threading.Thread(target=_watch_rows, daemon=True, args=(
-            database, n * (n - 1) // 2, lambda f: on_fraction(0.4 + 0.35 * f), stop))
-        watcher.start()
-        try:
+        with _pairs_watched(database, n * (n - 1) // 2, lambda f: on_fraction(0.4 + 0.35 * f)):
             pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
-        finally:
-            stop.set()
-            watcher.join()
     else:
         pairs = choose_pairs(database, photos, ids, asked or 20, log)
         match_pairs(database, work / "pairs.txt", pairs, ids, lambda f: on_fraction(0.4 + 0.35 * f))
