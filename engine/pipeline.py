@@ -12,10 +12,8 @@ from .errors import EngineError
 from .estimate import estimate, photo_sizes, refuse_if_too_large
 from .photos import LeftOut, Photo, list_images, prepare
 from .progress import Progress
+from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
-
-WORK_SIZE = {"ultra": 8000, "high": 5000, "medium": 4000, "low": 3000, "lowest": 2000}
-DEPTH_SIZE = {"ultra": 3000, "high": 2200, "medium": 1500, "low": 900, "lowest": 600}
 
 
 class Run:
@@ -120,9 +118,9 @@ def _stages() -> list:
     from . import stages
     return [
         ("dataset", dataset, ("pc-quality", "force-gps")),
-        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens")),
-        ("openmvs", stages.openmvs, ("pc-quality",)),
-        ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter", "background", "scale-distance")),
+        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance")),
+        ("openmvs", stages.openmvs, ("background",)),
+        ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter",)),
         ("odm_meshing", stages.odm_meshing, ("mesh-octree-depth", "mesh-size", "use-3dmesh", "skip-3dmodel")),
         ("mvs_texturing", stages.mvs_texturing,
          ("texturing-size", "texturing-skip-global-seam-leveling", "texturing-keep-unseen-faces")),

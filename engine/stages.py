@@ -3,51 +3,119 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import results
-from .cloud import Cloud, read_cloud, write_ply
+from . import dense, isolate, results, texture
+from .cloud import read_cloud, write_ply
 from .errors import EngineError
 from .meshes import Mesh, write_glb, write_obj
 from .scene import Scene
-from .surface import clean, decimate, estimate_normals, poisson, without_outliers
+from .settings import DEPTH_SIZE
+from .surface import clean, decimate, flat_base, poisson, without_outliers
 
 if TYPE_CHECKING:
     from .pipeline import Run
 
 
+def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
+    """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
+    size = DEPTH_SIZE[run.options["pc-quality"]] * (0.65 if whole else 1.0)
+    return min(1.0, size / max(max(v.width, v.height) for v in scene.views))
+
+
 def openmvs(run: "Run") -> None:
-    """Points with normals."""
+    """Depth of every photo, fused into one cloud with normals."""
     scene = Scene.load(run.space.root)
-    towards = np.zeros_like(scene.points)
-    for view, ids in zip(scene.views, scene.seen):
-        towards[ids] = view.centre
-    if len(scene.points) < 100:
-        raise EngineError(f"Only {len(scene.points)} points were found in the photos; a surface needs more. Take "
-                          "sharper photos with more overlap, of a surface with visible texture.")
-    normals = estimate_normals(scene.points, towards)
-    write_ply(run.space.root / "fused.ply", Cloud(scene.points, scene.colours, normals))
+    region = isolate.object_region(scene, run.options["background"], run.log)
+    scale = _depth_scale(run, scene, region is None)
+    near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
+    maps = dense.DepthMaps(run.space.directory("depth"))
+    drawn = {p.name: p.mask for p in run.photos}
+    # A map that an interrupted run finished is kept if it was made from the same input.
+    token = [run.space.token, scale]
+    if run.space.read_json("depth.json") != token:
+        maps = dense.DepthMaps(run.space.directory("depth", empty=True))
+        run.space.write_json("depth.json", token)
+    pictures = dense.Pictures()
+    for done, (i, others) in enumerate(near.items(), 1):
+        if others and not maps.path(i).exists():
+            depth, normal, cost = dense.depth_map(scene, i, others[:dense.NEIGHBOURS], scale, 2, region,
+                                                  drawn.get(scene.views[i].name), pictures)
+            depth[cost > dense.MOST_COST] = 0
+            maps.write(i, depth, normal)
+        run.progress.update(0.93 * done / len(near))
+    near = {i: [j for j in others if maps.path(j).exists()] for i, others in near.items() if maps.path(i).exists()}
+    cloud = dense.fuse(scene, maps, near, scale, 3 if len(near) > 4 else 2,
+                       lambda done, total: run.progress.update(0.93 + 0.07 * done / total))
+    if len(cloud) < 1000:
+        raise EngineError(
+            f"Only {len(cloud)} points on the surface could be measured: neighbouring photos do not agree. Take photos "
+            "closer to each other (15 degrees or less), sharp and in even light; a plain, shiny or transparent surface "
+            "needs a matt or patterned coat.")
+    run.log(f"Depth at {scale * max(scene.views[0].width, scene.views[0].height):.0f} px: {len(cloud)} points")
+    run.space.write_json("region.json", None if region is None else [region.low.tolist(), region.high.tolist()])
+    run.space.write_json("facts.json", {"dense_points": len(cloud), "depth_scale": scale})
+    write_ply(run.space.root / "fused.ply", cloud)
 
 
 def odm_filterpoints(run: "Run") -> None:
-    """Remove stray points."""
-    cloud = without_outliers(read_cloud(run.space.root / "fused.ply"), run.options["pc-filter"])
+    """Remove stray points, and the background where it is to go."""
+    scene = Scene.load(run.space.root)
+    cloud = read_cloud(run.space.root / "fused.ply")
+    box, cut = run.space.read_json("region.json"), None
+    if box is not None:
+        region = dense.Region(np.array(box[0]), np.array(box[1]))
+        cloud, cut = isolate.without_support(cloud, scene, region, run.log)
+        cut = cut if np.isfinite(cut) else None
+    cloud = without_outliers(cloud, run.options["pc-filter"])
     write_ply(run.space.root / "filtered.ply", cloud)
+    run.space.update_facts(points=len(cloud), cut=cut)
     run.log(f"Point cloud: {len(cloud)} points")
 
 
 def odm_meshing(run: "Run") -> None:
-    """Surface."""
+    """A triangle surface of at most mesh-size triangles, without islands."""
+    if run.options["skip-3dmodel"]:
+        return
     cloud = read_cloud(run.space.root / "filtered.ply")
-    mesh = clean(poisson(cloud, run.space.root, min(run.options["mesh-octree-depth"], 8), 5.0, run.threads))
-    mesh = decimate(mesh, run.options["mesh-size"])
+    cut = run.space.read_json("facts.json").get("cut")
+    depth = run.options["mesh-octree-depth"]
+    mesh = poisson(cloud, run.space.root, depth, 0.0 if cut is not None else 7.0, run.threads)
+    run.progress.update(0.6)
+    if cut is not None:
+        mesh = flat_base(mesh, cut)
+    mesh = decimate(clean(mesh), run.options["mesh-size"])
+    mesh = clean(mesh)
+    open_edges = len(mesh.boundary_edges())
+    run.space.update_facts(faces=len(mesh.faces), vertices=len(mesh.vertices), open_edges=open_edges)
+    run.log(f"Surface: {len(mesh.faces)} triangles, {'closed' if not open_edges else f'{open_edges} open edges'}")
     np.savez(run.space.root / "mesh.npz", vertices=mesh.vertices, faces=mesh.faces, colours=mesh.colours)
 
 
-def mvs_texturing(run: "Run") -> None:
-    """Texture."""
+def load_mesh(run: "Run") -> Mesh:
+    """The surface that odm_meshing made."""
     data = np.load(run.space.root / "mesh.npz")
-    mesh = Mesh(data["vertices"], data["faces"], data["colours"])
-    write_obj(run.space.result("odm_texturing/odm_textured_model_geo.obj"), mesh, None)
-    write_glb(run.space.result("odm_texturing/odm_textured_model_geo.glb"), mesh, None)
+    return Mesh(data["vertices"], data["faces"], data["colours"])
+
+
+def mvs_texturing(run: "Run") -> None:
+    """Unwrap, colour, and write OBJ and GLB."""
+    if run.options["skip-3dmodel"]:
+        return
+    scene, mesh = Scene.load(run.space.root), load_mesh(run)
+    options = run.options
+    mesh, atlas, share = texture.make(scene, mesh, options["texturing-size"],
+                                      not options["texturing-skip-global-seam-leveling"],
+                                      options["texturing-keep-unseen-faces"], run.progress.update)
+    run.space.update_facts(texture_size=atlas.shape[0], textured_share=share)
+    run.log(f"Texture: {atlas.shape[1]} x {atlas.shape[0]}; photos show {100 * share:.0f} % of the surface")
+    jpeg = texture.to_jpeg(atlas)
+    name = "odm_textured_model_geo_material0000_map_Kd.jpg"
+    run.space.result(f"odm_texturing/{name}").write_bytes(jpeg)
+    write_obj(run.space.result("odm_texturing/odm_textured_model_geo.obj"), mesh, name)
+    offset = np.array(scene.meta["frame"]["offset"])
+    write_glb(run.space.result("odm_texturing/odm_textured_model_geo.glb"), mesh, jpeg,
+              offset if offset.any() else None)
+    np.savez(run.space.root / "textured.npz", vertices=mesh.vertices, faces=mesh.faces, uvs=mesh.uvs,
+             face_uvs=mesh.face_uvs)
 
 
 def odm_georeferencing(run: "Run") -> None:

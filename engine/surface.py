@@ -65,3 +65,10 @@ def decimate(mesh: Mesh, count: int) -> Mesh:
 def clean(mesh: Mesh) -> Mesh:
     """One connected part without degenerate triangles."""
     return largest_part(without_degenerate(mesh))
+
+
+def flat_base(mesh: Mesh, height: float) -> Mesh:
+    """Press what lies below ``height`` flat: the closed underside that no photo shows becomes a base to stand on."""
+    vertices = mesh.vertices.copy()
+    vertices[:, 2] = np.maximum(vertices[:, 2], height)
+    return Mesh(vertices, mesh.faces, mesh.colours)

@@ -65,6 +65,15 @@ class Workspace:
         path = self.root / name
         return json.loads(path.read_text()) if path.exists() else default
 
+    @property
+    def token(self) -> str:
+        """Stands for everything that went into the stage entered last."""
+        return self._digest
+
+    def update_facts(self, **facts: Any) -> None:
+        """Figures for the report; a stage that runs again replaces its own."""
+        self.write_json("facts.json", {**self.read_json("facts.json", {}), **facts})
+
     def drop(self, names: list[str]) -> None:
         """Delete intermediate directories that nothing needs any more."""
         for name in names:

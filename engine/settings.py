@@ -1,0 +1,6 @@
+"""Sizes that the quality options stand for, in pixels of the longer side."""
+
+# Prepared photos, from which texture is taken.
+WORK_SIZE = {"ultra": 8000, "high": 5000, "medium": 4000, "low": 3000, "lowest": 2000}
+# Photos in which depth is searched, where only the object's part of them is.
+DEPTH_SIZE = {"ultra": 3000, "high": 2000, "medium": 1200, "low": 800, "lowest": 560}
