@@ -66,10 +66,10 @@ def test_a_long_queue(make_node) -> None:
     assert node.get("/info").json()["taskQueueCount"] == 42
     began = time.monotonic()
     assert node.get("/task/list").json()[-1] == {"uuid": tasks[-1]}
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
     for task in (first, other):
         node.post("/task/cancel", data={"uuid": task})
-    wait_for(lambda: node.get("/info").json()["taskQueueCount"] == 0, 30)
+    wait_for(lambda: node.get("/info").json()["taskQueueCount"] == 0, 60)
     assert set(statuses(node, tasks)) == {40}
 
 
@@ -82,7 +82,7 @@ def test_cancel_stops_everything_at_once(make_node, mode: str) -> None:
     assert len(node.engine_processes()) == (3 if mode == "stubborn" else 2)
     began = time.monotonic()
     assert node.pyodm().get_task(task).cancel()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 6
     assert node.engine_processes() == []
     info = node.info(task)
     assert info["status"] == {"code": 50} and info["processingTime"] == -1
@@ -181,7 +181,7 @@ def test_queued_and_running_tasks_outlive_a_kill(make_node) -> None:
     wait_for(lambda: "Running opensfm stage" in node.get(f"/task/{running}/output").json())
     console = node.get(f"/task/{running}/output").json()
     node.kill()
-    wait_for(lambda: node.engine_processes() == [], 2)
+    wait_for(lambda: node.engine_processes() == [], 5)
     node.start()
     tasks = [done, failed, canceled, running, *waiting]
     assert [task["uuid"] for task in node.get("/task/list").json()] == tasks
@@ -218,7 +218,7 @@ def test_kills_at_any_moment_lose_and_double_nothing(make_node) -> None:
         time.sleep(pause)
         node.kill()
         node.start()
-    wait_for(lambda: set(statuses(node, tasks)) == {40}, 20)
+    wait_for(lambda: set(statuses(node, tasks)) == {40}, 60)
     assert len(node.get("/task/list").json()) == 8
     for task in tasks:
         assert node.get(f"/task/{task}/download/all.zip").status_code == 200
