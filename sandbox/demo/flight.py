@@ -39,6 +39,10 @@ def run(stack: Stack, options: argparse.Namespace) -> int:
     return 0
 
 
+class LinkedElsewhere(Exception):
+    """The Tapis user has a WebODM account of its own already."""
+
+
 class Person(requests.Session):
     """A person's browser at the sandbox: keeps cookies, sends the CSRF token as the pages' scripts do."""
 
@@ -78,20 +82,40 @@ class Person(requests.Session):
         if back.status_code != 302:
             raise DemoError(f"Tapis did not accept the login: {back.status_code}")
         done = self.get(back.headers["Location"], headers={"Accept": "text/html"}, allow_redirects=False, timeout=60)
+        if done.status_code == 302 and done.headers["Location"].endswith("/link/"):
+            done = self._link(done.headers["Location"])
+        if done.status_code == 409:
+            raise LinkedElsewhere
         if done.status_code != 302:
             raise DemoError(f"the callback answered {done.status_code}: {done.text[:300]}")
+
+    def _link(self, path: str) -> requests.Response:
+        """The page that asks whether this Tapis user is to be the WebODM user who is signed in."""
+        url = self.web + path
+        page = self.get(url, headers={"Accept": "text/html"}, timeout=30)
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+        if token is None:
+            return page
+        return self.post(url, data={"csrfmiddlewaretoken": token.group(1), "choice": "link"}, allow_redirects=False,
+                         headers={"Accept": "text/html", "Referer": url}, timeout=60)
 
 
 def demonstrate(stack: Stack, options: argparse.Namespace) -> None:
     """The way of one flight. Raises DemoError, ModelError."""
     clock = Clock()
+    # Discovery is shown step by step here, not left to the login.
+    preferences = {"auto_discover_on_login": False, "process_after_sync": True, "processing_preset": options.preset}
     person = Person(stack.address())
     person.sign_in(str(stack.config["admin_user"]), str(stack.config["admin_password"]))
-    # What a person would tick on the page. Discovery is shown step by step here, not left to the login.
-    person.api("POST", "tapis-preferences/", {
-        "auto_discover_on_login": False, "process_after_sync": True, "processing_preset": options.preset})
-    person.log_in_to_tapis(options.tapis_user)
-    clock.say(f"logged in at Tapis as {options.tapis_user}, linked to WebODM's {stack.config['admin_user']}")
+    person.api("POST", "tapis-preferences/", preferences)
+    try:
+        person.log_in_to_tapis(options.tapis_user)
+        clock.say(f"logged in at Tapis as {options.tapis_user}, linked to WebODM's {stack.config['admin_user']}")
+    except LinkedElsewhere:
+        person = Person(stack.address())
+        person.log_in_to_tapis(options.tapis_user)
+        person.api("POST", "tapis-preferences/", preferences)
+        clock.say(f"logged in at Tapis as {options.tapis_user}, who has a WebODM account of that login")
 
     for system in person.api("GET", "tapis-storage/systems/")["systems"]:
         clock.say(f"system {system['id']} on {system['host']}: {system['description']}")
