@@ -5,12 +5,17 @@ What is queued here is only ever a hint: the periodic jobs find the same work in
 import logging
 from typing import Any, Optional
 
+from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError as BrokerError
 
 from app_extensions.openscan.conf import conf
 
 logger = logging.getLogger("app.logger")
+
+#: Kombu tries for ever to reach a Redis that is away, whatever `retry` says; a rig waits a minute for its answer.
+_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5, "socket_connect_timeout": 3,
+              "socket_timeout": 5}
 
 
 def dispatch(task_name: str, *arguments: Any, expires_seconds: Optional[float] = None) -> bool:
@@ -24,9 +29,12 @@ def dispatch(task_name: str, *arguments: Any, expires_seconds: Optional[float] =
     from app_extensions.openscan import tasks
 
     try:
-        getattr(tasks, task_name).apply_async(
-            args=list(arguments), retry=False, expires=expires_seconds, queue=conf.celery_queue or None
-        )
+        with current_app.connection_for_write() as connection:
+            connection.transport_options = {**connection.transport_options, **_IMPATIENT}
+            getattr(tasks, task_name).apply_async(
+                args=list(arguments), retry=False, expires=expires_seconds, queue=conf.celery_queue or None,
+                connection=connection,
+            )
     except BrokerError as problem:
         logger.warning("OpenScan: %s%r could not be queued (%s); a periodic job will see to it", task_name, arguments,
                        problem)

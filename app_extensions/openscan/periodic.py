@@ -3,7 +3,9 @@
 The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute; ``tidy_up`` at everything that has a
 time to end, every ten minutes.
 """
+import logging
 from datetime import timedelta
+from typing import Callable
 
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
@@ -13,6 +15,8 @@ from app_extensions.openscan import finish, ledger, results, scans, storage
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import Scan
+
+logger = logging.getLogger("app.logger")
 
 CATCH_UP_SECONDS = 60
 RELEASE_SECONDS = 15
@@ -32,7 +36,7 @@ def schedule() -> None:
     prefix = "app_extensions.openscan.tasks."
     for name, seconds in (("release_queue", RELEASE_SECONDS), ("deliver_mails", MAILS_SECONDS),
                           ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS)):
-        beat.add_periodic("openscan-" + name.replace("_", "-"), prefix + name, seconds)
+        beat.add_periodic("openscan-" + name.replace("_", "-"), prefix + name, seconds, queue=conf.celery_queue)
 
 
 def catch_up() -> int:
@@ -72,14 +76,32 @@ def needs_finish(scan: Scan) -> bool:
 
 
 def tidy_up() -> None:
-    """End what is past its time."""
-    ledger.refill_all()
-    scans.expire_unstarted()
-    finish.expire_results()
-    finish.drop_old_parts(conf.unstarted_hours)
-    storage.sweep()
+    """End what is past its time. One step that fails does not keep the others from their work.
+
+    :raises Exception: the first failure, after all steps were tried
+    """
+    steps: list[Callable[[], object]] = [
+        ledger.refill_all, scans.expire_unstarted, finish.expire_results,
+        lambda: finish.drop_old_parts(conf.unstarted_hours), storage.sweep, _remove_stray_results, _look_at_ended,
+    ]
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except Exception as problem:
+            logger.exception("OpenScan: a step of tidying up failed")
+            failures.append(problem)
+    if failures:
+        raise failures[0]
+
+
+def _remove_stray_results() -> None:
     for path in results.stray_files(_STRAY_SECONDS):
         path.unlink(missing_ok=True)
+
+
+def _look_at_ended() -> None:
+    """Find tasks that were restarted or deleted in WebODM after their scan had ended."""
     since = timezone.now() - timedelta(days=_WATCH_DAYS)
     ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
                                 finished_at__gte=since, webodm_task_id__isnull=False)

@@ -199,6 +199,9 @@ def stray_files(min_age_seconds: float) -> "list[Path]":
     found = []
     for path in storage.results_dir().iterdir():
         named = Scan.objects.filter(result_file=path.name).exists()
-        if not named and path.stat().st_ctime <= before:
-            found.append(path)
+        try:
+            if not named and path.stat().st_ctime <= before:
+                found.append(path)
+        except FileNotFoundError:
+            continue  # removed by its owner while we looked
     return found

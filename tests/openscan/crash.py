@@ -1,0 +1,59 @@
+"""Kills a process at a chosen line of our code, as the kernel or an operator would: SIGKILL, no clean-up."""
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from django.db import connections
+
+OURS = str(Path(__file__).resolve().parent.parent.parent / "app_extensions")
+
+
+def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
+    """Runs `work` in a forked process, which kills itself before the `kill_at`-th line of ours (from 1).
+
+    :return: how many lines ran; 0 if it was killed
+    """
+    connections.close_all()  # the child must not talk over this process's connections
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reading)
+            lines = [0]
+
+            def trace(frame: Any, event: str, _: Any) -> Any:
+                if not frame.f_code.co_filename.startswith(OURS):
+                    return None
+                if event == "line":
+                    lines[0] += 1
+                    if lines[0] == kill_at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return trace
+
+            sys.settrace(trace)
+            work()
+            sys.settrace(None)
+            os.write(writing, str(lines[0]).encode())
+            code = 0
+        except BaseException:  # noqa: BLE001 - the parent is told by the exit code
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return 0
+    assert os.WEXITSTATUS(status) == 0, "the work itself failed; its traceback is above"
+    return int(told)
+
+
+def spread(total: int, count: int) -> list:
+    """`count` lines from the first to the last of `total`, evenly."""
+    return sorted({1 + (total - 1) * step // max(1, count - 1) for step in range(count)})
