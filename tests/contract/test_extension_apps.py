@@ -69,6 +69,13 @@ def test_the_old_django_lacks_what_it_lacks(host):
                       "result = [hasattr(models, 'JSONField'), hasattr(models, 'TextChoices')]") == [False, False]
 
 
+def test_path_converters_do_nothing_in_plugin_mounts(host):
+    """Mounts go through `url()`, which takes regular expressions."""
+    assert host.shell("from app.plugins import MountPoint\nfrom django.conf.urls import url\n"
+                      "mount = MountPoint('scan/<int:number>$', lambda request: None)\n"
+                      "result = url(mount.url, mount.view).resolve('scan/1') is None")
+
+
 def test_ready_runs_in_web_worker_beat_and_manage(probe):
     notes = probe.notes("ready")
     assert {"web", "worker", "beat", "manage.py"} <= {program(note) for note in notes}
@@ -211,10 +218,13 @@ def test_signals_come_while_the_plugin_is_disabled(probe, tasks, wait_for):
         session.get(f"{probe.url}/admin/app/plugin/contract_probe/enable/")
 
 
-def test_the_worker_listens_to_the_default_queue(host):
-    assert host.shell("from worker.celery import app\n"
-                      "result = [queue['name'] for queues in (app.control.inspect(timeout=5).active_queues() or {}).values()\n"
-                      "          for queue in queues]") == ["celery"]
+def test_the_worker_listens_to_the_default_queue(host, wait_for):
+    def queues():
+        return host.shell("from worker.celery import app\n"
+                          "result = [queue['name'] for found in (app.control.inspect(timeout=2).active_queues() or {}).values()\n"
+                          "          for queue in found]")
+
+    assert set(wait_for(queues)) == {"celery"}
     assert host.shell("from worker.celery import app\nresult = app.conf.task_default_queue") == "celery"
 
 
