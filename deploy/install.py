@@ -195,7 +195,7 @@ def install_image_part(webodm: WebODM, part: str) -> int:
         put(ROOT / "app_extensions", webodm.directory / "app_extensions", "link", report)
         _put_override(webodm, report)
     else:
-        plugins = webodm.directory / "app" / "media" / "plugins"
+        plugins = Path(webodm.probe("facts")["media_root"]) / "plugins"
         plugins.mkdir(parents=True, exist_ok=True)
         for name in PLUGINS:
             put(ROOT / "plugins" / name, plugins / name, "link", report)
