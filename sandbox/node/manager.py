@@ -91,8 +91,11 @@ class TaskManager:
     def create(self, uuid: str, body: dict[str, Any], upload: Upload) -> Task:
         """Make a task of an upload (or of the zip address in the form's fields) and begin to take its files in.
 
-        Raises OptionsError; sqlite3.Error when it cannot be kept.
+        Raises OptionsError; TaskStateError when the id is taken; sqlite3.Error when it cannot be kept.
         """
+        if uuid in self._tasks:
+            # Two requests that chose one id came to their ends at the same time.
+            raise TaskStateError(f"There is a task {uuid} already")
         name = str(body.get("name") or "").strip()
         skip = str(body.get("skipPostProcessing", "")).lower() == "true"
         task = Task(

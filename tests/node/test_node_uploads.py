@@ -170,6 +170,7 @@ def test_a_cut_upload_leaves_nothing(node: NodeProgram) -> None:
             wait_for(lambda: any((node.data / "uploads").glob("*/incoming/*")))
         wait_for(lambda: not any((node.data / "uploads").glob("*/incoming/*")))
     assert names_in(node.data / "uploads" / task / "images") == []
+    assert "failed unexpectedly" not in node.log.read_text()
     wait_for(lambda: not any(path.name != task and not (path / "body.json").exists() for path in (node.data / "uploads").iterdir()))
 
 
