@@ -5,6 +5,7 @@ in the middle leaves nothing that has to time out. They guard work, not truth: e
 made under its row's lock, so that a lock lost with its connection costs double work and nothing else.
 """
 import logging
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,19 @@ def scan_lock(scan_id: int) -> Iterator[bool]:
 
 
 @contextmanager
-def job_lock(name: str) -> Iterator[bool]:
-    """Whether this process may run a job of which only one may run at a time."""
-    with _advisory_lock(_JOB, zlib.crc32(name.encode()) & 0x7FFFFFFF) as held:
-        yield held
+def job_lock(name: str, patience_seconds: float = 0) -> Iterator[bool]:
+    """Whether this process may run a job of which only one may run at a time.
+
+    :param patience_seconds: how long to wait for the one that runs: it may have looked before there was our work to see
+    """
+    deadline = time.monotonic() + patience_seconds
+    number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    while True:
+        with _advisory_lock(_JOB, number) as held:
+            if held or time.monotonic() >= deadline:
+                yield held
+                return
+        time.sleep(0.05)
 
 
 @contextmanager

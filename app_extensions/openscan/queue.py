@@ -86,12 +86,13 @@ def what_it_waits_for(scan: Scan) -> str:
     return ""
 
 
-def release() -> int:
+def release(patience_seconds: float = 5) -> int:
     """Hand over to WebODM what there is room for. Only one process does it at a time.
 
+    :param patience_seconds: how long to wait for another that does it; a periodic job comes back after that
     :return: how many scans were handed over
     """
-    with job_lock("openscan.queue") as mine:
+    with job_lock("openscan.queue", patience_seconds) as mine:
         if not mine:
             return 0
         released = 0
