@@ -70,11 +70,30 @@ class Target:
                         found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 
+    def sql(self, *statements: str) -> list[tuple]:
+        """Runs statements in its database; returns the rows of the last."""
+        connection = psycopg2.connect(host=self.env["WO_DATABASE_HOST"], port=5432, user="postgres",
+                                      dbname=self.env["WO_DATABASE_NAME"])
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.close()
+        return rows
+
     def tables(self) -> set[str]:
-        with psycopg2.connect(host=self.env["WO_DATABASE_HOST"], port=5432, user="postgres",
-                              dbname=self.env["WO_DATABASE_NAME"]) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            return {row[0] for row in cursor.fetchall()}
+        return {row[0] for row in self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+    def forget_our_tables(self) -> None:
+        """As if we had never been in its database."""
+        ours = [name for name in self.tables() if name.startswith(("openscan_", "tapis_"))]
+        self.sql(*(f"DROP TABLE {name} CASCADE" for name in ours),
+                 "DELETE FROM django_migrations WHERE app IN ('openscan', 'tapis')",
+                 "DELETE FROM auth_permission WHERE content_type_id IN"
+                 " (SELECT id FROM django_content_type WHERE app_label IN ('openscan', 'tapis'))",
+                 "DELETE FROM django_content_type WHERE app_label IN ('openscan', 'tapis')",
+                 "DELETE FROM app_plugin WHERE name IN ('openscan_cloud', 'tapis_storage')")
 
 
 def _venv_with_webodms_packages(directory: Path) -> Path:
@@ -121,9 +140,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def target(ground: Stack, tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Target]:
-    """A WebODM that has never heard of us."""
+    """A WebODM that has never heard of us. Tests take us out of it again; our tables may stay."""
     base = tmp_path_factory.mktemp("native")
     directory = base / "WebODM"
     shutil.copytree(HOST_DIR, directory, ignore=shutil.ignore_patterns("__pycache__"))

@@ -11,7 +11,8 @@ SITE_OVERRIDE = "APP_NAME = 'A site of its own'\nPLUGINS_BLACKLIST = ['measure']
 
 @pytest.fixture(scope="module")
 def site(target: Target) -> Target:
-    """The WebODM with a settings override of its site's own."""
+    """The WebODM with a settings override of its site's own, and nothing of ours."""
+    target.forget_our_tables()
     (target.directory / "webodm" / "settings_override.py").write_text(SITE_OVERRIDE)
     return target
 
