@@ -15,6 +15,14 @@ from app_extensions.host import tasks as host_tasks
 from ..models import Flight, FlightFile
 
 
+def has_twins(flight: Flight) -> bool:
+    """Whether another user imported the same flight."""
+    return Flight.objects.filter(
+        base_url=flight.base_url, tenant_id=flight.tenant_id, system_id=flight.system_id, name=flight.name,
+        task_id__isnull=False,
+    ).exclude(pk=flight.pk).exists()
+
+
 def twins(flight: Flight, row: FlightFile, size: int) -> Iterable[Path]:
     """Where other users' copies of the same image lie: same tenant, system, path and size, both fetched."""
     others = FlightFile.objects.filter(

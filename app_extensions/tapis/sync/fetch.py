@@ -32,6 +32,10 @@ ROOM_SECONDS = 15.0
 #: Files that must come through without strain before one more connection is opened again.
 GOOD_RUN = 16
 
+#: Fetched files are noted in waves, of so many or after so many seconds: a killed worker costs one wave.
+FLUSH_FILES = 8
+FLUSH_SECONDS = 0.3
+
 MORE, OTHERS, DONE, STOPPED = "more", "others", "done", "stopped"
 
 
@@ -70,6 +74,7 @@ class Turn:
         self.task = task
         self.told = told
         self.directory = host_tasks.incoming_dir(task)
+        host_tasks.task_dir(task)
         self.throttle = Throttle(job.connections)
         self.fetcher = ContentFetcher(access, self._stopped, self.throttle.strained)
         self.batch: Optional[SyncBatch] = None
@@ -78,7 +83,9 @@ class Turn:
         self.problem: Optional[TapisProblem] = None
         self.running: dict[Future, FlightFile] = {}
         self.claimed: list[FlightFile] = []
-        self._next_tick = self._next_room = 0.0
+        self.fetched: list[tuple[FlightFile, Fetched]] = []
+        self.has_twins = dedup.has_twins(job.flight)
+        self._next_tick = self._next_room = self._next_flush = 0.0
 
     def run(self) -> str:
         """Fetch until the flight is complete, the turn is over, or the job is to stop.
@@ -98,6 +105,7 @@ class Turn:
             pool.shutdown(wait=True)
             for future, row in self.running.items():
                 self._settle(future, row)
+            self._flush()
             leases.close_batch(self.batch)
             self._remove_parts()
             TapisJob.objects.filter(pk=self.job.pk).update(connections=self.throttle.limit)
@@ -123,6 +131,10 @@ class Turn:
             done, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 self._settle(future, self.running.pop(future))
+            if now < end and not self.stopping:
+                self._submit(pool)  # first: connections are not to wait for the database
+            if len(self.fetched) >= FLUSH_FILES or time.monotonic() >= self._next_flush:
+                self._flush()
 
     def _submit(self, pool: ThreadPoolExecutor) -> None:
         room = min(self.allowed, self.throttle.limit) - len(self.running)
@@ -182,28 +194,42 @@ class Turn:
             self.stopping = True
         else:
             self.throttle.succeeded()
-            self._keep(row, fetched)
+            self.fetched.append((row, fetched))
 
-    def _keep(self, row: FlightFile, fetched: Fetched) -> None:
-        """Put a fetched file in its place, if this worker still holds it."""
-        part = self._part(row)
-        dedup.share(part, dedup.twins(self.job.flight, row, fetched.size))
+    def _flush(self) -> None:
+        """Put what was fetched in its place, and note it: the files that this worker still holds, in one transaction."""
+        self._next_flush = time.monotonic() + FLUSH_SECONDS
+        fetched, self.fetched = self.fetched, []
+        if not fetched or self.task is None:
+            return
+        if self.has_twins:
+            for row, got in fetched:
+                dedup.share(self._part(row), dedup.twins(self.job.flight, row, got.size))
         with transaction.atomic():
-            mine = FlightFile.objects.select_for_update().filter(
-                pk=row.pk, batch_id=self.batch.pk, state=FlightFile.FETCHING).first()
-            if mine is None or not self._task_is_there():
-                return
-            host_tasks.task_dir(self.task)
-            os.replace(part, host_tasks.image_path(self.task, row.local_name))
-            mine.state, mine.bytes_here, mine.error, mine.batch = FlightFile.DONE, fetched.size, "", None
-            mine.save(update_fields=["state", "bytes_here", "error", "batch"])
-            more = {"bytes_total": F("bytes_total") + fetched.size} if row.is_link else {}
+            mine = set(FlightFile.objects.select_for_update().filter(
+                pk__in=[row.pk for row, _ in fetched], batch_id=self.batch.pk, state=FlightFile.FETCHING,
+            ).values_list("pk", flat=True))
+            kept = [(row, got) for row, got in fetched if row.pk in mine and self._place(row)]
+            links = sum(got.size for row, got in kept if row.is_link)
+            for row, got in kept:
+                if row.is_link:
+                    FlightFile.objects.filter(pk=row.pk).update(bytes_here=got.size)
+            here = FlightFile.objects.filter(pk__in=[row.pk for row, _ in kept])
+            here.filter(is_link=False).update(bytes_here=F("size"))
+            here.update(state=FlightFile.DONE, error="", batch=None)
+            done = sum(got.size for _, got in kept)
             TapisJob.objects.filter(pk=self.job.pk).update(
-                images_done=F("images_done") + 1, bytes_done=F("bytes_done") + fetched.size,
-                bytes_moved=F("bytes_moved") + fetched.moved, moved_at=timezone.now(), **more)
+                images_done=F("images_done") + len(kept), bytes_done=F("bytes_done") + done,
+                bytes_total=F("bytes_total") + links, moved_at=timezone.now(),
+                bytes_moved=F("bytes_moved") + sum(got.moved for _, got in kept))
 
-    def _task_is_there(self) -> bool:
-        return host_tasks.get_task(self.task.pk) is not None if self.task is not None else False
+    def _place(self, row: FlightFile) -> bool:
+        """Move a fetched file to its name in the task's directory; False where WebODM removed the task meanwhile."""
+        try:
+            os.replace(self._part(row), host_tasks.image_path(self.task, row.local_name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
         if problem.missing:
