@@ -18,8 +18,9 @@
 ``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight
 ``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, ``size_bytes, modified, mime``),
                                ``link`` (``target``), ``directory``, ``remove``
-``POST /_tokens``              ``username, kind, client_id, lifetime``; kinds: ``access, refresh, pair, service, forged,
-                               tampered, none, hs256, wrong_tenant, wrong_issuer, expired``
+``POST /_tokens``              ``username, kind, client_id, lifetime``, ``claims`` (changed), ``without`` (left out); kinds:
+                               ``access, refresh, pair, service, forged, tampered, none, hs256, wrong_tenant,
+                               wrong_issuer, expired``
 ``POST /_tokens/expire``       ``username`` (empty: everybody): access tokens given out so far count as expired
 ``POST /_key/rotate``          the tenant gets another key
 """
@@ -149,6 +150,8 @@ def _tokens(request: Handler, body: Any) -> Any:
         **{"lifetime": body.get("lifetime", 14400), **more},
     )
     claims.update(body.get("claims", {}))
+    for name in body.get("without", ()):
+        del claims[name]
     if kind == "none":
         return {"token": jwts.unsigned(claims)}
     if kind == "hs256":

@@ -64,6 +64,12 @@ def test_really_signed_but_wrong_claims_are_401(stack, tapis, person, claims):
     assert answer.status_code == 401, answer.text
 
 
+@pytest.mark.parametrize("name", ["exp", "iss", "sub", "tapis/tenant_id", "tapis/username", "tapis/token_type", "tapis/account_type"])
+def test_really_signed_tokens_without_a_claim_are_401(stack, tapis, person, name):
+    answer = status(stack, **bearer(tapis.token(person.username, without=[name])))
+    assert answer.status_code == 401, answer.text
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer a b", "Bearer x", "Bearer a.b.c", "Bearer " + "x" * 7000])
 def test_odd_headers_are_401(stack, header):
     assert requests.get(

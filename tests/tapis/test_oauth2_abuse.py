@@ -20,6 +20,15 @@ def test_a_state_is_used_once(stack, tapis, browser, unique):
     assert tapis.counters()["token.authorization_code"] == before, "a used state reached Tapis"
 
 
+def test_a_state_is_used_once_even_if_the_login_failed(stack, tapis, browser, unique):
+    back = back_from_tapis(browser, tapis.user(f"again{unique}"))
+    tapis.fault("status", operation="token", status=500, times=1)
+    assert browser.get(back, allow_redirects=False).status_code == 502
+    before = tapis.counters()["token.authorization_code"]
+    assert browser.get(back, allow_redirects=False).status_code == 400
+    assert tapis.counters()["token.authorization_code"] == before
+
+
 def test_another_session_cannot_use_a_state_nor_spend_it(stack, tapis, browser, unique):
     back = back_from_tapis(browser, tapis.user(f"cross{unique}"))
     with Browser(stack.address()) as stranger:
