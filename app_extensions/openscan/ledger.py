@@ -113,9 +113,12 @@ def grant(token: Token, amount_bytes: int, actor: str = "", note: str = "", key:
 
 def refill(token: Token, day: Optional[datetime.date] = None) -> bool:
     """Tops a public `token` up to its daily amount for `day` (default: today, UTC), at most once a day."""
+    day = day or _today()
+    if not _is_due(token, day):
+        return False  # no lock for what rigs ask for all day long
     with transaction.atomic():
         row = Token.objects.select_for_update().get(pk=token.pk)
-        filled = _refill(row, day or _today())
+        filled = _refill(row, day)
         token.credit_bytes, token.refilled_on, token.refilled_at = row.credit_bytes, row.refilled_on, row.refilled_at
         return filled
 
@@ -197,9 +200,13 @@ def _copy(scan: Scan, row: Scan) -> None:
     scan.charge, scan.held_bytes, scan.posted_bytes = row.charge, row.held_bytes, row.posted_bytes
 
 
+def _is_due(token: Token, day: datetime.date) -> bool:
+    return bool(token.daily_bytes) and (token.refilled_on is None or token.refilled_on < day)
+
+
 def _refill(token: Token, day: datetime.date) -> bool:
     """Tops a locked token up, if it has a daily amount and `day` is a new one."""
-    if not token.daily_bytes or (token.refilled_on and token.refilled_on >= day):
+    if not _is_due(token, day):
         return False
     missing = token.daily_bytes - token.credit_bytes
     token.refilled_on, token.refilled_at = day, timezone.now()

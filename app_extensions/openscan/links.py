@@ -12,6 +12,7 @@ import hmac
 import re
 from typing import NamedTuple, Optional
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
@@ -19,6 +20,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import Scan
 
 UPLOAD_PATH = "/api/openscan/u/"
+LONGEST_HOST = 190  # with the scheme, what fits into Scan.base_url
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,6})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
 
 
@@ -41,11 +43,16 @@ class UploadLink(NamedTuple):
 def base_url(request: Optional[HttpRequest] = None) -> str:
     """What absolute links begin with: the setting, else the address that `request` came to, else nothing.
 
-    Raises django.core.exceptions.DisallowedHost for a Host header that is none.
+    Raises DisallowedHost for a Host header that is none.
     """
     if conf.public_url:
         return conf.public_url
-    return f"{request.scheme}://{request.get_host()}" if request is not None else ""
+    if request is None:
+        return ""
+    host = request.get_host()
+    if len(host) > LONGEST_HOST:
+        raise DisallowedHost(f"a Host header of {len(host)} characters")
+    return f"{request.scheme}://{host}"
 
 
 def upload_links(scan: Scan, base: str) -> list[str]:

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import scans
+from app_extensions.openscan import queue, scans, status
 from app_extensions.openscan.admin.base import ReadOnlyAdmin, moment, size
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan
@@ -39,8 +39,6 @@ class ScanAdmin(ReadOnlyAdmin):
         return request.user.has_perm("openscan.change_scan")
 
     def client_status(self, scan: Scan) -> str:
-        from app_extensions.openscan import status
-
         return "-" if scan.state == Scan.RESET else status.scan_status(scan)
 
     client_status.short_description = "What the client sees"
@@ -63,8 +61,6 @@ class ScanAdmin(ReadOnlyAdmin):
     task_link.short_description = "WebODM task"
 
     def retry(self, request: HttpRequest, chosen: QuerySet) -> None:
-        from app_extensions.openscan import queue
-
         self._each(request, chosen, queue.retry, "is tried again")
 
     retry.short_description = "Retry: ingest or process again, free of charge"

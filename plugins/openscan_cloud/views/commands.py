@@ -3,7 +3,7 @@ from typing import Callable, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 
-from app_extensions.openscan import ledger, links, scans, tokens
+from app_extensions.openscan import ledger, links, queue, scans, tokens
 from app_extensions.openscan.errors import OpenScanError
 
 from .auth import UNAUTHORIZED, Caller
@@ -66,8 +66,6 @@ def request_token(call: Call) -> dict:
 
 
 def get_queue_estimate(call: Call) -> dict:
-    from app_extensions.openscan import queue
-
     return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
 
 
