@@ -90,6 +90,9 @@ def _mail(environment):
 globals().update(
     (_name[len("WO_"):], _value) for _name, _value in _os.environ.items() if _name.startswith(_ENVIRONMENT_PREFIXES))
 globals().update(_mail(_os.environ))
+if "YES" in (_os.environ.get("WO_SSL", "NO"), _os.environ.get("WO_BEHIND_TLS_PROXY", "NO").strip().upper()):
+    # WebODM's own TLS nginx always sets the header; elsewhere only the site knows that a proxy sets it and drops a client's.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 _site = _site_settings()
 globals().update(_site)
 

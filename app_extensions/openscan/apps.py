@@ -11,8 +11,9 @@ class OpenScanConfig(AppConfig):
     verbose_name = "OpenScan Cloud"
 
     def ready(self) -> None:
-        from app_extensions.openscan import checks, periodic, signals
+        from app_extensions.openscan import checks, metrics, periodic, signals
 
         register(checks.check_settings)
         signals.connect()
         periodic.schedule()
+        metrics.connect()

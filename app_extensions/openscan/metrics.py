@@ -1,0 +1,76 @@
+"""The OpenScan app's figures for monitoring: queue, ages, bytes, failures by cause, credit, mail."""
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from django.db.models import Count, Min, Q, Sum
+from django.utils import timezone
+
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.shared.metrics import COUNTER, Metric, register
+
+
+def collect() -> Iterable[Metric]:
+    """Every figure, from a handful of aggregates over our own tables."""
+    yield from _scans()
+    yield from _credit()
+    yield Metric("openscan_token_requests_open", "Requests for a token that nobody has decided").add(
+        TokenRequest.objects.filter(state=TokenRequest.PENDING).count())
+    yield Metric("openscan_mails_waiting", "Mails that have not gone out yet").add(
+        OutgoingMail.objects.filter(state=OutgoingMail.WAITING).count())
+
+
+def connect() -> None:
+    """Joins the page of figures."""
+    register("openscan", collect)
+
+
+def _scans() -> Iterable[Metric]:
+    counts = dict(Scan.objects.values_list("state").annotate(number=Count("pk")).order_by())
+    states = Metric("openscan_scans", "Scans by what was done with them")
+    for state, _ in Scan.STATES:
+        states.add(counts.get(state, 0), state=state)
+    yield states
+
+    now = timezone.now()
+    oldest = Metric("openscan_oldest_seconds", "Age of the scan that waits longest: for ingest, for a node, in processing")
+    for stage, state, since in (("ingest", Scan.INITIALIZED, "started_at"), ("queue", Scan.APPROVED, "approved_at"),
+                                ("processing", Scan.RELEASED, "released_at")):
+        oldest.add(_age(now, Scan.objects.filter(state=state).aggregate(at=Min(since))["at"]), stage=stage)
+    yield oldest
+
+    sums = Scan.objects.aggregate(
+        received=Sum("received_bytes"), results=Sum("result_bytes", filter=Q(state=Scan.DONE)), photos=Sum("images_count"),
+        seconds=Sum("processing_seconds"))
+    yield Metric("openscan_received_bytes_total", "Bytes of parts that were kept", COUNTER).add(sums["received"] or 0)
+    yield Metric("openscan_photos_total", "Photos that reached WebODM", COUNTER).add(sums["photos"] or 0)
+    yield Metric("openscan_result_bytes", "Bytes of results that can be downloaded").add(sums["results"] or 0)
+    yield Metric("openscan_processing_seconds_total", "Seconds that nodes worked on scans", COUNTER).add(
+        float(sums["seconds"] or 0))
+
+    failed = Scan.objects.filter(state=Scan.FAILED)
+    ours = Q(released_at=None, ingest_attempts__gte=conf.ingest_attempts)
+    failures = Metric("openscan_failures", "Scans that failed: the set was refused, it could not be read in, or in processing")
+    failures.add(failed.filter(released_at=None).exclude(ours).count(), cause="refused")
+    failures.add(failed.filter(ours).count(), cause="ingest")
+    failures.add(failed.exclude(released_at=None).count(), cause="processing")
+    yield failures
+
+
+def _credit() -> Iterable[Metric]:
+    tokens = Metric("openscan_tokens", "Tokens that can be used, by kind")
+    credit = Metric("openscan_credit_bytes", "Credit that is left on them")
+    usable = Token.objects.filter(revoked_at=None).values("kind")
+    for row in usable.annotate(number=Count("pk"), left=Sum("credit_bytes")).order_by("kind"):
+        tokens.add(row["number"], kind=row["kind"])
+        credit.add(row["left"] or 0, kind=row["kind"])
+    yield tokens
+    yield credit
+    used = Metric("openscan_credit_used_bytes_total", "Credit that scans have used up", COUNTER)
+    for row in Scan.objects.values("token__kind").annotate(used=Sum("posted_bytes")).order_by("token__kind"):
+        used.add(row["used"] or 0, kind=row["token__kind"])
+    yield used
+
+
+def _age(now: Any, at: Optional[Any]) -> float:
+    return max(0.0, (now - at).total_seconds()) if at else 0.0

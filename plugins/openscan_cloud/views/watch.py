@@ -1,0 +1,56 @@
+"""For monitoring: figures for admins, and a health page for load balancers and the doctor."""
+import base64
+import binascii
+from typing import Optional
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from app_extensions.host.plugins import plugin_enabled
+from app_extensions.shared.metrics import render
+
+from .http import PLUGIN_NAME
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_view(request: HttpRequest) -> HttpResponse:
+    """Figures in Prometheus' text format for a superuser: by session, or by HTTP Basic as Prometheus sends it."""
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponse("GET only\n", status=405, content_type=TEXT)
+    user = request.user if request.user.is_authenticated else _basic_user(request)
+    if user is None:
+        answer = HttpResponse("An administrator's login is needed.\n", status=401, content_type=TEXT)
+        answer["WWW-Authenticate"] = 'Basic realm="WebODM"'
+        return answer
+    if not (user.is_active and user.is_superuser):
+        return HttpResponse("Administrators only.\n", status=403, content_type=TEXT)
+    return HttpResponse(render(), content_type=TEXT)
+
+
+def _basic_user(request: HttpRequest) -> Optional[User]:
+    """Who HTTP Basic names, if the password is right. WebODM's own user, not the pair that rigs have built in."""
+    scheme, _, value = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return authenticate(request, username=name, password=password) if colon else None
+
+
+def health_view(request: HttpRequest) -> JsonResponse:
+    """200 while this process can serve: the plugin is on and the database answers; else 503. `scheme` is what the request
+    looked like here, which shows whether a TLS proxy passes X-Forwarded-Proto."""
+    try:
+        healthy = plugin_enabled(PLUGIN_NAME)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        healthy = False
+    answer = JsonResponse({"status": "ok" if healthy else "unavailable", "scheme": request.scheme}, status=200 if healthy else 503)
+    answer["Cache-Control"] = "no-store"
+    return answer
