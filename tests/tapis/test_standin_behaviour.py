@@ -2,6 +2,7 @@
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -223,12 +224,14 @@ def test_idle_connections_are_closed(lone_tapis):
 def test_calls_are_counted_and_take_no_forty_milliseconds(lone_tapis, tester):
     url = f"{lone_tapis.base}/v3/systems/{ODD}"
     tester.get(url)
-    before, started = lone_tapis.counters().get("system", 0), time.monotonic()
+    before, seconds = lone_tapis.counters().get("system", 0), []
     for _ in range(50):
+        started = time.monotonic()
         assert tester.get(url).status_code == 200
-    seconds = time.monotonic() - started
+        seconds.append(time.monotonic() - started)
     assert lone_tapis.counters()["system"] == before + 50
-    assert seconds / 50 < 0.035, f"{seconds * 20:.1f} ms a call on a kept-alive connection: Nagle's algorithm is on"
+    # The median: a busy machine delays some calls, Nagle's algorithm would delay every one.
+    assert median(seconds) < 0.035, f"{median(seconds) * 1000:.1f} ms a call on a kept-alive connection"
 
 
 def test_many_clients_at_once(lone_tapis, tester):
