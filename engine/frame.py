@@ -7,6 +7,7 @@ import numpy as np
 import pyproj
 
 from .photos import Photo
+from .scaling import scale_from_tags
 from .scene import Scene
 
 OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
@@ -179,8 +180,14 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
             "support": None if plane is None else plane.share, "middle": (scale * R @ (middle - base)).tolist()}
 
 
-def place(scene: Scene, photos: list[Photo], flight: bool, log: Callable[[str], None]) -> dict[str, Any]:
+def place(scene: Scene, photos: list[Photo], flight: bool, scale_option: str, log: Callable[[str], None]
+          ) -> dict[str, Any]:
     """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``."""
     frame = to_utm(scene, photos, log) if flight else upright(scene, log)
+    if not flight:
+        scaled = scale_from_tags(scene, scale_option, log)
+        if scaled is not None:
+            factor = scaled.pop("scale_factor")
+            frame.update(scaled, middle=[factor * v for v in frame["middle"]])
     scene.meta["frame"] = frame
     return frame

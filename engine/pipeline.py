@@ -107,7 +107,7 @@ def opensfm(run: Run) -> None:
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
                    "loose": loose, "photos": len(photos)}
-    frame.place(solved, photos, run.is_flight, run.log)
+    frame.place(solved, photos, run.is_flight, run.options["scale-distance"], run.log)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
             f"{solved.meta['reprojection_error_px']:.2f} px")
@@ -125,7 +125,7 @@ def _stages() -> list:
         ("mvs_texturing", stages.mvs_texturing,
          ("texturing-size", "texturing-skip-global-seam-leveling", "texturing-keep-unseen-faces")),
         ("odm_georeferencing", stages.odm_georeferencing, ()),
-        ("odm_dem", stages.odm_dem, ("dem-resolution", "dsm")),
+        ("odm_dem", stages.odm_dem, ("dem-resolution", "dsm", "skip-orthophoto")),
         ("odm_orthophoto", stages.odm_orthophoto, ("orthophoto-resolution", "skip-orthophoto")),
         ("odm_report", stages.odm_report, ("skip-report",)),
     ]

@@ -9,7 +9,7 @@ from .meshes import Mesh
 
 
 @njit(cache=True, fastmath=True)
-def _draw(pixels, depth, faces, cull, zbuffer, index, bary):
+def _draw(pixels, depth, faces, cull, perspective, zbuffer, index, bary):
     """Perspective-correct z-buffer; ``depth`` <= 0 marks vertices behind the camera. bary: weights of corners 1, 2."""
     height, width = zbuffer.shape
     for f in range(faces.shape[0]):
@@ -34,13 +34,16 @@ def _draw(pixels, depth, faces, cull, zbuffer, index, bary):
                 wa = 1.0 - wb - wc
                 if wa < -1e-7 or wb < -1e-7 or wc < -1e-7:
                     continue
-                iz = wa * ia + wb * ib + wc * ic
-                z = 1.0 / iz
+                if perspective:
+                    z = 1.0 / (wa * ia + wb * ib + wc * ic)
+                    wb, wc = wb * ib * z, wc * ic * z
+                else:
+                    z = wa * depth[a] + wb * depth[b] + wc * depth[c]
                 if z < zbuffer[y, x]:
                     zbuffer[y, x] = z
                     index[y, x] = f
-                    bary[y, x, 0] = wb * ib * z
-                    bary[y, x, 1] = wc * ic * z
+                    bary[y, x, 0] = wb
+                    bary[y, x, 1] = wc
 
 
 def draw(vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, R: np.ndarray, t: np.ndarray, width: int,
@@ -55,7 +58,7 @@ def draw(vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, R: np.ndarray, 
     zbuffer = np.full((height, width), np.inf, np.float32)
     index = np.full((height, width), -1, np.int32)
     bary = np.zeros((height, width, 2), np.float32)
-    _draw(pixels, camera[:, 2].copy(), faces, cull, zbuffer, index, bary)
+    _draw(pixels, camera[:, 2].copy(), faces, cull, True, zbuffer, index, bary)
     return zbuffer, index, bary
 
 
@@ -64,8 +67,24 @@ def draw_flat(pixels: np.ndarray, faces: np.ndarray, width: int, height: int) ->
     zbuffer = np.full((height, width), np.inf, np.float32)
     index = np.full((height, width), -1, np.int32)
     bary = np.zeros((height, width, 2), np.float32)
-    _draw(np.ascontiguousarray(pixels, np.float64), np.ones(len(pixels)), faces, False, zbuffer, index, bary)
+    _draw(np.ascontiguousarray(pixels, np.float64), np.ones(len(pixels)), faces, False, False, zbuffer, index,
+          bary)
     return index, bary
+
+
+def draw_from_above(vertices: np.ndarray, faces: np.ndarray, left: float, top: float, resolution: float, width: int,
+                    height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The highest surface under each cell of a map: height (nan where empty), triangle index, corner weights.
+
+    ``left``, ``top``: coordinates of the map's upper left corner; ``resolution``: units a cell.
+    """
+    pixels = np.stack([(vertices[:, 0] - left) / resolution - 0.5, (top - vertices[:, 1]) / resolution - 0.5], axis=1)
+    ceiling = float(vertices[:, 2].max()) + 1.0
+    zbuffer = np.full((height, width), np.inf, np.float32)
+    index = np.full((height, width), -1, np.int32)
+    bary = np.zeros((height, width, 2), np.float32)
+    _draw(np.ascontiguousarray(pixels), ceiling - vertices[:, 2], faces, False, False, zbuffer, index, bary)
+    return np.where(index >= 0, ceiling - zbuffer, np.nan).astype(np.float32), index, bary
 
 
 @njit(cache=True, parallel=True, fastmath=True)
@@ -132,13 +151,19 @@ def render(mesh: Mesh, texture: Optional[np.ndarray], K: np.ndarray, R: np.ndarr
         colours = mesh.colours.astype(np.float32)
         picture[mask] = sum(w * colours[mesh.faces[face, k]] for k, w in enumerate((wa, wb, wc)))
     else:
-        uv = sum(w * mesh.uvs[mesh.face_uvs[face, k]] for k, w in enumerate((wa, wb, wc)))
-        size_y, size_x = texture.shape[:2]
-        x = (uv[:, 0] * size_x - 0.5).astype(np.float32)
-        y = ((1.0 - uv[:, 1]) * size_y - 0.5).astype(np.float32)
-        # cv2.remap takes at most 32767 rows: the pixels are folded into a block.
-        n = len(x)
-        rows = -(-max(n, 1) // 4096)
-        fold = [np.pad(a, (0, rows * 4096 - n)).reshape(rows, 4096) for a in (x, y)]
-        picture[mask] = cv2.remap(texture, fold[0], fold[1], cv2.INTER_LINEAR).reshape(-1, 3)[:n]
+        picture[mask] = sample(mesh, texture, face, wb, wc)
     return picture, mask
+
+
+def sample(mesh: Mesh, texture: np.ndarray, face: np.ndarray, wb: np.ndarray, wc: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) of a textured mesh at places in its triangles; weights of corners 1 and 2 as (N, 1)."""
+    weights = (1.0 - wb - wc, wb, wc)
+    uv = sum(w * mesh.uvs[mesh.face_uvs[face, k]] for k, w in enumerate(weights))
+    size_y, size_x = texture.shape[:2]
+    x = (uv[:, 0] * size_x - 0.5).astype(np.float32)
+    y = ((1.0 - uv[:, 1]) * size_y - 0.5).astype(np.float32)
+    # cv2.remap takes at most 32767 columns: the places are folded into a block.
+    n = len(x)
+    rows = -(-max(n, 1) // 4096)
+    fold = [np.pad(a, (0, rows * 4096 - n)).reshape(rows, 4096) for a in (x, y)]
+    return cv2.remap(texture, fold[0], fold[1], cv2.INTER_LINEAR).reshape(-1, 3)[:n]

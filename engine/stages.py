@@ -1,10 +1,12 @@
 """The stages after the photos are placed: depth, surface, texture, maps and results."""
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, Optional
 
+import cv2
 import numpy as np
 
-from . import dense, isolate, results, texture
-from .cloud import read_cloud, write_ply
+from . import dense, ept, isolate, maps, pictures, report, results, texture, viewer
+from .cloud import Cloud, read_cloud, write_ply
 from .errors import EngineError
 from .meshes import Mesh, write_glb, write_obj
 from .scene import Scene
@@ -14,6 +16,7 @@ from .surface import clean, decimate, flat_base, poisson, without_outliers
 if TYPE_CHECKING:
     from .pipeline import Run
 
+TEXTURE_NAME = "odm_textured_model_geo_material0000_map_Kd.jpg"
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
     """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
@@ -108,9 +111,8 @@ def mvs_texturing(run: "Run") -> None:
     run.space.update_facts(texture_size=atlas.shape[0], textured_share=share)
     run.log(f"Texture: {atlas.shape[1]} x {atlas.shape[0]}; photos show {100 * share:.0f} % of the surface")
     jpeg = texture.to_jpeg(atlas)
-    name = "odm_textured_model_geo_material0000_map_Kd.jpg"
-    run.space.result(f"odm_texturing/{name}").write_bytes(jpeg)
-    write_obj(run.space.result("odm_texturing/odm_textured_model_geo.obj"), mesh, name)
+    run.space.result(f"odm_texturing/{TEXTURE_NAME}").write_bytes(jpeg)
+    write_obj(run.space.result("odm_texturing/odm_textured_model_geo.obj"), mesh, TEXTURE_NAME)
     offset = np.array(scene.meta["frame"]["offset"])
     write_glb(run.space.result("odm_texturing/odm_textured_model_geo.glb"), mesh, jpeg,
               offset if offset.any() else None)
@@ -118,20 +120,59 @@ def mvs_texturing(run: "Run") -> None:
              face_uvs=mesh.face_uvs)
 
 
+def load_textured(run: "Run") -> Optional[tuple[Mesh, np.ndarray]]:
+    """The textured mesh and its atlas (RGB), or None where none was made."""
+    path = run.space.root / "textured.npz"
+    if run.options["skip-3dmodel"] or not path.exists():
+        return None
+    data = np.load(path)
+    atlas = cv2.imread(str(run.space.result(f"odm_texturing/{TEXTURE_NAME}")), cv2.IMREAD_COLOR)
+    mesh = Mesh(data["vertices"], data["faces"], None, data["uvs"], data["face_uvs"])
+    return mesh, cv2.cvtColor(atlas, cv2.COLOR_BGR2RGB)
+
+
 def odm_georeferencing(run: "Run") -> None:
-    """Point cloud files."""
-    results.write_clouds(run, read_cloud(run.space.root / "filtered.ply"), Scene.load(run.space.root))
+    """The point cloud's files, and the tiles that the 3D view streams."""
+    cloud, scene = read_cloud(run.space.root / "filtered.ply"), Scene.load(run.space.root)
+    results.write_clouds(run, cloud, scene)
+    tiles = run.space.out / "entwine_pointcloud"
+    shutil.rmtree(tiles, ignore_errors=True)
+    frame = scene.meta["frame"]
+    ept.write_ept(tiles, Cloud(cloud.points + np.array(frame["offset"]), cloud.colours), frame["epsg"])
 
 
 def odm_dem(run: "Run") -> None:
-    """Surface model."""
+    """Surface model of a flight."""
+    scene, textured = Scene.load(run.space.root), load_textured(run)
+    if scene.meta["frame"]["epsg"] is None or textured is None:
+        return
+    if run.options["dsm"] or not run.options["skip-orthophoto"]:
+        run.space.update_facts(**maps.surface_model(run, scene, textured[0]))
 
 
 def odm_orthophoto(run: "Run") -> None:
-    """Orthophoto."""
+    """Orthophoto of a flight."""
+    scene, textured = Scene.load(run.space.root), load_textured(run)
+    if scene.meta["frame"]["epsg"] is None or textured is None or run.options["skip-orthophoto"]:
+        return
+    run.space.update_facts(gsd_cm=100 * maps.ground_sample(scene), **maps.orthophoto(run, scene, *textured))
 
 
 def odm_report(run: "Run") -> None:
-    """What was done, for WebODM and for people."""
-    scene = Scene.load(run.space.root)
+    """What was done, for WebODM and for people: statistics, pictures, report, viewer."""
+    scene, textured = Scene.load(run.space.root), load_textured(run)
+    picture = None
+    if textured is not None:
+        mesh, atlas = textured
+        run.space.update_facts(size=np.ptp(mesh.vertices, axis=0).tolist())
+        if scene.meta["frame"]["epsg"] is None:
+            picture = pictures.contact_sheet(mesh, atlas)
+        else:
+            picture = pictures.side_view(mesh, atlas, -60.0, 45.0, 1200)
+        cv2.imwrite(str(run.space.result("odm_report/preview.png")), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        viewer.write_viewer(run.space.result("viewer.html"),
+                            run.space.result("odm_texturing/odm_textured_model_geo.glb"), "3D model")
+    run.progress.update(0.6)
     results.write_descriptions(run, scene)
+    if not run.options["skip-report"]:
+        report.write_report(run, scene, picture, run.space.result("odm_report/report.pdf"))

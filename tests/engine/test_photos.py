@@ -1,0 +1,102 @@
+"""Odd photos: modes, depths, rotation, doubles, broken files. Read by the engine's own functions, in its environment."""
+import json
+
+import pytest
+
+from tests.engine.running import run, script
+
+READ = """
+import json, sys
+from pathlib import Path
+from engine.photos import list_images, prepare
+images, masks = list_images(Path(sys.argv[1]))
+photos, left = prepare(images, masks, Path(sys.argv[2]), 2000, 2)
+print(json.dumps({"photos": [p.as_dict() for p in photos], "left": [vars(l) for l in left]}))
+"""
+
+MAKE = """
+import sys
+from pathlib import Path
+import cv2, numpy as np
+from PIL import Image
+out = Path(sys.argv[1])
+random = np.random.default_rng(1)
+base = cv2.resize(random.integers(0, 255, (40, 60, 3), dtype=np.uint8), (600, 400), interpolation=cv2.INTER_CUBIC)
+def shifted(k):
+    return np.roll(base, 17 * k, axis=1)
+Image.fromarray(shifted(0)).save(out / "plain.jpg")
+Image.fromarray(shifted(1)).convert("CMYK").save(out / "cmyk.jpg")
+Image.fromarray(shifted(2)).convert("L").save(out / "grey.jpg")
+cv2.imwrite(str(out / "deep.png"), (shifted(3)[..., ::-1].astype(np.uint16) * 257))
+cv2.imwrite(str(out / "deep.tif"), (shifted(4)[..., ::-1].astype(np.uint16) * 16))
+exif = Image.Exif(); exif[274] = 6
+Image.fromarray(shifted(5)).save(out / "turned.jpg", exif=exif)
+Image.fromarray(cv2.GaussianBlur(shifted(6), (0, 0), 9)).save(out / "blurred.jpg")
+(out / "double.jpg").write_bytes((out / "plain.jpg").read_bytes())
+(out / "cut.jpg").write_bytes((out / "plain.jpg").read_bytes()[:9000])
+(out / "text.jpg").write_text("no photo at all")
+Image.fromarray(shifted(7)[:30, :30]).save(out / "tiny.png")
+Image.fromarray(np.full((400, 600), 255, np.uint8)).save(out / "plain_mask.png")
+"""
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory) -> dict:
+    """What the engine makes of a directory of odd photos."""
+    directory = tmp_path_factory.mktemp("odd")
+    images = directory / "images"
+    images.mkdir()
+    script("-c", MAKE, str(images))
+    return json.loads(script("-c", READ, str(images), str(directory / "prepared")))
+
+
+def _notes(read: dict, name: str) -> str:
+    return " ".join(next(p for p in read["photos"] if p["name"] == name)["notes"])
+
+
+def _reason(read: dict, name: str) -> str:
+    return next(item["reason"] for item in read["left"] if item["name"] == name)
+
+
+@pytest.mark.parametrize(("name", "note"), [
+    ("cmyk.jpg", "CMYK"), ("grey.jpg", "grey"), ("deep.png", "16-bit"), ("deep.tif", "16-bit"),
+    ("turned.jpg", "upright"), ("blurred.jpg", "blurred")])
+def test_odd_photos_are_used_and_noted(read, name, note):
+    assert note in _notes(read, name)
+
+
+def test_a_turned_photo_is_upright(read):
+    photo = next(p for p in read["photos"] if p["name"] == "turned.jpg")
+    assert (photo["width"], photo["height"]) == (400, 600)
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "text.jpg", "tiny.png"])
+def test_broken_files_are_left_out_and_named(read, name):
+    assert "cannot be read" in _reason(read, name)
+
+
+def test_a_double_is_left_out_and_names_its_twin(read):
+    assert {item["name"]: item["reason"] for item in read["left"]}.items() & {
+        ("double.jpg", "is the same photo as plain.jpg"), ("plain.jpg", "is the same photo as double.jpg")}
+
+
+def test_a_mask_belongs_to_its_photo_and_is_none_itself(read):
+    names = [p["name"] for p in read["photos"]] + [item["name"] for item in read["left"]]
+    assert "plain_mask.png" not in names
+    masked = [p for p in read["photos"] if p["mask"]]
+    assert len(masked) <= 1
+
+
+def test_plain_photos_have_no_note(read):
+    kept = next(p for p in read["photos"] if p["name"] in ("plain.jpg", "double.jpg"))
+    assert kept["notes"] == []
+
+
+def test_too_few_photos_are_refused_with_their_reasons(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for k in range(4):
+        (images / f"{k}.jpg").write_text("no photo")
+    done = run(images, tmp_path / "out")
+    assert done.code == 1
+    assert "0 of 4 photos" in done.result["error"] and "cannot be read" in done.result["error"]
