@@ -252,6 +252,7 @@ class RealHost(Host):
             self.remove_probes()
             self.close_shell()
             self.restart()
+            self.remove_probes()  # what they noted until the restart
         self.close_shell()
         shutil.rmtree(self._tmp)
 

@@ -1,7 +1,6 @@
 """Contract, "Routes, CSRF, authentication": request bodies, request lines and file responses."""
 import http.client
 import re
-import select
 import socket
 from urllib.parse import urlsplit
 
@@ -12,12 +11,12 @@ MEGABYTE = 1 << 20
 
 
 def status_of_large_post(url: str, size: int) -> int:
-    """The answer's status. Gunicorn answers without reading the body, nginx wants all of it first: the body follows only if
-    nothing has come after two seconds."""
+    """The answer's status. Gunicorn answers without reading the body, nginx wants all of it first."""
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as link:
+    nginx = "nginx" in requests.get(f"{parts.scheme}://{parts.netloc}/login/").headers["Server"]
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as link:
         link.sendall(f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n".encode())
-        if not select.select([link], [], [], 2)[0]:
+        if nginx:
             link.sendall(b"x" * size)
         return int(link.recv(100).split()[1])
 
