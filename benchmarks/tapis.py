@@ -28,7 +28,7 @@ class Bench:
         from sandbox.stack import Stack
 
         self.stack = Stack(data, tapis=True, extra_env={"WO_TAPIS_BATCH_SECONDS": "600"})
-        self.rows: "list[tuple[str, str, str, str, bool]]" = []
+        self.rows: list[tuple[str, str, str, str, bool]] = []
 
     def start(self) -> None:
         """Bring up what the measurements need, and set Django up in this process."""
