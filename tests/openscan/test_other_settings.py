@@ -46,7 +46,7 @@ def test_a_database_that_goes_away_is_503_in_json(stack, live_db, unique, tmp_pa
     real = Path(stack.environment()["WO_DATABASE_HOST"]) / ".s.PGSQL.5432"
     door = tmp_path / real.name
     door.symlink_to(real)
-    with own_gunicorn(stack, "web-baseless", WO_DATABASE_HOST=str(tmp_path)) as web:
+    with own_gunicorn(stack, "web-baseless", workers=1, WO_DATABASE_HOST=str(tmp_path)) as web:
         rig = Rig(web.address, private_token()[1])
         link = rig.create(unique, 3)[0]
         door.unlink()
