@@ -55,6 +55,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         options = load_options(arguments.options)
         # The thread counts of the libraries are read when they load.
         threads = options["max-concurrency"] or len(os.sched_getaffinity(0))
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
             os.environ[name] = str(threads)
         from .pipeline import run

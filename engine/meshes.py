@@ -75,6 +75,49 @@ def largest_part(mesh: Mesh) -> Mesh:
     return mesh.keep_faces(labels == np.argmax(area))
 
 
+def _loops(edges: np.ndarray) -> list[list[int]]:
+    """Closed rings of directed edges; where rings touch in a vertex they are walked one after the other."""
+    following: dict[int, list[int]] = {}
+    for a, b in edges.tolist():
+        following.setdefault(a, []).append(b)
+    rings = []
+    while following:
+        start = next(iter(following))
+        ring, at = [], start
+        while following.get(at):
+            ring.append(at)
+            after = following[at].pop()
+            if not following[at]:
+                del following[at]
+            at = after
+            if at in ring:
+                cut = ring.index(at)
+                rings.append(ring[cut:])
+                ring = ring[:cut]
+    return rings
+
+
+def fill_holes(mesh: Mesh, most_edges: int = 10**9) -> Mesh:
+    """Close every hole of at most ``most_edges`` edges with a fan around its middle."""
+    vertices, faces, colours = [mesh.vertices], [mesh.faces], [mesh.colours]
+    count = len(mesh.vertices)
+    for ring in _loops(mesh.boundary_edges()):
+        if not 3 <= len(ring) <= most_edges:
+            continue
+        r = np.array(ring)
+        following = np.roll(r, -1)
+        if len(ring) == 3:
+            faces.append(np.array([[r[1], r[0], r[2]]]))
+            continue
+        vertices.append(mesh.vertices[r].mean(axis=0, keepdims=True))
+        if mesh.colours is not None:
+            colours.append(mesh.colours[r].mean(axis=0, keepdims=True).astype(np.uint8))
+        faces.append(np.stack([following, r, np.full(len(r), count)], axis=1))
+        count += 1
+    return Mesh(np.concatenate(vertices), np.concatenate(faces),
+                None if mesh.colours is None else np.concatenate(colours))
+
+
 def without_degenerate(mesh: Mesh) -> Mesh:
     """Without triangles that name a vertex twice, and without doubles."""
     f = mesh.faces

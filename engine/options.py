@@ -75,9 +75,9 @@ OPTIONS: list[Option] = [
     Option("skip-3dmodel", "bool", False, "bool", "Make no surface and no texture, only the point cloud."),
     Option("use-3dmesh", "bool", False, "bool",
            "Taken so that ODM's presets are understood: the surface is always a full 3D one."),
-    Option("mesh-octree-depth", "int", 10, "positive integer",
+    Option("mesh-octree-depth", "int", 9, "positive integer",
            "Detail of the surface: each step doubles it. Between 6 and 14."),
-    Option("mesh-size", "int", 200000, "positive integer", "The most triangles that the model may have."),
+    Option("mesh-size", "int", 150000, "positive integer", "The most triangles that the model may have."),
     Option("texturing-size", "int", 4096, "positive integer", "Width and height of the texture in pixels, at most."),
     Option("texturing-skip-global-seam-leveling", "bool", False, "bool",
            "Do not even out brightness and colour between photos."),
@@ -106,8 +106,8 @@ OPTIONS: list[Option] = [
 BY_NAME = {option.name: option for option in OPTIONS}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"feature-quality": "medium", "min-num-features": 6000, "pc-quality": "low", "mesh-size": 100000,
-             "mesh-octree-depth": 9, "texturing-size": 2048},
+    "fast": {"feature-quality": "medium", "min-num-features": 6000, "pc-quality": "low", "mesh-size": 60000,
+             "mesh-octree-depth": 8, "texturing-size": 2048},
     "default": {},
     "high": {"feature-quality": "ultra", "min-num-features": 12000, "pc-quality": "high", "mesh-size": 500000,
              "mesh-octree-depth": 11, "texturing-size": 8192},

@@ -8,7 +8,7 @@ import numpy as np
 from . import dense, ept, isolate, maps, pictures, report, results, texture, viewer
 from .cloud import Cloud, read_cloud, write_ply
 from .errors import EngineError
-from .meshes import Mesh, write_glb, write_obj
+from .meshes import Mesh, fill_holes, write_glb, write_obj
 from .scene import Scene
 from .settings import DEPTH_SIZE
 from .surface import clean, decimate, flat_base, poisson, without_outliers
@@ -87,6 +87,8 @@ def odm_meshing(run: "Run") -> None:
         mesh = flat_base(mesh, cut)
     mesh = decimate(clean(mesh), run.options["mesh-size"])
     mesh = clean(mesh)
+    if cut is not None:
+        mesh = fill_holes(mesh)
     open_edges = len(mesh.boundary_edges())
     run.space.update_facts(faces=len(mesh.faces), vertices=len(mesh.vertices), open_edges=open_edges)
     run.log(f"Surface: {len(mesh.faces)} triangles, {'closed' if not open_edges else f'{open_edges} open edges'}")
