@@ -53,14 +53,28 @@ def poke(*jobs: str) -> None:
         getattr(tasks, job).delay()
 
 
-def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 60) -> dict:
+def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 120) -> dict:
     """Polls getProjectInfo, as a rig does, until the status is one of these."""
     def there() -> Optional[dict]:
         poke()
         info = rig.info(project)
         return info if info["status"] in statuses else None
 
-    return until(there, seconds, 0.4, f"{project}: one of {statuses}")
+    try:
+        return until(there, seconds, 0.4, f"{project}: one of {statuses}")
+    except AssertionError as problem:
+        raise AssertionError(f"{problem}; {rig.info(project)}; before it: {in_motion()}") from None
+
+
+def in_motion() -> list:
+    """What stands in the queue or on a node: (scan, state, its task's status), for the message of a test that waited in vain."""
+    from app_extensions.host import tasks as host_tasks
+
+    found = []
+    for scan in Scan.objects.filter(state__in=(Scan.APPROVED, Scan.RELEASED)):
+        task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+        found.append((scan.pk, scan.state, host_tasks.task_state(task) if task is not None else None))
+    return found
 
 
 def started_scan(token: Token, pieces: Iterable[bytes], photos: int = 1) -> Scan:
