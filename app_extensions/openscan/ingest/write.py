@@ -13,7 +13,8 @@ from .archives import DAMAGE, Member, PhotoSet
 from .names import Names
 from .refusal import Refused, SetAside, quoted
 
-CHUNK_BYTES = 1 << 20
+#: Larger ones are fresh memory from the system each time, whose page faults double the time of copying.
+CHUNK_BYTES = 1 << 17
 
 
 class Written(NamedTuple):
