@@ -42,11 +42,13 @@ def send_parts(rig: Rig, pieces: list, photos: int = 1, project: Optional[str] =
 
 
 def poke(*jobs: str) -> None:
-    """Does what beat does, at once: WebODM's polls, then our periodic jobs."""
-    from worker.tasks import process_pending_tasks, update_nodes_info
+    """Does what beat does, at once: WebODM's polls, then our periodic jobs. On a busy machine no faster than they are done."""
+    from worker.tasks import process_pending_tasks, redis_client, update_nodes_info
 
     from app_extensions.openscan import tasks
 
+    if redis_client.llen("celery") > 8:
+        return
     update_nodes_info()
     process_pending_tasks()
     for job in jobs or ("release_queue", "catch_up", "deliver_mails"):
