@@ -25,6 +25,12 @@ class Cloud:
         return Cloud(self.points[which], self.colours[which], None if self.normals is None else self.normals[which])
 
 
+def joined(*clouds: Cloud) -> Cloud:
+    """All points of several clouds that have normals."""
+    return Cloud(np.concatenate([c.points for c in clouds]), np.concatenate([c.colours for c in clouds]),
+                 np.concatenate([c.normals for c in clouds]))
+
+
 _TYPES = {"float": "<f4", "float32": "<f4", "double": "<f8", "float64": "<f8", "uchar": "u1", "uint8": "u1",
           "int": "<i4", "int32": "<i4", "uint": "<u4", "char": "i1", "short": "<i2", "ushort": "<u2"}
 

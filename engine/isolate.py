@@ -2,6 +2,7 @@
 from typing import Callable, Optional
 
 import numpy as np
+from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -65,8 +66,38 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     return Region(low, high)
 
 
-def without_support(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str], None]) -> tuple[Cloud, float]:
-    """The object's points and the height at which it is cut from its support.
+def hidden_base(object_points: np.ndarray, support_points: np.ndarray, cut: float, cell: float) -> Cloud:
+    """Points, facing down, where the object hides its support: the underside that no photo shows.
+
+    Under the object's outline, less where the support was seen (beneath what overhangs).
+    """
+    low = object_points[:, :2].min(axis=0) - 4 * cell
+    size = np.ceil((object_points[:, :2].max(axis=0) - low) / cell).astype(int) + 4
+
+    def grid(points: np.ndarray) -> np.ndarray:
+        at = np.floor((points[:, :2] - low) / cell).astype(int)
+        at = at[((at >= 0) & (at < size)).all(axis=1)]
+        counts = np.zeros(size, np.int32)
+        np.add.at(counts, (at[:, 0], at[:, 1]), 1)
+        return counts
+
+    above, below = grid(object_points), grid(support_points)
+    outline = ndimage.binary_fill_holes(ndimage.binary_closing(above > 0, iterations=3))
+    usual = float(np.median(below[below > 0])) if (below > 0).any() else 0.0
+    seen = ndimage.binary_closing(below > max(2.0, 0.15 * usual), iterations=2)
+    base = ndimage.binary_opening(outline & ~seen, iterations=1)
+    x, y = np.nonzero(base)
+    # Four points a cell, so that the base weighs about as much as the sides.
+    quarter = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    flat = ((np.stack([x, y], axis=1)[:, None, :] + quarter) * cell + low).reshape(-1, 2)
+    points = np.c_[flat, np.full(len(flat), cut)]
+    return Cloud(points, np.full((len(flat), 3), 90, np.uint8),
+                 np.tile(np.array([0, 0, -1.0], np.float32), (len(flat), 1)))
+
+
+def without_support(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str], None]
+                    ) -> tuple[Cloud, float, Cloud]:
+    """The object's points, the height at which it is cut from its support, and points of its hidden base.
 
     The support's own relief (a carpet, a turntable's print) is measured on its points around the object.
     """
@@ -82,7 +113,7 @@ def without_support(cloud: Cloud, scene: Scene, region: Region, log: Callable[[s
     above = inside.keep(z > cut)
     if len(above) < 1000:
         log("Too little is left above the support: the background stays")
-        return cloud, float("-inf")
+        return cloud, float("-inf"), cloud.keep(np.zeros(len(cloud), bool))
     spacing = cKDTree(above.points).query(above.points[:: max(1, len(above) // 5000)], k=2)[0][:, 1]
     # Groups are told apart on a thinned copy; each point then follows its nearest one.
     cell = max(4.0 * float(np.median(spacing)), 0.006 * extent)
@@ -93,4 +124,6 @@ def without_support(cloud: Cloud, scene: Scene, region: Region, log: Callable[[s
     _, nearest = cKDTree(thin).query(above.points)
     kept = above.keep(main[nearest])
     log(f"Cut from its support at {cut:.3f} above the plane; {len(kept)} of {len(cloud)} points are the object's")
-    return kept, cut
+    cell = max(2.0 * float(np.median(spacing)), 0.004 * extent)
+    base = hidden_base(kept.points, inside.points[z <= cut], cut, cell)
+    return kept, cut, base

@@ -118,6 +118,18 @@ def fill_holes(mesh: Mesh, most_edges: int = 10**9) -> Mesh:
                 None if mesh.colours is None else np.concatenate(colours))
 
 
+def closed(mesh: Mesh, tries: int = 5) -> Mesh:
+    """The mesh without any open edge: holes filled; where a fan does not fit, its surroundings are cut out first."""
+    for _ in range(tries):
+        mesh = largest_part(fill_holes(mesh))
+        edges = mesh.boundary_edges()
+        if not len(edges):
+            break
+        torn = np.isin(mesh.faces, edges.ravel()).any(axis=1)
+        mesh = largest_part(mesh.keep_faces(~torn))
+    return mesh
+
+
 def without_degenerate(mesh: Mesh) -> Mesh:
     """Without triangles that name a vertex twice, and without doubles."""
     f = mesh.faces

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from . import dense, ept, isolate, maps, pictures, report, results, texture, viewer
-from .cloud import Cloud, read_cloud, write_ply
+from .cloud import Cloud, joined, read_cloud, write_ply
 from .errors import EngineError
-from .meshes import Mesh, fill_holes, write_glb, write_obj
+from .meshes import Mesh, closed, write_glb, write_obj
 from .scene import Scene
 from .settings import DEPTH_SIZE
 from .surface import clean, decimate, flat_base, poisson, without_outliers
@@ -66,8 +66,9 @@ def odm_filterpoints(run: "Run") -> None:
     box, cut = run.space.read_json("region.json"), None
     if box is not None:
         region = dense.Region(np.array(box[0]), np.array(box[1]))
-        cloud, cut = isolate.without_support(cloud, scene, region, run.log)
+        cloud, cut, base = isolate.without_support(cloud, scene, region, run.log)
         cut = cut if np.isfinite(cut) else None
+        write_ply(run.space.root / "base.ply", base)
     cloud = without_outliers(cloud, run.options["pc-filter"])
     write_ply(run.space.root / "filtered.ply", cloud)
     run.space.update_facts(points=len(cloud), cut=cut)
@@ -80,6 +81,8 @@ def odm_meshing(run: "Run") -> None:
         return
     cloud = read_cloud(run.space.root / "filtered.ply")
     cut = run.space.read_json("facts.json").get("cut")
+    if cut is not None:
+        cloud = joined(cloud, read_cloud(run.space.root / "base.ply"))
     depth = run.options["mesh-octree-depth"]
     mesh = poisson(cloud, run.space.root, depth, 0.0 if cut is not None else 7.0, run.threads)
     run.progress.update(0.6)
@@ -88,7 +91,7 @@ def odm_meshing(run: "Run") -> None:
     mesh = decimate(clean(mesh), run.options["mesh-size"])
     mesh = clean(mesh)
     if cut is not None:
-        mesh = fill_holes(mesh)
+        mesh = closed(mesh)
     open_edges = len(mesh.boundary_edges())
     run.space.update_facts(faces=len(mesh.faces), vertices=len(mesh.vertices), open_edges=open_edges)
     run.log(f"Surface: {len(mesh.faces)} triangles, {'closed' if not open_edges else f'{open_edges} open edges'}")
