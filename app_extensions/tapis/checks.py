@@ -29,6 +29,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if min(conf.timeout, conf.connect_timeout, conf.key_seconds) <= 0:
         message = "TAPIS_TIMEOUT, TAPIS_CONNECT_TIMEOUT and TAPIS_KEY_SECONDS must be positive."
         found.append(Error(message, id="tapis.E003"))
+    found += _sync_settings()
     try:
         key_texts()
     except ImproperlyConfigured as error:
@@ -36,3 +37,14 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not 0 <= conf.leeway <= 300:
         found.append(Warning("TAPIS_LEEWAY: expired tokens are accepted for more than five minutes.", id="tapis.W001"))
     return found
+
+
+def _sync_settings() -> list[CheckMessage]:
+    """The numbers of discoveries and syncs: each above its least sensible value."""
+    least = {
+        "listing_connections": 1, "flight_connections": 1, "instance_connections": 1, "sync_workers": 1, "batch_seconds": 1,
+        "lease_seconds": 2, "retry_seconds": 0, "disk_reserve_bytes": 0, "discovery_hours": 0, "sync_hours": 0,
+        "stagger_seconds": 0,
+    }
+    return [Error(f"TAPIS_{name.upper()} (WO_TAPIS_{name.upper()}) must be at least {value}.", id="tapis.E005")
+            for name, value in least.items() if getattr(conf, name) < value]

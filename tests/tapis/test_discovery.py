@@ -38,7 +38,9 @@ def test_more_systems_than_the_default_page_of_100(flyer, tapis):
 
 
 def test_what_is_a_flight_and_what_is_not(flyer, tapis):
-    put = lambda path, **more: tapis.file(flyer.system, path, **more)  # noqa: E731
+    def put(path, **more):
+        tapis.file(flyer.system, path, **more)
+
     for name in ("a.jpg", "B.JPG", "c.jpeg", "D.JpEg"):
         put(f"AnyCase/code/images/{name}")
     put("AnyCase/code/images/notes.txt")

@@ -130,8 +130,10 @@ def test_a_tapis_token_as_bearer_needs_no_stored_one(flyer, tapis):
     flyer.flight("Carried", 3)
     bearer = {"Authorization": f"Bearer {tapis.token(flyer.name)}"}
     TapisOAuth2Token.objects.filter(user=flyer.user).delete()
-    call = lambda method, path, body=None: requests.request(  # noqa: E731
-        method, f"{flyer.web}/api/{path}", json=body, headers=bearer, timeout=60)
+
+    def call(method, path, body=None):
+        return requests.request(method, f"{flyer.web}/api/{path}", json=body, headers=bearer, timeout=60)
+
     assert call("GET", "tapis-storage/systems/").json()["count"] == 1
     assert call("POST", "tapis-storage/create-projects/", {"auto_discover": True}).json()["results"]["projects_created"] == 1
     started = call("POST", "tapis-storage/sync-project-images/", {"project_id": flyer.project("Carried")})

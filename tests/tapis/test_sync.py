@@ -149,6 +149,31 @@ def test_links_are_followed_and_broken_ones_left_out(flyer, tapis):
     assert sorted(here) == ["link.jpg", "real.jpg"] and here["link.jpg"] == here["real.jpg"]
 
 
+def test_a_connection_that_the_proxy_closed_while_idle_is_opened_anew(flyer, tapis, tmp_path):
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.content import ContentFetcher
+
+    ready(flyer, "Idle", 2)
+    tapis.settings(idle_seconds=0.3)
+    fetcher = ContentFetcher(TapisAccess(flyer.user, flyer.client))
+    for number in range(2):
+        got = fetcher.fetch(flyer.system, f"Idle/code/images/IMG_{number:05d}.JPG", tmp_path / f"{number}.jpg", None)
+        assert (tmp_path / f"{number}.jpg").stat().st_size == got.size > 0
+        time.sleep(1)
+    fetcher.close()
+
+
+def test_numbers_of_the_settings_are_checked(ground, settings):
+    from app_extensions.tapis.checks import check_settings
+
+    assert check_settings(None) == []
+    settings.TAPIS_FLIGHT_CONNECTIONS = 0
+    settings.TAPIS_LEASE_SECONDS = "0.5"
+    assert [error.id for error in check_settings(None)] == ["tapis.E005", "tapis.E005"]
+    settings.TAPIS_LEASE_SECONDS = "long"
+    assert [error.id for error in check_settings(None)] == ["tapis.E001"]
+
+
 def test_tokens_that_end_between_files_are_refreshed_once(flyer, tapis):
     ready(flyer, "Expiring", 20)
     tapis._call("POST", "counters/reset")

@@ -137,7 +137,10 @@ class TaskProcessing:
                         continue
                     exif = image.info.get("exif", b"")
                     image.thumbnail((self.resize_to, self.resize_to), Image.LANCZOS)
-                    image.save(path, quality=100, exif=exif)
+                    smaller = self.task_path(f"{name}.resized.jpg")
+                    image.save(smaller, quality=100, exif=exif)
+                # In place of the old one, not into it: an image may be a hard link to another task's.
+                os.replace(smaller, path)
         self._set_fields(resize_progress=1.0)
         self.refresh_from_db()
         self.pending_action = None
