@@ -21,7 +21,7 @@ import cv2, numpy as np
 from PIL import Image
 out = Path(sys.argv[1])
 random = np.random.default_rng(1)
-base = cv2.resize(random.integers(0, 255, (40, 60, 3), dtype=np.uint8), (600, 400), interpolation=cv2.INTER_CUBIC)
+base = cv2.resize(random.integers(0, 255, (200, 300, 3), dtype=np.uint8), (600, 400), interpolation=cv2.INTER_CUBIC)
 def shifted(k):
     return np.roll(base, 17 * k, axis=1)
 Image.fromarray(shifted(0)).save(out / "plain.jpg")
