@@ -105,9 +105,9 @@ def leavings() -> dict[str, Any]:
     except ImportError as error:
         print(short(error), file=sys.stderr)
     return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],
-            "rows": [f"content type {one.app_label}.{one.model}"
-                     for one in ContentType.objects.filter(app_label__in=LABELS)]
-            + [f"plugin {name}" for name in _plugin_rows()],
+            "rows": [f"{number} {what}" for number, what in (
+                (ContentType.objects.filter(app_label__in=LABELS).count(), "content types with their permissions"),
+                (len(_plugin_rows()), "plugins")) if number],
             "directories": [one for one in directories if os.path.isdir(one)]}
 
 

@@ -49,7 +49,7 @@ def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
             report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
                           lambda label=label: webodm.manage("migrate", label, "zero", "--noinput"))
     if facts["rows"]:
-        report.change("delete what WebODM's tables hold on us: " + ", ".join(facts["rows"]),
+        report.change(f"delete what WebODM's own tables hold on us: {', '.join(facts['rows'])}",
                       lambda: webodm.probe("forget"))
     for directory in [Path(name) for name in facts["directories"]]:
         if directory.is_dir():
