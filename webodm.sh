@@ -53,9 +53,12 @@ find_python39() {
         fi
     done
     local roots=("${PYENV_ROOT:-}" "${HOME:-/nonexistent}/.pyenv")
-    if command -v pyenv >/dev/null; then
-        roots+=("$(pyenv root 2>/dev/null || true)")
-    fi
+    # pyenv takes its root from HOME, which need not be the one it was installed in: its own files stand in the root
+    for candidate in pyenv python3.9 python3; do
+        if candidate=$(command -v "$candidate"); then
+            roots+=("$(dirname "$(dirname "$candidate")")")
+        fi
+    done
     for root in "${roots[@]}"; do
         [ -n "$root" ] || continue
         for candidate in "$root"/versions/3.9*/bin/python3.9; do

@@ -85,6 +85,13 @@ def test_finds_pyenvs_python39_in_an_empty_path(bare_env, tmp_path):
     assert functions("find_python39", bare_env).stdout.strip() == str(good)
 
 
+def test_finds_the_root_of_a_pyenv_that_another_home_holds(bare_env, tmp_path):
+    shim = fake_python(tmp_path / "else" / ".pyenv" / "shims" / "python3.9", "")
+    good = fake_python(tmp_path / "else" / ".pyenv" / "versions" / "3.9.18" / "bin" / "python3.9", "3.9")
+    bare_env["PATH"] += f":{shim.parent}"
+    assert functions("find_python39", bare_env).stdout.strip() == str(good)
+
+
 def test_finds_uvs_python39(bare_env, tmp_path):
     good = fake_python(tmp_path / "uv-pythons" / "python3.9", "3.9")
     uv = tmp_path / "bin" / "uv"
