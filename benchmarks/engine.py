@@ -55,8 +55,8 @@ def engine(images: Path, out: Path, options: dict[str, Any], *more: str) -> Run:
 
 
 def measure(*arguments: str) -> dict[str, Any]:
-    """A measure of benchmarks/engine_measures.py."""
-    done = subprocess.run([PYTHON, "benchmarks/engine_measures.py", *arguments], cwd=ROOT, capture_output=True,
+    """A measure of benchmarks.engine_measures."""
+    done = subprocess.run([PYTHON, "-m", "benchmarks.engine_measures", *arguments], cwd=ROOT, capture_output=True,
                           text=True)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
@@ -66,7 +66,7 @@ def measure(*arguments: str) -> dict[str, Any]:
 def synthetic(kind: str, directory: Path, photos: int, size: int) -> Path:
     """A synthetic set, rendered once."""
     if not (directory / "truth.json").exists():
-        subprocess.run([PYTHON, "benchmarks/engine_synthetic.py", kind, str(directory), "--photos", str(photos),
+        subprocess.run([PYTHON, "-m", "benchmarks.engine_synthetic", kind, str(directory), "--photos", str(photos),
                         "--size", str(size)], cwd=ROOT, check=True)
     return directory
 

@@ -1,18 +1,15 @@
 """Measures of a finished model, run in the engine's environment; prints one JSON object.
 
-``python benchmarks/engine_measures.py held-out RESULT`` renders the textured model into the poses of the photos that
+``python -m benchmarks.engine_measures held-out RESULT`` renders the textured model into the poses of the photos that
 were held out, and compares inside the object. ``… shape RESULT TRUTH.json`` compares with a known shape.
 """
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import engine_synthetic
 from engine import raster

@@ -1,6 +1,6 @@
 """Photo sets of known shape: a textured object on a textured table, and a relief from above with GPS.
 
-Runs in the engine's environment: ``python benchmarks/engine_synthetic.py object|relief DIR [--photos N] [--size W]``.
+Runs in the engine's environment: ``python -m benchmarks.engine_synthetic object|relief DIR [--photos N] [--size W]``.
 The renderer is its own (rays marched through implicit shapes); it shares nothing with the engine's rasteriser.
 """
 import argparse
@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, prange
 from PIL import Image
 
-CENTRE_Z = 0.62  # height of the object's middle above the table; its radius is about 1
+CENTRE_Z = 0.35  # height of the object's middle above the table; its radius is about 1
 RELIEF_LATITUDE, RELIEF_LONGITUDE, RELIEF_ALTITUDE = 47.0, 8.0, 460.0
 RELIEF_HALF = 60.0  # metres
 RELIEF_HEIGHT = 45.0
@@ -157,10 +157,10 @@ def make_object(directory: Path, photos: int, width: int) -> dict:
     for i in range(photos):
         ring = i < low
         angle = 2 * math.pi * (i / low if ring else (i - low + 0.5) / (photos - low))
-        elevation = math.radians(24 if ring else 52)
+        elevation = math.radians(16 if ring else 48)
         eye = 4.6 * np.array([math.cos(angle) * math.cos(elevation), math.sin(angle) * math.cos(elevation),
-                              math.sin(elevation)]) + [0, 0, 0.45]
-        R = looking(eye, np.array([0, 0, 0.55]), np.array([0, 0, 1.0]))
+                              math.sin(elevation)]) + [0, 0, 0.3]
+        R = looking(eye, np.array([0, 0, 0.4]), np.array([0, 0, 1.0]))
         _write(directory / f"object_{i:03d}.jpg", render(0, eye, R, focal, width, height, 1.0), i)
         poses.append({"name": f"object_{i:03d}.jpg", "eye": eye.tolist(), "R": R.tolist()})
     return {"kind": "object", "poses": poses, "focal": focal}

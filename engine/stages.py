@@ -88,7 +88,7 @@ def odm_meshing(run: "Run") -> None:
     run.progress.update(0.6)
     if cut is not None:
         mesh = flat_base(mesh, cut)
-    mesh = decimate(clean(mesh), run.options["mesh-size"])
+    mesh = decimate(clean(mesh), int(0.985 * run.options["mesh-size"]))  # closing holes adds a few
     mesh = clean(mesh)
     if cut is not None:
         mesh = closed(mesh)

@@ -180,9 +180,13 @@ def make(scene: Scene, mesh: Mesh, size: int, level: bool, keep_unseen: bool, on
     atlas[rows, columns] = np.clip(colours, 0, 255)
     unseen = labels < 0
     if unseen.any():
+        # Corners lie on the charts' very edge, where the pixel's middle may be outside: filled first.
+        dark = unseen[face]
+        shown = known.copy()
+        shown[rows[dark], columns[dark]] = False
+        _spread(atlas, shown, 2)
         place = np.clip(corners.astype(np.int64), 0, side - 1)
         vertex = _vertex_colours(mesh, unseen, atlas[place[..., 1], place[..., 0]])
-        dark = unseen[face]
         atlas[rows[dark], columns[dark]] = np.einsum("nk,nkd->nd", weights[dark], vertex[mesh.faces[face[dark]]])
     _spread(atlas, known, 6)
     uvs = flat + 0.5

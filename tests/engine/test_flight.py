@@ -52,7 +52,7 @@ print(json.dumps(out))
 def flight(tmp_path_factory) -> tuple[dict, dict]:
     """Statistics of a flight over the relief, and what its maps say."""
     directory = tmp_path_factory.mktemp("flight")
-    script("benchmarks/engine_synthetic.py", "relief", str(directory), "--photos", "12", "--size", "480")
+    script("-m", "benchmarks.engine_synthetic", "relief", str(directory), "--photos", "12", "--size", "480")
     done = run(directory / "images", directory / "out", TINY)
     assert done.code == 0, (done.result, done.stderr[-2000:])
     stats = json.loads((directory / "out/odm_report/stats.json").read_text())

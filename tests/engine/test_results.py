@@ -94,7 +94,7 @@ def test_shots_lie_around_the_model(finished):
 
 
 def test_the_shape_is_right(finished, synthetic_object):
-    measured = json.loads(script("benchmarks/engine_measures.py", "shape", str(finished[1]),
+    measured = json.loads(script("-m", "benchmarks.engine_measures", "shape", str(finished[1]),
                                  str(synthetic_object / "truth.json")))
     assert measured["parts"] == 1
     # The figure of the default quality (95 %) is checked by the long tests; this set has 480 pixels and 15 photos.
