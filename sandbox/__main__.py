@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from sandbox.processes import ServiceError, answers_http, process_alive
+from sandbox.processes import ServiceError, answers_http, free_port, port_is_free, process_alive
 from sandbox.stack import HOST_DIR, ROOT, SERVICES, Stack
 
 DEFAULT_DATA = ROOT / ".sandbox"
+DEFAULT_PORT = 8000
 START_TIMEOUT_SECONDS = 180
 
 
@@ -214,7 +215,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     start = add("start", command_start, "start PostgreSQL, Redis, mail, a node, web, worker and beat")
-    start.add_argument("--port", type=int, default=0, help="web port on 127.0.0.1 (default: 8000 at first, then the last one)")
+    start.add_argument("--port", type=int, default=0, help="web port on 127.0.0.1 (default: the last one; at first 8000, or a free one)")
     start.add_argument("--tapis", action="store_true", help="with the stand-in Tapis server, a client and flights")
     start.add_argument("--engine", metavar="COMMAND", help="what the node runs instead of the project's own engine")
     start.add_argument("--detach", action="store_true", help="return when everything answers")
@@ -233,7 +234,7 @@ def main() -> int:
     options = parser().parse_args()
     options.data = options.data.resolve()
     if options.command == "start" and not options.port and not (options.data / "config.json").exists():
-        options.port = 8000
+        options.port = DEFAULT_PORT if port_is_free(DEFAULT_PORT) else free_port()  # a WebODM may have 8000 already
     try:
         return options.function(options)
     except ServiceError as error:
