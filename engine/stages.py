@@ -11,7 +11,7 @@ from .errors import EngineError
 from .meshes import Mesh, closed, write_glb, write_obj
 from .scene import Scene
 from .settings import DEPTH_SIZE
-from .surface import clean, decimate, flat_base, poisson, without_outliers
+from .surface import clean, decimate, flat_base, near_points, poisson, without_outliers
 
 if TYPE_CHECKING:
     from .pipeline import Run
@@ -110,7 +110,9 @@ def mvs_texturing(run: "Run") -> None:
         return
     scene, mesh = Scene.load(run.space.root), load_mesh(run)
     options = run.options
-    mesh, atlas, share = texture.make(scene, mesh, options["texturing-size"],
+    cloud = read_cloud(run.space.root / "filtered.ply")
+    measured = near_points(mesh, cloud)
+    mesh, atlas, share = texture.make(scene, mesh, measured, options["texturing-size"],
                                       not options["texturing-skip-global-seam-leveling"],
                                       options["texturing-keep-unseen-faces"], run.progress.update)
     run.space.update_facts(texture_size=atlas.shape[0], textured_share=share)

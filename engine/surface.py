@@ -72,3 +72,13 @@ def flat_base(mesh: Mesh, height: float) -> Mesh:
     vertices = mesh.vertices.copy()
     vertices[:, 2] = np.maximum(vertices[:, 2], height)
     return Mesh(vertices, mesh.faces, mesh.colours)
+
+
+def near_points(mesh: Mesh, cloud: Cloud, share: float = 0.008) -> np.ndarray:
+    """Which triangles (F) lie within ``share`` of the model's diagonal, and their own size, of a measured point."""
+    corners = mesh.vertices[mesh.faces]
+    middle = corners.mean(axis=1)
+    reach = np.linalg.norm(corners - middle[:, None], axis=2).max(axis=1)
+    diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    distance, _ = cKDTree(cloud.points).query(middle, workers=-1)
+    return distance < np.maximum(share * diagonal, reach)

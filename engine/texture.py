@@ -60,6 +60,8 @@ def _corner_pixels(scene: Scene, mesh: Mesh, labels: np.ndarray, normals: np.nda
 def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, method: int) -> np.ndarray:
     """Samples (N, 3) of a picture at any number of places."""
     n = len(x)
+    if not n:
+        return np.zeros((0, 3), picture.dtype)
     rows = -(-n // 8192)
     fold = [np.pad(a.astype(np.float32), (0, rows * 8192 - n), mode="edge").reshape(rows, 8192) for a in (x, y)]
     return cv2.remap(picture, fold[0], fold[1], method, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 3)[:n]
@@ -115,15 +117,18 @@ def _vertex_colours(mesh: Mesh, unseen: np.ndarray, corner_colours: np.ndarray) 
     return colours
 
 
-def make(scene: Scene, mesh: Mesh, size: int, level: bool, keep_unseen: bool, on_fraction: Callable[[float], None]
-         ) -> tuple[Mesh, np.ndarray, float]:
+def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool, keep_unseen: bool,
+         on_fraction: Callable[[float], None]) -> tuple[Mesh, np.ndarray, float]:
     """Unwrap and colour the mesh.
 
-    ``size``: side of the atlas at most; ``level``: even out brightness between photos. Returns the mesh with texture
-    coordinates, the atlas (RGB, 8 bit) and the share of the surface that photos show.
+    ``measured`` (F): which triangles lie on measured points; the others only close the surface, and what the photos
+    show in their place is something else. ``size``: side of the atlas at most; ``level``: even out brightness between
+    photos. Returns the mesh with texture coordinates, the atlas (RGB, 8 bit) and the share of the surface that photos
+    show.
     """
     normals = mesh.face_normals()
     best_view, best_quality = rate_views(scene, mesh, normals, lambda d, t: on_fraction(0.25 * d / t))
+    best_quality[~measured] = 0
     seen = best_quality[:, 0] > 0
     if not keep_unseen and not seen.all():
         mesh = mesh.keep_faces(seen)
@@ -180,12 +185,13 @@ def make(scene: Scene, mesh: Mesh, size: int, level: bool, keep_unseen: bool, on
     atlas[rows, columns] = np.clip(colours, 0, 255)
     unseen = labels < 0
     if unseen.any():
-        # Corners lie on the charts' very edge, where the pixel's middle may be outside: filled first.
+        # Corners lie on the charts' very edge, where colours are least sure: read halfway to the triangle's middle.
         dark = unseen[face]
         shown = known.copy()
         shown[rows[dark], columns[dark]] = False
         _spread(atlas, shown, 2)
-        place = np.clip(corners.astype(np.int64), 0, side - 1)
+        inward = 0.5 * (corners + corners.mean(axis=1, keepdims=True))
+        place = np.clip(inward.astype(np.int64), 0, side - 1)
         vertex = _vertex_colours(mesh, unseen, atlas[place[..., 1], place[..., 0]])
         atlas[rows[dark], columns[dark]] = np.einsum("nk,nkd->nd", weights[dark], vertex[mesh.faces[face[dark]]])
     _spread(atlas, known, 6)
