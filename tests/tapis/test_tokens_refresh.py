@@ -42,7 +42,9 @@ from app_extensions.tapis.models import TapisOAuth2Client
 def ask(barrier):
     user, client = User.objects.get(pk=sys.argv[1]), TapisOAuth2Client.objects.get(pk=sys.argv[2])
     barrier.wait()
-    print(tokens.access_token_for(user, client, refused=sys.argv[3]), flush=True)
+    # one write a line: print() would make two, and eight unbuffered processes share the pipe
+    sys.stdout.write(tokens.access_token_for(user, client, refused=sys.argv[3]) + "\\n")
+    sys.stdout.flush()
 
 processes = multiprocessing.get_context("fork")
 barrier = processes.Barrier(8)
