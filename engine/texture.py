@@ -152,6 +152,7 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
     points = np.einsum("nk,nkd->nd", weights, mesh.vertices[mesh.faces[face]])
     detail = np.zeros((len(face), 3), np.float32)
     agreed = np.zeros((len(face), 3), np.float32)
+    own = np.zeros((len(face), 3), np.float32)
     total = np.zeros(len(face), np.float32)
     views = np.unique(best_view[best_view >= 0])
     for done, i in enumerate(views, 1):
@@ -176,11 +177,14 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
         of_mine = mine[use]
         fine = _remap(picture, pixels[of_mine, 0], pixels[of_mine, 1], cv2.INTER_CUBIC).astype(np.float32)
         detail[mine] = fine - low[of_mine] if level else fine
+        if level:
+            own[mine] = low[of_mine]
         on_fraction(0.35 + 0.6 * done / len(views))
     colours = detail
     if level:
         good = total > 0
         colours[good] += agreed[good] / total[good][:, None]
+        colours[~good] += own[~good]
     atlas = np.zeros((side, side, 3), np.float32)
     atlas[rows, columns] = np.clip(colours, 0, 255)
     unseen = labels < 0
