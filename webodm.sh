@@ -222,7 +222,15 @@ command_test() {
     ensure_host
     ensure_engine
     ensure_clients
-    host_python -m pytest "$@"
+    # the whole of it in two processes, each with servers of its own, file by file; a chosen part in one
+    local argument whole=(-n 2 --dist loadfile)
+    for argument in "$@"; do
+        case $argument in
+            -*) ;;
+            *) whole=() ;;
+        esac
+    done
+    host_python -m pytest ${whole[@]+"${whole[@]}"} "$@"
 }
 
 command_bench() {
