@@ -96,7 +96,7 @@ def leavings() -> dict[str, Any]:
     from django.db.migrations.recorder import MigrationRecorder
 
     applied = {app for app, _ in MigrationRecorder(connection).applied_migrations()}
-    directories = [os.path.join(settings.MEDIA_ROOT, name) for name in ("openscan", "tapis")]
+    directories = [os.path.join(settings.MEDIA_ROOT, name) for name in ("openscan", "tapis", os.path.join("project", ".incoming"))]
     try:
         from app_extensions.openscan.conf import conf
 
