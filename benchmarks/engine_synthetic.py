@@ -157,7 +157,7 @@ def make_object(directory: Path, photos: int, width: int) -> dict:
     for i in range(photos):
         ring = i < low
         angle = 2 * math.pi * (i / low if ring else (i - low + 0.5) / (photos - low))
-        elevation = math.radians(16 if ring else 48)
+        elevation = math.radians(24 if ring else 52)
         eye = 4.6 * np.array([math.cos(angle) * math.cos(elevation), math.sin(angle) * math.cos(elevation),
                               math.sin(elevation)]) + [0, 0, 0.3]
         R = looking(eye, np.array([0, 0, 0.4]), np.array([0, 0, 1.0]))

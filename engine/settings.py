@@ -3,4 +3,4 @@
 # Prepared photos, from which texture is taken.
 WORK_SIZE = {"ultra": 8000, "high": 5000, "medium": 4000, "low": 3000, "lowest": 2000}
 # Photos in which depth is searched, where only the object's part of them is.
-DEPTH_SIZE = {"ultra": 3000, "high": 2000, "medium": 1000, "low": 700, "lowest": 560}
+DEPTH_SIZE = {"ultra": 3000, "high": 2000, "medium": 1000, "low": 700, "lowest": 400}
