@@ -14,6 +14,9 @@ from sandbox.stack import HOST_DIR, ROOT, SERVICES, Stack
 DEFAULT_DATA = ROOT / ".sandbox"
 DEFAULT_PORT = 8000
 START_TIMEOUT_SECONDS = 180
+#: The default preset for scans, "3D Model", asks for depth in full-size photos: half an hour's work for two cores. "Default" leaves
+#: the quality to the engine (docs/engine.md). An environment variable of the caller's wins.
+PRESET = {"WO_OPENSCAN_PRESET": os.environ.get("WO_OPENSCAN_PRESET", "Default")}
 
 
 def pid_file(data: Path) -> Path:
@@ -102,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: stopping.append(received))
-    stack = Stack(options.data, port=options.port, tapis=options.tapis, node_engine=options.engine)
+    stack = Stack(options.data, port=options.port, tapis=options.tapis, node_engine=options.engine, extra_env=PRESET)
     stack.check_web_port()
     stack.prepare_files()
     pid_file(stack.data).write_text(str(os.getpid()))
@@ -191,7 +194,7 @@ def command_manage(options: argparse.Namespace) -> int:
         say("error: there is no sandbox yet; make one by `./webodm.sh sandbox start --detach`")
         return 1
     running = supervisor_pid(options.data) is not None
-    stack = Stack(options.data, tapis=has_tapis(options.data))
+    stack = Stack(options.data, tapis=has_tapis(options.data), extra_env=PRESET)
     try:
         stack.start_database()  # finds the running one
         if not running:

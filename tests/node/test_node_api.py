@@ -152,7 +152,8 @@ def _multipart(name: str) -> bytes:
     return head.encode() + JPEG + b"\r\n--b--\r\n"
 
 
-@pytest.mark.parametrize("wrong", ["nonsense", "../../etc", "00000000-0000-0000-0000-000000000000", str(uuid.uuid4())])
+@pytest.mark.parametrize("wrong", ["nonsense", "../../etc", "00000000-0000-0000-0000-000000000000",
+                                   "5d6e17e5-7d55-4e8d-bcd9-7dafb0b571ea"])
 def test_uploads_to_ids_that_nobody_began(node: NodeProgram, wrong: str) -> None:
     for command in ("upload", "commit"):
         answer = node.post(f"/task/new/{command}/{requests.utils.quote(wrong, safe='')}", files=IMAGE)
