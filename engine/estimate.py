@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import EngineError
 
-# Measured (docs/engine.md): libraries and compiled code, one photo in work a thread, and what grows with the set.
+# Estimates, on the safe side by design and not measured one by one: libraries and compiled code, one photo in work a thread, and what grows with the set.
 _BASE_BYTES = 700e6
 _BYTES_PER_PIXEL_IN_WORK = 40.0
 _BYTES_PER_FEATURE = 128 + 48 + 60

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Optional, TextIO
 
-# Share of a run that each stage takes, in per cent; measured on the 16 photos at default quality (docs/engine.md).
+# Share of a run that each stage takes, in per cent: an estimate for an object of some 16 photos.
 STAGES: list[tuple[str, float]] = [
     ("dataset", 3.0), ("opensfm", 27.0), ("openmvs", 40.0), ("odm_filterpoints", 2.0), ("odm_meshing", 8.0),
     ("mvs_texturing", 12.0), ("odm_georeferencing", 2.0), ("odm_dem", 2.0), ("odm_orthophoto", 2.0),

@@ -36,6 +36,7 @@ DEFAULT_OUTPUTS = (
     "task_output.txt",
     "log.json",
     "odm_report",
+    "viewer.html",  # not ODM's: our engine's page that shows the model offline
 )
 # What every task has, results or not.
 _NO_RESULT = frozenset({"task_output.txt", "images.json", "log.json"})
