@@ -36,6 +36,8 @@ TEMPORARY_SUFFIX = ".packing"
 _MODEL_SUFFIXES = (".obj", ".mtl", ".glb", ".ply", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 #: Already compressed: deflating them again costs time and saves nothing.
 _STORED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".glb", ".laz")
+#: For people: a page that shows the model offline and a picture of it, as our engine makes them.
+_FOR_PEOPLE = ("viewer.html", "odm_report/preview.png")
 _FALLBACKS = ("odm_georeferencing/odm_georeferenced_model.laz", "odm_georeferencing/odm_georeferenced_model.ply")
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
 
@@ -55,15 +57,19 @@ class Result(NamedTuple):
 
 
 def model_files(directory: Path) -> "list[Path]":
-    """A task's files that make up its model, sorted; the point cloud where there is no mesh.
+    """A task's files that make up its model, sorted, then what shows it; the point cloud where there is no mesh.
 
     :param directory: the task's assets
     """
     texturing = directory / "odm_texturing"
     found = [path for path in _regular_files(texturing) if path.suffix.lower() in _MODEL_SUFFIXES]
     if any(path.suffix.lower() in (".obj", ".glb") for path in found):
-        return found
-    return [path for path in (directory / name for name in _FALLBACKS) if path.is_file() and not path.is_symlink()]
+        return found + _present(directory, _FOR_PEOPLE)
+    return _present(directory, _FALLBACKS)
+
+
+def _present(directory: Path, names: "tuple[str, ...]") -> "list[Path]":
+    return [path for path in (directory / name for name in names) if path.is_file() and not path.is_symlink()]
 
 
 def _regular_files(directory: Path) -> "list[Path]":
