@@ -91,10 +91,15 @@ def started_scan(token: Token, pieces: Iterable[bytes], photos: int = 1) -> Scan
 
 
 def without_nodes() -> Any:
-    """A WebODM user who may use no node: what belongs to them waits, whatever the live worker does."""
+    """A WebODM user who may use no node: what belongs to them waits, whatever the live worker does.
+
+    Outside WebODM's default group, which may use the sandbox's node.
+    """
     from django.contrib.auth.models import User
 
-    return User.objects.create_user(f"no-nodes-{uuid.uuid4().hex[:12]}")
+    user = User.objects.create_user(f"no-nodes-{uuid.uuid4().hex[:12]}")
+    user.groups.clear()
+    return user
 
 
 def task_of(scan: Scan) -> Any:
