@@ -148,6 +148,8 @@ def print_files(result: Path, mesh: Path) -> None:
     print(f"  all of it: {result}")
     for path in sorted(result.iterdir()):
         print(f"    {path.stat().st_size / 1e6:8.2f} MB  {path.name}")
+    if (result / "viewer.html").is_file():
+        print("  viewer.html turns it in any browser, preview.png shows it from twelve sides")
 
 
 def print_pages(stack: Stack, project: str) -> None:
