@@ -2,6 +2,7 @@
 
 As in NodeODM, refusals are answers of status 200 with ``{"error": "<sentence>"}``: pyodm takes any other status for a broken node.
 """
+import asyncio
 import hmac
 import json
 import logging
@@ -13,6 +14,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Callable, Union
 
+import aiohttp
 from aiohttp import web
 
 from . import API_VERSION
@@ -206,6 +208,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except ConnectionError:
         # The client went away: nobody reads the answer.
         raise
+    except (web.RequestPayloadError, aiohttp.ClientPayloadError, asyncio.IncompleteReadError) as error:
+        logger.warning("%s %s: the body broke off (%s)", request.method, request.path, type(error).__name__)
+        return _error("The request's body broke off.")
     except (OSError, sqlite3.Error) as error:
         full = is_disk_full(error) or "full" in str(error)
         logger.error("%s %s: %s", request.method, request.path, error)

@@ -1,6 +1,7 @@
 """A started scan becomes photos in a waiting WebODM task, or fails with a sentence and costs nothing."""
 import errno
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -225,8 +226,13 @@ def test_a_set_that_fails_every_time_is_given_up_for_free_and_an_admin_may_retry
     assert credit(token) == 100_000_000 and part_files(scan)
     monkeypatch.undo()
     queue.retry(scan)
-    run.ingest(scan.pk)
-    scan.refresh_from_db()
+    for _ in range(5):  # the live worker may still be clearing the failed attempt away: then this one is put off, as it should be
+        Scan.objects.filter(pk=scan.pk).update(retry_at=None)
+        run.ingest(scan.pk)
+        scan.refresh_from_db()
+        if scan.state == Scan.APPROVED:
+            break
+        time.sleep(1)
     assert scan.state == Scan.APPROVED and credit(token) == 100_000_000  # free of charge
 
 
