@@ -215,7 +215,11 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         full = is_disk_full(error) or "full" in str(error)
         logger.error("%s %s: %s", request.method, request.path, error)
         return _error("The processing node's disk is full." if full else "The processing node could not work with its files.")
-    except Exception:
+    except Exception as error:
+        if request.transport is None or request.transport.is_closing():
+            # Reading a body that ends in the middle stumbles in many ways; nobody is there to read the answer.
+            logger.warning("%s %s: the client went away (%r)", request.method, request.path, error)
+            return _error("The request's body broke off.")
         logger.exception("%s %s failed unexpectedly", request.method, request.path)
         return _json({"error": "The processing node failed; its log tells why."}, status=500)
 
