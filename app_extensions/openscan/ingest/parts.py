@@ -16,7 +16,34 @@ class BeforeStart(OSError, ValueError):
     """A seek before the start: an OSError, as ``zipfile`` expects of a file, and a ValueError, as the disk is not to blame."""
 
 
-class JoinedParts(io.RawIOBase):
+class _Positioned(io.RawIOBase):
+    """What files that are put together here share: a position within ``size_bytes``, both set by whoever derives from it."""
+
+    size_bytes: int
+    _position: int
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes from its own start."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As a file's. :raises BeforeStart: there"""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
+        if base + offset < 0:
+            raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+
+class JoinedParts(_Positioned):
     """The parts' bytes one after the other, read only. Not for use by several threads at once."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -30,26 +57,6 @@ class JoinedParts(io.RawIOBase):
             self.size_bytes += path.stat().st_size
         self._position = 0
         self._open: OrderedDict[int, int] = OrderedDict()
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position in bytes from the first part's start."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As a file's. :raises BeforeStart: there"""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
-        if base + offset < 0:
-            raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes, over the borders of parts; fewer only at the end."""
@@ -94,33 +101,13 @@ class JoinedParts(io.RawIOBase):
         return self._open[index]
 
 
-class Slice(io.RawIOBase):
+class Slice(_Positioned):
     """A stretch of another seekable file as a file of its own: a stored zip within a zip is read in place."""
 
     def __init__(self, outer: Any, start: int, size_bytes: int) -> None:
         """:param outer: stays open as long as this is used; :param start: first byte; :param size_bytes: its length"""
         super().__init__()
         self._outer, self._start, self.size_bytes, self._position = outer, start, size_bytes, 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position in bytes from the slice's start."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As a file's. :raises BeforeStart: there"""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
-        if base + offset < 0:
-            raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes; fewer only at the slice's end."""
