@@ -86,22 +86,49 @@ requirements_key() {
     (cd "$ROOT/requirements" && cat "$@" | cksum)
 }
 
-# with_lock NAME COMMAND...: two calls at once must not write one venv. A directory is made by one of them only.
+# A lock is a symbolic link whose text is its holder's process id: it is made and named in one step, by one caller only.
+
+take_lock() {
+    ln -s "$$" "$1" 2>/dev/null
+}
+
+lock_is_dead() {
+    local holder
+    holder=$(readlink "$1") && ! kill -0 "$holder" 2>/dev/null
+}
+
+# break_dead_lock LOCK: removes the lock of a caller that was killed. Of several that see it dead one removes it, and looks again
+# first: what the others saw may be gone by then, and a living caller's lock stand in its place.
+break_dead_lock() {
+    local breaking="$1.breaking"
+    if take_lock "$breaking"; then
+        if lock_is_dead "$1"; then
+            rm -f "$1"
+        fi
+        rm -f "$breaking"
+    elif lock_is_dead "$breaking"; then
+        rm -f "$breaking"
+    fi
+}
+
+# with_lock NAME COMMAND...: two calls at once must not write one venv.
 with_lock() {
-    local lock="$VENVS/.$1.lock"
+    local name=$1 lock="$VENVS/.$1.locked" told=0 status=0
     shift
     mkdir -p "$VENVS"
-    until mkdir "$lock" 2>/dev/null; do
-        if [ -f "$lock/pid" ] && ! kill -0 "$(cat "$lock/pid")" 2>/dev/null; then
-            rm -rf "$lock" # its owner was killed
+    until take_lock "$lock"; do
+        if lock_is_dead "$lock"; then
+            break_dead_lock "$lock"
         else
+            if [ $told = 0 ]; then
+                printf 'Another webodm.sh (process %s) is setting up .venv/%s; waiting for it …\n' "$(readlink "$lock" || true)" "$name" >&2
+                told=1
+            fi
             sleep 1
         fi
     done
-    echo $$ >"$lock/pid"
-    local status=0
     "$@" || status=$?
-    rm -rf "$lock"
+    rm -f "$lock"
     return "$status"
 }
 

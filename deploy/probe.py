@@ -238,13 +238,13 @@ def beat() -> dict[str, Any]:
 
 
 def owners() -> list[dict[str, Any]]:
-    """Owners of OpenScan tokens, each with the number of processing nodes that they may use."""
+    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use."""
     from django.contrib.auth import get_user_model
 
     from app_extensions.host.nodes import nodes_for
     from app_extensions.openscan.models import Token
 
-    users = get_user_model().objects.filter(pk__in=Token.objects.values("owner_id").distinct())
+    users = get_user_model().objects.filter(pk__in=Token.objects.filter(revoked_at=None).values("owner_id").distinct())
     answer = []
     for user in users[:1000]:
         nodes = nodes_for(user)

@@ -6,6 +6,7 @@ kernel can do that (Linux), so that a killed test run leaves no servers behind.
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+SERVER_PORTS = (18000, 32000)
 
 
 class ServiceError(Exception):
@@ -25,10 +27,14 @@ class ServiceError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on 127.0.0.1 that nobody listens on at this moment.
+
+    From below the range that the kernel gives to outgoing connections: one of those could take the port before its server does.
+    """
+    while True:
+        port = random.randrange(*SERVER_PORTS)
+        if port_is_free(port):
+            return port
 
 
 def port_is_free(port: int) -> bool:
@@ -88,7 +94,7 @@ class Service:
     env: dict[str, str] = field(default_factory=dict)
     cwd: Optional[Path] = None
     ready: Optional[Callable[[], bool]] = None
-    ready_timeout_seconds: float = 60.0
+    ready_timeout_seconds: float = 180.0
     process: Optional["subprocess.Popen[bytes]"] = None
 
     @property
@@ -137,7 +143,7 @@ class Service:
         """SIGKILL to the whole group, as a crash or the kernel's out-of-memory killer would."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=60)
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """SIGTERM, then SIGKILL for what is left of the group after the timeout."""

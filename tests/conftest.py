@@ -9,6 +9,7 @@ import pytest
 from sandbox.processes import Service
 from sandbox.stack import HOST_DIR, Stack
 from tests.plugin import session_stack
+from tests.support.consuming import Consuming
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,21 @@ def stack(ground: Stack) -> Iterator[Stack]:
     call periodic jobs themselves. A test that kills a service starts it again."""
     ground.start(["redis", "mail", "node", "tapis", "web", "worker"])
     yield ground
+
+
+@pytest.fixture(scope="session")
+def consuming(ground: Stack) -> Consuming:
+    """Switches the live worker's consumption of jobs."""
+    return Consuming(ground)
+
+
+@pytest.fixture(autouse=True)
+def worker_where_asked_for(request: pytest.FixtureRequest) -> None:
+    """The live worker takes jobs during tests that ask for the live stack; the others do the work themselves, undisturbed."""
+    if "stack" in request.fixturenames:
+        request.getfixturevalue("consuming").resume()
+    elif "live_db" in request.fixturenames:
+        request.getfixturevalue("consuming").pause()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from .disk import Disk
 from .names import safe_name, unused_name
@@ -23,6 +24,8 @@ from .names import safe_name, unused_name
 CHUNK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 1 << 20
 FILES_FIELD = "images"
+#: What reading a body raises where the client wrote nonsense; the last is that of a part's headers.
+_MALFORMED = (ValueError, web.HTTPBadRequest, BadHttpMessage)
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _CLIENT_UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", re.IGNORECASE)
 
@@ -99,7 +102,7 @@ class Upload:
                 else:
                     await self._receive_file(part)
                     files += 1
-        except (ValueError, web.HTTPBadRequest) as error:
+        except _MALFORMED as error:
             raise UploadError(f"The upload is not well-formed: {error}") from error
         return fields, files
 
@@ -188,6 +191,6 @@ async def read_form(request: web.Request) -> dict[str, str]:
             return body
         if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
             return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-    except (ValueError, web.HTTPBadRequest) as error:
+    except _MALFORMED as error:
         raise UploadError(f"The request is not well-formed: {error}") from error
     return {}

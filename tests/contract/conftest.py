@@ -370,7 +370,7 @@ def tasks(host: Host, user: tuple[str, str]) -> TaskMaker:
     return TaskMaker(host, user[0])
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Asks until the answer is true, and returns it."""
     deadline = time.monotonic() + seconds
     while True:

@@ -69,7 +69,7 @@ def chunked(url: str) -> http.client.HTTPResponse:
     """Posts five bytes without saying how many. Gunicorn may close before it has read them, which loses its answer: once more."""
     parts = urlsplit(url)
     for attempt in range(10):
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         try:
             connection.request("POST", parts.path, body=iter([b"he", b"llo"]), encode_chunked=True,
                                headers={"Transfer-Encoding": "chunked"})
@@ -111,7 +111,7 @@ def test_request_lines_of_gunicorn(host, tmp_path, flags, length, status):
         "try:\n"
         "    for _ in range(100):\n"
         "        try:\n"
-        "            link = socket.create_connection(('127.0.0.1', port), timeout=10)\n"
+        "            link = socket.create_connection(('127.0.0.1', port), timeout=60)\n"
         "            break\n"
         "        except OSError:\n"
         "            time.sleep(0.1)\n"

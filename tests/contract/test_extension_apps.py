@@ -221,7 +221,7 @@ def test_signals_come_while_the_plugin_is_disabled(probe, tasks, wait_for):
 def test_the_worker_listens_to_the_default_queue(host, wait_for):
     def queues():
         return host.shell("from worker.celery import app\n"
-                          "result = [queue['name'] for found in (app.control.inspect(timeout=2).active_queues() or {}).values()\n"
+                          "result = [queue['name'] for found in (app.control.inspect(timeout=10).active_queues() or {}).values()\n"
                           "          for queue in found]")
 
     assert set(wait_for(queues)) == {"celery"}

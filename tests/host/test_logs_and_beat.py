@@ -84,7 +84,7 @@ def test_the_heartbeat_is_seen(stack):
 
     before = time.time()
     heartbeat.note.delay()
-    deadline = before + 20
+    deadline = before + 120
     while (heartbeat.last_beat_at() or 0) < before:
         assert time.time() < deadline
         time.sleep(0.1)

@@ -82,7 +82,7 @@ def run_docker(checkout: Path, tmp_path: Path, compose: str, *arguments: str, **
     for path in (program, docker):
         path.chmod(0o755)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("WO_")}
-    return subprocess.run([sys.executable, str(ROOT / "deploy"), *arguments], capture_output=True, text=True, timeout=60, env={
+    return subprocess.run([sys.executable, str(ROOT / "deploy"), *arguments], capture_output=True, text=True, timeout=300, env={
         **inherited, "WEBODM_DIR": str(checkout), "WEBODM_COMPOSE": str(program),
         "PATH": f"{docker.parent}:{os.environ['PATH']}", **env})
 
@@ -192,12 +192,12 @@ def _gunicorn_of_the_image(target: Target) -> None:
            "PATH": f"{ROOT / 'docker' / 'bin'}:{target.python.parent}:{programs}:/usr/bin:/bin"}
     target.shell("from django.core.management import call_command as c\nfor app in ('openscan', 'tapis'): c('migrate', app, verbosity=0)")
     command = ["gunicorn", "webodm.wsgi", "--workers", "3"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1].split() == ["REAL", "--limit-request-line", "0", "webodm.wsgi", "--workers", "3"], done.stderr
     assert (target.media / "plugins" / "openscan_cloud").is_symlink()
     assert target.shell("from app.models import Plugin\nprint(Plugin.objects.filter(name__in=['openscan_cloud', 'tapis_storage'],"
                         " enabled=True).count())") == "2"
-    done = subprocess.run(command, env={**env, "WO_OPENSCAN_RESULT_DAYS": "0"}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env={**env, "WO_OPENSCAN_RESULT_DAYS": "0"}, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and "REAL" not in done.stdout and "openscan.E004" in done.stderr
 
 
@@ -230,7 +230,7 @@ def test_nginx_takes_long_lines_and_logs_no_secrets(tmp_path: Path) -> None:
         statuses = [_status(f"http://127.0.0.1:{port}{path}") for path in paths]
     finally:
         server.terminate()
-        server.wait(timeout=10)
+        server.wait(timeout=60)
     assert statuses == [200] * len(paths)
     log = (tmp_path / "access.log").read_text()
     assert len(log.splitlines()) == len(paths) and "SECRET" not in log and '"GET /plain HTTP/1.1" 200' in log
@@ -238,10 +238,10 @@ def test_nginx_takes_long_lines_and_logs_no_secrets(tmp_path: Path) -> None:
 
 
 def _status(url: str) -> int:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code

@@ -19,7 +19,7 @@ QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py
 JPEG = b"\xff\xd8\xff\xe0quick\xff\xd9"
 
 
-def wait_for(check: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(check: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first true answer of a check, asked again and again. Fails the test when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -82,10 +82,10 @@ class NodeProgram:
         return Node("127.0.0.1", int(self.url.rpartition(":")[2]), self.token)
 
     def get(self, path: str, **more: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=20, **more)
+        return requests.get(self.url + path, timeout=120, **more)
 
     def post(self, path: str, **more: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=60, **more)
+        return requests.post(self.url + path, timeout=120, **more)
 
     def new_task(self, *names: str, **options: Any) -> str:
         """A task of small files by one request; returns its id."""
@@ -100,7 +100,7 @@ class NodeProgram:
     def status(self, uuid: str) -> int:
         return self.info(uuid)["status"]["code"]
 
-    def wait_status(self, uuid: str, *codes: int, seconds: float = 30.0) -> dict:
+    def wait_status(self, uuid: str, *codes: int, seconds: float = 120.0) -> dict:
         """The task's info once its status is one of these."""
         return wait_for(lambda: self.status(uuid) in codes and self.info(uuid), seconds)
 

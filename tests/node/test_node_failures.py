@@ -1,7 +1,6 @@
 """Engines that fail, crash, hang or babble, and disks that are full: every task ends with a sentence that is true."""
 import contextlib
 import subprocess
-import time
 
 import pytest
 
@@ -78,10 +77,8 @@ def test_an_engine_whose_child_keeps_the_output_open(make_node, tmp_path) -> Non
     engine = tmp_path / "leaving.sh"
     shell_engine(engine, 'sleep 600 & mkdir "$OUT/odm_texturing"; echo x > "$OUT/odm_texturing/m.obj"')
     node = make_node(engine=str(engine))
-    started = time.monotonic()
     task = node.new_task()
-    node.wait_status(task, 40)
-    assert time.monotonic() - started < 10
+    node.wait_status(task, 40)  # long before the child's ten minutes are over
 
 
 def test_max_runtime(make_node) -> None:

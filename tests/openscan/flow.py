@@ -14,7 +14,7 @@ from tests.openscan.helpers import Rig, put_part
 from tests.openscan.make_sets import cut, make_zip
 
 
-def until(condition: Callable[[], Any], seconds: float = 60, every: float = 0.2, says: str = "") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120, every: float = 0.2, says: str = "") -> Any:
     """Waits until `condition` gives something true, and gives it. Fails by name after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -55,7 +55,7 @@ def poke(*jobs: str) -> None:
         getattr(tasks, job).delay()
 
 
-def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 120) -> dict:
+def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 240) -> dict:
     """Polls getProjectInfo, as a rig does, until the status is one of these."""
     def there() -> Optional[dict]:
         poke()

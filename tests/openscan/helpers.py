@@ -57,7 +57,7 @@ class Rig:
 
     def get(self, command: str, **parameters: Any) -> requests.Response:
         """The command by GET, with the token in the query as the firmwares send it."""
-        return self.session.get(self.root + command, params={"token": self.token, **parameters}, timeout=60,
+        return self.session.get(self.root + command, params={"token": self.token, **parameters}, timeout=120,
                                 allow_redirects=False)
 
     def create(self, project: str, filesize: int, parts: int = 1, photos: int = 1) -> list[str]:
@@ -84,7 +84,7 @@ class RawConnection:
 
     def __init__(self, url: str, method: str = "POST", **headers: str):
         address = urlsplit(url)
-        self.socket = socket.create_connection((address.hostname, address.port), timeout=30)
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=120)
         lines = [f"{method} {address.path} HTTP/1.1", f"Host: {address.netloc}",
                  *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()), "", ""]
         self.send("\r\n".join(lines).encode())
@@ -111,7 +111,7 @@ class RawConnection:
         self.socket.close()
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """What `condition` gives once it is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -38,7 +38,7 @@ class TestAuthentication:
     @pytest.mark.parametrize("root", ROOTS)
     @pytest.mark.parametrize("command", COMMANDS)
     def test_without_credentials_every_command_is_401(self, stack, command, root):
-        answer = requests.get(stack.address() + root + command, timeout=30)
+        answer = requests.get(stack.address() + root + command, timeout=120)
         refused(answer, 401, "Basic")
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
 
@@ -47,19 +47,19 @@ class TestAuthentication:
         "Basic !!!", "Basic", "Basic \xe4", "Bearer", "Bearer nonsense", "Bearer " + "a" * 32, "JWT abc", "Digest x"])
     def test_wrong_credentials_are_401(self, stack, header):
         refused(requests.get(stack.address() + ROOTS[0] + "status", headers={"Authorization": header.encode("latin-1")},
-                             timeout=30), 401)
+                             timeout=120), 401)
 
     def test_webodms_own_login_does_not_open_the_rig_api(self, stack):
         login = (stack.config["admin_user"], stack.config["admin_password"])
-        refused(requests.get(stack.address() + ROOTS[0] + "status", auth=login, timeout=30), 401)
+        refused(requests.get(stack.address() + ROOTS[0] + "status", auth=login, timeout=120), 401)
 
     def test_a_valid_token_as_bearer_needs_no_basic_and_no_parameter(self, rig):
-        answer = requests.get(rig.root + "getTokenInfo", headers={"Authorization": f"bearer {rig.token}"}, timeout=30)
+        answer = requests.get(rig.root + "getTokenInfo", headers={"Authorization": f"bearer {rig.token}"}, timeout=120)
         assert answer.status_code == 200 and answer.json()["kind"] == "private"
 
     def test_a_revoked_token_as_bearer_is_401_and_as_parameter_400(self, rig):
         tokens.revoke(tokens.find_token(rig.token))
-        refused(requests.get(rig.root + "getTokenInfo", headers={"Authorization": f"Bearer {rig.token}"}, timeout=30),
+        refused(requests.get(rig.root + "getTokenInfo", headers={"Authorization": f"Bearer {rig.token}"}, timeout=120),
                 401, "revoked")
         refused(rig.get("getTokenInfo"), 400, "revoked")
 
@@ -81,11 +81,11 @@ class TestGetTokenInfo:
         refused(any_rig.get("getTokenInfo"), 400, *words)
 
     def test_a_missing_token_is_400(self, rig):
-        refused(requests.get(rig.root + "getTokenInfo", auth=BASIC, timeout=30), 400, "missing")
+        refused(requests.get(rig.root + "getTokenInfo", auth=BASIC, timeout=120), 400, "missing")
 
     def test_the_token_never_comes_back_in_an_error(self, rig):
         secret = tokens.generate()
-        assert secret not in requests.get(rig.root + "getTokenInfo", params={"token": secret}, auth=BASIC, timeout=30).text
+        assert secret not in requests.get(rig.root + "getTokenInfo", params={"token": secret}, auth=BASIC, timeout=120).text
 
 
 class TestCreateProject:
@@ -262,7 +262,7 @@ class TestResetProject:
 
 class TestRequestToken:
     def ask(self, rig: Rig, **fields: str) -> requests.Response:
-        return rig.session.get(rig.root + "requestToken", params=fields, timeout=30)
+        return rig.session.get(rig.root + "requestToken", params=fields, timeout=120)
 
     def test_creates_one_request_an_address_and_answers_alike(self, any_rig, unique):
         any_rig.session.headers["X-Forwarded-For"] = f"2001:db8:{unique[:4]}:{unique[4:8]}::1"
@@ -288,42 +288,42 @@ class TestRequestToken:
 
 class TestTheRest:
     def test_status_is_online(self, any_rig):
-        answer = any_rig.session.get(any_rig.root + "status", timeout=30)
+        answer = any_rig.session.get(any_rig.root + "status", timeout=120)
         assert (answer.status_code, answer.json()) == (200, {"status": "online"})
 
     @pytest.mark.parametrize("token", [None, "", "wrong", "valid"])
     def test_the_queue_estimate_is_an_integer_with_and_without_a_token(self, any_rig, token):
         parameters = {} if token is None else {"token": any_rig.token if token == "valid" else token}
-        answer = any_rig.session.get(any_rig.root + "getQueueEstimate", params=parameters, timeout=30)
+        answer = any_rig.session.get(any_rig.root + "getQueueEstimate", params=parameters, timeout=120)
         assert answer.status_code == 200
         assert type(answer.json()["estimated_time_seconds"]) is int
 
     def test_post_as_form_json_and_chunks_at_the_root_mount(self, rig, unique):
         url, fields = rig.root + "createProject", {"token": rig.token, "project": unique, "photos": 1, "parts": 2, "filesize": 9}
         for body in ({"data": fields}, {"json": fields}, {"files": {key: (None, str(value)) for key, value in fields.items()}}):
-            answer = requests.post(url, auth=BASIC, timeout=30, **body)
+            answer = requests.post(url, auth=BASIC, timeout=120, **body)
             assert answer.status_code == 200 and len(answer.json()["ulink"]) == 2, answer.text
         chunks = iter([f"token={rig.token}&project={unique}&pho".encode(), b"tos=1&parts=2&filesize=9"])
-        answer = requests.post(url, auth=BASIC, timeout=30, data=chunks,
+        answer = requests.post(url, auth=BASIC, timeout=120, data=chunks,
                                headers={"Content-Type": "application/x-www-form-urlencoded"})
         assert answer.status_code == 200, answer.text
 
     @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'{"token": {"a": 1}}', b"\xff\xfe", b"[" * 100_000,
                                       b'{"token": "\\ud800", "project": "\\ud800"}', b"1" * 2_000_000])
     def test_broken_json_is_400_or_413(self, rig, body):
-        answer = requests.post(rig.root + "createProject", auth=BASIC, data=body, timeout=30,
+        answer = requests.post(rig.root + "createProject", auth=BASIC, data=body, timeout=120,
                                headers={"Content-Type": "application/json"})
         refused(answer, 413 if len(body) > 1_000_000 else 400)
 
     def test_a_lone_surrogate_in_a_name_is_400(self, rig):
-        answer = requests.post(rig.root + "createProject", auth=BASIC, timeout=30, headers={"Content-Type": "application/json"},
+        answer = requests.post(rig.root + "createProject", auth=BASIC, timeout=120, headers={"Content-Type": "application/json"},
                                data=f'{{"token": "{rig.token}", "project": "\\ud800", "photos": 1, "parts": 1, "filesize": 9}}')
         refused(answer, 400, "name")
 
     def test_unknown_and_repeated_parameters_are_ignored(self, rig, unique):
         query = [("token", rig.token), ("project", unique), ("photos", "1"), ("parts", "1"), ("filesize", "9"),
                  ("parts", "junk"), ("token", "junk"), *(("partslist", f"/tmp/{n}") for n in range(300)), ("folder", "C:\\x")]
-        answer = requests.get(rig.root + "createProject", params=query, auth=BASIC, timeout=30)
+        answer = requests.get(rig.root + "createProject", params=query, auth=BASIC, timeout=120)
         assert answer.status_code == 200 and len(answer.json()["ulink"]) == 1
 
     def test_request_lines_of_60_kilobytes_are_taken(self, any_rig, unique):
@@ -334,20 +334,20 @@ class TestTheRest:
     @pytest.mark.parametrize("path", ["", "x", "status/", "Status", "u", "u/", "a/b/c", "%00", "%ff%fe", "status%0a", "..%2f",
                                       "<script>", "x" * 8000, "download/", "download/nonsense.zip"])
     def test_anything_else_below_the_root_mount_is_404_in_json(self, stack, path):
-        answer = requests.get(stack.address() + "/api/openscan/" + path, auth=BASIC, timeout=30, allow_redirects=False)
+        answer = requests.get(stack.address() + "/api/openscan/" + path, auth=BASIC, timeout=120, allow_redirects=False)
         assert answer.status_code in (404, 405), answer.text
         refused(answer, answer.status_code)
 
     def test_the_bare_root_is_404_without_a_redirect(self, stack):
-        refused(requests.get(stack.address() + "/api/openscan", timeout=30, allow_redirects=False), 404)
+        refused(requests.get(stack.address() + "/api/openscan", timeout=120, allow_redirects=False), 404)
 
     def test_unknown_commands_are_404_in_json_at_the_plugin_mount_too(self, stack):
         for path in ("", "nonsense", "status/", "a/b"):
-            refused(requests.get(stack.address() + ROOTS[1] + path, auth=BASIC, timeout=30, allow_redirects=False), 404)
+            refused(requests.get(stack.address() + ROOTS[1] + path, auth=BASIC, timeout=120, allow_redirects=False), 404)
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE", "BREW"])
     def test_other_methods_are_405_in_json(self, stack, method):
-        answer = requests.request(method, stack.address() + "/api/openscan/status", auth=BASIC, timeout=30)
+        answer = requests.request(method, stack.address() + "/api/openscan/status", auth=BASIC, timeout=120)
         assert answer.status_code == 405 and answer.headers["Allow"] == "GET, POST"
         assert answer.headers["Content-Type"].startswith("application/json")
 
@@ -356,7 +356,7 @@ class TestTheRest:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_garbage_is_never_a_5xx(self, rig, command, query):
         for prefix in ("", f"token={rig.token}&"):
-            answer = requests.get(f"{rig.root}{command}?{prefix}{query}", auth=BASIC, timeout=30)
+            answer = requests.get(f"{rig.root}{command}?{prefix}{query}", auth=BASIC, timeout=120)
             assert answer.status_code < 500, answer.text
             assert answer.headers["Content-Type"].startswith("application/json")
 

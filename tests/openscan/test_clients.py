@@ -47,7 +47,7 @@ def arrived(project: str, body: bytes) -> None:
 
 def test_openscan3(base, token, unique):
     def ask(command: str, **parameters) -> dict:
-        answer = requests.request("get", f"{base.rstrip('/')}/{command}", auth=PAIR, params=parameters, timeout=60)
+        answer = requests.request("get", f"{base.rstrip('/')}/{command}", auth=PAIR, params=parameters, timeout=120)
         answer.raise_for_status()
         return answer.json()
 
@@ -60,14 +60,14 @@ def test_openscan3(base, token, unique):
     assert isinstance(created["ulink"], list) and len(created["ulink"]) == 3
     for link, piece in zip(created["ulink"], pieces):
         stream = (piece[start:start + 4096] for start in range(0, len(piece), 4096))
-        requests.post(link, data=stream, headers={"Content-Type": "application/octet-stream"}, timeout=60).raise_for_status()
+        requests.post(link, data=stream, headers={"Content-Type": "application/octet-stream"}, timeout=120).raise_for_status()
     assert ask("startProject", token=token, project=unique) == {"status": "started"}
     arrived(unique, body)
     info = ask("getProjectInfo", token=token, project=unique)
     assert info["status"] == info["status"].lower() and info["dlink"] == "" or info["dlink"].startswith("http")
     assert ask("resetProject", token=token, project=unique) == {}
     assert ask("resetProject", token=token, project=unique) == {}
-    gone = requests.get(f"{base}/getProjectInfo", auth=PAIR, params={"token": token, "project": unique}, timeout=60)
+    gone = requests.get(f"{base}/getProjectInfo", auth=PAIR, params={"token": token, "project": unique}, timeout=120)
     assert gone.status_code == 401
 
 
@@ -77,7 +77,7 @@ def test_uploader_py(base, token, unique):
     server, body, project = base + "/", archive(zipfile.ZIP_STORED), f"{unique}-OSC.zip"
 
     def ask(command: str) -> requests.Response:
-        return requests.get(server + command, auth=PAIR, params=state, timeout=60)
+        return requests.get(server + command, auth=PAIR, params=state, timeout=120)
 
     info = ask("getTokenInfo").json()
     assert len(body) <= info["limit_filesize"] and info["limit_photos"] >= 4 and info["credit"] > len(body)
@@ -88,7 +88,7 @@ def test_uploader_py(base, token, unique):
     assert created.status_code == 200
     state["ulink"] = created.json()["ulink"]
     for link, piece in zip(state["ulink"], pieces):
-        sent = requests.post(url=link, data=piece, headers={"Content-type": "application/octet-stream"}, timeout=60)
+        sent = requests.post(url=link, data=piece, headers={"Content-type": "application/octet-stream"}, timeout=120)
         assert sent.status_code == 200
     started = ask("startProject")
     assert len(started.request.url) > 1500 and started.status_code == 200
@@ -104,7 +104,7 @@ def test_windows_uploader_py(base, token, unique, count):
              "partslist": [f"C:\\Users\\Ada\\tmp/{project}"], "parts": 1}
 
     def ask(command: str) -> requests.Response:
-        return requests.get(base + "/" + command, auth=PAIR, params=state, timeout=60)
+        return requests.get(base + "/" + command, auth=PAIR, params=state, timeout=120)
 
     info = ask("getTokenInfo").json()
     assert state["filesize"] <= info["credit"] and state["filesize"] <= info["limit_filesize"]
@@ -112,7 +112,7 @@ def test_windows_uploader_py(base, token, unique, count):
     created = ask("createProject")
     assert created.status_code == 200 and len(created.request.url) > 20 * count
     state["ulink"] = created.json()["ulink"]
-    sent = requests.post(url=state["ulink"][0], data=body, headers={"Content-type": "application/octet-stream"}, timeout=60)
+    sent = requests.post(url=state["ulink"][0], data=body, headers={"Content-type": "application/octet-stream"}, timeout=120)
     assert sent.status_code == 200
     assert ask("startProject").status_code == 200
     arrived(project, body)
@@ -121,15 +121,15 @@ def test_windows_uploader_py(base, token, unique, count):
 def test_openscan2(base, token, unique):
     """Its flows ask by GET, take each link as it is into a shell, start whatever curl said, and show "Invalid Token" for 400."""
     def ask(command: str, **parameters) -> requests.Response:
-        return requests.get(f"{base}/{command}", auth=PAIR, params={"token": token, **parameters}, timeout=60)
+        return requests.get(f"{base}/{command}", auth=PAIR, params={"token": token, **parameters}, timeout=120)
 
-    assert requests.get(f"{base}/getTokenInfo", auth=PAIR, params={"token": "x" * 20}, timeout=60).status_code == 400
+    assert requests.get(f"{base}/getTokenInfo", auth=PAIR, params={"token": "x" * 20}, timeout=120).status_code == 400
     body = archive(zipfile.ZIP_STORED)
     links = ask("createProject", project=unique, photos="4", parts="2", filesize=str(len(body))).json()["ulink"]
     assert ask("startProject", project=unique).status_code == 400, "nothing was uploaded: it has to stay created"
     assert ask("getProjectInfo", project=unique).json()["status"] == "created"
     for link, piece in zip(links, cut(body, 2)):
         assert not set(link) & set("&?;#|<>()$`\"'*~!{}[] \\"), "the link goes into a shell unquoted"
-        assert requests.post(link, data=piece, timeout=60).status_code == 200
+        assert requests.post(link, data=piece, timeout=120).status_code == 200
     assert ask("startProject", project=unique).json() == {"status": "started"}
     arrived(unique, body)

@@ -16,7 +16,7 @@ def test_a_rigs_set_becomes_a_model(rig):
     assert info["status"] == "processing done", info
     assert info["progress"] == 1.0 and info["ulink"] == [] and info["error_text"] == ""
 
-    answer = requests.get(info["dlink"], timeout=30)  # no login, no redirect
+    answer = requests.get(info["dlink"], timeout=120)  # no login, no redirect
     assert answer.status_code == 200 and not answer.history
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     assert answer.headers["Content-Disposition"].startswith("attachment; filename=")

@@ -17,29 +17,29 @@ from tests.plugin import need
 def ask(stack, token):
     """The maker's page with a token in its form, as a browser sends it."""
     session = requests.Session()
-    page = session.get(stack.address() + "/openscan/", timeout=30)
+    page = session.get(stack.address() + "/openscan/", timeout=120)
     hidden = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text).group(1)
-    return session.post(stack.address() + "/openscan/", data={"csrfmiddlewaretoken": hidden, "token": token}, timeout=30)
+    return session.post(stack.address() + "/openscan/", data={"csrfmiddlewaretoken": hidden, "token": token}, timeout=120)
 
 
 def logged_in(stack, name, password):
     session = requests.Session()
-    page = session.get(stack.address() + "/login/", timeout=30)
+    page = session.get(stack.address() + "/login/", timeout=120)
     hidden = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text).group(1)
-    answer = session.post(stack.address() + "/login/", timeout=30, headers={"Referer": stack.address() + "/login/"},
+    answer = session.post(stack.address() + "/login/", timeout=120, headers={"Referer": stack.address() + "/login/"},
                           data={"csrfmiddlewaretoken": hidden, "username": name, "password": password})
     assert answer.status_code == 200 and "/login/" not in answer.url
     return session
 
 
 def test_makers_need_no_login_and_learn_how_to_connect(stack, live_db):
-    page = requests.get(stack.address() + "/openscan/", timeout=30)
+    page = requests.get(stack.address() + "/openscan/", timeout=120)
     assert page.status_code == 200 and not page.history
     assert f"{stack.address()}/api/openscan" in page.text and "/api/plugins/openscan_cloud" in page.text
     for client in ("OpenScan3", "OpenScan2", "uploader.py", "curl"):
         assert client in page.text
     assert page.headers["Cache-Control"] == "no-store"
-    assert requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=30).status_code == 200
+    assert requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=120).status_code == 200
 
 
 def test_a_token_goes_into_a_form_and_nowhere_else(stack, live_db):
@@ -48,14 +48,14 @@ def test_a_token_goes_into_a_form_and_nowhere_else(stack, live_db):
     assert answer.status_code == 200
     assert "5 GB" in answer.text and "Ada Lovelace" in answer.text
     assert text not in answer.text and text not in answer.url
-    page = requests.get(stack.address() + "/openscan/", timeout=30).text
+    page = requests.get(stack.address() + "/openscan/", timeout=120).text
     form = re.search(r"<form[^>]*>", page).group(0)
     assert 'method="post"' in form and 'type="password"' in page
     assert text not in (stack.log_path("web").read_text(errors="replace"))
 
 
 def test_the_form_is_guarded_against_other_sites(stack, live_db):
-    answer = requests.post(stack.address() + "/openscan/", data={"token": "x" * 32}, timeout=30)
+    answer = requests.post(stack.address() + "/openscan/", data={"token": "x" * 32}, timeout=120)
     assert answer.status_code == 403
 
 
@@ -72,7 +72,7 @@ def test_a_private_tokens_scans_are_listed_with_their_results(stack, rig):
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
     assert "processing done" in page and "1 file left out" in page and "&lt;b&gt;notes" in page
     link = re.search(r'href="([^"]+/download/[^"]+\.zip)"', page).group(1)
-    assert requests.get(link, timeout=30).status_code == 200
+    assert requests.get(link, timeout=120).status_code == 200
 
 
 def test_a_public_token_lists_nobodys_scans_and_says_what_it_means(stack, live_db):
@@ -84,18 +84,18 @@ def test_a_public_token_lists_nobodys_scans_and_says_what_it_means(stack, live_d
 
 
 def test_operators_log_in_first(stack, live_db):
-    answer = requests.get(stack.address() + "/plugins/openscan_cloud/", allow_redirects=False, timeout=30)
+    answer = requests.get(stack.address() + "/plugins/openscan_cloud/", allow_redirects=False, timeout=120)
     assert answer.status_code in (302, 401, 403)
 
 
 def test_a_superuser_sees_every_token_and_the_queue(stack, rig):
     project = send(rig, photos(2))
     session = logged_in(stack, str(stack.config["admin_user"]), str(stack.config["admin_password"]))
-    page = session.get(stack.address() + "/plugins/openscan_cloud/", timeout=30)
+    page = session.get(stack.address() + "/plugins/openscan_cloud/", timeout=120)
     assert page.status_code == 200
     assert project in page.text and rig.token[:6] in page.text and rig.token not in page.text
     assert "Make a token" in page.text
-    dashboard = session.get(stack.address() + "/dashboard/", timeout=30).text
+    dashboard = session.get(stack.address() + "/dashboard/", timeout=120).text
     assert "/plugins/openscan_cloud/" in dashboard and "OpenScan Cloud" in dashboard
     wait_for(rig, project, "processing done")
 
@@ -104,7 +104,7 @@ def test_other_users_see_their_own_tokens_only(stack, rig, unique):
     project = send(rig, photos(2))
     user = User.objects.create_user(f"maker-{unique}", password=unique)
     mine, _ = private_token(10**9, owner=user)
-    page = logged_in(stack, user.username, unique).get(stack.address() + "/plugins/openscan_cloud/", timeout=30).text
+    page = logged_in(stack, user.username, unique).get(stack.address() + "/plugins/openscan_cloud/", timeout=120).text
     assert mine.prefix in page
     assert project not in page and rig.token[:6] not in page and "/admin/openscan/" not in page
     wait_for(rig, project, "processing done")
@@ -116,7 +116,7 @@ def test_pages_fit_a_screen_and_a_phone(stack, rig, tmp_path):
     project = send(rig, photos(3), project=f"{'a-very-long-name' * 8} {uuid.uuid4().hex}")
     wait_for(rig, project, "processing done")
     page = ask(stack, rig.token).text
-    css = requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=30).text
+    css = requests.get(stack.address() + "/plugins/openscan_cloud/openscan.css", timeout=120).text
     probe = "<script>document.title = document.documentElement.scrollWidth + ' of ' + window.innerWidth;</script></body>"
     file = tmp_path / "page.html"
     link = '<link rel="stylesheet" href="/plugins/openscan_cloud/openscan.css">'

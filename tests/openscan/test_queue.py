@@ -286,7 +286,7 @@ def test_the_first_estimate_is_a_guess(empty):
 
 
 def test_estimates_are_whole_seconds_over_http_with_and_without_a_token(rig):
-    for answer in (rig.get("getQueueEstimate"), rig.session.get(rig.root + "getQueueEstimate", timeout=30)):
+    for answer in (rig.get("getQueueEstimate"), rig.session.get(rig.root + "getQueueEstimate", timeout=120)):
         assert answer.status_code == 200
         assert type(answer.json()["estimated_time_seconds"]) is int
 

@@ -229,14 +229,14 @@ def test_results_expire(completed, stack):
     finish.finish(scan.pk)
     scan.refresh_from_db()
     path, url = result_file(scan), results.result_url(scan, stack.address())
-    assert requests.get(url, timeout=30).status_code == 200
+    assert requests.get(url, timeout=120).status_code == 200
     Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now() - timezone.timedelta(seconds=1))
     scan.refresh_from_db()
     assert status.scan_status(scan) == "expired" and status.scan_details(scan)["dlink"] == ""
     assert finish.expire_results() >= 1
     scan.refresh_from_db()
     assert scan.state == Scan.EXPIRED and not path.exists() and scan.expired_at
-    answer = requests.get(url, timeout=30)
+    answer = requests.get(url, timeout=120)
     assert answer.status_code == 410 and "expired" in answer.json()["error"]
     finish.finish(scan.pk)  # nothing brings it back but a new run
     assert Scan.objects.get(pk=scan.pk).state == Scan.EXPIRED
@@ -249,7 +249,7 @@ def test_a_link_cannot_be_stretched_or_guessed(completed, stack):
     number, expires, signature = link_text(scan).split(".")
     for wrong in (f"{number}.{int(expires) + 1}.{signature}", f"{int(number) + 1}.{expires}.{signature}",
                   f"{number}.{expires}.{'A' * 22}", f"{number}.{expires}.", "x", "999999999999999999.1." + "A" * 22):
-        answer = requests.get(f"{stack.address()}/api/openscan/download/{wrong}.zip", timeout=30)
+        answer = requests.get(f"{stack.address()}/api/openscan/download/{wrong}.zip", timeout=120)
         assert answer.status_code == 404 and list(answer.json()) == ["error"], wrong
 
 
@@ -280,7 +280,7 @@ def test_a_project_name_never_goes_into_a_url_but_into_the_file_name(completed, 
     scan.refresh_from_db()
     url = results.result_url(scan, stack.address())
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/api/openscan/download/[A-Za-z0-9._-]+\.zip", url) and "Vase" not in url
-    disposition = requests.get(url, timeout=30).headers["Content-Disposition"]
+    disposition = requests.get(url, timeout=120).headers["Content-Disposition"]
     assert disposition == 'attachment; filename="Vase_blau_grun_.._x.zip"'
 
 
@@ -295,7 +295,7 @@ def served(completed, stack):
 
 def test_the_whole_file(served):
     url, data = served
-    answer = requests.get(url, timeout=30)
+    answer = requests.get(url, timeout=120)
     assert answer.status_code == 200 and answer.content == data
     assert answer.headers["Content-Length"] == str(len(data)) and answer.headers["Content-Type"] == "application/zip"
     assert answer.headers["Accept-Ranges"] == "bytes" and answer.headers["ETag"] and answer.headers["Last-Modified"]
@@ -310,7 +310,7 @@ def test_one_range(served, asked, first, last):
     url, data = served
     start = max(0, len(data) + first) if first < 0 else first
     end = len(data) - 1 if last is None else last
-    answer = requests.get(url, headers={"Range": asked}, timeout=30)
+    answer = requests.get(url, headers={"Range": asked}, timeout=120)
     assert answer.status_code == 206 and answer.content == data[start:end + 1]
     assert answer.headers["Content-Range"] == f"bytes {start}-{end}/{len(data)}"
     assert answer.headers["Content-Length"] == str(end + 1 - start)
@@ -319,49 +319,49 @@ def test_one_range(served, asked, first, last):
 @pytest.mark.parametrize("asked", ["bytes=0-1,5-9", "bytes=x-y", "bytes=9-5", "lines=1-2", "bytes=-"])
 def test_ranges_that_are_not_understood_get_the_whole_file(served, asked):
     url, data = served
-    answer = requests.get(url, headers={"Range": asked}, timeout=30)
+    answer = requests.get(url, headers={"Range": asked}, timeout=120)
     assert answer.status_code == 200 and answer.content == data
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999999-", "bytes=-0"])
 def test_ranges_beyond_the_end(served, asked):
     url, data = served
-    answer = requests.get(url, headers={"Range": asked}, timeout=30)
+    answer = requests.get(url, headers={"Range": asked}, timeout=120)
     assert answer.status_code == 416 and answer.headers["Content-Range"] == f"bytes */{len(data)}"
 
 
 def test_if_range_protects_against_mixing_two_results(served):
     url, data = served
-    tags = requests.head(url, timeout=30).headers
+    tags = requests.head(url, timeout=120).headers
     for condition, code in ((tags["ETag"], 206), (tags["Last-Modified"], 206), ('"other"', 200),
                             ("Thu, 01 Jan 1998 00:00:00 GMT", 200), ("nonsense", 200)):
-        answer = requests.get(url, headers={"Range": "bytes=7-", "If-Range": condition}, timeout=30)
+        answer = requests.get(url, headers={"Range": "bytes=7-", "If-Range": condition}, timeout=120)
         assert answer.status_code == code, condition
         assert answer.content == (data[7:] if code == 206 else data)
 
 
 def test_unchanged_files_are_not_sent_again(served):
     url, _ = served
-    tags = requests.head(url, timeout=30).headers
-    assert requests.get(url, headers={"If-None-Match": tags["ETag"]}, timeout=30).status_code == 304
-    assert requests.get(url, headers={"If-Modified-Since": tags["Last-Modified"]}, timeout=30).status_code == 304
-    assert requests.get(url, headers={"If-None-Match": '"other"'}, timeout=30).status_code == 200
+    tags = requests.head(url, timeout=120).headers
+    assert requests.get(url, headers={"If-None-Match": tags["ETag"]}, timeout=120).status_code == 304
+    assert requests.get(url, headers={"If-Modified-Since": tags["Last-Modified"]}, timeout=120).status_code == 304
+    assert requests.get(url, headers={"If-None-Match": '"other"'}, timeout=120).status_code == 200
 
 
 def test_head_says_the_same_without_a_body(served):
     url, data = served
-    answer = requests.head(url, timeout=30)
+    answer = requests.head(url, timeout=120)
     assert answer.status_code == 200 and answer.headers["Content-Length"] == str(len(data)) and not answer.content
-    assert requests.post(url, timeout=30).status_code == 405
+    assert requests.post(url, timeout=120).status_code == 405
 
 
 def test_a_download_cut_at_half_goes_on_where_it_was(served):
     url, data = served
     half = len(data) // 2
-    first = requests.get(url, stream=True, timeout=30)
+    first = requests.get(url, stream=True, timeout=120)
     got = first.raw.read(half)
     first.close()
-    rest = requests.get(url, headers={"Range": f"bytes={half}-", "If-Range": first.headers["ETag"]}, timeout=30)
+    rest = requests.get(url, headers={"Range": f"bytes={half}-", "If-Range": first.headers["ETag"]}, timeout=120)
     assert got + rest.content == data
 
 
@@ -371,17 +371,17 @@ def test_a_disabled_plugin_hands_nothing_out(served, stack):
     url, _ = served
     Plugin.objects.filter(pk="openscan_cloud").update(enabled=False)
     try:
-        assert requests.get(url, timeout=30).status_code == 404
+        assert requests.get(url, timeout=120).status_code == 404
     finally:
         Plugin.objects.filter(pk="openscan_cloud").update(enabled=True)
-    assert requests.get(url, timeout=30).status_code == 200
+    assert requests.get(url, timeout=120).status_code == 200
 
 
 def test_dlink_over_http_fits_openscan2s_unquoted_href(rig):
     project = send(rig, photos(3))
     info = wait_for(rig, project, "processing done")
     assert re.fullmatch(r"[A-Za-z0-9/_.:-]+", info["dlink"])
-    with zipfile.ZipFile(io.BytesIO(requests.get(info["dlink"], timeout=30).content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(requests.get(info["dlink"], timeout=120).content)) as archive:
         assert archive.testzip() is None
     task = task_of(Scan.objects.get(name=project))
     host_tasks.remove_task(task)

@@ -60,11 +60,11 @@ class TestBodies:
         link = rig.create(unique, len(self.DATA))[0]
         request = requests.Request("PUT", link, data=self.DATA, headers={"Authorization": "Bearer not-ours"}).prepare()
         request.headers.pop("Content-Type", None)
-        self.accepted(requests.Session().send(request, timeout=60), unique)
+        self.accepted(requests.Session().send(request, timeout=120), unique)
 
     def test_with_basic_credentials_and_a_form_content_type(self, rig, unique):
         link = rig.create(unique, len(self.DATA))[0]
-        self.accepted(requests.post(link, data=self.DATA, auth=("openscan", "free"), timeout=60,
+        self.accepted(requests.post(link, data=self.DATA, auth=("openscan", "free"), timeout=120,
                                     headers={"Content-Type": "application/x-www-form-urlencoded"}), unique)
 
     def test_a_session_cookie_is_no_obstacle(self, stack, rig, unique):
@@ -85,7 +85,7 @@ class TestBodies:
         part.write_bytes(self.DATA)
         done = subprocess.run(
             f"curl -s -o /dev/null -w %{{http_code}} -X POST {link} --header Content-Type:application/octet-stream "
-            f"--data-binary @{part}", shell=True, capture_output=True, text=True, timeout=60)
+            f"--data-binary @{part}", shell=True, capture_output=True, text=True, timeout=120)
         assert done.stdout == "200", done.stderr
         assert content_of(unique) == self.DATA
 
@@ -96,7 +96,7 @@ class TestBodies:
         part.write_bytes(self.DATA)
         link = rig.create(unique, len(self.DATA))[0]
         done = subprocess.run(["curl", "-s", "-o", str(tmp_path / "answer"), "-w", "%{http_code}",
-                               *form.format(part=part).split(), link], capture_output=True, text=True, timeout=60)
+                               *form.format(part=part).split(), link], capture_output=True, text=True, timeout=120)
         # -F wraps the part into a form: that is more than was declared, and refused instead of kept as an archive.
         assert done.stdout == ("413" if form.startswith("-F") else "200"), (tmp_path / "answer").read_text()
 
@@ -214,7 +214,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH", "HEAD"])
     def test_other_methods_are_405(self, rig, unique, method):
-        answer = requests.request(method, rig.create(unique, 3)[0], timeout=30)
+        answer = requests.request(method, rig.create(unique, 3)[0], timeout=120)
         assert answer.status_code == 405 and answer.headers["Allow"] == "POST, PUT"
 
     def test_the_disabled_plugin_answers_404_in_json_at_every_root_view(self, rig, unique):

@@ -31,13 +31,13 @@ def test_figures_follow_what_happens(stack, live_db, unique):
     from app_extensions.openscan.tokens import create_token, default_owner
 
     url = f"{stack.address()}/api/plugins/openscan_cloud/metrics"
-    before = figures(requests.get(url, auth=admin(stack), timeout=30).text)
+    before = figures(requests.get(url, auth=admin(stack), timeout=120).text)
     token, secret = create_token(kind="private", owner=default_owner(), mail=f"{unique}@example.org", forename="A", surname="B",
                                  credit_bytes=5_000_000)
-    created = requests.get(f"{stack.address()}/api/openscan/createProject", auth=("openscan", "free"), timeout=30, params={
+    created = requests.get(f"{stack.address()}/api/openscan/createProject", auth=("openscan", "free"), timeout=120, params={
         "token": secret, "project": unique, "photos": 3, "parts": 1, "filesize": 1000})
     assert created.status_code == 200, created.text
-    answer = requests.get(url, auth=admin(stack), timeout=30)
+    answer = requests.get(url, auth=admin(stack), timeout=120)
     after = figures(answer.text)
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert after['openscan_scans{state="created"}'] >= before['openscan_scans{state="created"}'] + 1
@@ -55,23 +55,23 @@ def test_figures_are_for_admins(stack, live_db, unique):
     User.objects.create_user(unique, password=unique)
     for path in ("/api/plugins/openscan_cloud/metrics", "/api/openscan/metrics"):
         url = stack.address() + path
-        assert requests.get(url, timeout=30).status_code == 401
-        assert requests.get(url, auth=("openscan", "free"), timeout=30).status_code == 401, "the rigs' pair opens nothing"
-        assert requests.get(url, auth=(unique, unique), timeout=30).status_code == 403
-        assert requests.get(url, auth=(unique, "wrong"), timeout=30).status_code == 401
-        assert requests.get(url, auth=admin(stack), timeout=30).status_code == 200
+        assert requests.get(url, timeout=120).status_code == 401
+        assert requests.get(url, auth=("openscan", "free"), timeout=120).status_code == 401, "the rigs' pair opens nothing"
+        assert requests.get(url, auth=(unique, unique), timeout=120).status_code == 403
+        assert requests.get(url, auth=(unique, "wrong"), timeout=120).status_code == 401
+        assert requests.get(url, auth=admin(stack), timeout=120).status_code == 200
 
 
 def test_health(stack, live_db):
     from app.models import Plugin
 
     url = f"{stack.address()}/api/openscan/health"
-    answer = requests.get(url, timeout=30)
+    answer = requests.get(url, timeout=120)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "scheme": "http"})
     assert "no-store" in answer.headers["Cache-Control"]
     Plugin.objects.filter(name="openscan_cloud").update(enabled=False)
     try:
-        assert requests.get(url, timeout=30).status_code == 503
+        assert requests.get(url, timeout=120).status_code == 503
     finally:
         Plugin.objects.filter(name="openscan_cloud").update(enabled=True)
 

@@ -61,7 +61,7 @@ class Sandbox:
     def session(self) -> requests.Session:
         """Logged in as the administrator, by the JWT that WebODM hands out."""
         config = self.config()
-        answer = requests.post(self.url + "/api/token-auth/", timeout=10,
+        answer = requests.post(self.url + "/api/token-auth/", timeout=60,
                                data={"username": config["admin_user"], "password": config["admin_password"]})
         answer.raise_for_status()
         session = requests.Session()
@@ -69,7 +69,7 @@ class Sandbox:
         return session
 
 
-def wait_for(condition, seconds: float = 30) -> bool:
+def wait_for(condition, seconds: float = 120) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -128,7 +128,7 @@ def test_the_secrets_are_for_this_user_only(sandbox):
 
 
 def test_redis_asks_for_its_password(sandbox):
-    with socket.create_connection(("127.0.0.1", sandbox.config()["redis_port"]), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", sandbox.config()["redis_port"]), timeout=60) as connection:
         connection.sendall(b"PING\r\n")
         assert b"NOAUTH" in connection.recv(100)
 
@@ -145,13 +145,13 @@ def test_the_worker_comes_back_when_it_is_killed(sandbox):
 
 
 def test_data_survive_a_stop_and_nothing_is_left_running(sandbox):
-    answer = sandbox.session().post(sandbox.url + "/api/projects/", json={"name": "kept"}, timeout=10)
+    answer = sandbox.session().post(sandbox.url + "/api/projects/", json={"name": "kept"}, timeout=60)
     assert answer.status_code == 201, answer.text
     sandbox("stop")
     assert sandbox("status", check=False).returncode == 3
     assert wait_for(lambda: not sandbox.processes(), 5), [process.cmdline() for process in sandbox.processes()]
     sandbox.start()
-    names = [project["name"] for project in sandbox.session().get(sandbox.url + "/api/projects/", timeout=10).json()]
+    names = [project["name"] for project in sandbox.session().get(sandbox.url + "/api/projects/", timeout=60).json()]
     assert "kept" in names
 
 
@@ -167,7 +167,7 @@ def test_a_killed_supervisor_leaves_no_servers_and_the_next_start_works(sandbox)
 
     assert wait_for(web_is_gone)
     sandbox.start()
-    assert requests.get(sandbox.url + "/login/", timeout=10).status_code == 200
+    assert requests.get(sandbox.url + "/login/", timeout=60).status_code == 200
 
 
 def test_management_commands_run_beside_it_and_while_it_is_stopped(sandbox):

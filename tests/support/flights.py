@@ -101,7 +101,7 @@ class Flyer:
         """How a job is getting on."""
         return self.get(f"tapis-storage/jobs/{job_id}/")["job"]
 
-    def wait(self, job_id: str, seconds: float = 60) -> "dict[str, Any]":
+    def wait(self, job_id: str, seconds: float = 240) -> "dict[str, Any]":
         """Wait for a job's end."""
         end = time.monotonic() + seconds
         while True:
@@ -111,6 +111,6 @@ class Flyer:
             assert time.monotonic() < end, job
             time.sleep(0.1)
 
-    def synced(self, flight_name: str, seconds: float = 60) -> "dict[str, Any]":
+    def synced(self, flight_name: str, seconds: float = 240) -> "dict[str, Any]":
         """Sync to the end."""
         return self.wait(self.sync(flight_name), seconds)

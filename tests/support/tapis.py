@@ -20,7 +20,7 @@ class StandIn:
         self.base = base
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, f"{self.base}/_{path}", json=body, timeout=30)
+        answer = requests.request(method, f"{self.base}/_{path}", json=body, timeout=120)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -121,12 +121,12 @@ class Browser(requests.Session):
     def at_tapis(self, authorization_url: str, username: str, approve: str = "yes") -> requests.Response:
         """The person logs in at Tapis. :return: Tapis' answer, normally the redirect to our callback"""
         query = {name: values[0] for name, values in parse_qs(urlsplit(authorization_url).query).items()}
-        page = requests.get(authorization_url, timeout=30)
+        page = requests.get(authorization_url, timeout=120)
         assert page.status_code == 200, page.text
         base = "{0.scheme}://{0.netloc}".format(urlsplit(authorization_url))
         return requests.post(
             f"{base}/v3/oauth2/login", data={**query, "username": username, "approve": approve},
-            allow_redirects=False, timeout=30,
+            allow_redirects=False, timeout=120,
         )
 
     def log_in(self, username: str, client_id: str = CLIENT_ID, **query: str) -> requests.Response:

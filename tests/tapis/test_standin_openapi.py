@@ -66,7 +66,7 @@ def get(lone_tapis):
     token = lone_tapis.token("tester")
 
     def call(path: str, **query: Any) -> requests.Response:
-        return requests.get(lone_tapis.base + path, params=query, headers={"X-Tapis-Token": token}, timeout=30)
+        return requests.get(lone_tapis.base + path, params=query, headers={"X-Tapis-Token": token}, timeout=120)
 
     return call
 
@@ -81,7 +81,7 @@ def test_the_checker_notices_what_is_wrong(get):
 
 
 def test_tenant(lone_tapis):
-    answer = requests.get(f"{lone_tapis.base}/v3/tenants/portals", timeout=30)
+    answer = requests.get(f"{lone_tapis.base}/v3/tenants/portals", timeout=120)
     result = check(answer, "tenants", "/v3/tenants/{tenant_id}")
     assert set(specification("tenants")["components"]["schemas"]["Tenant"]["required"]) <= set(result)
     assert len(result["public_key"].splitlines()) == 3, "the PEM's body is not one line"
@@ -94,14 +94,14 @@ def test_tokens_and_revocation(lone_tapis, unique, status):
     key = lone_tapis.client(f"c-{unique}", "http://127.0.0.1/cb")
     pair = lone_tapis.pair("alice", f"c-{unique}")
     answer = requests.post(
-        f"{lone_tapis.base}/v3/oauth2/tokens", auth=(f"c-{unique}", key), timeout=30,
+        f"{lone_tapis.base}/v3/oauth2/tokens", auth=(f"c-{unique}", key), timeout=120,
         data={"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]["refresh_token"]},
     )
     assert answer.status_code == status
     result = check(answer, "authenticator", "/v3/oauth2/tokens", "post")
     assert {"access_token", "expires_at", "expires_in", "jti"} == set(result["access_token"])
     revoked = requests.post(
-        f"{lone_tapis.base}/v3/oauth2/tokens/revoke", json={"token": result["access_token"]["access_token"]}, timeout=30
+        f"{lone_tapis.base}/v3/oauth2/tokens/revoke", json={"token": result["access_token"]["access_token"]}, timeout=120
     )
     check(revoked, "authenticator", "/v3/oauth2/tokens/revoke", "post")
 

@@ -27,7 +27,7 @@ def stranger(stack, tapis, live_db, unique):
 @pytest.mark.parametrize("method, path", ENDPOINTS)
 def test_who_is_not_logged_in_gets_401(stack, method, path):
     for headers in ({}, {"Authorization": "JWT nonsense"}, {"Authorization": "Bearer nonsense"}):
-        answer = requests.request(method, f"{stack.address()}/api/{path}", headers=headers, json={}, timeout=30)
+        answer = requests.request(method, f"{stack.address()}/api/{path}", headers=headers, json={}, timeout=120)
         assert answer.status_code == 401, (headers, answer.text)
         assert answer.json()["success"] is False and answer.json()["error"] and answer.json()["detail"]
         assert answer.headers["WWW-Authenticate"]
@@ -83,7 +83,7 @@ def test_bad_input_is_400_with_the_field_named(flyer, path, body, field):
 
 
 def test_a_body_that_is_no_json_is_400(flyer):
-    answer = requests.post(f"{flyer.web}/api/tapis-storage/discover-flights/", data="{not json", timeout=30, headers={
+    answer = requests.post(f"{flyer.web}/api/tapis-storage/discover-flights/", data="{not json", timeout=120, headers={
         "Authorization": f"JWT {flyer.jwt}", "Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["success"] is False
 
@@ -131,7 +131,7 @@ def test_a_tapis_token_as_bearer_needs_no_stored_one(flyer, tapis):
     TapisOAuth2Token.objects.filter(user=flyer.user).delete()
 
     def call(method, path, body=None):
-        return requests.request(method, f"{flyer.web}/api/{path}", json=body, headers=bearer, timeout=60)
+        return requests.request(method, f"{flyer.web}/api/{path}", json=body, headers=bearer, timeout=120)
 
     assert call("GET", "tapis-storage/systems/").json()["count"] == 1
     assert call("POST", "tapis-storage/create-projects/", {"auto_discover": True}).json()["results"]["projects_created"] == 1
@@ -185,7 +185,7 @@ def test_tapis_that_cannot_be_reached_is_502(flyer, stack):
 def test_session_and_basic_logins_work_too(flyer, browser):
     flyer.user.set_password("a good password")
     flyer.user.save()
-    basic = requests.get(f"{flyer.web}/api/tapis-storage/systems/", auth=(flyer.name, "a good password"), timeout=30)
+    basic = requests.get(f"{flyer.web}/api/tapis-storage/systems/", auth=(flyer.name, "a good password"), timeout=120)
     assert basic.status_code == 200
     browser.sign_in(flyer.name, "a good password")
     url = f"{flyer.web}/api/tapis-storage/discover-flights/"

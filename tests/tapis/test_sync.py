@@ -277,7 +277,7 @@ def test_removing_the_task_in_webodm_ends_the_sync_and_leaves_no_files(flyer, ta
     assert flyer.task("Removed").pk != task.pk
 
 
-def _until(true, seconds=30, seen=lambda: None):
+def _until(true, seconds=120, seen=lambda: None):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, seen()
@@ -373,10 +373,10 @@ def test_a_complete_flight_is_processed_if_its_user_wants_that(flyer, tapis):
     flyer.post("tapis-preferences/", {"process_after_sync": True})
     ready(flyer, "Processed", 4)
     assert flyer.synced("Processed")["state"] == "completed"
-    _until(lambda: completed(4), 60, lambda: tasks.task_state(flyer.task("Processed")))
+    _until(lambda: completed(4), 120, lambda: tasks.task_state(flyer.task("Processed")))
     # Nothing new: nothing is started again. Something new: it is.
     flyer.synced("Processed")
     assert tasks.task_state(flyer.task("Processed")).status == "completed"
     tapis.file(flyer.system, "Processed/code/images/NEW.JPG")
     flyer.synced("Processed")
-    _until(lambda: completed(5), 60, lambda: tasks.task_state(flyer.task("Processed")))
+    _until(lambda: completed(5), 120, lambda: tasks.task_state(flyer.task("Processed")))
