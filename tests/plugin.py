@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "sandbox" / "host")]
@@ -62,6 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
     group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
     group.addoption("--keep-data", action="store_true", help="keep the run's data directory and print its name")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What hypothesis tries: the same few examples in each normal run, so that a run tells of a change and not of chance; many new ones
+    with ``--long``. A busy machine is no finding."""
+    machine_may_be_slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("normal", max_examples=50, derandomize=True, **machine_may_be_slow)
+    settings.register_profile("long", max_examples=1000, print_blob=True, **machine_may_be_slow)
+    settings.load_profile("long" if config.getoption("--long") else "normal")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:

@@ -231,7 +231,7 @@ def test_an_empty_zip_lists_nothing(listing):
 names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     members=st.lists(st.tuples(names, st.sampled_from([".jpg", ".png", ".txt", ".zip", ".md", ""]), st.binary(max_size=60)),
                      max_size=6),

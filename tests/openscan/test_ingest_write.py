@@ -207,7 +207,7 @@ def test_names_are_safe_and_unique_on_any_file_system(paths):
     assert [again.give("/".join(path), ".jpg") for path in paths] == given_names
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(
     members=st.dictionaries(path_names.map(lambda name: name.replace("\\", "")).filter(bool), st.integers(0, 5), max_size=8),
     method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]), parts=st.integers(1, 5),
