@@ -37,7 +37,7 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
     if len(facts["override"].get("apps", ())) < 2:
         return found  # nothing else of ours can be looked at before it is loaded
     for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
-                         ("beat", _beat), ("owners", _owners), ("mail", _mail), ("disk", _disk)):
+                         ("beat", _beat), ("owners", _owners), ("mail", _mail), ("disk", _disk), ("objects", _objects)):
         found += _unless_broken(name, facts.get(name), judged)
     return found + _public(facts, web) + _web(web)
 
@@ -180,6 +180,17 @@ def _disk(answer: dict[str, Any]) -> list[Finding]:
         return [Finding("disk", FAULT, f"{free} bytes are free in {answer['directory']}, {reserve} of them are the reserve: "
                         "the largest sets would be turned away", "Free space, or set WO_OPENSCAN_STORAGE_DIR to a larger disk.")]
     return [Finding("disk", GOOD, f"{free / 1e9:.1f} GB are free in {answer['directory']}")]
+
+
+def _objects(answer: dict[str, Any]) -> list[Finding]:
+    if not answer["place"]:
+        return [Finding("objects", GOOD, "no object storage is set up: results lie in the file system")]
+    if answer["problem"]:
+        return [Finding("objects", FAULT, f"the object storage {answer['place']} cannot be used: {answer['problem']}. Results are served "
+                        "from the file system meanwhile",
+                        "Mend what the error names: the address and the network for a connection, the bucket's name for 404, the keys "
+                        "and the rights in docs/object-storage.md for 403, WO_OPENSCAN_S3_VERIFY for a certificate.")]
+    return [Finding("objects", GOOD, f"{answer['place']} takes, lists and gives up objects")]
 
 
 def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:

@@ -292,7 +292,15 @@ def disk() -> dict[str, Any]:
     return {"directory": directory, "free_bytes": shutil.disk_usage(directory).free, "reserve_bytes": conf.free_reserve_bytes}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, mail, public, disk)
+def objects() -> dict[str, Any]:
+    """Whether the object storage that the settings name takes, lists and gives up objects; a small one is written and removed."""
+    from app_extensions.openscan.objects import checks, client
+
+    place = client.place()
+    return {"place": place, "problem": checks.try_it() if place else ""}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, mail, public, disk, objects)
 
 
 def doctor() -> dict[str, Any]:

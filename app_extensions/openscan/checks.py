@@ -7,6 +7,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from app_extensions.openscan.conf import Conf, conf, public_url_problem
+from app_extensions.openscan.objects.checks import check_object_storage
 
 TASKS_MODULE = "app_extensions.openscan.tasks"
 
@@ -18,7 +19,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         try:
             getattr(conf, name)
         except ImproperlyConfigured as error:
-            found.append(Error(str(error), hint="See docs/openscan-api.md for what the setting takes.",
+            found.append(Error(str(error), hint="See docs/settings.md for what the setting takes.",
                                id="openscan.E001"))
     if found:
         return found
@@ -42,6 +43,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
         found.append(Warning("WebODM runs with TLS, but WO_OPENSCAN_PUBLIC_URL is not set: links would begin with http://.",
                              hint="Set it to the address that the rigs use.", id="openscan.W001"))
+    found += check_object_storage()
     if conf.limit_part_bytes < 200_000_000:
         found.append(Warning("Parts below 200,000,000 bytes turn away OpenScan2, OpenScan3 and uploader.py as shipped.",
                              id="openscan.W002"))

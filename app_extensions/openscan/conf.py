@@ -191,6 +191,83 @@ class Conf:
         """Celery queue of our jobs. Empty: WebODM's default one, which its worker listens to."""
         return self._get("CELERY_QUEUE", "", str).strip()
 
+    @property
+    def s3_bucket(self) -> str:
+        """Bucket that results are published to and public sets are archived in. Empty: everything stays in the file system."""
+        return self._get("S3_BUCKET", "", str).strip()
+
+    @property
+    def s3_endpoint(self) -> str:
+        """Address of an S3-compatible storage (`https://minio.example.org:9000`). Empty: Amazon's."""
+        return self._get("S3_ENDPOINT", "", str).strip().rstrip("/")
+
+    @property
+    def s3_public_endpoint(self) -> str:
+        """The same storage as downloading clients reach it, where that is another address. Empty: `S3_ENDPOINT`."""
+        return self._get("S3_PUBLIC_ENDPOINT", "", str).strip().rstrip("/")
+
+    @property
+    def s3_region(self) -> str:
+        """Region of the bucket. Empty: what Amazon's configuration says, else `us-east-1`."""
+        return self._get("S3_REGION", "", str).strip()
+
+    @property
+    def s3_access_key(self) -> str:
+        """Access key id. Empty: Amazon's own chain (its environment variables, files, the machine's role)."""
+        return self._get("S3_ACCESS_KEY", "", str).strip()
+
+    @property
+    def s3_secret_key(self) -> str:
+        """Secret that belongs to the access key."""
+        return self._get("S3_SECRET_KEY", "", str).strip()
+
+    @property
+    def s3_prefix(self) -> str:
+        """What every key begins with, so that a bucket can be shared; `/` for nothing."""
+        return self._get("S3_PREFIX", "openscan/", _parse_prefix)
+
+    @property
+    def s3_addressing(self) -> str:
+        """`path` (`host/bucket/key`), `virtual` (`bucket.host/key`), or `auto`: path with an endpoint, virtual with Amazon."""
+        return self._get("S3_ADDRESSING", "auto", str).strip().lower()
+
+    @property
+    def s3_verify(self) -> Union[bool, str]:
+        """`YES`, `NO`, or a file with the certificates of the authority that signed the endpoint's."""
+        return self._get("S3_VERIFY", "YES", _parse_verify)
+
+    @property
+    def s3_presign_seconds(self) -> int:
+        """How long a download may begin or be resumed at the storage before our own link has to be asked again."""
+        return self._get("S3_PRESIGN_SECONDS", 3600, int)
+
+    @property
+    def s3_part_bytes(self) -> int:
+        """Size of the parts of an upload; each is held in memory while it is sent."""
+        return self._get("S3_PART", 16_000_000, parse_bytes)
+
+    @property
+    def s3_abort_hours(self) -> int:
+        """After how many hours an upload that never became complete is given up and its parts are removed."""
+        return self._get("S3_ABORT_HOURS", 24, int)
+
+    @property
+    def s3_research(self) -> bool:
+        """Whether public sets (consent to research) are archived in the bucket."""
+        return self._get("S3_RESEARCH", True, _parse_bool)
+
+
+def _parse_verify(value: Union[str, bool]) -> Union[bool, str]:
+    try:
+        return _parse_bool(value)
+    except ValueError:
+        return str(value).strip()
+
+
+def _parse_prefix(value: str) -> str:
+    text = str(value).strip().strip("/")
+    return f"{text}/" if text else ""
+
 
 def _parse_words(value: Union[str, list[str], tuple[str, ...]]) -> list[str]:
     return value.replace(",", " ").split() if isinstance(value, str) else list(value)

@@ -18,6 +18,7 @@ from app_extensions.openscan import ledger, notices, results, storage
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.objects import publish, records
 
 logger = logging.getLogger("app.logger")
 
@@ -57,9 +58,13 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
     source = results.source_of(task)
     if results.is_current(scan, task):
         return
-    name = results.new_file_name(scan)
+    name, size = "", 0
     try:
-        path, size = results.pack(results.model_files(assets.assets_dir(task)), name)
+        files = results.model_files(assets.assets_dir(task))
+        published = publish.publish_model(scan, files, source) if files else None
+        if published is None:
+            path, size = results.pack(files, results.new_file_name(scan))
+            name = path.name
     except results.NoModel:
         _fail(scan, state, "The processing node finished and delivered no model; ask the site's support.", source)
         return
@@ -68,20 +73,25 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
         return
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state not in _HANDED_OVER:  # reset while we packed
+        if row.state not in _HANDED_OVER or (published and not records.keep(row, *published)):  # reset while we packed
+            if published:
+                records.abandon(published.entry)
             transaction.on_commit(lambda: results.remove_file(name))
             return
+        if published is None:
+            records.let_go(row)
+            row.result_bytes = size
         before, row.state, row.error = row.result_file, Scan.DONE, ""
         row.released_at = row.released_at or timezone.now()
         row.finished_at, row.expired_at, row.processing_seconds = timezone.now(), None, state.processing_seconds
-        row.result_file, row.result_bytes, row.result_source = path.name, size, source
+        row.result_file, row.result_source = name, source
         row.result_link, row.result_expires_at = results.new_link(), results.expiry()
         row.finish_attempts, row.retry_at = 0, None
         row.save()
         notices.scan_done(row)
         dispatch_on_commit("release_queue")
         transaction.on_commit(lambda: results.remove_file(before))
-    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, size)
+    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, row.result_bytes)
 
 
 def _put_off(scan: Scan, problem: OSError) -> None:
@@ -101,6 +111,7 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
         before, row.state, row.error = row.result_file, Scan.FAILED, sentence or _sentence(state)
         row.released_at = row.released_at or timezone.now()
         row.finished_at, row.result_file, row.result_bytes, row.result_source = timezone.now(), "", 0, source
+        records.let_go(row)
         row.save()
         if state.status != "canceled" and not _PHOTOS_AT_FAULT.search(state.error):
             ledger.refund(row, note="processing failed")
@@ -126,6 +137,7 @@ def _expire(scan: Scan, sentence: str) -> None:
         before, row.state, row.expired_at, row.webodm_task_id = row.result_file, Scan.EXPIRED, timezone.now(), None
         row.error = row.error or sentence
         row.result_file, row.result_bytes = "", 0
+        records.let_go(row)
         row.save()
         dispatch_on_commit("release_queue")
         transaction.on_commit(lambda: results.remove_file(before))
@@ -143,7 +155,8 @@ def expire_results() -> int:
                 continue
             name, row.state, row.expired_at = row.result_file, Scan.EXPIRED, timezone.now()
             row.result_file, row.result_bytes = "", 0
-            row.save(update_fields=["state", "expired_at", "result_file", "result_bytes"])
+            records.let_go(row)
+            row.save(update_fields=["state", "expired_at", "result_file", "result_object", "result_bytes"])
             transaction.on_commit(lambda name=name: results.remove_file(name))
             expired += 1
     return expired
@@ -161,9 +174,10 @@ def discard(scan_id: int) -> None:
         if scan is None or not is_discardable(scan):
             return
         results.remove_file(scan.result_file)
+        records.let_go(scan)
         task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
         state = host_tasks.task_state(task) if task is not None else None
-        fields: dict[str, Any] = {"result_file": "", "result_bytes": 0}
+        fields: dict[str, Any] = {"result_file": "", "result_object": "", "result_bytes": 0}
         if state is None:
             fields["webodm_task_id"] = None
         elif state.status == "completed":

@@ -6,7 +6,7 @@ from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.models import ArchivedSet, OutgoingMail, Scan, StoredObject, Token, TokenRequest
 from app_extensions.shared.metrics import COUNTER, Metric, register
 
 
@@ -14,6 +14,7 @@ def collect() -> Iterable[Metric]:
     """Every figure, from a handful of aggregates over our own tables."""
     yield from _scans()
     yield from _credit()
+    yield from _objects()
     yield Metric("openscan_token_requests_open", "Requests for a token that nobody has decided").add(
         TokenRequest.objects.filter(state=TokenRequest.PENDING).count())
     yield Metric("openscan_mails_waiting", "Mails that have not gone out yet").add(
@@ -55,6 +56,25 @@ def _scans() -> Iterable[Metric]:
     failures.add(failed.filter(ours).count(), cause="ingest")
     failures.add(failed.exclude(released_at=None).count(), cause="processing")
     yield failures
+
+
+def _objects() -> Iterable[Metric]:
+    objects = Metric("openscan_objects", "What is in object storage or on its way there, by kind and state")
+    kept = Metric("openscan_object_bytes", "Bytes that lie in object storage")
+    sent = Metric("openscan_published_bytes_total", "Bytes that were sent to object storage, repeats included", COUNTER)
+    failures = Metric("openscan_object_failures_total", "Attempts at object storage that failed", COUNTER)
+    for kind, model in (("result", StoredObject), ("research", ArchivedSet)):
+        counts = dict(model.objects.values_list("state").annotate(number=Count("pk")).order_by())
+        for state, _ in model.STATES:
+            objects.add(counts.get(state, 0), kind=kind, state=state)
+        sums = model.objects.aggregate(
+            kept=Sum("size_bytes", filter=Q(state=model.STORED)), sent=Sum("sent_bytes"), failures=Sum("failures"))
+        kept.add(sums["kept"] or 0, kind=kind)
+        sent.add(sums["sent"] or 0, kind=kind)
+        failures.add(sums["failures"] or 0, kind=kind)
+    yield from (objects, kept, sent, failures)
+    yield Metric("openscan_results_in_file_system", "Results that lie in the file system, not in object storage").add(
+        Scan.objects.filter(state=Scan.DONE).exclude(result_file="").count())
 
 
 def _credit() -> Iterable[Metric]:

@@ -7,6 +7,7 @@ from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import ledger, queue, status
 from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.objects import lifecycle
 
 MOST_ROWS = 50
 #: A scan's word → how it is coloured.
@@ -88,6 +89,7 @@ def for_operator(user: Any) -> "dict[str, Any]":
         "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
         "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
         if user.is_superuser else 0,
+        "object_storage": lifecycle.summary() if user.is_superuser else None,
         "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
         "pace_seconds": queue.seconds_per_photo(),
     }

@@ -15,6 +15,7 @@ from app_extensions.openscan import finish, ledger, results, scans, storage
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.objects import archive, lifecycle, records
 
 logger = logging.getLogger("app.logger")
 
@@ -25,6 +26,8 @@ TIDY_UP_SECONDS = 600
 #: A job queued by the one who changed the scan gets this long before it is queued again.
 GRACE_SECONDS = 20
 _STRAY_SECONDS = 3600
+#: Results and sets that go to object storage a minute at most: a backlog must not keep new scans from the worker.
+_MOST_OBJECTS = 10
 #: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
 _WATCH_DAYS = 30
 
@@ -49,12 +52,15 @@ def catch_up() -> int:
     wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)]
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, webodm_task_id__isnull=False, finished_at=None,
                                                    reset_at__lte=grace)]
-    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, reset_at__lte=grace).exclude(result_file="")]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, reset_at__lte=grace).exclude(
+        result_file="", result_object="")]
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
                                                    finished_at__lte=grace)]
     for scan in Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED)):
         if needs_finish(scan):
             wanted.append(("finish_scan", scan.pk))
+    wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
+    wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
     for name, scan_id in wanted:
         dispatch(name, scan_id, expires_seconds=CATCH_UP_SECONDS)
     return len(wanted)
@@ -83,6 +89,7 @@ def tidy_up() -> None:
     steps: list[Callable[[], object]] = [
         ledger.refill_all, scans.expire_unstarted, finish.expire_results,
         lambda: finish.drop_old_parts(conf.unstarted_hours), storage.sweep, _remove_stray_results, _look_at_ended,
+        lifecycle.tidy,
     ]
     failures = []
     for step in steps:

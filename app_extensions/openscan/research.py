@@ -1,4 +1,5 @@
-"""Public sets for research: those whose senders agreed, copied out of WebODM with what is known of them and no person.
+"""Public sets for research: those whose senders agreed, copied out of WebODM (or the archive) with what is known of them and no
+person.
 
 A set that its sender reset is left out. Names, addresses and tokens are not exported; what cameras wrote into the
 photos (EXIF, perhaps a place) is, as the photos are copied byte for byte.
@@ -9,8 +10,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from django.db.models import QuerySet
 
@@ -45,42 +47,80 @@ def consented(since: Optional[datetime] = None) -> QuerySet:
 
 
 def export(directory: Path, since: Optional[datetime] = None) -> Iterator[Exported]:
-    """Copy each set into a directory of its own, complete or not at all; what is there already is left alone.
+    """Copy each set into a directory of its own, complete or not at all; what is there already is left alone. Sets whose task was
+    deleted in WebODM come from the object storage, where they were archived.
 
     :param directory: made if missing
     :raises OSError: the disk is full, or the directory cannot be written
+    :raises StorageError: the object storage does not answer; what WebODM has was copied before
     """
     directory.mkdir(parents=True, exist_ok=True)
     for scan in consented(since).iterator():
         task = host_tasks.get_task(scan.webodm_task_id)
-        if task is None:
-            continue
-        final = directory / f"scan-{scan.pk}"
-        if final.exists():
-            yield Exported(scan.pk, final, False)
-            continue
-        temporary = directory / f".scan-{scan.pk}.part"
-        shutil.rmtree(temporary, ignore_errors=True)
-        _fill(temporary, scan, task)
-        os.replace(temporary, final)
-        yield Exported(scan.pk, final, True)
+        if task is not None:
+            yield _exported(directory, scan.pk, partial(_fill, scan=scan, task=task))
+    from app_extensions.openscan.objects import archive
+
+    for entry in only_archived(since):
+        yield _exported(directory, entry.scan_id, partial(archive.fetch, entry))
+
+
+def only_archived(since: Optional[datetime] = None) -> "list[Any]":
+    """Archived sets whose task is gone from WebODM.
+
+    :param since: only those started at or after this time
+    """
+    from app_extensions.openscan.objects import archive
+
+    sets = archive.archived()
+    sets = sets.filter(scan__started_at__gte=since) if since else sets
+    return [entry for entry in sets if host_tasks.get_task(entry.scan.webodm_task_id) is None]
+
+
+def _exported(directory: Path, scan_id: int, fill: "Callable[[Path], None]") -> Exported:
+    final = directory / f"scan-{scan_id}"
+    if final.exists():
+        return Exported(scan_id, final, False)
+    temporary = directory / f".scan-{scan_id}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    fill(temporary)
+    os.replace(temporary, final)
+    return Exported(scan_id, final, True)
 
 
 def _fill(directory: Path, scan: Scan, task: Any) -> None:
     (directory / "photos").mkdir(parents=True)
-    photos = sorted(path for path in host_tasks.task_dir(task).iterdir()
-                    if path.is_file() and path.suffix.lower() in EXTENSIONS)
-    listed = [_copy(path, directory / "photos") for path in photos]
-    state = host_tasks.task_state(task)
+    photos = [_copy(path, directory / "photos") for path in photo_files(task)]
     model = []
-    if state.status == "completed":
+    if host_tasks.task_state(task).status == "completed":
         (directory / "model").mkdir()
-        model = [_copy(path, directory / "model") for path in results.model_files(assets.assets_dir(task))]
-    manifest = {
+        model = [_copy(path, directory / "model") for path in model_files(task)]
+    text = json.dumps(manifest(scan, task, photos, model), indent=2) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def photo_files(task: Any) -> "list[Path]":
+    """A set's photos as WebODM keeps them, sorted."""
+    return sorted(path for path in host_tasks.task_dir(task).iterdir()
+                  if path.is_file() and path.suffix.lower() in EXTENSIONS)
+
+
+def model_files(task: Any) -> "list[Path]":
+    """The files of a completed task's model; none before."""
+    return results.model_files(assets.assets_dir(task)) if host_tasks.task_state(task).status == "completed" else []
+
+
+def manifest(scan: Scan, task: Any, photos: "list[dict]", model: "list[dict]") -> "dict[str, Any]":
+    """What `scan.json` says of a set: the consent, times, and each file with its size and SHA-256; nobody's name.
+
+    :param photos: `name`, `bytes` and `sha256` of each
+    :param model: the same
+    """
+    return {
         "scan": scan.pk, "consent": CONSENT, "sent_at": scan.started_at.isoformat() if scan.started_at else None,
-        "state": state.status, "processing_seconds": scan.processing_seconds, "photos": listed, "model": model,
+        "state": host_tasks.task_state(task).status, "processing_seconds": scan.processing_seconds, "photos": photos,
+        "model": model,
     }
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _copy(path: Path, directory: Path) -> "dict[str, Any]":

@@ -1,8 +1,8 @@
 """Results: the model packed once into one zip, a signed link to it, and its end.
 
-A result is packed from the task's own files into a new file that is renamed into place before the row names it, so a
-link never gives half a zip. Which files it came from is kept as a fingerprint: a task restarted in WebODM has others,
-and its result is packed anew.
+A result is packed from the task's own files into an object of the storage (``objects.publish``), or into a new file that is
+renamed into place before the row names it, so a link never gives half a zip. Which files it came from is kept as a
+fingerprint: a task restarted in WebODM has others, and its result is packed anew.
 """
 import base64
 import datetime
@@ -15,7 +15,7 @@ import secrets
 import stat
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -23,14 +23,16 @@ from django.utils.crypto import salted_hmac
 from app_extensions.host import assets
 from app_extensions.openscan import links, storage
 from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.ingest.names import plain
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.objects import client, offer
 
 logger = logging.getLogger("app.logger")
 
 DOWNLOAD_PATH = "/api/openscan/download/"
-NOT_FOUND, GONE = 404, 410
+NOT_FOUND, GONE, AWAY = 404, 410, 503
 TEMPORARY_SUFFIX = ".packing"
 #: What belongs to a model; ODM leaves settings and intermediate files beside it.
 _MODEL_SUFFIXES = (".obj", ".mtl", ".glb", ".ply", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -47,13 +49,14 @@ class NoModel(Exception):
 
 
 class Result(NamedTuple):
-    """A result that may be handed out."""
+    """A result that may be handed out: a file here, or an address at the object storage."""
 
-    path: Path
+    path: Optional[Path]
     file_name: str
     etag: str
     modified_at: float
     size_bytes: int
+    url: str = ""
 
 
 def model_files(directory: Path) -> "list[Path]":
@@ -116,11 +119,7 @@ def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
     temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
     try:
         with open(temporary, "wb") as out:
-            with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
-                for path in files:
-                    stored = path.suffix.lower() in _STORED_SUFFIXES
-                    # Not from the file's own time: zips cannot hold years before 1980, which some nodes write.
-                    archive.write(path, plain(path.name), zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED, 6)
+            write_zip(out, files)
             out.flush()
             os.fsync(out.fileno())
         size = temporary.stat().st_size
@@ -129,6 +128,21 @@ def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
         temporary.unlink(missing_ok=True)
     storage.sync_directory(final.parent)
     return final, size
+
+
+def write_zip(out: Any, files: "list[Path]", seekable: bool = True) -> None:
+    """Write a model's files as a zip, each at the archive's root; the same files give the same bytes.
+
+    :param out: a binary file
+    :param seekable: False for a stream: sizes then follow the data, which readers from the start bear with deflated members
+        only, so that what is compressed already is wrapped in deflate's uncompressed blocks
+    """
+    kind, level = (zipfile.ZIP_STORED, None) if seekable else (zipfile.ZIP_DEFLATED, 0)
+    # Not strict: zips cannot hold years before 1980, which some nodes write.
+    with zipfile.ZipFile(out, "w", allowZip64=True, strict_timestamps=False) as archive:
+        for path in files:
+            compressed = path.suffix.lower() in _STORED_SUFFIXES
+            archive.write(path, plain(path.name), kind if compressed else zipfile.ZIP_DEFLATED, level if compressed else 6)
 
 
 def new_file_name(scan: Scan) -> str:
@@ -148,7 +162,7 @@ def new_link() -> str:
 
 def is_expired(scan: Scan) -> bool:
     """Whether a result is past its end, its file removed or not."""
-    return not scan.result_file or scan.result_expires_at is None or scan.result_expires_at <= timezone.now()
+    return not (scan.result_file or scan.result_object) or scan.result_expires_at is None or scan.result_expires_at <= timezone.now()
 
 
 def result_url(scan: Scan, base_url: str = "") -> str:
@@ -162,10 +176,11 @@ def result_url(scan: Scan, base_url: str = "") -> str:
 
 
 def find_result(link_text: str) -> Result:
-    """What a link gives now.
+    """What a link gives now: the object, else the file.
 
     :param link_text: what stands between ``download/`` and ``.zip``
-    :raises OpenScanError: 404 for no link of ours, 410 once it has expired or its result was replaced or reset
+    :raises OpenScanError: 404 for no link of ours, 410 once it has expired or its result was replaced or reset, 503 while the
+        object storage is away and there is no file
     """
     match = _FORM.match(link_text)
     number, expires, signature = match.groups() if match else ("0", "0", "")
@@ -176,14 +191,35 @@ def find_result(link_text: str) -> Result:
         raise OpenScanError("This download link is not valid (any more); ask for the project's state again.", NOT_FOUND)
     if int(expires) <= timezone.now().timestamp() or scan.state != Scan.DONE or is_expired(scan):
         raise OpenScanError(f"This result has expired; results are kept for {conf.result_days} days.", GONE)
+    stem = plain(scan.name).strip("._-")[:80] or "model"
+    if scan.result_object:
+        published = _published(scan, f"{stem}.zip")
+        if published is not None:
+            return published
     path = storage.results_dir() / scan.result_file
     try:
         found = path.stat()
     except FileNotFoundError:
         logger.error("OpenScan: the result %s of scan %s is missing on disk", path.name, scan.pk)
         raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
-    stem = plain(scan.name).strip("._-")[:80] or "model"
     return Result(path, f"{stem}.zip", f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
+
+
+def _published(scan: Scan, file_name: str) -> Optional[Result]:
+    """The object of a result; None where it cannot be had and a file can.
+
+    :raises OpenScanError: 503 where there is neither; the result is being packed again then
+    """
+    try:
+        offered = offer.offer(scan, file_name)
+    except client.StorageError as problem:
+        logger.error("OpenScan: the result of scan %s cannot be handed out from object storage: %s", scan.pk, problem)
+        if scan.result_file:
+            return None
+        dispatch("restore_result", scan.pk)
+        raise OpenScanError("The storage that holds this result does not answer just now; the result is being prepared again, "
+                            "try again in a minute.", AWAY) from None
+    return Result(None, file_name, offered.etag, offered.stored_at, offered.size_bytes, offered.url)
 
 
 def _sign(scan_id: int, expires: int, nonce: str) -> str:

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from app_extensions.openscan import finish, notices, periodic, queue
 from app_extensions.openscan.ingest import run
+from app_extensions.openscan.objects import archive, lifecycle, publish
 
 
 @shared_task(ignore_result=True)
@@ -30,6 +31,30 @@ def finish_scan(scan_id: int) -> None:
 def discard_scan(scan_id: int) -> None:
     """Remove what a reset or refused scan left behind."""
     finish.discard(scan_id)
+
+
+@shared_task(ignore_result=True)
+def publish_result(scan_id: int) -> None:
+    """Move a result from the file system to object storage."""
+    publish.publish_file(scan_id)
+
+
+@shared_task(ignore_result=True)
+def restore_result(scan_id: int) -> None:
+    """Pack a result into the file system again that object storage cannot hand out."""
+    publish.restore(scan_id)
+
+
+@shared_task(ignore_result=True)
+def archive_set(scan_id: int) -> None:
+    """Archive a public set in object storage."""
+    archive.archive_set(scan_id)
+
+
+@shared_task(ignore_result=True)
+def remove_objects() -> None:
+    """Remove from object storage what nothing refers to any more."""
+    lifecycle.remove_leaving()
 
 
 @shared_task(ignore_result=True)

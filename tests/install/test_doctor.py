@@ -122,7 +122,8 @@ def _sound_facts() -> dict:
         "broker": {"workers": {"celery@a": ["app_extensions.openscan", "app_extensions.tapis"]}},
         "beat": {"entries": ["x"], "age_seconds": 5}, "owners": [{"user": "a", "nodes": 1, "online": 1}],
         "mail": {"backend": "django.core.mail.backends.smtp.EmailBackend", "host": "h", "port": 25, "from": "a@b.c", "error": ""},
-        "public": {"openscan": PUBLIC, "proxy_header": []}, "disk": {"directory": "/", "free_bytes": 10**12, "reserve_bytes": 1}}
+        "public": {"openscan": PUBLIC, "proxy_header": []}, "disk": {"directory": "/", "free_bytes": 10**12, "reserve_bytes": 1},
+        "objects": {"place": "https://s3.example.org/scans", "problem": ""}}
 
 
 SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True, "public": {"scheme": "https"}}
@@ -139,6 +140,7 @@ SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True
     ({"beat": {"entries": [], "age_seconds": None}}, {}, "beat"),
     ({"beat": {"entries": ["x"], "age_seconds": 3600.0}}, {}, "beat"),
     ({"disk": {"directory": "/", "free_bytes": 10**9, "reserve_bytes": 10**9}}, {}, "disk"),
+    ({"objects": {"place": "https://s3.example.org/scans", "problem": "the storage answered 403"}}, {}, "objects"),
     ({}, {"public": {"scheme": "http"}}, "proxy"),
     ({}, {"public": {"error": "HTTP 404, not our answer"}}, "public-url"),
     ({}, {"mounts_missing": {"/api/openscan/status": 4}}, "web"),

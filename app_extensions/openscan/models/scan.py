@@ -64,6 +64,7 @@ class Scan(models.Model):
     reset_at = models.DateTimeField(null=True, blank=True)
 
     result_file = models.CharField(max_length=200, blank=True, help_text="Relative to the results' directory")
+    result_object = models.CharField(max_length=300, blank=True, help_text="Key in object storage, where it was published")
     result_bytes = models.BigIntegerField(default=0)
     result_link = models.CharField(max_length=64, blank=True, db_index=True)
     result_expires_at = models.DateTimeField(null=True, blank=True)

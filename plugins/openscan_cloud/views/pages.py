@@ -66,4 +66,7 @@ def _with_words(context: dict) -> dict:
     if "tokens" in context:
         context["tokens"] = [(row, format_bytes(row.token.credit_bytes), format_bytes(row.token.daily_bytes))
                              for row in context["tokens"]]
+    if context.get("object_storage"):
+        kept = context["object_storage"]
+        kept["object_size"], kept["set_size"] = format_bytes(kept["object_bytes"]), format_bytes(kept["set_bytes"])
     return context

@@ -1,4 +1,5 @@
-"""Downloads of results: one file, whole or in ranges (RFC 9110, 14), for whoever has its signed link."""
+"""Downloads of results: one file, whole or in ranges (RFC 9110, 14), for whoever has its signed link; from here, or by a
+redirect to the object storage."""
 import io
 import os
 import re
@@ -54,12 +55,15 @@ class ResultResponse(FileResponse):
 
 @rig_view
 def result_view(request: HttpRequest, link: str) -> HttpResponse:
-    """The result behind a link: 200, or 206 for one range; 404 for no link of ours, 410 once it has expired."""
+    """The result behind a link: 200, or 206 for one range, or 302 to the object storage; 404 for no link of ours, 410 once it has
+    expired, 503 while it cannot be had."""
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)
     result = results.find_result(link)
     if _is_unchanged(request, result):
         return _with_headers(HttpResponse(status=304), result)
+    if result.path is None and request.method == "GET":
+        return _redirect(result)
     wanted = _wanted_range(request, result)
     if wanted == ():
         response = HttpResponse(status=416)
@@ -78,6 +82,15 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
         response["Content-Range"] = f"bytes {start}-{end}/{result.size_bytes}"
     response["Content-Disposition"] = f'attachment; filename="{result.file_name}"'
     return _with_headers(response, result)
+
+
+def _redirect(result: results.Result) -> HttpResponse:
+    """To the storage, which serves ranges itself. HEAD is answered here: what is signed there is a GET."""
+    response = HttpResponse(status=302)
+    response["Location"] = result.url
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
+    return response
 
 
 def _with_headers(response: HttpResponse, result: results.Result) -> HttpResponse:

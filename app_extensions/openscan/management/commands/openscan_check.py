@@ -6,6 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from app_extensions.openscan import ledger, storage
 from app_extensions.openscan.models import LedgerEntry, Part, Token
+from app_extensions.openscan.objects import lifecycle
+from app_extensions.openscan.objects.client import StorageError
 
 
 class Command(BaseCommand):
@@ -13,6 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--sweep", action="store_true", help="first remove files that dead processes left behind")
+        parser.add_argument("--objects", action="store_true", help="also compare object storage with its rows (lists the bucket)")
         parser.add_argument("--json", action="store_true", help="print JSON for scripts")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -20,6 +23,8 @@ class Command(BaseCommand):
         problems = ledger.find_discrepancies() + storage.missing_files()
         problems += [f"The file {path.parent.name}/{path.name} belongs to no part; --sweep removes it."
                      for path in storage.stray_files()]
+        if options["objects"]:
+            problems += self._objects()
         counted = {"tokens": Token.objects.count(), "entries": LedgerEntry.objects.count(),
                    "parts": Part.objects.exclude(size_bytes=None).count(), "swept": swept}
         if options["json"]:
@@ -31,3 +36,9 @@ class Command(BaseCommand):
                               + (f"{len(problems)} problems." if problems else "everything adds up."))
         if problems:
             raise CommandError("The OpenScan check found problems.")
+
+    def _objects(self) -> "list[str]":
+        try:
+            return lifecycle.discrepancies()
+        except StorageError as error:
+            return [f"Object storage could not be looked at: {error}."]

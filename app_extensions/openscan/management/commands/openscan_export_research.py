@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from app_extensions.openscan import research
+from app_extensions.openscan.objects.client import StorageError
 
 
 class Command(BaseCommand):
@@ -27,6 +28,9 @@ class Command(BaseCommand):
         if options["list"]:
             for scan in research.consented(since):
                 self.stdout.write(f"scan {scan.pk}: {scan.images_count} photos, started {scan.started_at:%Y-%m-%d}")
+            for entry in research.only_archived(since):
+                self.stdout.write(f"scan {entry.scan_id}: {entry.scan.images_count} photos, started "
+                                  f"{entry.scan.started_at:%Y-%m-%d}, only in object storage ({entry.prefix})")
             return
         fresh = there = 0
         try:
@@ -36,6 +40,6 @@ class Command(BaseCommand):
                     self.stdout.write(f"scan {exported.scan_id}: {exported.path}")
                 else:
                     there += 1
-        except OSError as error:
+        except (OSError, StorageError) as error:
             raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to go on.") from error
         self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before."))

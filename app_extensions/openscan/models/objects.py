@@ -1,0 +1,69 @@
+"""What lies in object storage: results, and public sets that are kept for research. Each row is written before its bytes are
+sent and outlives them, so that nothing in the bucket is unknown here and nothing is forgotten there."""
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class Stored(models.Model):
+    """What both have: where it lies, how far it is, and what went wrong last.
+
+    writing  its bytes are on their way, or wait for the next attempt
+    stored   complete and verified
+    leaving  nobody refers to it; it is removed as soon as the storage answers
+    gone     removed; the row stays for the figures
+    """
+
+    WRITING, STORED, LEAVING, GONE = "writing", "stored", "leaving", "gone"
+    STATES = tuple((state, state) for state in (WRITING, STORED, LEAVING, GONE))
+
+    state = models.CharField(max_length=8, choices=STATES, default=WRITING, db_index=True)
+    place = models.CharField(max_length=300, help_text="Endpoint and bucket")
+    source = models.CharField(max_length=240, blank=True, editable=False, help_text="What it was made from")
+    size_bytes = models.BigIntegerField(default=0)
+    sent_bytes = models.BigIntegerField(default=0, help_text="Bytes that went over the line for it, repeats included")
+    attempts = models.IntegerField(default=0, help_text="Failures in a row")
+    failures = models.IntegerField(default=0, help_text="Failures in all")
+    problem = models.CharField(max_length=300, blank=True, help_text="The last failure; empty once it went well")
+    failed_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="No automatic attempt before")
+    created_at = models.DateTimeField(default=timezone.now)
+    stored_at = models.DateTimeField(null=True, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class StoredObject(Stored):
+    """A result in object storage; `Scan.result_object` is the key of the one that can be downloaded."""
+
+    scan = models.ForeignKey("openscan.Scan", on_delete=models.PROTECT, related_name="stored_objects")
+    key = models.CharField(max_length=300, unique=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    etag = models.CharField(max_length=100, blank=True, help_text="The storage's own tag, without quotes")
+
+    class Meta:
+        verbose_name = "result in object storage"
+        verbose_name_plural = "results in object storage"
+        constraints = [
+            models.UniqueConstraint(fields=["scan"], condition=Q(state="stored"), name="openscan_object_one_stored"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.state})"
+
+
+class ArchivedSet(Stored):
+    """A public set's photos, model and consent under a prefix of their own, independent of the WebODM task."""
+
+    scan = models.OneToOneField("openscan.Scan", on_delete=models.PROTECT, related_name="archived_set")
+    prefix = models.CharField(max_length=300, unique=True)
+    files = models.IntegerField(default=0, help_text="Photos and files of the model")
+
+    class Meta:
+        verbose_name = "set archived for research"
+        verbose_name_plural = "sets archived for research"
+
+    def __str__(self) -> str:
+        return f"{self.prefix} ({self.state})"

@@ -1,0 +1,157 @@
+"""Public sets kept for research in the bucket: photos, model, and `scan.json` with the consent, independent of the WebODM task.
+
+    <prefix>research/scan-<id>/photos/…  model/…  scan.json
+
+`scan.json` is written last: a set without it is not complete. What is there already (by size and MD5) is not sent again, so a set
+can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
+`research.consented`'s to say, asked before the first byte and again before a set counts as kept.
+"""
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Optional
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import research
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.locks import job_lock
+from app_extensions.openscan.models import ArchivedSet, Scan
+from app_extensions.openscan.objects import client, records
+from app_extensions.openscan.objects.client import Bucket, Found, StorageError
+from app_extensions.openscan.objects.upload import Differs, ObjectWriter, Written
+
+logger = logging.getLogger("app.logger")
+
+_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".tif": "image/tiff", ".tiff": "image/tiff"}
+_ANY = "application/octet-stream"
+
+
+def lock_name(scan_id: int) -> str:
+    """The job lock of one set: whoever archives or removes it holds it."""
+    return f"openscan.archive.{scan_id}"
+
+
+def sets_to_archive(most: int) -> "list[int]":
+    """Public scans that are not archived yet, or not with the model they have now; oldest first."""
+    if not client.is_configured() or not conf.s3_research:
+        return []
+    known = ArchivedSet.objects.filter(state=ArchivedSet.STORED, place=client.place())
+    current = known.filter(Q(scan__result_source="") | Q(source=F("scan__result_source"))).values("scan_id")
+    put_off = ArchivedSet.objects.filter(retry_at__gt=timezone.now()).values("scan_id")
+    due = research.consented().exclude(pk__in=current).exclude(pk__in=put_off)
+    return list(due.values_list("pk", flat=True)[:most])
+
+
+def archive_set(scan_id: int) -> None:
+    """Bring a public set's archive up to date. Nothing happens to a set that nobody agreed to."""
+    with job_lock(lock_name(scan_id)) as mine:
+        scan = research.consented().filter(pk=scan_id).first() if mine and conf.s3_research else None
+        task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
+        if task is None or not client.is_configured():
+            return
+        entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={
+            "place": client.place(), "prefix": f"{conf.s3_prefix}research/scan-{scan.pk}/"})
+        if entry.place != client.place():  # another bucket is named now; the old one keeps what it has
+            entry.place, entry.prefix, entry.state = client.place(), f"{conf.s3_prefix}research/scan-{scan.pk}/", entry.WRITING
+            entry.save(update_fields=["place", "prefix", "state"])
+        try:
+            copied = _Copy(client.current(), entry).everything(scan, task)
+        except StorageError as problem:
+            records.note_failure(entry, str(problem))
+            logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
+            return
+        except FileNotFoundError as problem:
+            # Its task is being deleted or processed anew; either is seen the next time.
+            records.note_failure(entry, f"{Path(problem.filename or '').name} vanished from WebODM")
+            return
+        _keep(entry, scan, copied)
+
+
+def _keep(entry: ArchivedSet, scan: Scan, copied: "_Copy") -> None:
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().get(pk=scan.pk)
+        withdrawn = row.state == Scan.RESET or not row.research_consent
+        ArchivedSet.objects.filter(pk=entry.pk).update(
+            state=ArchivedSet.LEAVING if withdrawn else ArchivedSet.STORED, source=scan.result_source, files=copied.files,
+            size_bytes=copied.size_bytes, sent_bytes=F("sent_bytes") + copied.sent_bytes, attempts=0, problem="", retry_at=None,
+            stored_at=timezone.now())
+    logger.info("OpenScan: the public set %s is archived, %d files, %d bytes", scan.pk, copied.files, copied.size_bytes)
+
+
+class _Copy:
+    """One set on its way into the bucket."""
+
+    def __init__(self, bucket: Bucket, entry: ArchivedSet):
+        self.files = self.size_bytes = self.sent_bytes = 0
+        self._bucket, self._prefix = bucket, entry.prefix
+        self._there = dict(bucket.listed(entry.prefix))
+        self._named = set()
+
+    def everything(self, scan: Scan, task: Any) -> "_Copy":
+        """Copy photos and model, then write the manifest, then remove what an earlier model left."""
+        paths = research.photo_files(task)
+        if not paths or host_tasks.get_task(task.pk) is None:  # WebODM deletes the row first: until then the list is whole
+            raise StorageError("its task is being deleted in WebODM")
+        photos = [self._file(path, "photos") for path in paths]
+        model = [self._file(path, "model") for path in research.model_files(task)]
+        text = json.dumps(research.manifest(scan, task, photos, model), indent=2) + "\n"
+        key = self._prefix + research.MANIFEST
+        self._bucket.put(key, text.encode("utf-8"), "application/json")
+        self._bucket.delete(sorted(set(self._there) - self._named - {key}))
+        return self
+
+    def _file(self, path: Path, folder: str) -> "dict[str, Any]":
+        key = f"{self._prefix}{folder}/{path.name}"
+        self._named.add(key)
+        try:
+            written = self._send(path, key, self._there.get(key))
+        except Differs:
+            written = self._send(path, key, None)
+        self.files += 1
+        self.size_bytes += written.size_bytes
+        self.sent_bytes += written.sent_bytes
+        return {"name": path.name, "bytes": written.size_bytes, "sha256": written.sha256}
+
+    def _send(self, path: Path, key: str, existing: Optional[Found]) -> Written:
+        writer = ObjectWriter(self._bucket, key, _TYPES.get(path.suffix.lower(), _ANY), conf.s3_part_bytes, existing=existing,
+                              resume=True)
+        with open(path, "rb") as source:
+            shutil.copyfileobj(source, writer, client.READ_BYTES)
+        return writer.finish()
+
+
+def archived() -> QuerySet:
+    """The complete sets in the bucket that the settings name now, of senders who did not take them back."""
+    kept = ArchivedSet.objects.filter(state=ArchivedSet.STORED, place=client.place()).exclude(scan__state=Scan.RESET)
+    return kept.select_related("scan").order_by("scan_id")
+
+
+def fetch(entry: ArchivedSet, directory: Path) -> None:
+    """Copy an archived set out of the bucket, each file checked against the manifest's SHA-256.
+
+    :param directory: a new one; complete when this returns
+    :raises StorageError: it is not there, damaged, or the storage does not answer
+    """
+    import hashlib
+
+    bucket = client.current()
+    text = b"".join(bucket.chunks(entry.prefix + research.MANIFEST))
+    manifest = json.loads(text)
+    for folder in ("photos", "model"):
+        if manifest[folder] or folder == "photos":
+            (directory / folder).mkdir(parents=True)
+        for listed in manifest[folder]:
+            name, digest = os.path.basename(listed["name"]), hashlib.sha256()
+            with open(directory / folder / name, "wb") as target:
+                for chunk in bucket.chunks(f"{entry.prefix}{folder}/{name}"):
+                    digest.update(chunk)
+                    target.write(chunk)
+            if digest.hexdigest() != listed["sha256"]:
+                raise StorageError(f"{folder}/{name} of set {entry.scan_id} is not what was archived (its SHA-256 differs)")
+    (directory / research.MANIFEST).write_bytes(text)

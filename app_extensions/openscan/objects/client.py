@@ -1,0 +1,251 @@
+"""One bucket of an S3-compatible storage, as the settings name it.
+
+Whatever the storage or the line to it does wrong becomes a `StorageError`, whose sentence holds neither a key nor a signature.
+"""
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, NamedTuple, Optional
+
+from app_extensions.openscan.conf import conf
+
+AMAZON = "s3.amazonaws.com"
+DEFAULT_REGION = "us-east-1"
+MOST_KEYS_A_CALL = 1000
+READ_BYTES = 1 << 20
+_ABSENT = {"404", "NoSuchKey", "NotFound"}
+
+
+class StorageError(Exception):
+    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator."""
+
+
+class ObjectMissing(StorageError):
+    """There is no object under that key."""
+
+
+class UploadMissing(StorageError):
+    """The multipart upload is over: completed, or given up."""
+
+
+class Found(NamedTuple):
+    """An object as the storage describes it. `etag` has no quotes, and is empty where the storage encrypts with a key service:
+    it is no checksum of the bytes then."""
+
+    size_bytes: int
+    etag: str
+
+
+class _Settings(NamedTuple):
+    """All that a connection depends on; a change makes a new one."""
+
+    bucket: str
+    prefix: str
+    endpoint: str
+    public_endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+    addressing: str
+    verify: Any
+
+
+def is_configured() -> bool:
+    """Whether the settings name a bucket."""
+    return bool(conf.s3_bucket)
+
+
+def place() -> str:
+    """Where objects go, in words: endpoint and bucket. Empty without a bucket."""
+    return f"{conf.s3_endpoint or AMAZON}/{conf.s3_bucket}" if is_configured() else ""
+
+
+def current() -> "Optional[Bucket]":
+    """The bucket that the settings name now, None where they name none. :raises StorageError: it cannot even be tried"""
+    if not is_configured():
+        return None
+    settings = _Settings(conf.s3_bucket, conf.s3_prefix, conf.s3_endpoint, conf.s3_public_endpoint or conf.s3_endpoint,
+                         conf.s3_region, conf.s3_access_key, conf.s3_secret_key, conf.s3_addressing, conf.s3_verify)
+    return _bucket(settings, os.getpid())  # a fork must not share its parent's connections
+
+
+@lru_cache(maxsize=4)
+def _bucket(settings: _Settings, pid: int) -> "Bucket":
+    return Bucket(settings)
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """Errors of boto3 and of the line become ours. A service's own message is left out: some quote what was signed."""
+    import botocore.exceptions
+
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", "?"))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+        kind = UploadMissing if code == "NoSuchUpload" else ObjectMissing if code in _ABSENT else StorageError
+        raise kind(f"{doing}: the storage answered {code} (HTTP {status})") from None
+    except botocore.exceptions.BotoCoreError as error:
+        raise StorageError(f"{doing}: {str(error) or type(error).__name__}"[:300]) from None
+    except OSError as error:
+        raise StorageError(f"{doing}: {error}"[:300]) from None
+
+
+class Bucket:
+    """Calls to one bucket. `patient` calls repeat what fails and wait a minute for an answer; the others are for a client that
+    waits for us, and give up after a few seconds."""
+
+    def __init__(self, settings: _Settings):
+        """:raises StorageError: boto3 is missing, or refuses the settings"""
+        try:
+            import boto3
+            from botocore.config import Config
+        except ImportError as error:
+            raise StorageError(f"boto3 cannot be imported: {error}") from None
+        self.name = settings.bucket
+        self.prefix = settings.prefix
+        # boto3 refuses virtual hosts for names with dots, whose certificates would not match.
+        style = settings.addressing
+        if style == "auto":
+            style = "path" if settings.endpoint or "." in settings.bucket else "virtual"
+        with _told("connecting"):
+            try:
+                session = boto3.session.Session(
+                    aws_access_key_id=settings.access_key or None, aws_secret_access_key=settings.secret_key or None)
+                region = settings.region or session.region_name or DEFAULT_REGION
+
+                def client(endpoint: str, connect: float, read: float, retries: int) -> Any:
+                    return session.client(
+                        "s3", endpoint_url=endpoint or None, region_name=region, verify=settings.verify,
+                        config=Config(signature_version="s3v4", s3={"addressing_style": style}, connect_timeout=connect,
+                                      read_timeout=read, retries={"max_attempts": retries, "mode": "standard"}))
+
+                self._patient = client(settings.endpoint, 5, 60, 2)
+                self._quick = client(settings.endpoint, 2, 5, 0)
+                self._public = client(settings.public_endpoint, 2, 5, 0)
+            except ValueError as error:
+                raise StorageError(f"the settings cannot be used: {error}") from None
+
+    def key(self, name: str) -> str:
+        """The full key of `name` under the site's prefix."""
+        return self.prefix + name
+
+    def find(self, key: str, patient: bool = True) -> Found:
+        """What lies under a key. :raises ObjectMissing: nothing"""
+        with _told("looking for an object"):
+            answer = (self._patient if patient else self._quick).head_object(Bucket=self.name, Key=key)
+        return Found(int(answer["ContentLength"]), _checksum(answer))
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Writes a small object whole. :return: its tag :raises StorageError: also where it arrived damaged"""
+        digest = hashlib.md5(data)  # noqa: S324 - S3's own checksum
+        with _told("writing an object"):
+            answer = self._patient.put_object(
+                Bucket=self.name, Key=key, Body=data, ContentType=content_type, ContentMD5=_base64(digest.digest()))
+        return _undamaged(_checksum(answer), digest.hexdigest())
+
+    def open_upload(self, key: str) -> "Optional[str]":
+        """The multipart upload for this key that was begun last and is still open, or None."""
+        found = [one for one in self._open_uploads(key) if one["Key"] == key]
+        return max(found, key=lambda one: one["Initiated"])["UploadId"] if found else None
+
+    def _open_uploads(self, prefix: str) -> "list[dict[str, Any]]":
+        with _told("looking for unfinished uploads"):
+            pages = self._patient.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
+            return [one for page in pages for one in page.get("Uploads", ())]
+
+    def begin_upload(self, key: str, content_type: str) -> str:
+        """Begins a multipart upload. :return: its id"""
+        with _told("beginning an upload"):
+            return self._patient.create_multipart_upload(Bucket=self.name, Key=key, ContentType=content_type)["UploadId"]
+
+    def sent_parts(self, key: str, upload: str) -> "dict[int, Found]":
+        """The parts that arrived, by number."""
+        found = {}
+        with _told("listing an upload's parts"):
+            for page in self._patient.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload):
+                for part in page.get("Parts", ()):
+                    found[int(part["PartNumber"])] = Found(int(part["Size"]), part["ETag"].strip('"'))
+        return found
+
+    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Sends one part. :return: its tag :raises StorageError: also where it arrived damaged"""
+        digest = hashlib.md5(data)  # noqa: S324 - S3's own checksum
+        with _told(f"sending part {number}"):
+            answer = self._patient.upload_part(Bucket=self.name, Key=key, UploadId=upload, PartNumber=number, Body=data,
+                                               ContentMD5=_base64(digest.digest()))
+        _undamaged(_checksum(answer), digest.hexdigest())
+        return answer["ETag"].strip('"')
+
+    def complete_upload(self, key: str, upload: str, tags: "list[str]") -> None:
+        """Makes an object of the parts with these tags, in order."""
+        parts = [{"PartNumber": number, "ETag": f'"{tag}"'} for number, tag in enumerate(tags, 1)]
+        with _told("completing an upload"):
+            self._patient.complete_multipart_upload(
+                Bucket=self.name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+
+    def give_up_uploads(self, prefix: str) -> None:
+        """Ends every unfinished upload for keys that begin so; their parts cost no more room. (MinIO lists such uploads only for
+        a whole key, and gives up by itself what is older than a day.)"""
+        for one in self._open_uploads(prefix):
+            with suppress(UploadMissing), _told("giving an upload up"):
+                self._patient.abort_multipart_upload(Bucket=self.name, Key=one["Key"], UploadId=one["UploadId"])
+
+    def listed(self, prefix: str) -> "Iterator[tuple[str, Found]]":
+        """Every object whose key begins with `prefix`."""
+        with _told("listing objects"):
+            for page in self._patient.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+                for one in page.get("Contents", ()):
+                    yield one["Key"], Found(int(one["Size"]), one["ETag"].strip('"'))
+
+    def delete(self, keys: "list[str]") -> None:
+        """Removes objects; those that are gone are fine."""
+        for start in range(0, len(keys), MOST_KEYS_A_CALL):
+            wanted = [{"Key": key} for key in keys[start:start + MOST_KEYS_A_CALL]]
+            with _told("removing objects"):
+                answer = self._patient.delete_objects(Bucket=self.name, Delete={"Objects": wanted, "Quiet": True})
+            if answer.get("Errors"):
+                first = answer["Errors"][0]
+                raise StorageError(f"removing objects: the storage answered {first.get('Code', '?')} for {len(answer['Errors'])}")
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """An object's bytes. :raises ObjectMissing: nothing there :raises StorageError: also where they break off"""
+        import urllib3.exceptions
+
+        with _told("reading an object"):
+            try:
+                answer = self._patient.get_object(Bucket=self.name, Key=key)
+                yield from answer["Body"].iter_chunks(READ_BYTES)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise StorageError(f"reading an object: {type(error).__name__}") from None
+
+    def link(self, key: str, file_name: str, seconds: int) -> str:
+        """A presigned link to download an object under `file_name`; made without asking the storage.
+
+        :param file_name: letters, digits and `._-` only
+        """
+        with _told("signing a link"):
+            return self._public.generate_presigned_url("get_object", ExpiresIn=seconds, Params={
+                "Bucket": self.name, "Key": key, "ResponseContentType": "application/zip",
+                "ResponseContentDisposition": f'attachment; filename="{file_name}"'})
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _checksum(answer: "dict[str, Any]") -> str:
+    """An answer's ETag where it is made of MD5 sums: not under encryption with a key service or a customer's key."""
+    if "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm"):
+        return ""
+    return answer["ETag"].strip('"')
+
+
+def _undamaged(tag: str, expected: str) -> str:
+    if tag and tag != expected:
+        raise StorageError("what arrived at the storage is not what was sent (its checksum differs)")
+    return tag
