@@ -83,8 +83,9 @@ def manage(ground: Stack):
     """Calls `manage.py` of the run's WebODM as a program: manage("openscan_check", check=True) -> CompletedProcess (text)."""
 
     def call(*arguments: str, check: bool = True, **options) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=ground.environment(),
-                              capture_output=True, text=True, cwd=HOST_DIR,
+        environment = {**ground.environment(), **options.pop("environment", {})}
+        done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=environment, capture_output=True,
+                              text=True, cwd=HOST_DIR,
                               timeout=options.pop("timeout", 120), **options)
         if check and done.returncode:
             raise AssertionError(f"manage {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

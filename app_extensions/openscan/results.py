@@ -191,9 +191,8 @@ def find_result(link_text: str) -> Result:
         raise OpenScanError("This download link is not valid (any more); ask for the project's state again.", NOT_FOUND)
     if int(expires) <= timezone.now().timestamp() or scan.state != Scan.DONE or is_expired(scan):
         raise OpenScanError(f"This result has expired; results are kept for {conf.result_days} days.", GONE)
-    stem = plain(scan.name).strip("._-")[:80] or "model"
     if scan.result_object:
-        published = _published(scan, f"{stem}.zip")
+        published = _published(scan)
         if published is not None:
             return published
     path = storage.results_dir() / scan.result_file
@@ -202,16 +201,21 @@ def find_result(link_text: str) -> Result:
     except FileNotFoundError:
         logger.error("OpenScan: the result %s of scan %s is missing on disk", path.name, scan.pk)
         raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
-    return Result(path, f"{stem}.zip", f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
+    return Result(path, download_name(scan), f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
 
 
-def _published(scan: Scan, file_name: str) -> Optional[Result]:
+def download_name(scan: Scan) -> str:
+    """What a download is called: the project's name in letters, digits and ``._-``."""
+    return f"{plain(scan.name).strip('._-')[:80] or 'model'}.zip"
+
+
+def _published(scan: Scan) -> Optional[Result]:
     """The object of a result; None where it cannot be had and a file can.
 
     :raises OpenScanError: 503 where there is neither; the result is being packed again then
     """
     try:
-        offered = offer.offer(scan, file_name)
+        offered = offer.offer(scan, download_name(scan))
     except client.StorageError as problem:
         logger.error("OpenScan: the result of scan %s cannot be handed out from object storage: %s", scan.pk, problem)
         if scan.result_file:
@@ -219,7 +223,7 @@ def _published(scan: Scan, file_name: str) -> Optional[Result]:
         dispatch("restore_result", scan.pk)
         raise OpenScanError("The storage that holds this result does not answer just now; the result is being prepared again, "
                             "try again in a minute.", AWAY) from None
-    return Result(None, file_name, offered.etag, offered.stored_at, offered.size_bytes, offered.url)
+    return Result(None, download_name(scan), offered.etag, offered.stored_at, offered.size_bytes, offered.url)
 
 
 def _sign(scan_id: int, expires: int, nonce: str) -> str:

@@ -2,6 +2,7 @@
 import pytest
 
 from tests.openscan.helpers import Rig, private_token, public_token
+from tests.support.s3 import Store, faulty_line, s3_server
 
 
 @pytest.fixture
@@ -15,3 +16,19 @@ def public_rigs(stack, live_db) -> tuple:
     """Two rigs behind different addresses that share a public token of their own."""
     text = public_token(10**12)[1]
     return Rig(stack.address(), text, address="198.51.100.7"), Rig(stack.address(), text, address="198.51.100.8")
+
+
+@pytest.fixture(scope="module")
+def s3(ground):
+    """A real S3 server with an empty bucket, and a line to it that a test may break. One a file, since its state is in its memory."""
+    with s3_server(ground.log_path("s3")) as address, faulty_line(address) as line:
+        yield Store(address, line)
+
+
+@pytest.fixture
+def store(s3, settings, live_db):
+    """The S3 server behind a sound line, named by this process's settings."""
+    s3.line.heal()
+    s3.switch_on(settings)
+    yield s3
+    s3.line.heal()

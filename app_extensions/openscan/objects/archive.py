@@ -102,7 +102,7 @@ class _Copy:
         model = [self._file(path, "model") for path in research.model_files(task)]
         text = json.dumps(research.manifest(scan, task, photos, model), indent=2) + "\n"
         key = self._prefix + research.MANIFEST
-        self._bucket.put(key, text.encode("utf-8"), "application/json")
+        self._bucket.put(key, text.encode("utf-8"), {"ContentType": "application/json"})
         self._bucket.delete(sorted(set(self._there) - self._named - {key}))
         return self
 
@@ -119,8 +119,8 @@ class _Copy:
         return {"name": path.name, "bytes": written.size_bytes, "sha256": written.sha256}
 
     def _send(self, path: Path, key: str, existing: Optional[Found]) -> Written:
-        writer = ObjectWriter(self._bucket, key, _TYPES.get(path.suffix.lower(), _ANY), conf.s3_part_bytes, existing=existing,
-                              resume=True)
+        headers = {"ContentType": _TYPES.get(path.suffix.lower(), _ANY)}
+        writer = ObjectWriter(self._bucket, key, headers, conf.s3_part_bytes, existing=existing, resume=True)
         with open(path, "rb") as source:
             shutil.copyfileobj(source, writer, client.READ_BYTES)
         return writer.finish()

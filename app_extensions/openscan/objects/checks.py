@@ -107,12 +107,12 @@ def try_it() -> str:
         if bucket is None:
             return ""
         key = bucket.key(f"probe-{secrets.token_hex(8)}")
-        bucket.put(key, b"probe", "text/plain")
+        bucket.put(key, b"probe", {})
         try:
             bucket.find(key)
             if not any(name == key for name, _ in bucket.listed(key)):
                 return "an object that was written is not listed"
-            upload = bucket.begin_upload(key, "text/plain")
+            upload = bucket.begin_upload(key, {})
             if bucket.open_upload(key) != upload:
                 return "an upload in parts that was begun is not listed"
         finally:

@@ -140,12 +140,16 @@ class Bucket:
             answer = (self._patient if patient else self._quick).head_object(Bucket=self.name, Key=key)
         return Found(int(answer["ContentLength"]), _checksum(answer))
 
-    def put(self, key: str, data: bytes, content_type: str) -> str:
-        """Writes a small object whole. :return: its tag :raises StorageError: also where it arrived damaged"""
+    def put(self, key: str, data: bytes, headers: "dict[str, str]") -> str:
+        """Writes a small object whole.
+
+        :param headers: what goes with its downloads, by boto3's names: `ContentType`, `ContentDisposition`
+        :return: its tag
+        :raises StorageError: also where it arrived damaged
+        """
         digest = hashlib.md5(data)  # noqa: S324 - S3's own checksum
         with _told("writing an object"):
-            answer = self._patient.put_object(
-                Bucket=self.name, Key=key, Body=data, ContentType=content_type, ContentMD5=_base64(digest.digest()))
+            answer = self._patient.put_object(Bucket=self.name, Key=key, Body=data, ContentMD5=_base64(digest.digest()), **headers)
         return _undamaged(_checksum(answer), digest.hexdigest())
 
     def open_upload(self, key: str) -> "Optional[str]":
@@ -158,10 +162,10 @@ class Bucket:
             pages = self._patient.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
             return [one for page in pages for one in page.get("Uploads", ())]
 
-    def begin_upload(self, key: str, content_type: str) -> str:
-        """Begins a multipart upload. :return: its id"""
+    def begin_upload(self, key: str, headers: "dict[str, str]") -> str:
+        """Begins a multipart upload; `headers` as for `put`. :return: its id"""
         with _told("beginning an upload"):
-            return self._patient.create_multipart_upload(Bucket=self.name, Key=key, ContentType=content_type)["UploadId"]
+            return self._patient.create_multipart_upload(Bucket=self.name, Key=key, **headers)["UploadId"]
 
     def sent_parts(self, key: str, upload: str) -> "dict[int, Found]":
         """The parts that arrived, by number."""
@@ -231,7 +235,12 @@ class Bucket:
         with _told("signing a link"):
             return self._public.generate_presigned_url("get_object", ExpiresIn=seconds, Params={
                 "Bucket": self.name, "Key": key, "ResponseContentType": "application/zip",
-                "ResponseContentDisposition": f'attachment; filename="{file_name}"'})
+                "ResponseContentDisposition": disposition(file_name)})
+
+
+def disposition(file_name: str) -> str:
+    """What has a browser save a download under a name of letters, digits and `._-`."""
+    return f'attachment; filename="{file_name}"'
 
 
 def _base64(digest: bytes) -> str:

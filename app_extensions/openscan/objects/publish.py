@@ -114,7 +114,9 @@ def _write(scan: Scan, source: str, fill: Callable[[Any], None]) -> Optional[Pub
                 existing = bucket.find(entry.key)  # complete, but killed before the row said so
             except client.ObjectMissing:
                 existing = None
-        writer = ObjectWriter(bucket, entry.key, ZIP, conf.s3_part_bytes, existing=existing, resume=begun)
+        # The presigned link asks for the name too; not every storage listens.
+        headers = {"ContentType": ZIP, "ContentDisposition": client.disposition(results.download_name(scan))}
+        writer = ObjectWriter(bucket, entry.key, headers, conf.s3_part_bytes, existing=existing, resume=begun)
         fill(writer)
         return Published(entry, writer.finish())
     except Differs as problem:

@@ -6,7 +6,7 @@ a second time. So whoever writes needs no memory of where it was, only to write 
 import hashlib
 from typing import NamedTuple, Optional
 
-from app_extensions.openscan.objects.client import Bucket, Found, ObjectMissing, StorageError, UploadMissing
+from app_extensions.openscan.objects.client import Bucket, Found, StorageError
 
 MOST_PARTS = 10_000
 
@@ -27,14 +27,15 @@ class Written(NamedTuple):
 class ObjectWriter:
     """A writable, unseekable file; `finish` makes it an object. One that is dropped without it leaves parts to be gone on with."""
 
-    def __init__(self, bucket: Bucket, key: str, content_type: str, part_bytes: int, existing: Optional[Found] = None,
+    def __init__(self, bucket: Bucket, key: str, headers: "dict[str, str]", part_bytes: int, existing: Optional[Found] = None,
                  resume: bool = False):
         """
+        :param headers: as for `Bucket.put`
         :param part_bytes: a part's size, S3's least is 5 MiB; the last may be smaller
         :param existing: what lies there already: nothing is sent, what is written is only compared with it
         :param resume: an earlier attempt may have left an unfinished upload
         """
-        self._bucket, self._key, self._content_type, self._part_bytes = bucket, key, content_type, part_bytes
+        self._bucket, self._key, self._headers, self._part_bytes = bucket, key, headers, part_bytes
         self._existing, self._resume = existing, resume
         self._upload = ""
         self._arrived: dict[int, Found] = {}
@@ -77,7 +78,7 @@ class ObjectWriter:
         expected = hashlib.md5(data).hexdigest()  # noqa: S324 - S3's own checksum
         if self._existing is not None:
             return self._compare(self._existing, expected)
-        tag = self._bucket.put(self._key, data, self._content_type)
+        tag = self._bucket.put(self._key, data, self._headers)
         self._sent += len(data)
         return tag
 
@@ -102,7 +103,7 @@ class ObjectWriter:
         upload = self._bucket.open_upload(self._key) if self._resume else None
         if upload:
             self._arrived = self._bucket.sent_parts(self._key, upload)
-        self._upload = upload or self._bucket.begin_upload(self._key, self._content_type)
+        self._upload = upload or self._bucket.begin_upload(self._key, self._headers)
 
     def _complete(self) -> str:
         """A multipart object's tag is the MD5 of its parts' MD5 sums, and their number."""
@@ -111,11 +112,11 @@ class ObjectWriter:
             return self._compare(self._existing, expected)
         try:
             self._bucket.complete_upload(self._key, self._upload, self._tags)
-        except UploadMissing as problem:
-            # Completed before: by an attempt whose answer was lost, or by another process that writes the same.
+        except StorageError as problem:
+            # It may be complete all the same: the answer was lost, or another process that writes the same was first.
             try:
                 return self._compare(self._bucket.find(self._key), expected)
-            except ObjectMissing:
+            except StorageError:
                 raise problem from None
         return self._compare(self._bucket.find(self._key), expected)
 
