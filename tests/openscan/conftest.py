@@ -1,8 +1,9 @@
 """Fixtures of the OpenScan tests."""
 import pytest
 
-from tests.openscan.helpers import Rig, private_token, public_token
-from tests.support.s3 import Store, faulty_line, s3_server
+from app_extensions.openscan.models import StoredObject
+from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
+from tests.support.s3 import S3_QUEUE, Store, faulty_line, s3_server
 
 
 @pytest.fixture
@@ -18,17 +19,25 @@ def public_rigs(stack, live_db) -> tuple:
     return Rig(stack.address(), text, address="198.51.100.7"), Rig(stack.address(), text, address="198.51.100.8")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3(ground):
-    """A real S3 server with an empty bucket, and a line to it that a test may break. One a file, since its state is in its memory."""
+    """A real S3 server with an empty bucket, and a line to it that a test may break."""
     with s3_server(ground.log_path("s3")) as address, faulty_line(address) as line:
         yield Store(address, line)
 
 
+@pytest.fixture(scope="session")
+def s3_web(stack, s3):
+    """A live web server whose settings name the storage; its jobs go to a queue that only the test of the whole way serves."""
+    with own_gunicorn(stack, "web-s3", WO_OPENSCAN_CELERY_QUEUE=S3_QUEUE, **s3.environment) as service:
+        yield service
+
+
 @pytest.fixture
 def store(s3, settings, live_db):
-    """The S3 server behind a sound line, named by this process's settings."""
+    """The S3 server behind a sound line, named by this process's settings; what earlier tests broke is forgotten."""
     s3.line.heal()
+    StoredObject.objects.update(failed_at=None)
     s3.switch_on(settings)
     yield s3
     s3.line.heal()

@@ -19,7 +19,6 @@ from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish
 from tests.openscan.flow import task_of
-from tests.openscan.helpers import own_gunicorn
 from tests.openscan.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
 from tests.support.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
 
@@ -39,15 +38,8 @@ def published(completed, store):  # noqa: F811
     return make
 
 
-@pytest.fixture(scope="module")
-def web(stack, s3):
-    """A live web server whose settings name the storage."""
-    with own_gunicorn(stack, "web-s3", WO_OPENSCAN_CELERY_QUEUE="nobody", **s3.environment) as service:
-        yield service
-
-
-def link_of(web, scan) -> str:
-    return f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+def link_of(s3_web, scan) -> str:
+    return f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
 
 
 def files_of(scan) -> list:
@@ -96,9 +88,9 @@ def test_zips_that_were_streamed_are_read_from_their_start_too(published, store,
     assert len(names) == 4
 
 
-def test_the_link_stays_short_and_leads_to_the_storage(published, web, store):
+def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store):
     scan = published(LARGE, name='Vase "blau" & grün/../x')
-    link = link_of(web, scan)
+    link = link_of(s3_web, scan)
     assert re.fullmatch(r"[A-Za-z0-9/_.:-]+", link) and len(link) < 120 and link.endswith(".zip")
     answer = requests.get(link, allow_redirects=False, timeout=30)
     assert answer.status_code == 302 and answer.headers["Cache-Control"] == "no-store"
@@ -145,14 +137,14 @@ def test_with_amazon_the_bucket_is_a_host_of_its_region(settings):
         assert client.current().link("k", "x.zip", 60).startswith(start)
 
 
-def test_secrets_are_in_no_log_no_row_and_no_address(published, web, store, stack, caplog):
+def test_secrets_are_in_no_log_no_row_and_no_address(published, s3_web, store, stack, caplog):
     caplog.set_level("INFO")
     scan = published()
-    link = link_of(web, scan)
+    link = link_of(s3_web, scan)
     assert requests.get(link, timeout=30).status_code == 200
     store.line.fail(403, lambda seen: seen.method == "HEAD")
     assert requests.get(link, timeout=30).status_code == 503
-    told = web.log.read_text(errors="replace") + caplog.text
+    told = s3_web.log.read_text(errors="replace") + caplog.text
     assert "cannot be handed out from object storage" in told, "the log is the right one"
     assert SECRET_KEY not in told and ACCESS_KEY not in told and "X-Amz-Signature" not in told
     with connection.cursor() as cursor:
@@ -161,9 +153,9 @@ def test_secrets_are_in_no_log_no_row_and_no_address(published, web, store, stac
             assert cursor.fetchone()[0] == 0, table
 
 
-def test_expiry_takes_the_object_away(published, web, store):
+def test_expiry_takes_the_object_away(published, s3_web, store):
     scan = published()
-    link, key = link_of(web, scan), scan.result_object
+    link, key = link_of(s3_web, scan), scan.result_object
     Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now() - timezone.timedelta(seconds=1))
     assert requests.get(link, timeout=30, allow_redirects=False).status_code == 410
     periodic.tidy_up()

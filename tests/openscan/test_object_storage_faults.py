@@ -18,26 +18,18 @@ from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish, records
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.flow import task_of, until
-from tests.openscan.helpers import in_processes, own_gunicorn
+from tests.openscan.helpers import in_processes
 from tests.openscan.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
 from tests.support.s3 import BUCKET, PART_BYTES
 
+LONG = pytest.mark.long
 LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}
 
 
 @pytest.fixture
 def scan(completed, store):  # noqa: F811
     """A scan whose model is ready to be published in three parts."""
-    # What earlier tests broke must not keep this one from the storage.
-    StoredObject.objects.update(failed_at=None)
     return completed(LARGE)
-
-
-@pytest.fixture(scope="module")
-def web(stack, s3):
-    """A live web server whose settings name the storage."""
-    with own_gunicorn(stack, "web-s3-faults", WO_OPENSCAN_CELERY_QUEUE="nobody", **s3.environment) as service:
-        yield service
 
 
 def in_the_bucket(scan, store) -> dict:
@@ -69,7 +61,7 @@ def later(scan) -> None:
     StoredObject.objects.filter(scan=scan).update(retry_at=None, failed_at=None)
 
 
-@pytest.mark.parametrize("kind", ["cut", "lost", 503, 500])
+@pytest.mark.parametrize("kind", ["cut", "lost", 503, pytest.param(500, marks=LONG)])
 def test_a_part_that_fails_once_is_sent_again(scan, store, kind):
     store.line.fail(kind, lambda seen: seen.part == 2, times=1)
     finish.finish(scan.pk)
@@ -90,8 +82,34 @@ def test_a_part_that_arrives_damaged_is_noticed(scan, store):
     assert store.read(scan.result_object) == data
 
 
-@pytest.mark.parametrize("down", ["refused", "closed", 503, 403])
-def test_a_storage_that_is_away_at_publishing(scan, store, settings, web, down):
+def test_a_storage_whose_tags_are_no_checksums(scan, store, s3_web):
+    """Sizes and Content-MD5 are what is left then."""
+    store.line.fail("tagged", lambda seen: seen.method == "HEAD")
+    finish.finish(scan.pk)
+    in_the_bucket(scan, store)
+    assert StoredObject.objects.get(scan=scan).etag == ""
+    link = f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+    assert requests.get(link, timeout=60, allow_redirects=False).status_code == 302
+    assert len(requests.head(link, timeout=60).headers["ETag"]) > 20
+
+
+def test_a_storage_that_cannot_list_what_arrived_gets_it_again(scan, store):
+    store.line.fail(503, lambda seen: seen.part == 3, times=3)
+    finish.finish(scan.pk)
+    StoredObject.objects.filter(scan=scan).update(state="writing", retry_at=None, failed_at=None)
+    Scan.objects.filter(pk=scan.pk).update(state=Scan.RELEASED, result_source="")
+    store.line.heal()
+    store.line.fail(405, lambda seen: seen.method == "GET" and ("uploads" in seen.query or "uploadId" in seen.query))
+    finish.finish(scan.pk)
+    assert store.line.parts_sent() == [1, 2, 3]
+    store.line.heal()
+    Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now() - timezone.timedelta(seconds=1))
+    periodic.tidy_up()
+    assert store.results_of(scan) == [] and store.open_uploads(f"openscan/results/{scan.pk}-") == []
+
+
+@pytest.mark.parametrize("down", ["refused", 503, pytest.param("closed", marks=LONG), pytest.param(403, marks=LONG)])
+def test_a_storage_that_is_away_at_publishing(scan, store, settings, s3_web, down):
     if down == "refused":
         settings.OPENSCAN_S3_ENDPOINT = "http://127.0.0.1:1"
     elif down == "closed":
@@ -101,7 +119,7 @@ def test_a_storage_that_is_away_at_publishing(scan, store, settings, web, down):
     finish.finish(scan.pk)
     data = in_the_file_system(scan)
     scan.refresh_from_db()
-    link = f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+    link = f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
     answer = requests.get(link, timeout=60, allow_redirects=False)
     assert answer.status_code == 200 and answer.content == data, "served from here meanwhile"
     publish.publish_file(scan.pk)
@@ -204,7 +222,7 @@ def test_killed_at_any_line(completed, store, settings, request, what):  # noqa:
     first = case()
     lines = run_in_child(lambda: work(first))
     assert lines > 40
-    count = lines if request.config.getoption("--long") else 4
+    count = lines if request.config.getoption("--long") else 3
     for line in spread(lines, count):
         made = case()
         run_in_child(lambda made=made: work(made), line)
@@ -304,10 +322,10 @@ def test_removal_waits_for_a_storage_that_is_away(scan, store):
     assert store.results_of(scan) == [] and StoredObject.objects.get(scan=scan).state == "gone"
 
 
-def test_a_storage_that_is_away_at_download(scan, store, web, settings):
+def test_a_storage_that_is_away_at_download(scan, store, s3_web, settings):
     finish.finish(scan.pk)
     scan.refresh_from_db()
-    link = f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+    link = f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
     store.line.is_down = True
     answer = requests.get(link, timeout=60, allow_redirects=False)
     assert answer.status_code == 503 and answer.headers["Retry-After"] == "60"
@@ -327,10 +345,10 @@ def test_a_storage_that_is_away_at_download(scan, store, web, settings):
 
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
-def test_an_object_that_somebody_took_away_is_made_again(scan, store, web, what):
+def test_an_object_that_somebody_took_away_is_made_again(scan, store, s3_web, what):
     finish.finish(scan.pk)
     scan.refresh_from_db()
-    link, old = f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip", scan.result_object
+    link, old = f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip", scan.result_object
     if what == "removed":
         store.client.delete_object(Bucket=BUCKET, Key=old)
     else:
@@ -377,13 +395,13 @@ def test_a_restart_while_the_result_is_sent_wins(scan, store):
     assert in_the_bucket(scan, store)["odm_textured_model_geo.mtl"] in (b"newmtl other\n",)
 
 
-def test_downloads_under_way_outlive_the_move(completed, store, settings, web):  # noqa: F811
+def test_downloads_under_way_outlive_the_move(completed, store, settings, s3_web):  # noqa: F811
     settings.OPENSCAN_S3_BUCKET = ""
     scan = completed(LARGE)
     finish.finish(scan.pk)
     settings.OPENSCAN_S3_BUCKET = BUCKET
     data = in_the_file_system(scan)
-    link = f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+    link = f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
     with requests.get(link, timeout=60, stream=True) as answer:
         got = answer.raw.read(1000)
         publish.publish_file(scan.pk)

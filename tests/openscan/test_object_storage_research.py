@@ -85,7 +85,7 @@ def test_the_manifest_says_what_and_why_and_nobodys_name(public, store):
             for name, data in held.items() if name.startswith(folder + "/")}
     text = held["scan.json"].decode()
     assert public.name not in text and "everybody" not in text and public.token.prefix not in text
-    assert not [key for key in store.keys() if public.name in key]
+    assert not [key for key in store.keys("") if public.name in key]
 
 
 def test_private_sets_never_go_there(store, monkeypatch):

@@ -11,16 +11,17 @@ from app_extensions.openscan import finish, tasks
 from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.objects import checks
 from app_extensions.shared import metrics
-from deploy import doctor
+from deploy import doctor, probe
 from deploy.webodm import WebODM
 from sandbox.stack import HOST_DIR
+from tests.install.test_doctor import SOUND_WEB, _sound_facts
 from tests.openscan.flow import poke, send, until
-from tests.openscan.helpers import Rig, own_gunicorn, public_token
+from tests.openscan.helpers import Rig, public_token
 from tests.openscan.make_sets import photos
 from tests.openscan.test_results import completed  # noqa: F401 - a fixture
 from tests.openscan.test_settings import found
 from tests.openscan.test_watching import figures
-from tests.support.s3 import BUCKET
+from tests.support.s3 import BUCKET, S3_QUEUE
 
 SOUND = {"OPENSCAN_S3_BUCKET": "scans", "OPENSCAN_S3_ENDPOINT": "https://minio.example.org:9000", "OPENSCAN_S3_ACCESS_KEY": "a",
          "OPENSCAN_S3_SECRET_KEY": "b"}
@@ -73,7 +74,7 @@ def test_the_prefix(settings):
 
 
 def test_the_probe_tries_what_an_upload_does_and_leaves_nothing(store):
-    assert checks.try_it() == "" and not [key for key in store.keys() if "probe" in key]
+    assert checks.try_it() == "" and not [key for key in store.keys("") if "probe" in key]
     assert store.open_uploads("openscan/probe") == []
 
 
@@ -81,17 +82,18 @@ def test_the_probe_tries_what_an_upload_does_and_leaves_nothing(store):
     ({"S3_BUCKET": "no-such-bucket"}, "NoSuchBucket (HTTP 404)"),
     ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "Could not connect"),
 ])
-def test_the_doctor_names_what_is_wrong_with_the_storage(stack, store, wrong, words):
-    environment = {**store.environment, **{f"WO_OPENSCAN_{name}": value for name, value in wrong.items()}}
-    webodm = WebODM(HOST_DIR, python=None, extra_env={**stack.environment(), **environment})
-    finding, = [one for one in doctor.examine(webodm, stack.address()) if one.name == "objects"]
+def test_the_doctor_names_what_is_wrong_with_the_storage(store, settings, wrong, words):
+    for name, value in wrong.items():
+        setattr(settings, f"OPENSCAN_{name}", value)
+    judged = doctor.judge({**_sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
+    finding = next(one for one in judged if one.name == "objects")
     assert finding.level == doctor.FAULT and words in finding.text and "served from the file system" in finding.text
     assert store.values["S3_SECRET_KEY"] not in str(finding) and "docs/object-storage.md" in finding.mend
 
 
 def test_the_doctor_finds_it_sound(stack, store):
     webodm = WebODM(HOST_DIR, python=None, extra_env={**stack.environment(), **store.environment})
-    finding, = [one for one in doctor.examine(webodm, stack.address()) if one.name == "objects"]
+    finding = next(one for one in doctor.examine(webodm, stack.address()) if one.name == "objects")
     assert finding.level == doctor.GOOD and finding.text.startswith(store.line.address)
 
 
@@ -158,41 +160,39 @@ def test_the_check_compares_bucket_and_rows(store, completed, manage):  # noqa: 
         manage("openscan_check", "--objects", "--json", check=False, environment=store.environment).stdout)["problems"])
 
 
-def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings):
+def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_web):
     """A public set by HTTP, a Celery worker of ours on a queue of its own, the live node: result and photos end in the bucket."""
-    queue = {"WO_OPENSCAN_CELERY_QUEUE": "openscan-s3", **store.environment}
-    settings.OPENSCAN_CELERY_QUEUE = "openscan-s3"
-    worker = stack.add_worker("worker-s3", "-Q", "openscan-s3")
-    worker.env.update(queue)
+    settings.OPENSCAN_CELERY_QUEUE = S3_QUEUE
+    worker = stack.add_worker("worker-s3", "-Q", S3_QUEUE)
+    worker.env.update(WO_OPENSCAN_CELERY_QUEUE=S3_QUEUE, **store.environment)
     worker.start()
     try:
         worker.wait_ready()
-        with own_gunicorn(stack, "web-s3-whole", **queue) as web:
-            rig = Rig(web.address, public_token(10**12)[1], address="198.51.100.9")
-            project = send(rig, photos(3))
-            scan = Scan.objects.get(name=project)
+        rig = Rig(s3_web.address, public_token(10**12)[1], address="198.51.100.9")
+        project = send(rig, photos(3))
+        scan = Scan.objects.get(name=project)
 
-            def there() -> bool:
-                poke()
-                for job in ("release_queue", "catch_up"):
-                    getattr(tasks, job).apply_async(queue="openscan-s3", expires=30)
-                scan.refresh_from_db()
-                entry = ArchivedSet.objects.filter(scan=scan, state="stored").first()
-                return bool(scan.result_object and not scan.result_file and entry and entry.source == scan.result_source)
+        def there() -> bool:
+            poke()
+            tasks.release_queue.apply_async(queue=S3_QUEUE, expires=30)
+            tasks.catch_up.apply_async(queue=S3_QUEUE, expires=30)
+            scan.refresh_from_db()
+            entry = ArchivedSet.objects.filter(scan=scan, state="stored").first()
+            return bool(scan.result_object and not scan.result_file and entry and entry.source == scan.result_source)
 
-            until(there, 120, 1.0, "the result and the set lie in the bucket")
-            info = rig.info(project)
-            assert info["status"] == "processing done" and info["dlink"].startswith(web.address + "/api/openscan/download/")
-            answer = requests.get(info["dlink"], timeout=60)
-            assert answer.status_code == 200 and answer.content == store.read(scan.result_object)
-            assert answer.url.startswith(store.line.address)
-            assert len(store.keys(f"openscan/research/scan-{scan.pk}/photos/")) == 3
-            assert rig.get("resetProject", project=project).json() == {}
+        until(there, 120, 1.0, "the result and the set lie in the bucket")
+        info = rig.info(project)
+        assert info["status"] == "processing done"
+        answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=60)
+        assert answer.status_code == 200 and answer.content == store.read(scan.result_object)
+        assert answer.url.startswith(store.line.address)
+        assert len(store.keys(f"openscan/research/scan-{scan.pk}/photos/")) == 3
+        assert rig.get("resetProject", project=project).json() == {}
 
-            def gone() -> bool:
-                tasks.tidy_up.apply_async(queue="openscan-s3", expires=30)
-                return not store.results_of(scan) and not store.keys(f"openscan/research/scan-{scan.pk}/")
+        def gone() -> bool:
+            tasks.tidy_up.apply_async(queue=S3_QUEUE, expires=30)
+            return not store.results_of(scan) and not store.keys(f"openscan/research/scan-{scan.pk}/")
 
-            until(gone, 120, 1.0, "what was reset leaves the bucket")
+        until(gone, 120, 1.0, "what was reset leaves the bucket")
     finally:
         worker.stop()

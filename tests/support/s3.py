@@ -18,6 +18,8 @@ from sandbox.stack import ROOT
 MOTO = ROOT / ".venv" / "clients" / "bin" / "moto_server"
 ACCESS_KEY, SECRET_KEY = "AKIDSCANTESTS", "s3cretKeyOfTheTests/NeverToBeSeen"
 BUCKET = "scans"
+#: Where the live processes that know the storage find their jobs.
+S3_QUEUE = "openscan-s3"
 #: The least that S3 takes as a part.
 PART_BYTES = 5 * 1024 * 1024
 
@@ -47,7 +49,8 @@ def client_of(address: str) -> Any:
 @dataclass
 class Fault:
     """What happens to requests that `match`, `times` of them: `cut` (the connection closes within the request's body), `lost`
-    (done, but the answer does not come), `damaged` (a byte is turned over on the way), or an HTTP status."""
+    (done, but the answer does not come), `damaged` (a byte is turned over on the way), `tagged` (the answer's ETag is one of the
+    storage's own making), or an HTTP status."""
 
     kind: Any
     match: Callable[["Seen"], bool]
@@ -148,7 +151,9 @@ def faulty_line(target: str) -> Iterator[Line]:
             if fault is not None and fault.kind == "lost":
                 self.close_connection = True
             else:
-                self._answer(answer.status, answer.getheaders(), content)
+                own = fault is not None and fault.kind == "tagged"
+                self._answer(answer.status, [(name, '"opaque=="' if own and name.lower() == "etag" else value)
+                                             for name, value in answer.getheaders()], content)
             connection.close()
 
         def _answer(self, status: int, headers: list, content: bytes) -> None:
@@ -206,7 +211,7 @@ class Store:
         """The same for another process."""
         return {f"WO_OPENSCAN_{name}": value for name, value in self.values.items()}
 
-    def keys(self, prefix: str = "") -> "list[str]":
+    def keys(self, prefix: str) -> "list[str]":
         """The keys of all objects that begin so."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]

@@ -5,6 +5,7 @@ Whatever the storage or the line to it does wrong becomes a `StorageError`, whos
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -16,6 +17,7 @@ AMAZON = "s3.amazonaws.com"
 DEFAULT_REGION = "us-east-1"
 MOST_KEYS_A_CALL = 1000
 READ_BYTES = 1 << 20
+_MD5_TAG = re.compile(r"[0-9a-f]{32}(-[0-9]{1,5})?")
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 
 
@@ -31,9 +33,12 @@ class UploadMissing(StorageError):
     """The multipart upload is over: completed, or given up."""
 
 
+class NotOffered(StorageError):
+    """The storage does not know this call."""
+
+
 class Found(NamedTuple):
-    """An object as the storage describes it. `etag` has no quotes, and is empty where the storage encrypts with a key service:
-    it is no checksum of the bytes then."""
+    """An object as the storage describes it. `etag` has no quotes, and is empty where it is no checksum of the bytes."""
 
     size_bytes: int
     etag: str
@@ -87,12 +92,19 @@ def _told(doing: str) -> Iterator[None]:
     except botocore.exceptions.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", "?"))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
-        kind = UploadMissing if code == "NoSuchUpload" else ObjectMissing if code in _ABSENT else StorageError
-        raise kind(f"{doing}: the storage answered {code} (HTTP {status})") from None
+        raise _kind(code, status)(f"{doing}: the storage answered {code} (HTTP {status})") from None
     except botocore.exceptions.BotoCoreError as error:
         raise StorageError(f"{doing}: {str(error) or type(error).__name__}"[:300]) from None
     except OSError as error:
         raise StorageError(f"{doing}: {error}"[:300]) from None
+
+
+def _kind(code: str, status: Any) -> "type[StorageError]":
+    if code == "NoSuchUpload":
+        return UploadMissing
+    if code in _ABSENT:
+        return ObjectMissing
+    return NotOffered if status in (405, 501) else StorageError
 
 
 class Bucket:
@@ -248,10 +260,11 @@ def _base64(digest: bytes) -> str:
 
 
 def _checksum(answer: "dict[str, Any]") -> str:
-    """An answer's ETag where it is made of MD5 sums: not under encryption with a key service or a customer's key."""
-    if "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm"):
-        return ""
-    return answer["ETag"].strip('"')
+    """An answer's ETag where it is made of MD5 sums: not under encryption with a key service or a customer's key, and not with
+    storages that make tags of their own (some do for objects of several parts)."""
+    tag = answer["ETag"].strip('"')
+    encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm")
+    return "" if encrypted or not _MD5_TAG.fullmatch(tag) else tag
 
 
 def _undamaged(tag: str, expected: str) -> str:

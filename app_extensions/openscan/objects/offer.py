@@ -56,4 +56,4 @@ def offer(scan: Scan, file_name: str) -> Offered:
     left = int((scan.result_expires_at - timezone.now()).total_seconds())
     seconds = max(_LEAST_SECONDS, min(conf.s3_presign_seconds, left))
     url = bucket.link(entry.key, file_name, seconds)
-    return Offered(url, f'"{entry.etag}"', entry.size_bytes, entry.stored_at.timestamp())
+    return Offered(url, f'"{entry.etag or entry.sha256[:32]}"', entry.size_bytes, entry.stored_at.timestamp())

@@ -4,9 +4,10 @@ The same bytes written again go on where an earlier attempt was cut: parts that 
 a second time. So whoever writes needs no memory of where it was, only to write the same once more.
 """
 import hashlib
+from contextlib import suppress
 from typing import NamedTuple, Optional
 
-from app_extensions.openscan.objects.client import Bucket, Found, StorageError
+from app_extensions.openscan.objects.client import Bucket, Found, NotOffered, StorageError
 
 MOST_PARTS = 10_000
 
@@ -42,7 +43,7 @@ class ObjectWriter:
         self._buffer = bytearray()
         self._tags: list[str] = []
         self._sums: list[bytes] = []
-        self._sha256 = hashlib.sha256()
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5()  # noqa: S324 - S3's own checksum
         self._size = self._sent = 0
 
     @property
@@ -54,6 +55,7 @@ class ObjectWriter:
         """Takes bytes; sends a part once there are enough. :raises StorageError: it could not be sent"""
         self._buffer += data
         self._sha256.update(data)
+        self._md5.update(data)
         self._size += len(data)
         while len(self._buffer) > self._part_bytes:
             part = bytes(self._buffer[:self._part_bytes])
@@ -75,9 +77,8 @@ class ObjectWriter:
         return Written(self._size, self._sha256.hexdigest(), etag, self._sent)
 
     def _put(self, data: bytes) -> str:
-        expected = hashlib.md5(data).hexdigest()  # noqa: S324 - S3's own checksum
         if self._existing is not None:
-            return self._compare(self._existing, expected)
+            return self._compare(self._existing, self._md5.hexdigest())
         tag = self._bucket.put(self._key, data, self._headers)
         self._sent += len(data)
         return tag
@@ -100,13 +101,14 @@ class ObjectWriter:
         self._sent += len(data)
 
     def _open(self) -> None:
-        upload = self._bucket.open_upload(self._key) if self._resume else None
-        if upload:
-            self._arrived = self._bucket.sent_parts(self._key, upload)
+        upload = None
+        with suppress(NotOffered):  # a storage that cannot tell what arrived gets it once more
+            upload = self._bucket.open_upload(self._key) if self._resume else None
+            self._arrived = self._bucket.sent_parts(self._key, upload) if upload else {}
         self._upload = upload or self._bucket.begin_upload(self._key, self._headers)
 
     def _complete(self) -> str:
-        """A multipart object's tag is the MD5 of its parts' MD5 sums, and their number."""
+        """A multipart object's tag is the MD5 of its parts' MD5 sums, and their number; with some storages that of the whole."""
         expected = f"{hashlib.md5(b''.join(self._sums)).hexdigest()}-{len(self._sums)}"  # noqa: S324
         if self._existing is not None:
             return self._compare(self._existing, expected)
@@ -121,7 +123,7 @@ class ObjectWriter:
         return self._compare(self._bucket.find(self._key), expected)
 
     def _compare(self, found: Found, expected: str) -> str:
-        if found.size_bytes != self._size or (found.etag and found.etag != expected):
+        if found.size_bytes != self._size or (found.etag and found.etag not in (expected, self._md5.hexdigest())):
             raise Differs(f"the object has {found.size_bytes} bytes and the tag {found.etag or 'unknown'}, "
                           f"not {self._size} and {expected}")
         return found.etag
