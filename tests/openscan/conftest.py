@@ -1,7 +1,7 @@
 """Fixtures of the OpenScan tests."""
 import pytest
 
-from app_extensions.openscan.models import StoredObject
+from app_extensions.openscan.models import ArchivedSet, StoredObject
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
 from tests.support.s3 import S3_QUEUE, Store, faulty_line, s3_server
 
@@ -37,7 +37,8 @@ def s3_web(stack, s3):
 def store(s3, settings, live_db):
     """The S3 server behind a sound line, named by this process's settings; what earlier tests broke is forgotten."""
     s3.line.heal()
-    StoredObject.objects.update(failed_at=None)
+    for model in (StoredObject, ArchivedSet):
+        model.objects.update(failed_at=None)
     s3.switch_on(settings)
     yield s3
     s3.line.heal()

@@ -19,10 +19,9 @@ from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish
 from tests.openscan.flow import task_of
+from tests.openscan.stored import LARGE, files_of, link_of
 from tests.openscan.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
 from tests.support.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
-
-LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}
 
 
 @pytest.fixture
@@ -36,14 +35,6 @@ def published(completed, store):  # noqa: F811
         return scan
 
     return make
-
-
-def link_of(s3_web, scan) -> str:
-    return f"{s3_web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
-
-
-def files_of(scan) -> list:
-    return [path.name for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
 
 
 def test_a_model_is_packed_straight_into_the_bucket(published, store, monkeypatch):
@@ -92,7 +83,7 @@ def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store)
     scan = published(LARGE, name='Vase "blau" & grün/../x')
     link = link_of(s3_web, scan)
     assert re.fullmatch(r"[A-Za-z0-9/_.:-]+", link) and len(link) < 120 and link.endswith(".zip")
-    answer = requests.get(link, allow_redirects=False, timeout=30)
+    answer = requests.get(link, allow_redirects=False, timeout=120)
     assert answer.status_code == 302 and answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer" and not answer.content
     url = urlsplit(answer.headers["Location"])
@@ -101,16 +92,16 @@ def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store)
     assert query["response-content-disposition"] == 'attachment; filename="Vase_blau_grun_.._x.zip"'
     assert query["X-Amz-Expires"] == "3600" and "X-Amz-Signature" in query and SECRET_KEY not in answer.headers["Location"]
     data = store.read(scan.result_object)
-    whole = requests.get(link, timeout=60)
+    whole = requests.get(link, timeout=120)
     assert whole.status_code == 200 and whole.content == data and whole.headers["Content-Length"] == str(len(data))
     assert whole.headers["Content-Disposition"] == 'attachment; filename="Vase_blau_grun_.._x.zip"'
     assert whole.headers["Content-Type"] == "application/zip"
-    piece = requests.get(link, headers={"Range": f"bytes={PART_BYTES - 5}-"}, timeout=60)
+    piece = requests.get(link, headers={"Range": f"bytes={PART_BYTES - 5}-"}, timeout=120)
     assert piece.status_code == 206 and piece.content == data[PART_BYTES - 5:]
-    head = requests.head(link, timeout=30)
+    head = requests.head(link, timeout=120)
     assert head.status_code == 200 and head.headers["Content-Length"] == str(len(data)) and head.headers["Accept-Ranges"] == "bytes"
     assert head.headers["ETag"] == whole.headers["ETag"], "a download that goes on is compared with the storage's own tag"
-    assert requests.get(link, headers={"If-None-Match": head.headers["ETag"]}, timeout=30).status_code == 304
+    assert requests.get(link, headers={"If-None-Match": head.headers["ETag"]}, timeout=120).status_code == 304
 
 
 def test_a_presigned_link_ends_with_the_result_at_the_latest(published, store):
@@ -141,9 +132,9 @@ def test_secrets_are_in_no_log_no_row_and_no_address(published, s3_web, store, s
     caplog.set_level("INFO")
     scan = published()
     link = link_of(s3_web, scan)
-    assert requests.get(link, timeout=30).status_code == 200
+    assert requests.get(link, timeout=120).status_code == 200
     store.line.fail(403, lambda seen: seen.method == "HEAD")
-    assert requests.get(link, timeout=30).status_code == 503
+    assert requests.get(link, timeout=120).status_code == 503
     told = s3_web.log.read_text(errors="replace") + caplog.text
     assert "cannot be handed out from object storage" in told, "the log is the right one"
     assert SECRET_KEY not in told and ACCESS_KEY not in told and "X-Amz-Signature" not in told
@@ -157,13 +148,13 @@ def test_expiry_takes_the_object_away(published, s3_web, store):
     scan = published()
     link, key = link_of(s3_web, scan), scan.result_object
     Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now() - timezone.timedelta(seconds=1))
-    assert requests.get(link, timeout=30, allow_redirects=False).status_code == 410
+    assert requests.get(link, timeout=120, allow_redirects=False).status_code == 410
     periodic.tidy_up()
     scan.refresh_from_db()
     assert scan.state == Scan.EXPIRED and scan.result_object == "" and store.results_of(scan) == []
     entry = StoredObject.objects.get(key=key)
     assert entry.state == "gone" and entry.gone_at
-    assert requests.get(link, timeout=30, allow_redirects=False).status_code == 410
+    assert requests.get(link, timeout=120, allow_redirects=False).status_code == 410
 
 
 @pytest.mark.parametrize("end", ["reset", "failed", "deleted"])

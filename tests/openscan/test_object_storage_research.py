@@ -4,15 +4,19 @@ import json
 import os
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from app_extensions.host import assets
 from app_extensions.openscan import finish, periodic, research, scans
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.models import ArchivedSet, Scan
 from app_extensions.openscan.objects import archive, client, lifecycle
+from tests.openscan.crash import run_in_child, spread
 from tests.openscan.flow import started_scan, task_of, without_nodes
 from tests.openscan.helpers import in_processes, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
+from tests.openscan.stored import in_a_thread
 from tests.openscan.test_results import MODEL, fill
 from tests.support.s3 import BUCKET, PART_BYTES
 
@@ -20,6 +24,10 @@ from tests.support.s3 import BUCKET, PART_BYTES
 @pytest.fixture
 def public(store):
     """A public set whose photos lie in WebODM, not processed yet."""
+    return public_set()
+
+
+def public_set() -> Scan:
     token, _ = public_token(owner=without_nodes())
     scan = started_scan(token, [make_zip(photos(3))])
     run.ingest(scan.pk)
@@ -129,7 +137,7 @@ def test_an_archive_that_was_cut_goes_on(public, store):
     assert entry.state == "writing" and entry.failures == 1 and "503" in entry.problem and entry.retry_at > timezone.now()
     assert "scan.json" not in archived(public, store), "not complete"
     assert list(archive.archived().filter(scan=public)) == [] and public.pk not in archive.sets_to_archive(10_000)
-    ArchivedSet.objects.filter(scan=public).update(retry_at=None)
+    ArchivedSet.objects.filter(scan=public).update(retry_at=None, failed_at=None)
     assert public.pk in archive.sets_to_archive(10_000)
     store.line.heal()
     archive.archive_set(public.pk)
@@ -137,6 +145,19 @@ def test_an_archive_that_was_cut_goes_on(public, store):
     assert sent_of(public, store) == ["model/texture.png", "scan.json"]
     assert state_of(public) == "stored" and ArchivedSet.objects.get(scan=public).problem == ""
     assert store.open_uploads("openscan/research/") == []
+
+
+def test_killed_at_any_line(public, store, request):
+    process(public)
+    lines = run_in_child(lambda: archive.archive_set(public.pk))
+    for line in spread(lines, lines if request.config.getoption("--long") else 3):
+        scan = public_set()
+        process(scan)
+        run_in_child(lambda scan=scan: archive.archive_set(scan.pk), line)
+        archive.archive_set(scan.pk)
+        manifest = json.loads(archived(scan, store)["scan.json"])
+        assert state_of(scan) == "stored" and len(manifest["photos"]) == 3
+        assert len(archived(scan, store)) == 1 + len(manifest["photos"]) + len(manifest["model"])
 
 
 def test_several_workers_at_once(public, store):
@@ -186,11 +207,7 @@ def test_a_reset_takes_the_set_out_of_the_archive(public, store):
 
 
 def test_a_reset_while_it_is_archived(public, store):
-    from tests.openscan.test_object_storage_faults import run as in_a_thread
-
     def reset() -> None:
-        from django.db import connection
-
         scans.reset_scan_row(Scan.objects.get(pk=public.pk))
         connection.close()
 
@@ -217,8 +234,6 @@ def test_a_new_model_takes_the_place_of_the_old_one(public, store):
     archive.archive_set(public.pk)
     assert "model/second.png" in archived(public, store)
     task = task_of(public)
-    from app_extensions.host import assets
-
     (assets.assets_dir(task) / "odm_texturing" / "second.png").unlink()
     process(public, {"odm_texturing/texture.png": b"another"})
     archive.archive_set(public.pk)

@@ -9,7 +9,7 @@ from django.test import Client
 
 from app_extensions.openscan import finish, tasks
 from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
-from app_extensions.openscan.objects import checks
+from app_extensions.openscan.objects import checks, publish
 from app_extensions.shared import metrics
 from deploy import doctor, probe
 from deploy.webodm import WebODM
@@ -134,7 +134,8 @@ def test_pages_for_those_who_run_the_site(store, completed):  # noqa: F811
     store.line.is_down = True
     other = completed()
     finish.finish(other.pk)
-    StoredObject.objects.filter(scan=other).update(state="writing")
+    StoredObject.objects.update(failed_at=None)
+    publish.publish_file(other.pk)
     page = client.get("/plugins/openscan_cloud/").content.decode()
     assert "Object storage: " in page and "served from the file system meanwhile" in page
     anybody = Client()
@@ -183,7 +184,7 @@ def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_
         until(there, 120, 1.0, "the result and the set lie in the bucket")
         info = rig.info(project)
         assert info["status"] == "processing done"
-        answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=60)
+        answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=120)
         assert answer.status_code == 200 and answer.content == store.read(scan.result_object)
         assert answer.url.startswith(store.line.address)
         assert len(store.keys(f"openscan/research/scan-{scan.pk}/photos/")) == 3

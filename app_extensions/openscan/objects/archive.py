@@ -53,7 +53,7 @@ def archive_set(scan_id: int) -> None:
     with job_lock(lock_name(scan_id)) as mine:
         scan = research.consented().filter(pk=scan_id).first() if mine and conf.s3_research else None
         task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
-        if task is None or not client.is_configured():
+        if task is None or not client.is_configured() or records.is_pausing():
             return
         entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={
             "place": client.place(), "prefix": f"{conf.s3_prefix}research/scan-{scan.pk}/"})
@@ -68,7 +68,7 @@ def archive_set(scan_id: int) -> None:
             return
         except FileNotFoundError as problem:
             # Its task is being deleted or processed anew; either is seen the next time.
-            records.note_failure(entry, f"{Path(problem.filename or '').name} vanished from WebODM")
+            logger.info("OpenScan: %s of the public set %s vanished from WebODM", Path(problem.filename or "").name, scan_id)
             return
         _keep(entry, scan, copied)
 

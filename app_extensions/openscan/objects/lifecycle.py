@@ -5,6 +5,7 @@ takes. A storage that is away only delays it.
 """
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db.models import Count, Q, Sum
@@ -15,7 +16,7 @@ from app_extensions.openscan.locks import job_lock, scan_lock
 from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.models.objects import Stored
 from app_extensions.openscan.objects import archive, client, records
-from app_extensions.openscan.objects.client import Bucket, StorageError
+from app_extensions.openscan.objects.client import Bucket, Found, ObjectMissing, StorageError
 
 logger = logging.getLogger("app.logger")
 
@@ -80,7 +81,7 @@ def discrepancies() -> "list[str]":
         return []
     place = client.place()
     there = dict(bucket.listed(bucket.key("results/")))
-    found = list(_missing(there, place))
+    found = list(_missing(bucket, there))
     known = set(StoredObject.objects.filter(place=place).exclude(state=StoredObject.GONE).values_list("key", flat=True))
     found += [f"The object {key} belongs to no scan." for key in sorted(set(there) - known)]
     for entry in archive.archived():
@@ -92,13 +93,17 @@ def discrepancies() -> "list[str]":
     return found
 
 
-def _missing(there: dict, place: str) -> Iterator[str]:
-    for entry in StoredObject.objects.filter(state=StoredObject.STORED, place=place).order_by("pk").iterator():
-        if entry.key not in there:
+def _missing(bucket: Bucket, there: "dict[str, Found]") -> Iterator[str]:
+    for entry in StoredObject.objects.filter(state=StoredObject.STORED, place=client.place()).order_by("pk").iterator():
+        found = there.get(entry.key)
+        if found is None and not entry.key.startswith(bucket.prefix):  # written under another prefix
+            with suppress(ObjectMissing):
+                found = bucket.find(entry.key)
+        if found is None:
             yield f"The object {entry.key} of scan {entry.scan_id} is gone from the bucket."
-        elif there[entry.key].size_bytes != entry.size_bytes:
+        elif found.size_bytes != entry.size_bytes:
             yield (f"The object {entry.key} of scan {entry.scan_id} should have {entry.size_bytes} bytes, "
-                   f"it has {there[entry.key].size_bytes}.")
+                   f"it has {found.size_bytes}.")
 
 
 def summary() -> "dict[str, object]":

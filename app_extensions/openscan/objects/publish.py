@@ -49,7 +49,7 @@ def publish_file(scan_id: int) -> None:
     loses its file once the storage answers again."""
     with scan_lock(scan_id) as mine:
         scan = Scan.objects.filter(pk=scan_id, state=Scan.DONE).exclude(result_file="").first() if mine else None
-        if scan is None or results.is_expired(scan) or not client.is_configured():
+        if scan is None or results.is_expired(scan) or not client.is_configured() or records.is_pausing():
             return
         if scan.result_object and _is_still_there(scan):
             return

@@ -7,13 +7,14 @@ from django.utils import timezone
 
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
-from app_extensions.openscan.models import Scan, StoredObject
+from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.models.objects import Stored
 from app_extensions.openscan.objects import client
 from app_extensions.openscan.objects.upload import Written
 
 WAITS_MINUTES = (1, 5, 15, 60)
-#: After a failure, results go to the file system at once for this long, instead of each waiting for the storage in its turn.
+#: After a failure, results go to the file system at once for this long, and one job in it tries whether the storage is back: they
+#: must not all wait for it, each in its turn.
 PAUSE_SECONDS = 60
 
 
@@ -80,8 +81,10 @@ def note_failure(entry: Stored, problem: str, sent_bytes: int = 0) -> None:
 def is_pausing() -> bool:
     """Whether the storage failed a moment ago and nothing went well since."""
     since = timezone.now() - timedelta(seconds=PAUSE_SECONDS)
-    failed = StoredObject.objects.filter(failed_at__gte=since).order_by("-failed_at").values_list("failed_at", flat=True).first()
-    return failed is not None and not StoredObject.objects.filter(stored_at__gte=failed).exists()
+    failed = [at for model in (StoredObject, ArchivedSet) for at in
+              model.objects.filter(failed_at__gte=since).order_by("-failed_at").values_list("failed_at", flat=True)[:1]]
+    return bool(failed) and not any(
+        model.objects.filter(stored_at__gte=max(failed)).exists() for model in (StoredObject, ArchivedSet))
 
 
 def results_to_publish(most: int) -> "list[int]":

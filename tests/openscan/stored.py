@@ -1,0 +1,61 @@
+"""What the tests of object storage share: models that take several parts, and looks at where a result lies."""
+import io
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
+
+from app_extensions.openscan import results, status, storage
+from app_extensions.openscan.models import Scan, StoredObject
+from app_extensions.openscan.objects import lifecycle
+from tests.openscan.test_results import MODEL, link_text
+from tests.support.s3 import PART_BYTES
+
+#: A model that is published in three parts.
+LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}
+
+
+def link_of(web: Any, scan: Scan) -> str:
+    """A result's link at a web server of its own."""
+    return f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+
+
+def files_of(scan: Scan) -> "list[str]":
+    """The names of a scan's results in the file system, unfinished ones too."""
+    return [path.name for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
+
+
+def in_the_bucket(scan: Scan, store: Any) -> dict:
+    """What the scan's only object holds, after everything was tidied up; nothing of it lies elsewhere."""
+    lifecycle.tidy()
+    scan.refresh_from_db()
+    assert scan.state == Scan.DONE and scan.result_file == "" and status.scan_status(scan) == "processing done"
+    assert store.results_of(scan) == [scan.result_object] and store.open_uploads(f"openscan/results/{scan.pk}-") == []
+    assert files_of(scan) == []
+    entry = StoredObject.objects.get(key=scan.result_object)
+    data = store.read(entry.key)
+    assert entry.state == "stored" and len(data) == entry.size_bytes
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def in_the_file_system(scan: Scan) -> bytes:
+    """What a result in the file system holds; it can be downloaded."""
+    scan.refresh_from_db()
+    assert scan.state == Scan.DONE and status.scan_status(scan) == "processing done"
+    data = (storage.results_dir() / scan.result_file).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+    return data
+
+
+def later(scan: Scan) -> None:
+    """As if the waits after a failure were over."""
+    StoredObject.objects.filter(scan=scan).update(retry_at=None, failed_at=None)
+
+
+def in_a_thread(work: Callable[[], Any]) -> None:
+    """In a thread with database access of its own, to its end."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result(60)
