@@ -83,9 +83,8 @@ def manage(ground: Stack):
     """Calls `manage.py` of the run's WebODM as a program: manage("openscan_check", check=True) -> CompletedProcess (text)."""
 
     def call(*arguments: str, check: bool = True, **options) -> "subprocess.CompletedProcess[str]":
-        environment = {**ground.environment(), **options.pop("environment", {})}
-        done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=environment, capture_output=True,
-                              text=True, cwd=HOST_DIR,
+        done = subprocess.run([sys.executable, str(HOST_DIR / "manage.py"), *arguments], env=ground.environment(),
+                              capture_output=True, text=True, cwd=HOST_DIR,
                               timeout=options.pop("timeout", 120), **options)
         if check and done.returncode:
             raise AssertionError(f"manage {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -3,10 +3,10 @@ import pytest
 import requests
 from django.utils import timezone
 
-from app_extensions.openscan import finish, periodic, results
+from app_extensions.openscan import finish, periodic, results, storage
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, StoredObject
-from app_extensions.openscan.objects import lifecycle, publish
+from app_extensions.openscan.objects import lifecycle, publish, records
 from tests.openscan.flow import task_of
 from tests.openscan.stored import LARGE, in_the_bucket, in_the_file_system, later, link_of
 from tests.openscan.test_results import completed, fill, link_text  # noqa: F401 - a fixture
@@ -130,3 +130,18 @@ def test_downloads_under_way_outlive_the_move(completed, store, settings, s3_web
         assert scan.result_object and not scan.result_file
         got += answer.raw.read()
     assert got == data
+
+
+def test_a_result_whose_file_is_gone_holds_nobody_up(completed, store, settings):  # noqa: F811
+    settings.OPENSCAN_S3_BUCKET = ""
+    scan, other = completed(), completed()
+    for one in (scan, other):
+        finish.finish(one.pk)
+        one.refresh_from_db()
+    settings.OPENSCAN_S3_BUCKET = BUCKET
+    (storage.results_dir() / scan.result_file).unlink()
+    for one in (scan, other):
+        publish.publish_file(one.pk)
+    assert "cannot be read" in StoredObject.objects.get(scan=scan).problem
+    assert scan.pk not in records.results_to_publish(10_000)
+    in_the_bucket(other, store)

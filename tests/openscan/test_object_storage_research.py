@@ -1,9 +1,11 @@
 """Public sets archived in object storage: with their consent, without anybody's name, and never a private one."""
 import hashlib
+import io
 import json
 import os
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -48,8 +50,7 @@ def process(scan, files=None) -> None:
 
 def archived(scan, store) -> dict:
     """What the archive holds of a scan: name within the set → bytes."""
-    prefix = f"openscan/research/scan-{scan.pk}/"
-    return {key[len(prefix):]: store.read(key) for key in store.keys(prefix)}
+    return {key.split("/", 3)[3]: store.read(key) for key in store.keys(f"openscan/research/scan-{scan.pk}-")}
 
 
 def state_of(scan) -> str:
@@ -58,8 +59,8 @@ def state_of(scan) -> str:
 
 def sent_of(scan, store) -> list:
     """What went to the scan's archive over the line, by name."""
-    prefix = f"openscan/research/scan-{scan.pk}/"
-    return [seen.key[len(prefix):] for seen in store.line.seen if seen.method == "PUT" and seen.key.startswith(prefix)]
+    return [seen.key.split("/", 3)[3] for seen in store.line.seen
+            if seen.method == "PUT" and seen.key.startswith(f"openscan/research/scan-{scan.pk}-")]
 
 
 def test_photos_go_first_and_the_model_when_it_is_made(public, store):
@@ -111,6 +112,16 @@ def test_private_sets_never_go_there(store, monkeypatch):
     archive.archive_set(scan.pk)
     assert archived(scan, store) == {} and not ArchivedSet.objects.filter(scan=scan).exists()
     assert not [seen for seen in store.line.seen if "/research/" in seen.key]
+
+
+def test_a_database_begun_anew_takes_nothing_from_an_older_archive(public, store):
+    """Scan numbers come again; the sets of the site's earlier life stay what they are."""
+    old = f"openscan/research/scan-{public.pk}/photos/of-another-life.jpg"
+    store.client.put_object(Bucket=BUCKET, Key=old, Body=b"photo")
+    archive.archive_set(public.pk)
+    scans.reset_scan_row(public)
+    lifecycle.tidy()
+    assert archived(public, store) == {} and store.read(old) == b"photo"
 
 
 def test_a_site_may_keep_research_sets_to_itself(public, store, settings):
@@ -167,7 +178,7 @@ def test_several_workers_at_once(public, store):
     assert ArchivedSet.objects.filter(scan=public).count() == 1
 
 
-def test_it_survives_the_deletion_of_the_task_and_comes_back_in_an_export(public, store, tmp_path, manage):
+def test_it_survives_the_deletion_of_the_task_and_comes_back_in_an_export(public, store, tmp_path):
     process(public)
     archive.archive_set(public.pk)
     held = archived(public, store)
@@ -176,7 +187,9 @@ def test_it_survives_the_deletion_of_the_task_and_comes_back_in_an_export(public
     assert Scan.objects.get(pk=public.pk).state == Scan.EXPIRED
     lifecycle.tidy()
     assert archived(public, store) == held and state_of(public) == "stored"
-    listed = manage("openscan_export_research", str(tmp_path / "out"), "--list", environment=store.environment).stdout
+    out = io.StringIO()
+    call_command("openscan_export_research", str(tmp_path / "out"), "--list", stdout=out)
+    listed = out.getvalue()
     assert f"scan {public.pk}: 3 photos" in listed and "only in object storage" in listed
     found = {item.scan_id: item for item in research.export(tmp_path / "out")}
     assert found[public.pk].is_new
@@ -190,7 +203,7 @@ def test_what_was_changed_in_the_archive_is_not_exported(public, store, tmp_path
     task_of(public).delete()
     finish.finish(public.pk)
     name = sorted(photos(3))[0]
-    store.client.put_object(Bucket=BUCKET, Key=f"openscan/research/scan-{public.pk}/photos/{name}", Body=b"another photo")
+    store.client.put_object(Bucket=BUCKET, Key=f"{ArchivedSet.objects.get(scan=public).prefix}photos/{name}", Body=b"another photo")
     with pytest.raises(client.StorageError, match="is not what was archived"):
         list(research.export(tmp_path))
     assert not (tmp_path / f"scan-{public.pk}").exists()

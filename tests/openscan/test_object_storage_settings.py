@@ -1,10 +1,13 @@
 """Object storage as its operator meets it: half a setting, a bucket that cannot be reached, figures, pages, a check, and a whole
 scan through live processes."""
+import contextlib
+import io
 import json
 
 import pytest
 import requests
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from app_extensions.openscan import finish, tasks
@@ -12,8 +15,6 @@ from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.objects import checks, publish
 from app_extensions.shared import metrics
 from deploy import doctor, probe
-from deploy.webodm import WebODM
-from sandbox.stack import HOST_DIR
 from tests.install.test_doctor import SOUND_WEB, _sound_facts
 from tests.openscan.flow import poke, send, until
 from tests.openscan.helpers import Rig, public_token
@@ -91,9 +92,9 @@ def test_the_doctor_names_what_is_wrong_with_the_storage(store, settings, wrong,
     assert store.values["S3_SECRET_KEY"] not in str(finding) and "docs/object-storage.md" in finding.mend
 
 
-def test_the_doctor_finds_it_sound(stack, store):
-    webodm = WebODM(HOST_DIR, python=None, extra_env={**stack.environment(), **store.environment})
-    finding = next(one for one in doctor.examine(webodm, stack.address()) if one.name == "objects")
+def test_the_doctor_finds_it_sound(store):
+    judged = doctor.judge({**_sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
+    finding = next(one for one in judged if one.name == "objects")
     assert finding.level == doctor.GOOD and finding.text.startswith(store.line.address)
 
 
@@ -143,7 +144,15 @@ def test_pages_for_those_who_run_the_site(store, completed):  # noqa: F811
     assert store.line.address not in anybody.get("/plugins/openscan_cloud/").content.decode()
 
 
-def test_the_check_compares_bucket_and_rows(store, completed, manage):  # noqa: F811
+def checked() -> list:
+    """The problems that `openscan_check --objects` names."""
+    out = io.StringIO()
+    with contextlib.suppress(CommandError):
+        call_command("openscan_check", "--objects", "--json", stdout=out)
+    return json.loads(out.getvalue())["problems"]
+
+
+def test_the_check_compares_bucket_and_rows(store, completed):  # noqa: F811
     first, second = completed(), completed()
     for scan in (first, second):
         finish.finish(scan.pk)
@@ -151,14 +160,13 @@ def test_the_check_compares_bucket_and_rows(store, completed, manage):  # noqa: 
     store.client.put_object(Bucket=BUCKET, Key="openscan/results/nobodys.zip", Body=b"x")
     store.client.delete_object(Bucket=BUCKET, Key=first.result_object)
     store.client.put_object(Bucket=BUCKET, Key=second.result_object, Body=b"short")
-    told = json.loads(manage("openscan_check", "--objects", "--json", check=False, environment=store.environment).stdout)["problems"]
+    told = checked()
     assert any(first.result_object in one and "gone from the bucket" in one for one in told)
     assert any(second.result_object in one and "it has 5" in one for one in told)
     assert any("openscan/results/nobodys.zip belongs to no scan" in one for one in told)
     store.client.delete_object(Bucket=BUCKET, Key="openscan/results/nobodys.zip")
-    store.line.is_down = True
-    assert any("could not be looked at" in one for one in json.loads(
-        manage("openscan_check", "--objects", "--json", check=False, environment=store.environment).stdout)["problems"])
+    store.line.fail(403)
+    assert any("could not be looked at" in one for one in checked())
 
 
 def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_web):
@@ -187,12 +195,12 @@ def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_
         answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=120)
         assert answer.status_code == 200 and answer.content == store.read(scan.result_object)
         assert answer.url.startswith(store.line.address)
-        assert len(store.keys(f"openscan/research/scan-{scan.pk}/photos/")) == 3
+        assert len(store.keys(ArchivedSet.objects.get(scan=scan).prefix + "photos/")) == 3
         assert rig.get("resetProject", project=project).json() == {}
 
         def gone() -> bool:
             tasks.tidy_up.apply_async(queue=S3_QUEUE, expires=30)
-            return not store.results_of(scan) and not store.keys(f"openscan/research/scan-{scan.pk}/")
+            return not store.results_of(scan) and not store.keys(f"openscan/research/scan-{scan.pk}-")
 
         until(gone, 120, 1.0, "what was reset leaves the bucket")
     finally:

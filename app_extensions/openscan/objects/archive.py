@@ -1,6 +1,6 @@
 """Public sets kept for research in the bucket: photos, model, and `scan.json` with the consent, independent of the WebODM task.
 
-    <prefix>research/scan-<id>/photos/…  model/…  scan.json
+    <prefix>research/scan-<id>-<random>/photos/…  model/…  scan.json
 
 `scan.json` is written last: a set without it is not complete. What is there already (by size and MD5) is not sent again, so a set
 can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
@@ -9,6 +9,7 @@ can be archived any number of times, cut anywhere, and again with its model once
 import json
 import logging
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any, Optional
@@ -55,10 +56,9 @@ def archive_set(scan_id: int) -> None:
         task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
         if task is None or not client.is_configured() or records.is_pausing():
             return
-        entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={
-            "place": client.place(), "prefix": f"{conf.s3_prefix}research/scan-{scan.pk}/"})
+        entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={"place": client.place(), "prefix": _new_prefix(scan)})
         if entry.place != client.place():  # another bucket is named now; the old one keeps what it has
-            entry.place, entry.prefix, entry.state = client.place(), f"{conf.s3_prefix}research/scan-{scan.pk}/", entry.WRITING
+            entry.place, entry.prefix, entry.state = client.place(), _new_prefix(scan), entry.WRITING
             entry.save(update_fields=["place", "prefix", "state"])
         try:
             copied = _Copy(client.current(), entry).everything(scan, task)
@@ -71,6 +71,11 @@ def archive_set(scan_id: int) -> None:
             logger.info("OpenScan: %s of the public set %s vanished from WebODM", Path(problem.filename or "").name, scan_id)
             return
         _keep(entry, scan, copied)
+
+
+def _new_prefix(scan: Scan) -> str:
+    """Where no other set ever was: a database that was begun anew counts its scans from 1 again."""
+    return f"{conf.s3_prefix}research/scan-{scan.pk}-{secrets.token_hex(4)}/"
 
 
 def _keep(entry: ArchivedSet, scan: Scan, copied: "_Copy") -> None:

@@ -53,11 +53,12 @@ def publish_file(scan_id: int) -> None:
             return
         if scan.result_object and _is_still_there(scan):
             return
-        path = storage.results_dir() / scan.result_file
+        path, source = storage.results_dir() / scan.result_file, f"file:{scan.result_file}"
         try:
-            published = _write(scan, f"file:{scan.result_file}", lambda out: _copy(path, out))
-        except FileNotFoundError:
-            logger.error("OpenScan: the result %s of scan %s is missing on disk", path.name, scan.pk)
+            published = _write(scan, source, lambda out: _copy(path, out))
+        except OSError as problem:
+            logger.error("OpenScan: the result %s of scan %s cannot be read: %s", path.name, scan.pk, problem)
+            records.note_failure(records.begin(scan, source)[0], "its file in the file system cannot be read", storage_failed=False)
             return
         if published is None:
             return
