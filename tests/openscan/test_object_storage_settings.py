@@ -189,7 +189,7 @@ def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_
             entry = ArchivedSet.objects.filter(scan=scan, state="stored").first()
             return bool(scan.result_object and not scan.result_file and entry and entry.source == scan.result_source)
 
-        until(there, 120, 1.0, "the result and the set lie in the bucket")
+        until(there, 240, 1.0, "the result and the set lie in the bucket")
         info = rig.info(project)
         assert info["status"] == "processing done"
         answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=120)

@@ -29,7 +29,8 @@ def s3_server(log: Path) -> Iterator[str]:
     """An empty S3 server. :return: its address"""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    service = Service(name="s3", argv=[str(MOTO), "-H", "127.0.0.1", "-p", str(port)], log=log, env={"PATH": "/usr/bin:/bin"},
+    service = Service(name="s3", argv=[str(MOTO), "-H", "127.0.0.1", "-p", str(port)], log=log,
+                      env={"PATH": "/usr/bin:/bin", "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "100000"},  # larger objects go to a temporary file
                       ready=lambda: answers_http(address + "/moto-api/"))
     service.start()
     try:
