@@ -66,6 +66,14 @@ def test_what_is_said_names_no_secret(settings):
     assert "WO_OPENSCAN_S3_SECRET_KEY" in said and "topsecret" not in said
 
 
+def test_the_jobs_have_their_documented_names():
+    from worker.celery import app
+
+    app.loader.import_default_modules()
+    for name in ("publish_result", "restore_result", "archive_set", "remove_objects"):
+        assert f"app_extensions.openscan.tasks.{name}" in app.tasks
+
+
 def test_the_prefix(settings):
     from app_extensions.openscan.conf import conf
 
