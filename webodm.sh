@@ -253,6 +253,7 @@ command_test() {
     local argument whole=(-n 2 --dist loadfile)
     for argument in "$@"; do
         case $argument in
+            --last-failed | --lf) whole=() ;;
             -*) ;;
             *) whole=() ;;
         esac
