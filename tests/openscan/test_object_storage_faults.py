@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 from django.db import connection, connections
+from django.test import override_settings
 from django.utils import timezone
 
 from app_extensions.openscan import finish, periodic, results, scans
@@ -165,15 +166,15 @@ def test_the_answer_to_completing_is_lost(scan, store):
 
 
 @pytest.mark.parametrize("what", ["finish", "publish_file", "restore"])
-def test_killed_at_any_line(completed, store, settings, request, what):  # noqa: F811
+def test_killed_at_any_line(completed, store, request, what):  # noqa: F811
     def case():
         StoredObject.objects.update(failed_at=None)
         made = completed()
-        settings.OPENSCAN_S3_BUCKET = "" if what == "publish_file" else BUCKET
-        if what != "finish":
+        if what == "publish_file":
+            with override_settings(OPENSCAN_S3_BUCKET=""):
+                finish.finish(made.pk)
+        elif what == "restore":
             finish.finish(made.pk)
-        settings.OPENSCAN_S3_BUCKET = BUCKET
-        if what == "restore":
             made.refresh_from_db()
             store.client.delete_object(Bucket=BUCKET, Key=made.result_object)
         return made
@@ -184,8 +185,7 @@ def test_killed_at_any_line(completed, store, settings, request, what):  # noqa:
     first = case()
     lines = run_in_child(lambda: work(first))
     assert lines > 40
-    count = lines if request.config.getoption("--long") else 3
-    for line in spread(lines, count):
+    for line in spread(lines, lines // 3 if request.config.getoption("--long") else 3):
         made = case()
         run_in_child(lambda made=made: work(made), line)
         work(made)
