@@ -66,7 +66,7 @@ def test_what_is_said_names_no_secret(settings):
     assert "WO_OPENSCAN_S3_SECRET_KEY" in said and "topsecret" not in said
 
 
-def test_the_jobs_have_their_documented_names():
+def test_the_jobs_have_their_documented_names(live_db):
     from worker.celery import app
 
     app.loader.import_default_modules()
