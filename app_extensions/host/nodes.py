@@ -3,7 +3,7 @@
 WebODM gives a task only to nodes on which its owner (or a group of theirs) has the object permission ``view_processingnode``.
 """
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Callable, Optional, Union
 
 from app.models import Task
 from django.contrib.auth.models import User
@@ -11,11 +11,21 @@ from django.db.models import Q
 from guardian.shortcuts import get_objects_for_user
 from nodeodm import status_codes
 from nodeodm.models import ProcessingNode
+from pyodm.exceptions import OdmError
+
+#: What ClusterODM says of its processors, its memory, and its parallel tasks where no limit is set (``libs/proxy.js``,
+#: ``/info``): it does not tell what stands behind it, and its queue is always empty.
+CLUSTER_FIGURE = 99999999999
+ASK_SECONDS = 5
+
+
+_UNFINISHED = Q(status=None) | Q(status__in=[status_codes.QUEUED, status_codes.RUNNING])
 
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """A node as WebODM saw it last. ``max_images`` is None without a limit; ``options`` is what its ``/options`` said."""
+    """A node as WebODM saw it last. ``max_images`` is None without a limit; ``address`` is ``host:port``; ``options`` is what its
+    ``/options`` said."""
 
     id: int
     label: str
@@ -23,6 +33,7 @@ class NodeInfo:
     queue_count: int
     max_images: Optional[int]
     engine: str
+    address: str = ""
     options: list[dict] = field(default_factory=list)
 
     @property
@@ -39,7 +50,8 @@ def _usable(user: User) -> list[ProcessingNode]:
 def _info(node: ProcessingNode) -> NodeInfo:
     options = node.available_options if isinstance(node.available_options, list) else []
     return NodeInfo(id=node.id, label=str(node), online=node.is_online(), queue_count=node.queue_count,
-                    max_images=node.max_images, engine=node.engine or "", options=options)
+                    max_images=node.max_images, engine=node.engine or "", address=f"{node.hostname}:{node.port}",
+                    options=options)
 
 
 def nodes_for(user: User) -> list[NodeInfo]:
@@ -47,24 +59,62 @@ def nodes_for(user: User) -> list[NodeInfo]:
     return [_info(node) for node in _usable(user)]
 
 
-def free_places(user: User, per_node: int = 1, refresh: bool = True) -> int:
-    """How many more tasks of the user start at once, if each node takes ``per_node``.
+def all_nodes() -> list[NodeInfo]:
+    """Every node that WebODM knows."""
+    return [_info(node) for node in ProcessingNode.objects.order_by("id")]
 
-    Counts what the node itself reported last (tasks of other WebODMs too), what WebODM has on it meanwhile, and this user's
-    tasks that wait for a node. WebODM's knowledge of a node is up to 30 s old: with ``refresh``, a node that only seems busy
-    by that is asked itself (5 s at most each, for jobs; requests had better do without).
+
+@dataclass(frozen=True)
+class NodeLimits:
+    """What a node says of itself when asked: whether it is a ClusterODM, and how many tasks it does at once (None: not told)."""
+
+    is_cluster: bool
+    parallel: Optional[int]
+
+
+def ask_limits(node_id: int) -> Optional[NodeLimits]:
+    """Asks a node itself (5 s at most): WebODM does not keep these. None where it does not answer or is gone."""
+    node = ProcessingNode.objects.filter(pk=node_id).first()
+    if node is None:
+        return None
+    try:
+        info = node.api_client(timeout=ASK_SECONDS).info()
+    except OdmError:
+        return None
+    told = info.max_parallel_tasks
+    parallel = int(told) if isinstance(told, (int, float)) and 0 <= told < CLUSTER_FIGURE else None
+    return NodeLimits(info.cpu_cores == info.total_memory == CLUSTER_FIGURE, parallel)
+
+
+PerNode = Union[int, Callable[[NodeInfo], int]]
+
+
+def places_by_node(user: User, per_node: PerNode = 1, refresh: bool = True) -> dict[int, int]:
+    """How many more tasks each node that is online and that the user may use would take: node id → places.
+
+    Counts what the node itself reported last (tasks of other WebODMs too) and what WebODM has on it meanwhile. WebODM's
+    knowledge of a node is up to 30 s old: with ``refresh``, a node that only seems busy by that is asked itself (5 s at most
+    each, for jobs; requests had better do without).
+
+    :param per_node: how many tasks a node takes, for all or by node
     """
-    unfinished = Q(status=None) | Q(status__in=[status_codes.QUEUED, status_codes.RUNNING])
-    places = 0
+    places = {}
     for node in _usable(user):
         if node.is_online():
-            ours = Task.objects.filter(unfinished, processing_node=node, partial=False).count()
-            if refresh and ours < per_node <= node.queue_count:
+            most = per_node(_info(node)) if callable(per_node) else per_node
+            ours = Task.objects.filter(_UNFINISHED, processing_node=node, partial=False).count()
+            if refresh and ours < most <= node.queue_count:
                 node.update_node_info()
-            places += max(0, per_node - max(ours, node.queue_count))
+            places[node.id] = max(0, most - max(ours, node.queue_count))
+    return places
+
+
+def free_places(user: User, per_node: PerNode = 1, refresh: bool = True) -> int:
+    """How many more tasks of the user start at once: the places of :func:`places_by_node` without those that this user's
+    tasks which still wait for a node will take."""
     homeless = Task.objects.filter(
-        unfinished, project__owner=user, processing_node=None, auto_processing_node=True, partial=False).count()
-    return max(0, places - homeless)
+        _UNFINISHED, project__owner=user, processing_node=None, auto_processing_node=True, partial=False).count()
+    return max(0, sum(places_by_node(user, per_node, refresh).values()) - homeless)
 
 
 def has_room(user: User, per_node: int = 1, refresh: bool = True) -> bool:

@@ -32,7 +32,8 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Error(f"WO_OPENSCAN_PUBLIC_URL cannot be used: {problem}.",
                            hint="Write it like https://scan.example.org", id="openscan.E003"))
     for name in ("limit_filesize_bytes", "limit_photos", "limit_part_bytes", "upload_link_seconds",
-                 "upload_idle_seconds", "unstarted_hours", "result_days", "token_requests_per_hour"):
+                 "upload_idle_seconds", "unstarted_hours", "result_days", "token_requests_per_hour", "tasks_per_node",
+                 "tasks_per_cluster", "node_attempts", "silent_minutes"):
         if getattr(conf, name) <= 0:
             found.append(Error(f"The OpenScan setting {name} must be above zero.", id="openscan.E004"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):

@@ -162,6 +162,38 @@ class Conf:
         return self._get("TASKS_PER_NODE", 1, int)
 
     @property
+    def tasks_per_cluster(self) -> int:
+        """How many scans a ClusterODM that names no limit is given at a time; it does not tell how many machines it has."""
+        return self._get("TASKS_PER_CLUSTER", 4, int)
+
+    @property
+    def node_tasks(self) -> "dict[str, int]":
+        """How many scans single nodes are given at a time, by WebODM's label or by `host:port`
+        (`gpu box=2, cluster.example.org:3000=8`); 0 keeps scans off a node."""
+        return self._get("NODE_TASKS", "", _parse_numbers)
+
+    @property
+    def node_attempts(self) -> int:
+        """How often a scan is processed before a failure of the processing node counts; 1: it is never given to another."""
+        return self._get("NODE_ATTEMPTS", 3, int)
+
+    @property
+    def silent_minutes(self) -> int:
+        """After how long without an answer for a running scan its node counts as dead, and another one gets it."""
+        return self._get("SILENT_MINUTES", 15, int)
+
+    @property
+    def stalled_minutes(self) -> int:
+        """After how long without progress of a running scan, not even a line of output, its node counts as hanging, and
+        another one gets it; 0: never."""
+        return self._get("STALLED_MINUTES", 240, int)
+
+    @property
+    def node_rest_minutes(self) -> int:
+        """How long a node that failed a scan by its own fault gets no other one."""
+        return self._get("NODE_REST_MINUTES", 10, int)
+
+    @property
     def least_photos(self) -> int:
         """Fewest usable photos that are worth processing."""
         return self._get("LEAST_PHOTOS", 2, int)
@@ -271,6 +303,18 @@ def _parse_prefix(value: str) -> str:
 
 def _parse_words(value: Union[str, list[str], tuple[str, ...]]) -> list[str]:
     return value.replace(",", " ").split() if isinstance(value, str) else list(value)
+
+
+def _parse_numbers(value: Union[str, "dict[str, int]"]) -> "dict[str, int]":
+    if isinstance(value, dict):
+        return value
+    found = {}
+    for entry in filter(None, (entry.strip() for entry in value.split(","))):
+        name, equals, number = entry.rpartition("=")
+        if not equals or not name.strip() or not re.fullmatch(r"\s*[0-9]{1,4}\s*", number, re.ASCII):
+            raise ValueError(f"{entry!r} is not like node.example.org:3000=2")
+        found[name.strip()] = int(number)
+    return found
 
 
 def _parse_networks(value: Union[str, list[str], tuple[str, ...]]) -> list[Network]:

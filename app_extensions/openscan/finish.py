@@ -4,7 +4,6 @@
 called at any time and any number of times.
 """
 import logging
-import re
 import shutil
 from datetime import timedelta
 from typing import Any, Optional
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import ledger, notices, results, storage
+from app_extensions.openscan import failover, ledger, notices, results, storage
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
@@ -24,10 +23,6 @@ logger = logging.getLogger("app.logger")
 
 #: States of a scan whose task WebODM has had in hand.
 _HANDED_OVER = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
-#: Node errors that tell of the photos, not of us: no credit back.
-_PHOTOS_AT_FAULT = re.compile(
-    r"photos? could be placed|images? could be (placed|matched)|not enough (overlap|features|matches|images)|"
-    r"too few (photos|images|features|matches)|overlap", re.IGNORECASE)
 WAITS_MINUTES = (1, 5, 15, 60)
 
 
@@ -46,7 +41,7 @@ def finish(scan_id: int) -> None:
         state = host_tasks.task_state(task)
         if state.status == "completed":
             _complete(scan, task, state)
-        elif state.status in ("failed", "canceled"):
+        elif state.status == "canceled" or (state.status == "failed" and not failover.take_elsewhere(scan, task)):
             _fail(scan, state)
 
 
@@ -113,7 +108,7 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
         row.finished_at, row.result_file, row.result_bytes, row.result_source = timezone.now(), "", 0, source
         records.let_go(row)
         row.save()
-        if state.status != "canceled" and not _PHOTOS_AT_FAULT.search(state.error):
+        if state.status != "canceled" and not failover.PHOTOS_AT_FAULT.search(state.error):
             ledger.refund(row, note="processing failed")
         notices.scan_failed(row)
         dispatch_on_commit("release_queue")

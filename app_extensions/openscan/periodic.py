@@ -1,6 +1,7 @@
 """What is done again and again: the safety net under every signal and queued job, and the end of things.
 
-The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute; ``tidy_up`` at everything that has a
+The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute, ``watch_nodes`` at the nodes that they
+are on (``failover``); ``tidy_up`` at everything that has a
 time to end, every ten minutes.
 """
 import logging
@@ -11,7 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import finish, ledger, results, scans, storage
+from app_extensions.openscan import failover, finish, ledger, results, scans, storage
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import Scan
@@ -38,7 +39,7 @@ def schedule() -> None:
 
     prefix = "app_extensions.openscan.tasks."
     for name, seconds in (("release_queue", RELEASE_SECONDS), ("deliver_mails", MAILS_SECONDS),
-                          ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS)):
+                          ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS), ("watch_nodes", failover.WATCH_SECONDS)):
         beat.add_periodic("openscan-" + name.replace("_", "-"), prefix + name, seconds, queue=conf.celery_queue)
 
 

@@ -21,6 +21,7 @@ from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.locks import job_lock
 from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.nodes import Places
 
 logger = logging.getLogger("app.logger")
 
@@ -76,13 +77,17 @@ def what_it_waits_for(scan: Scan) -> str:
     owner = tokens.token_owner(scan.token)
     if owner is None:
         return "This token has no WebODM user any more; ask the site's administrator to name one."
-    nodes = [node for node in host_nodes.nodes_for(owner) if node.online]
-    if not nodes:
+    online = [node for node in host_nodes.nodes_for(owner) if node.online]
+    if not online:
         return "Waiting: no processing node that this token's WebODM user may use is online; the site's administrator can see to it."
-    if not _large_enough(nodes, scan.images_count):
-        most = max(node.max_images for node in nodes)
+    if not _large_enough(online, scan.images_count):
+        most = max(node.max_images for node in online)
         return (f"Waiting: the set has {scan.images_count} photos, and the processing nodes that are online take {most} at most; "
                 "send fewer photos, or ask the site's administrator.")
+    if scan.moves:
+        return "Its processing node failed, which was not the photos' fault; it is handed to another one, free of charge."
+    if not Places().usable(owner):
+        return "Waiting: the processing nodes that are online had trouble of their own and are left alone for a while."
     return ""
 
 
@@ -95,43 +100,58 @@ def release(patience_seconds: float = 5) -> int:
     with job_lock("openscan.queue", patience_seconds) as mine:
         if not mine:
             return 0
-        released = 0
+        released, places = 0, Places()
         full: set = set()
         for entry in waiting_scans():
             scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED).first()
-            if scan is None or scan.token.owner_id in full:
+            if scan is None or scan.token.owner_id in full or _is_put_off(scan):
                 continue
             owner = tokens.token_owner(scan.token)
-            usable = [node for node in host_nodes.nodes_for(owner) if node.online] if owner else []
-            if not usable or _free_slots(owner, usable) <= 0:
+            usable = places.usable(owner) if owner else []
+            free = _free_places(owner, usable, places) if usable else {}
+            if not any(free.values()):
                 full.add(scan.token.owner_id)
                 continue
-            fitting = _large_enough(usable, scan.images_count)
-            if fitting and _hand_over(scan, owner, usable, fitting):
+            node = _choose(scan, usable, free)
+            if node is not None and _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1):
                 released += 1
         return released
+
+
+def _is_put_off(scan: Scan) -> bool:
+    return scan.retry_at is not None and scan.retry_at > timezone.now()
 
 
 def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
     return [node for node in nodes if not node.max_images or node.max_images >= photos]
 
 
-def _free_slots(owner: Any, nodes: "list[Any]") -> int:
-    """How many more tasks an owner's nodes take: by what WebODM knows of them, and no more than our own released scans
-    leave, since a task that was just handed over shows on no node yet."""
+def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, int]":
+    """How many more tasks each of an owner's nodes takes: by what WebODM knows of them, and in all no more than our own
+    released scans leave, since a task that was just handed over may show on no node yet."""
     ids = {node.id for node in nodes}
     ours = 0
     for scan in Scan.objects.select_related("token").filter(state=Scan.RELEASED):
         other = tokens.token_owner(scan.token)
         if other is not None and (other == owner or ids & {node.id for node in host_nodes.nodes_for(other)}):
             ours += 1
-    return min(len(nodes) * conf.tasks_per_node - ours, host_nodes.free_places(owner, conf.tasks_per_node))
+    by_node = {key: free for key, free in host_nodes.places_by_node(owner, places).items() if key in ids}
+    left = min(sum(map(places, nodes)) - ours, host_nodes.free_places(owner, places, refresh=False))
+    return by_node if left > 0 else dict.fromkeys(by_node, 0)
 
 
-def _hand_over(scan: Scan, owner: Any, usable: "list[Any]", fitting: "list[Any]") -> bool:
-    options = _options(owner, fitting)
-    # WebODM picks the least busy node itself, unless some are too small for this set.
-    chosen = None if len(fitting) == len(usable) else min(fitting, key=lambda node: node.queue_count or 0).id
+def _choose(scan: Scan, usable: "list[Any]", free: "dict[int, int]") -> Optional[Any]:
+    """The node for a scan: large enough, not one that failed it if there is another, and the one with the most room."""
+    fitting = _large_enough(usable, scan.images_count)
+    tried = {int(number) for number in scan.tried_nodes.split(",") if number}
+    fitting = [node for node in fitting if node.id not in tried] or fitting
+    fitting = [node for node in fitting if free.get(node.id)]
+    return max(fitting, key=lambda node: (free[node.id], -(node.queue_count or 0), -node.id), default=None)
+
+
+def _hand_over(scan: Scan, owner: Any, node: Any, alone: bool) -> bool:
+    """:param alone: the owner has this node only, and WebODM finds it itself"""
+    options = _options(owner, [node])
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED).first()
         task = host_tasks.get_task(row.webodm_task_id) if row is not None and row.webodm_task_id else None
@@ -139,12 +159,14 @@ def _hand_over(scan: Scan, owner: Any, usable: "list[Any]", fitting: "list[Any]"
             if row is not None:
                 dispatch_on_commit("finish_scan", row.pk)  # its task was deleted in WebODM
             return False
-        row.state, row.released_at = Scan.RELEASED, timezone.now()
-        row.save(update_fields=["state", "released_at"])
+        row.state, row.released_at, row.retry_at = Scan.RELEASED, timezone.now(), None
+        row.save(update_fields=["state", "released_at", "retry_at"])
         # A task that its owner started in WebODM by hand is on its way already.
         if host_tasks.task_state(task).status == "waiting":
-            host_tasks.commit_task(task, options=options, node_id=chosen)
-    logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s", row.pk, row.images_count, row.webodm_task_id)
+            # WebODM would choose by the length of queues alone, and a ClusterODM's is always empty.
+            host_tasks.commit_task(task, options=options, node_id=None if alone else node.id)
+    logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s, node %s", row.pk, row.images_count,
+                row.webodm_task_id, node.label)
     return True
 
 
@@ -191,7 +213,7 @@ def _process_again(row: Scan, task: Any) -> None:
         row.state, row.result_source, row.retry_at, row.finish_attempts = Scan.RELEASED, "", None, 0
         dispatch_on_commit("finish_scan", row.pk)
         return
-    row.state, row.error, row.finished_at = Scan.RELEASED, "", None
+    row.state, row.error, row.finished_at, row.moves, row.tried_nodes = Scan.RELEASED, "", None, 0, ""
     host_tasks.restart_task(task)
 
 
@@ -241,4 +263,5 @@ def _slots(token: Optional[Token]) -> int:
         owner = None
     if owner is None:
         return 0
-    return sum(conf.tasks_per_node for node in host_nodes.nodes_for(owner) if node.online)
+    places = Places()
+    return sum(map(places, places.usable(owner)))

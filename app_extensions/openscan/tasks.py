@@ -4,7 +4,8 @@ Their names are documented; WebODM's worker runs them (setting ``OPENSCAN_CELERY
 """
 from celery import shared_task
 
-from app_extensions.openscan import finish, notices, periodic, queue
+from app_extensions.host import processing
+from app_extensions.openscan import failover, finish, nodes, notices, periodic, queue
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.objects import archive, lifecycle, publish
 
@@ -55,6 +56,20 @@ def archive_set(scan_id: int) -> None:
 def remove_objects() -> None:
     """Remove from object storage what nothing refers to any more."""
     lifecycle.remove_leaving()
+
+
+@shared_task(ignore_result=True)
+def move_scan(scan_id: int) -> None:
+    """Take a scan off a processing node that is dead or hangs, back into the queue."""
+    failover.move(scan_id)
+
+
+@shared_task(ignore_result=True)
+def watch_nodes() -> None:
+    """Give back locks of workers that died, ask the nodes what they are, and find scans whose node is dead or hangs."""
+    processing.free_left_locks()
+    nodes.ask_nodes()
+    failover.watch()
 
 
 @shared_task(ignore_result=True)

@@ -26,7 +26,7 @@ class ScanAdmin(ReadOnlyAdmin):
     actions = ("retry", "reset")
     fields = (
         "name", "token", "state", "client_status", "error", "set_aside", "photos", "declared", "received", "parts_table",
-        "task_link", "charge", "held_bytes", "posted_bytes", "client_address", "research_consent", "links_expire_at",
+        "task_link", "moves", "node_notes", "charge", "held_bytes", "posted_bytes", "client_address", "research_consent", "links_expire_at",
         "created_at", "started_at", "approved_at", "released_at", "finished_at", "expired_at", "reset_at",
         "result_bytes", "result_file", "result_object", "result_expires_at",
     )

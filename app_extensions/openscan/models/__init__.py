@@ -1,9 +1,13 @@
 """The OpenScan app's tables, one noun a module."""
 from app_extensions.openscan.models.ledger import LedgerEntry
 from app_extensions.openscan.models.mail import OutgoingMail
+from app_extensions.openscan.models.node import NodeRecord, NodeWatch
 from app_extensions.openscan.models.objects import ArchivedSet, StoredObject
 from app_extensions.openscan.models.request import RequestAttempt, TokenRequest
 from app_extensions.openscan.models.scan import Part, Scan
 from app_extensions.openscan.models.token import Token
 
-__all__ = ["ArchivedSet", "LedgerEntry", "OutgoingMail", "Part", "RequestAttempt", "Scan", "StoredObject", "Token", "TokenRequest"]
+__all__ = [
+    "ArchivedSet", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan", "StoredObject", "Token",
+    "TokenRequest",
+]

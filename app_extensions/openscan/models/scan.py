@@ -55,6 +55,10 @@ class Scan(models.Model):
     finish_attempts = models.IntegerField(default=0, help_text="How often packing the result failed in a row")
     retry_at = models.DateTimeField(null=True, blank=True, help_text="No automatic attempt before")
 
+    moves = models.IntegerField(default=0, help_text="How often it was taken off a processing node that failed it")
+    tried_nodes = models.CharField(max_length=200, blank=True, editable=False, help_text="Ids of those nodes, by commas")
+    node_notes = models.TextField(blank=True, help_text="What happened on processing nodes, a line each")
+
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)

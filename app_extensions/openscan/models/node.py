@@ -1,0 +1,34 @@
+"""What we know of WebODM's processing nodes beyond WebODM itself, and how scans on them get on.
+
+Nodes are plain ids: WebODM must be able to delete its own rows.
+"""
+from django.db import models
+
+
+class NodeRecord(models.Model):
+    """A processing node: what it said of itself when asked, and its last trouble."""
+
+    node_id = models.IntegerField(unique=True)
+    is_cluster = models.BooleanField(default=False, help_text="A ClusterODM: many machines behind one address")
+    parallel = models.IntegerField(null=True, blank=True, help_text="Tasks at once, as it says; empty: not told")
+    asked_at = models.DateTimeField(null=True, blank=True)
+    troubles = models.IntegerField(default=0, help_text="Scans that were taken off it")
+    last_trouble = models.CharField(max_length=200, blank=True)
+    rests_until = models.DateTimeField(null=True, blank=True, help_text="Gets no scan before")
+
+    def __str__(self) -> str:
+        return f"node {self.node_id}"
+
+
+class NodeWatch(models.Model):
+    """The last signs of life of a released scan's task. Times are when a sign was first seen, or the watch began anew."""
+
+    scan = models.OneToOneField("openscan.Scan", on_delete=models.CASCADE, related_name="watch")
+    progress = models.CharField(max_length=200, help_text="Changes when the task gets on")
+    progress_at = models.DateTimeField()
+    answer = models.CharField(max_length=220, help_text="Changes when its node answers for it, too")
+    answer_at = models.DateTimeField()
+    looked_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"watch of scan {self.scan_id}"
