@@ -18,7 +18,7 @@ REPOSITORY = "https://github.com/WebODM/WebODM"
 #: The released version that COMPATIBILITY.md names: the commit of 3.2.4.
 RELEASE = "c373a15383b42dcca0bd47c73f98e484d79784b0"
 SHIM = ROOT / "docker" / "shim"
-SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS")
+SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
 SETTINGS_NAME = "webodm-extensions.env"
 
 _NEW_SETTINGS = """\

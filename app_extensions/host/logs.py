@@ -1,11 +1,20 @@
-"""Keeps secrets out of logs: every record is masked when it is made, whoever logs it and wherever it goes.
+"""Keeps secrets out of logs: every record is masked when it is made, whoever logs it and wherever it goes. And says in each
+line what it is about (``log_fields``), as text at its end, or as JSON.
 
 A filter on a handler would miss what Celery, gunicorn and libraries write through handlers of their own.
 """
+import json
 import logging
+import os
 import re
 import traceback
+from datetime import datetime, timezone
 from typing import Any
+
+from celery import signals
+from django.conf import settings
+
+from app_extensions.host import log_fields
 
 MASK = "********"
 
@@ -39,10 +48,11 @@ def mask(text: str) -> str:
 
 
 class _MaskingFactory:
-    """Makes log records and masks their text."""
+    """Makes log records, masks their text, and adds the fields of the moment to it."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: Any, as_json: bool) -> None:
         self.make = make
+        self.as_json = as_json
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.make(*args, **kwargs)
@@ -51,6 +61,9 @@ class _MaskingFactory:
         except (TypeError, ValueError):
             return record  # the handler will complain about the wrong arguments, without their values
         masked = mask(text)
+        record.fields = log_fields.current()
+        if record.fields and not self.as_json:
+            masked += "".join(f" {name}={value}" for name, value in record.fields.items())
         if masked != text:
             record.msg, record.args = masked, ()
         if record.exc_info and record.exc_info[1] is not None:
@@ -59,8 +72,40 @@ class _MaskingFactory:
         return record
 
 
+class JsonFormatter(logging.Formatter):
+    """One line of JSON a record: time, level, logger, message, the fields, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname, "logger": record.name, "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_text or record.exc_info:
+            told["exception"] = record.exc_text or mask(self.formatException(record.exc_info))  # type: ignore[arg-type]
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+def wants_json() -> bool:
+    """Whether the setting LOG_JSON (environment: WO_LOG_JSON) is YES."""
+    return str(getattr(settings, "LOG_JSON", os.environ.get("WO_LOG_JSON", "NO"))).strip().upper() in ("YES", "TRUE", "1", "ON")
+
+
 def install() -> None:
-    """Masks every record made from now on in this process and its forks. Repeatable."""
+    """Masks every record made from now on in this process and its forks, and adds the fields. Repeatable."""
     factory = logging.getLogRecordFactory()
     if not isinstance(factory, _MaskingFactory):
-        logging.setLogRecordFactory(_MaskingFactory(factory))
+        logging.setLogRecordFactory(_MaskingFactory(factory, wants_json()))
+    log_fields.connect()
+    if wants_json():
+        for name in ("", "app.logger", "django"):
+            _format_as_json(logging.getLogger(name))
+        # A worker makes handlers of its own after the applications are loaded.
+        signals.after_setup_logger.connect(_format_as_json, dispatch_uid="app_extensions.logs.json")
+        signals.after_setup_task_logger.connect(_format_as_json, dispatch_uid="app_extensions.logs.json_task")
+
+
+def _format_as_json(logger: logging.Logger, **_: Any) -> None:
+    for handler in logger.handlers:
+        handler.setFormatter(JsonFormatter())

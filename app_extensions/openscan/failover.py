@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from app_extensions.host import media, processing
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import nodes, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch, dispatch_on_commit
@@ -82,7 +83,8 @@ def watch() -> int:
             continue  # catch_up sees to it
         note_signs(scan, task, now)
         if _trouble(scan, task) is not None:
-            dispatch("move_scan", scan.pk, expires_seconds=WATCH_SECONDS)
+            with log_fields(scan=scan.pk):
+                dispatch("move_scan", scan.pk, expires_seconds=WATCH_SECONDS)
             moved += 1
     return moved
 

@@ -5,8 +5,9 @@ from typing import Any, Optional
 from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
+from app_extensions.host import counters
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.models import ArchivedSet, OutgoingMail, Scan, StoredObject, Token, TokenRequest
+from app_extensions.openscan.models import ArchivedSet, NodeRecord, OutgoingMail, Scan, StoredObject, Token, TokenRequest
 from app_extensions.shared.metrics import COUNTER, Metric, register
 
 
@@ -15,10 +16,22 @@ def collect() -> Iterable[Metric]:
     yield from _scans()
     yield from _credit()
     yield from _objects()
+    yield from _sent()
+    yield from _nodes()
     yield Metric("openscan_token_requests_open", "Requests for a token that nobody has decided").add(
         TokenRequest.objects.filter(state=TokenRequest.PENDING).count())
     yield Metric("openscan_mails_waiting", "Mails that have not gone out yet").add(
         OutgoingMail.objects.filter(state=OutgoingMail.WAITING).count())
+
+
+def note_sent(sent_bytes: int) -> None:
+    """A download of a result ended, or broke off, after so many bytes."""
+    counters.count(openscan_sent_bytes=sent_bytes, openscan_downloads=1)
+
+
+def note_redirect() -> None:
+    """A download was sent on to object storage."""
+    counters.count(openscan_redirects=1)
 
 
 def connect() -> None:
@@ -75,6 +88,26 @@ def _objects() -> Iterable[Metric]:
     yield from (objects, kept, sent, failures)
     yield Metric("openscan_results_in_file_system", "Results that lie in the file system, not in object storage").add(
         Scan.objects.filter(state=Scan.DONE).exclude(result_file="").count())
+
+
+def _sent() -> Iterable[Metric]:
+    """Left out while Redis, which counts them for all processes, does not answer."""
+    counted = counters.counted()
+    if counted is not None:
+        yield Metric("openscan_sent_bytes_total", "Bytes of results that were sent, ranges as far as they went", COUNTER).add(
+            counted.get("openscan_sent_bytes", 0))
+        yield Metric("openscan_downloads_total", "Downloads of results, each range counted", COUNTER).add(
+            counted.get("openscan_downloads", 0))
+        yield Metric("openscan_redirects_total", "Downloads that were sent on to object storage, whose bytes it counts", COUNTER).add(
+            counted.get("openscan_redirects", 0))
+
+
+def _nodes() -> Iterable[Metric]:
+    now = timezone.now()
+    troubles = NodeRecord.objects.aggregate(number=Sum("troubles"), resting=Count("pk", filter=Q(rests_until__gt=now)))
+    yield Metric("openscan_node_troubles_total", "Scans that were taken off a processing node that failed them", COUNTER).add(
+        troubles["number"] or 0)
+    yield Metric("openscan_nodes_resting", "Processing nodes that get no scans after trouble of their own").add(troubles["resting"])
 
 
 def _credit() -> Iterable[Metric]:

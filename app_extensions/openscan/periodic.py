@@ -12,6 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import failover, finish, ledger, results, scans, storage
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
@@ -63,7 +64,8 @@ def catch_up() -> int:
     wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
     wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
     for name, scan_id in wanted:
-        dispatch(name, scan_id, expires_seconds=CATCH_UP_SECONDS)
+        with log_fields(scan=scan_id):
+            dispatch(name, scan_id, expires_seconds=CATCH_UP_SECONDS)
     return len(wanted)
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import presets
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
@@ -113,8 +114,9 @@ def release(patience_seconds: float = 5) -> int:
                 full.add(scan.token.owner_id)
                 continue
             node = _choose(scan, usable, free)
-            if node is not None and _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1):
-                released += 1
+            if node is not None:
+                with log_fields(scan=scan.pk):
+                    released += _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1)
         return released
 
 

@@ -4,6 +4,7 @@ Rows are locked scan first, token second (see `ledger`). What has to follow a ch
 files, is done once the change is committed; if the process dies before that, the periodic jobs catch up.
 """
 import datetime
+import logging
 import secrets
 from collections.abc import Iterable
 from typing import Any, Optional
@@ -12,12 +13,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from app_extensions.host import media, quota
+from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import ledger, limits, links, storage, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
+
+logger = logging.getLogger("app.logger")
 
 UNKNOWN_PROJECT_STATUS = 401  # what getProjectInfo answers for a project that is not there
 NO_ROOM_STATUS = 507
@@ -68,8 +72,10 @@ def start_scan(token: Token, name: str, address: str = "") -> Scan:
         _check_complete(scan)
         scan.state, scan.started_at = Scan.INITIALIZED, timezone.now()
         scan.save(update_fields=["state", "started_at"])
+        note_fields(scan=scan.pk)
         dispatch_on_commit("ingest_scan", scan.pk)
-        return scan
+    logger.info("OpenScan: scan %s started: %d parts, %d bytes", scan.pk, scan.parts_count, scan.received_bytes)
+    return scan
 
 
 def reset_scan(token: Token, name: str, address: str = "") -> bool:
@@ -216,6 +222,8 @@ def _create(token: Token, name: str, address: str, base_url: str, declared: dict
         research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)
     _make_part_rows(scan)
     ledger.hold(scan, scan.declared_bytes)
+    note_fields(scan=scan.pk)
+    logger.info("OpenScan: scan %s created: %d photos, %d parts, %d bytes", scan.pk, scan.photos, scan.parts_count, scan.declared_bytes)
     return scan
 
 
@@ -260,9 +268,11 @@ def _check_complete(scan: Scan) -> None:
 
 def _forget(scan: Scan) -> None:
     """Resets a locked scan. Its row stays for the books; the WebODM task is removed by a job."""
+    note_fields(scan=scan.pk)
     scan.state, scan.reset_at, scan.received_bytes = Scan.RESET, timezone.now(), 0
     scan.save(update_fields=["state", "reset_at", "received_bytes"])
     storage.drop_parts(scan)
     ledger.void(scan, note="reset")
+    logger.info("OpenScan: scan %s is reset", scan.pk)
     if scan.webodm_task_id or scan.started_at:
         dispatch_on_commit("discard_scan", scan.pk)

@@ -2,6 +2,7 @@
 from typing import Any
 
 from app_extensions.host import signals as host_signals
+from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import Scan
 
@@ -16,5 +17,6 @@ def connect() -> None:
 def _look_at(sender: Any, task_id: Any, **_: Any) -> None:
     """A task ended: if it is one of ours, bring its scan up to date."""
     for scan_id in Scan.objects.filter(webodm_task_id=task_id).values_list("pk", flat=True):
-        dispatch("finish_scan", scan_id)
-        dispatch("discard_scan", scan_id)
+        with log_fields(scan=scan_id):
+            dispatch("finish_scan", scan_id)
+            dispatch("discard_scan", scan_id)

@@ -5,6 +5,7 @@ Their names are documented; WebODM's worker runs them (setting ``OPENSCAN_CELERY
 from celery import shared_task
 
 from app_extensions.host import processing
+from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import failover, finish, nodes, notices, periodic, queue
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.objects import archive, lifecycle, publish
@@ -13,7 +14,8 @@ from app_extensions.openscan.objects import archive, lifecycle, publish
 @shared_task(ignore_result=True)
 def ingest_scan(scan_id: int) -> None:
     """Take a started scan in: parts → photos in a waiting WebODM task."""
-    run.ingest(scan_id)
+    with log_fields(scan=scan_id):
+        run.ingest(scan_id)
 
 
 @shared_task(ignore_result=True)
@@ -25,13 +27,15 @@ def release_queue() -> None:
 @shared_task(ignore_result=True)
 def finish_scan(scan_id: int) -> None:
     """Bring a scan up to date with its WebODM task: result, mail, credit."""
-    finish.finish(scan_id)
+    with log_fields(scan=scan_id):
+        finish.finish(scan_id)
 
 
 @shared_task(ignore_result=True)
 def discard_scan(scan_id: int) -> None:
     """Remove what a reset or refused scan left behind."""
-    finish.discard(scan_id)
+    with log_fields(scan=scan_id):
+        finish.discard(scan_id)
 
 
 @shared_task(ignore_result=True)
@@ -61,7 +65,8 @@ def remove_objects() -> None:
 @shared_task(ignore_result=True)
 def move_scan(scan_id: int) -> None:
     """Take a scan off a processing node that is dead or hangs, back into the queue."""
-    failover.move(scan_id)
+    with log_fields(scan=scan_id):
+        failover.move(scan_id)
 
 
 @shared_task(ignore_result=True)

@@ -5,6 +5,7 @@ removed again on any error. See `storage` for what a killed process may leave an
 """
 import errno
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,13 @@ from typing import Optional
 from django.db import transaction
 from django.utils import timezone
 
+from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import links, scans, storage
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan
 from app_extensions.shared.formatting import format_exact_bytes
+
+logger = logging.getLogger("app.logger")
 
 TOO_LARGE, GONE, CONFLICT, NOT_FOUND = 413, 410, 409, 404
 _NO_ROOM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -68,6 +72,7 @@ def open_upload(link_text: str) -> Upload:
         raise OpenScanError("This upload link has expired; call createProject again for new links, received parts stay.", GONE)
     if scan.token.revoked_at:
         raise OpenScanError("The token of this upload was revoked; ask the site's administrator for a new one.", GONE)
+    note_fields(scan=scan.pk)
     _check_created(scan)
     return Upload(scan, link.number)
 
@@ -132,6 +137,7 @@ def _keep(upload: Upload, received: Path, size: int) -> Part:
         _place(received, part, file_name)
         if replaced:
             transaction.on_commit(lambda: replaced.unlink(missing_ok=True))
+    logger.info("OpenScan: part %d of scan %s received: %d bytes", part.number, scan.pk, size)
     return part
 
 

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from app_extensions.host import queue as host_queue
+from app_extensions.host.log_fields import log_fields, note_fields
 
 from .access import TapisAccess
 from .conf import conf
@@ -47,6 +48,8 @@ def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] =
         kind=TapisJob.SYNC, user=access.user, client=access.client, flight=flight, process=process,
         automatic=automatic, access_token=access.given,
     )
+    note_fields(flight=flight.pk, tapis_job=job.pk)
+    logger.info("Tapis: sync %s of flight %s %s", job.pk, flight.pk, "is joined" if joined else "is started")
     if queue and not joined:
         send("sync_flight", str(job.pk))
     return job, joined
@@ -62,6 +65,8 @@ def start_discovery(access: TapisAccess, *, automatic: bool = False, queue: bool
                                         state__in=TapisJob.ACTIVE).first(),
         kind=TapisJob.DISCOVERY, user=access.user, client=access.client, automatic=automatic, access_token=access.given,
     )
+    note_fields(tapis_job=job.pk)
+    logger.info("Tapis: discovery %s %s", job.pk, "is joined" if joined else "is started")
     if queue and not joined:
         send("run_discovery", str(job.pk), task_id=str(job.pk))
     return job, joined
@@ -124,6 +129,7 @@ def take_up_again() -> int:
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, created_at__lt=stale,
     ).filter(Q(moved_at__isnull=True) | Q(moved_at__lt=stale)).exclude(pk__in=alive)
     for job in rows:
-        logger.warning("Tapis: %s is taken up again", job)
-        send("sync_flight" if job.kind == TapisJob.SYNC else "run_discovery", str(job.pk))
+        with log_fields(flight=job.flight_id, tapis_job=job.pk):
+            logger.warning("Tapis: %s is taken up again", job)
+            send("sync_flight" if job.kind == TapisJob.SYNC else "run_discovery", str(job.pk))
     return len(rows)

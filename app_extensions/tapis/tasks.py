@@ -8,6 +8,7 @@ from typing import Any, Optional
 from django.contrib.auth import get_user_model
 
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import note_fields
 from app_extensions.host.queue import app
 from app_extensions.shared.mail import deliver_due
 
@@ -44,6 +45,7 @@ def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] =
 @app.task(name=jobs.NAMES + "run_discovery")
 def run_discovery(job_id: str) -> "dict[str, Any]":
     """Do a discovery job."""
+    note_fields(tapis_job=job_id)
     return discovery.run_discovery(job_id)
 
 
@@ -72,6 +74,7 @@ def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]"
 @app.task(name=jobs.NAMES + "sync_flight", ignore_result=True)
 def sync_flight(job_id: str) -> None:
     """Plan a sync, then let several workers share it."""
+    note_fields(tapis_job=job_id)
     if run.take_plan(job_id):
         for _ in range(max(1, conf.sync_workers)):
             jobs.send("sync_batch", job_id)
@@ -80,6 +83,7 @@ def sync_flight(job_id: str) -> None:
 @app.task(name=jobs.NAMES + "sync_batch", ignore_result=True)
 def sync_batch(job_id: str) -> None:
     """Fetch a flight's images for a while, then queue up again behind other work."""
+    note_fields(tapis_job=job_id)
     outcome = run.take_turn(job_id)
     if outcome == fetch.MORE:
         jobs.send("sync_batch", job_id, countdown=0.2)

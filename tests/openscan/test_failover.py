@@ -270,8 +270,9 @@ def moved_killed_at(owner, rows, line):
     for _ in range(400):
         if Scan.objects.get(pk=scan.pk).state == Scan.APPROVED:
             break
-        failover.move(scan.pk)  # a lock of the killed process in Redis ends by itself, or is given back
+        # A lock of the killed process in Redis ends by itself after half a minute.
         processing.redis_client.delete(f"task_lock_{scan.webodm_task_id}")
+        failover.move(scan.pk)
     scan.refresh_from_db()
     assert (scan.state, scan.moves, scan.charge) == (Scan.APPROVED, 1, Scan.POSTED)
     assert scan.node_notes.count("taken off") == 1 and host_tasks.task_state(task_of(scan)).status == "waiting"

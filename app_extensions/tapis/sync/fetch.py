@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -144,7 +145,8 @@ class Turn:
                 if not self.claimed:
                     return
             row = self.claimed.pop(0)
-            self.running[pool.submit(self._fetch, row)] = row
+            # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
+            self.running[pool.submit(copy_context().run, self._fetch, row)] = row
             room -= 1
 
     def _fetch(self, row: FlightFile) -> Fetched:

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import note_fields
 
 from .. import jobs, projects
 from ..access import TapisAccess
@@ -33,6 +34,7 @@ def take_plan(job_id: Any) -> bool:
         phase=TapisJob.LISTING,
     ).update(state=TapisJob.RUNNING, lease_owner=owner, lease_until=from_now(max(conf.lease_seconds, 60)))
     job = TapisJob.objects.select_related("flight", "user", "client").get(pk=job_id)
+    note_fields(flight=job.flight_id)
     if not mine:
         return job.state == TapisJob.RUNNING and job.phase == TapisJob.FETCHING
     try:
@@ -73,6 +75,7 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
     job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
     if job is None or job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
         return fetch.STOPPED
+    note_fields(flight=job.flight_id)
     task = host_tasks.get_task(job.flight.task_id)
     if task is None:
         finish.cancel(job_id, "The task was removed in WebODM.")

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
 
 from ..authentication import AUTHENTICATION_CLASSES
@@ -51,10 +52,12 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @never_cache
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         require_enabled()
-        try:
-            response = view(request, *args, **kwargs)
-        except TapisProblem as problem:
-            response = problem_response(request, problem, again="/api/oauth2/tapis/")
+        with request_fields(request) as request_id:
+            try:
+                response = view(request, *args, **kwargs)
+            except TapisProblem as problem:
+                response = problem_response(request, problem, again="/api/oauth2/tapis/")
+        response[REQUEST_HEADER] = request_id
         response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
         response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code
         return response
@@ -82,6 +85,13 @@ class TapisAPIView(APIView):
     parser_classes = (JSONParser, FormParser, MultiPartParser)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = AlwaysJSON
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """The view, with its id in all log lines and in the answer."""
+        with request_fields(request) as request_id:
+            response = super().dispatch(request, *args, **kwargs)
+        response[REQUEST_HEADER] = request_id
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Ask whether the plugin is enabled before anything else."""

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
+from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan.addresses import client_address
 from app_extensions.openscan.errors import OpenScanError
@@ -47,6 +48,12 @@ def rig_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @csrf_exempt
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with request_fields(request) as request_id:
+            response = answered(request, *args, **kwargs)
+        response[REQUEST_HEADER] = request_id
+        return response
+
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             if not plugin_enabled(PLUGIN_NAME):
                 return refusal("The OpenScan Cloud is switched off on this server; its administrator can enable the plugin.", 404)

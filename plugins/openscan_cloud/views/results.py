@@ -1,32 +1,37 @@
 """Downloads of results: one file, whole or in ranges (RFC 9110, 14), for whoever has its signed link; from here, or by a
 redirect to the object storage."""
 import io
+import logging
 import os
 import re
-from typing import Any, BinaryIO, Optional
+from typing import Any, BinaryIO, Callable, Optional
 
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.utils.http import http_date, parse_http_date_safe
 
-from app_extensions.openscan import results
+from app_extensions.host import log_fields
+from app_extensions.openscan import metrics, results
 
 from .http import method_not_allowed, rig_view
+
+logger = logging.getLogger("app.logger")
 
 _RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*\Z", re.ASCII)
 _METHODS = ["GET", "HEAD"]
 
 
 class FilePiece(io.RawIOBase):
-    """Bytes `start` to `end` (inclusive) of a file.
+    """Bytes `start` to `end` (inclusive) of a file; at its close it tells how many of them were taken.
 
     It has a file number and stands at its start, so that gunicorn's file wrapper hands it to the kernel's sendfile, as
-    many bytes as Content-Length says; read in Python it ends by itself.
+    many bytes as Content-Length says, and tells how far that went by a seek; read in Python it ends by itself.
     """
 
-    def __init__(self, file: BinaryIO, start: int, end: int):
+    def __init__(self, file: BinaryIO, start: int, end: int, at_end: Callable[[int], None]):
         super().__init__()
         self._file = file
-        self._left = end - start + 1
+        self._start, self._position, self._end = start, start, end
+        self._at_end = at_end
         file.seek(start)
 
     def readable(self) -> bool:
@@ -35,14 +40,21 @@ class FilePiece(io.RawIOBase):
     def fileno(self) -> int:
         return self._file.fileno()
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """What `socket.sendfile` does at its end, with the place in the file up to which it sent."""
+        self._position = self._file.seek(offset, whence)
+        return self._position
+
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read(min(len(buffer), self._left))
+        data = self._file.read(min(len(buffer), max(0, self._end + 1 - self._position)))
         buffer[: len(data)] = data
-        self._left -= len(data)
+        self._position += len(data)
         return len(data)
 
     def close(self) -> None:
-        self._file.close()
+        if not self.closed:
+            self._file.close()
+            self._at_end(max(0, self._position - self._start))
         super().close()
 
 
@@ -75,7 +87,8 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     else:
         # Unbuffered: what Python reads ahead would be skipped by sendfile.
         file = os.fdopen(os.open(result.path, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0)
-        response = ResultResponse(FilePiece(file, start, end), content_type="application/zip")
+        piece = FilePiece(file, start, end, _when_sent(link, end - start + 1))
+        response = ResultResponse(piece, content_type="application/zip")
     response["Content-Length"] = str(end - start + 1)
     if wanted:
         response.status_code = 206
@@ -86,11 +99,24 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
 
 def _redirect(result: results.Result) -> HttpResponse:
     """To the storage, which serves ranges itself. HEAD is answered here: what is signed there is a GET."""
+    metrics.note_redirect()
     response = HttpResponse(status=302)
     response["Location"] = result.url
     response["Cache-Control"] = "no-store"
     response["Referrer-Policy"] = "no-referrer"
     return response
+
+
+def _when_sent(link: str, wanted_bytes: int) -> Callable[[int], None]:
+    """What is done when a download has ended: after the view, so the log line's fields are kept until then."""
+    fields = {**log_fields.current(), "scan": link.partition(".")[0]}
+
+    def sent(sent_bytes: int) -> None:
+        metrics.note_sent(sent_bytes)
+        with log_fields.log_fields(**fields):
+            logger.info("OpenScan: %d of %d bytes of a result sent", sent_bytes, wanted_bytes)
+
+    return sent
 
 
 def _with_headers(response: HttpResponse, result: results.Result) -> HttpResponse:

@@ -5,10 +5,9 @@ from typing import Optional
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from app_extensions.host.plugins import plugin_enabled
+from app_extensions.openscan.health import UNAVAILABLE, health
 from app_extensions.shared.metrics import render
 
 from .http import PLUGIN_NAME
@@ -43,14 +42,9 @@ def _basic_user(request: HttpRequest) -> Optional[User]:
 
 
 def health_view(request: HttpRequest) -> JsonResponse:
-    """200 while this process can serve: the plugin is on and the database answers; else 503. `scheme` is what the request
-    looked like here, which shows whether a TLS proxy passes X-Forwarded-Proto."""
-    try:
-        healthy = plugin_enabled(PLUGIN_NAME)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        healthy = False
-    answer = JsonResponse({"status": "ok" if healthy else "unavailable", "scheme": request.scheme}, status=200 if healthy else 503)
+    """200 while this process can serve, else 503; what is amiss stands in `problems`. `scheme` is what the request looked like
+    here, which shows whether a TLS proxy passes X-Forwarded-Proto."""
+    found = health(PLUGIN_NAME)
+    answer = JsonResponse({**found, "scheme": request.scheme}, status=503 if found["status"] == UNAVAILABLE else 200)
     answer["Cache-Control"] = "no-store"
     return answer

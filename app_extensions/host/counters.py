@@ -1,0 +1,63 @@
+"""Numbers that only rise, counted by many processes: kept in Redis, so that each page of figures shows the sum.
+
+A counter begins anew where Redis does, which monitoring systems expect of counters. Counting never stands in the way of what
+is counted: an amount that Redis does not take now is added to the next one of the same process.
+"""
+import logging
+import threading
+from collections import Counter
+from typing import Optional
+
+import redis
+from django.conf import settings
+
+logger = logging.getLogger("app.logger")
+
+KEY = "app_extensions:counters"
+_TIMEOUT_SECONDS = 1.0
+
+_pending: Counter = Counter()
+_lock = threading.Lock()
+_connection: Optional[redis.Redis] = None
+
+
+def count(**amounts: int) -> None:
+    """Adds to counters by name. Never raises for Redis' sake."""
+    with _lock:
+        _pending.update(amounts)
+        waiting = {name: amount for name, amount in _pending.items() if amount}
+        _pending.clear()
+    try:
+        with _redis().pipeline(transaction=True) as pipe:
+            for name, amount in waiting.items():
+                pipe.hincrby(KEY, name, amount)
+            pipe.execute()
+    except redis.RedisError as problem:
+        logger.warning("Redis does not count just now (%s); what is counted here is added later", type(problem).__name__)
+        with _lock:
+            _pending.update(waiting)
+
+
+def counted() -> Optional["dict[str, int]"]:
+    """All counters by name; None where Redis does not answer."""
+    try:
+        return {name.decode(): int(value) for name, value in _redis().hgetall(KEY).items()}
+    except redis.RedisError:
+        return None
+
+
+def answers() -> bool:
+    """Whether Redis, which is the broker as well, answers within a second or two."""
+    try:
+        return bool(_redis().ping())
+    except redis.RedisError:
+        return False
+
+
+def _redis() -> redis.Redis:
+    """This process' connections; made at first use, so after the fork."""
+    global _connection
+    if _connection is None:
+        _connection = redis.Redis.from_url(settings.CELERY_BROKER_URL, socket_timeout=_TIMEOUT_SECONDS,
+                                           socket_connect_timeout=_TIMEOUT_SECONDS)
+    return _connection
