@@ -201,10 +201,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except web.HTTPException as error:
         return _json({"error": f"{error.reason}: {request.method} {request.path}"}, status=error.status)
-    except DiskFullError as error:
-        # Without this word pyodm sends the same file again for more than a minute, while other nodes have room.
-        return _json({"error": str(error), "noRetry": True})
-    except (UploadError, OptionsError) as error:
+    except (UploadError, OptionsError, DiskFullError) as error:
         return _error(str(error))
     except (UnknownTaskError, TaskStateError) as error:
         return _json({"success": False, "error": str(error)} if request.method == "POST" else {"error": str(error)})

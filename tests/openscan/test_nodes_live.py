@@ -3,19 +3,23 @@ import json
 import mailbox
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from app_extensions.host import processing
 from app_extensions.openscan import ledger
-from app_extensions.openscan.models import NodeRecord, NodeWatch, OutgoingMail, Scan
+from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
 from app_extensions.openscan.tokens import create_token
 from sandbox.processes import free_port
-from tests.node.harness import QUICK_ENGINE, NodeProgram
+from tests.node.harness import QUICK_ENGINE, NodeProgram, shell_engine
 from tests.openscan.flow import poke, send, task_of, until, without_nodes
 from tests.openscan.helpers import Rig
 from tests.openscan.make_sets import photos
@@ -27,11 +31,11 @@ JOBS = ("release_queue", "catch_up", "watch_nodes", "deliver_mails")
 class Machine(NodeProgram):
     """A node whose engine is told at each run how to behave."""
 
-    def __init__(self, directory: Path, *arguments: str, **behaviour: object) -> None:
+    def __init__(self, directory: Path, *arguments: str, engine: str = "", **behaviour: object) -> None:
         directory.mkdir()
         self.control = directory / "control.json"
         self.behave(**behaviour)
-        super().__init__(directory / "data", f"{QUICK_ENGINE} --control {self.control}", arguments)
+        super().__init__(directory / "data", engine or f"{QUICK_ENGINE} --control {self.control}", arguments)
 
     def behave(self, **behaviour: object) -> None:
         self.control.write_text(json.dumps(behaviour))
@@ -57,7 +61,7 @@ class Site:
         self.machines: list = []
         self.rows: list = []
 
-    def machine(self, *arguments: str, **behaviour: object) -> Machine:
+    def machine(self, *arguments: str, **behaviour: Any) -> Machine:
         self.machines.append(Machine(self.directory / f"machine{len(self.machines)}", *arguments, **behaviour).start())
         return self.machines[-1]
 
@@ -77,12 +81,14 @@ class Site:
     def wait(self, condition, says: str, seconds: float = 120):
         return until(lambda: poke(*JOBS) or condition(), seconds, 0.5, says)
 
-    def mails(self) -> list:
-        """Subjects of the different mails that arrived for the token's person; none waits any more."""
-        until(lambda: poke("deliver_mails") or not OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts=0).exists())
-        mine = {message["Message-ID"]: message["Subject"] for message in mailbox.Maildir(str(self.maildir), create=False)
-                if message["To"] == self.mail}
-        return sorted(mine.values())
+    def mails(self, count: int) -> list:
+        """Subjects of the different mails that the token's person got, once there are so many."""
+        def arrived() -> dict:
+            return {message["Message-ID"]: message["Subject"] for message in mailbox.Maildir(str(self.maildir), create=False)
+                    if message["To"] == self.mail}
+
+        until(lambda: poke("deliver_mails") or len(arrived()) >= count, 60, 0.5, f"{count} mails")
+        return sorted(arrived().values())
 
     def wait_done(self, scans: list) -> None:
         def all_done():
@@ -145,13 +151,14 @@ def test_one_of_three_nodes_dies_and_one_hangs(site):
     assert "dying" in on_dying.node_notes and "no progress" in on_hanging.node_notes
     until(lambda: not hanging.engine_processes(), 30, says="the hanging engine was ended")
     assert NodeRecord.objects.get(node_id=rows[1].pk).troubles == 1
-    mails = site.mails()
+    mails = site.mails(3)
     assert len(mails) == 3 and "could not be made" not in "".join(mails), mails
 
 
-def test_a_full_node_and_one_that_forgets(site):
+def test_a_full_node_and_one_that_forgets(site, tmp_path):
     port = str(free_port())
-    full, forgetful = site.machine("--reserve-mb", "100000000"), site.machine("--port", port, seconds=600)
+    shell_engine(tmp_path / "full", """echo '{"type":"result","ok":false,"error":"[Errno 28] No space left on device"}'; exit 1""")
+    full, forgetful = site.machine(engine=str(tmp_path / "full")), site.machine("--port", port, seconds=600)
     rows = site.add(full.url, "full"), site.add(forgetful.url, "forgetful")
     scan, = site.send()
     site.wait(lambda: runs_on(scan, rows[1]), "on the second node")
@@ -165,7 +172,7 @@ def test_a_full_node_and_one_that_forgets(site):
     forgetful.start()
     site.wait_done([scan])
     assert scan.moves == 2 and "forgotten the task" in scan.node_notes
-    assert len(site.mails()) == 1
+    assert len(site.mails(1)) == 1
 
 
 def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
@@ -209,3 +216,42 @@ def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
         program.kill()
         program.wait()
         program.stdout.close()
+
+
+def test_a_lock_that_a_killed_worker_left_on_a_task_is_given_back(site, stack, running_worker, monkeypatch):
+    """WebODM's own polls by the other workers keep it alive for ever; one that is held stays."""
+    machine = site.machine(seconds=600)
+    row = site.add(machine.url, "stopped")
+    scan, = site.send()
+    site.wait(lambda: runs_on(scan, row), "on the node")
+    name = f"task_lock_{scan.webodm_task_id}"
+    monkeypatch.setattr(processing, "SUSPECT_SECONDS", 2)
+    second = stack.add_worker("second", "--autoscale", "2,1")
+    machine.process.send_signal(signal.SIGSTOP)  # whoever asks it waits for half a minute
+    try:
+        until(lambda: poke() or processing.redis_client.exists(name) and at_work(scan), 60, 0.5, "a worker asks the node")
+        for _ in range(3):
+            processing.free_left_locks()
+            assert processing.redis_client.exists(name) or not at_work(scan), "given back while a worker is at it"
+            time.sleep(1)
+        until(lambda: poke() or at_work(scan), 60, 0.2)
+        running_worker.kill()
+        assert processing.redis_client.exists(name)
+        second.start()
+        second.wait_ready()
+        machine.process.send_signal(signal.SIGCONT)
+        freed = until(lambda: poke() or processing.free_left_locks(), 60, 0.5, "the lock is given back")
+        assert freed >= 1
+        machine.behave(seconds=0.2)
+        until(lambda: poke() or task_of(scan).running_progress > 0, 60, 0.5, "it is asked after again")
+    finally:
+        machine.process.send_signal(signal.SIGCONT)
+        second.stop()
+        stack.services.pop("second")
+
+
+def at_work(scan) -> bool:
+    """Whether a worker says that it is at the scan's task in WebODM."""
+    answers = processing.app.control.inspect(timeout=1).active() or {}
+    return any(job["name"] == "worker.tasks.process_task" and str(scan.webodm_task_id) in str(job["args"])
+               for jobs in answers.values() for job in jobs)

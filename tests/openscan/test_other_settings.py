@@ -40,6 +40,8 @@ def test_a_broker_that_is_away_delays_nothing_and_loses_nothing(stack, live_db, 
         assert time.monotonic() - begun < 60  # what a rig waits
         assert Scan.objects.get(name=unique).started_at is not None
         assert rig.get("resetProject", project=unique).json() == {}
+        health = rig.get("health")
+        assert (health.status_code, health.json()["status"], health.json()["problems"]) == (200, "degraded", ["broker"])
 
 
 def test_a_database_that_goes_away_is_503_in_json(stack, live_db, unique, tmp_path):

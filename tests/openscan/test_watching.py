@@ -1,7 +1,15 @@
 """Figures for monitoring and the health page, over live HTTP."""
 import re
+import socket
+import threading
+from pathlib import Path
 
+import pytest
 import requests
+
+from tests.openscan.flow import send, until, wait_for
+from tests.openscan.helpers import own_gunicorn
+from tests.openscan.make_sets import photos
 
 SAMPLE = re.compile(r'^[a-z_:][a-z0-9_:]*(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.e+-]+|NaN|\+Inf)$')
 
@@ -74,6 +82,87 @@ def test_health(stack, live_db):
         assert requests.get(url, timeout=120).status_code == 503
     finally:
         Plugin.objects.filter(name="openscan_cloud").update(enabled=True)
+
+
+def test_health_with_a_full_disk_serves_on(stack, live_db, settings):
+    """Downloads go on. With the broker away: test_other_settings."""
+    from app_extensions.openscan.health import health
+
+    assert health("openscan_cloud") == {"status": "ok"}
+    settings.OPENSCAN_FREE_RESERVE = "900TB"
+    assert health("openscan_cloud") == {"status": "degraded", "problems": ["disk"]}
+
+
+def test_health_without_its_storage_or_database_sends_nobody_here(stack, live_db, tmp_path):
+    real = Path(stack.environment()["WO_DATABASE_HOST"]) / ".s.PGSQL.5432"
+    door = tmp_path / real.name
+    door.symlink_to(real)
+    with own_gunicorn(stack, "web-bare", workers=1, WO_DATABASE_HOST=str(tmp_path), WO_OPENSCAN_STORAGE_DIR="/proc/nowhere") as web:
+        url = f"{web.address}/api/openscan/health"
+        answer = requests.get(url, timeout=30)
+        assert (answer.status_code, answer.json()["problems"]) == (503, ["storage"])
+        door.unlink()
+        answer = requests.get(url, timeout=30)
+        assert (answer.status_code, answer.json()["status"], answer.json()["problems"]) == (503, "unavailable", ["database", "storage"])
+
+
+def test_bytes_sent_are_counted_over_all_processes_as_far_as_they_went(stack, live_db, rig):
+    from app_extensions.host import counters
+
+    project = send(rig, photos(4))
+    info = wait_for(rig, project, "processing done")
+    before = counters.counted()
+    log = stack.log_path("web").stat().st_size
+    whole = requests.get(info["dlink"], timeout=30).content
+    for _ in range(5):
+        assert len(requests.get(info["dlink"], headers={"Range": "bytes=10-109"}, timeout=30).content) == 100
+    requests.head(info["dlink"], timeout=30)
+    until(lambda: counters.counted()["openscan_downloads"] == before.get("openscan_downloads", 0) + 6, 30)
+    assert counters.counted()["openscan_sent_bytes"] == before.get("openscan_sent_bytes", 0) + len(whole) + 500
+    page = figures(requests.get(f"{stack.address()}/api/plugins/openscan_cloud/metrics", auth=admin(stack), timeout=30).text)
+    assert page["openscan_sent_bytes_total"] == before.get("openscan_sent_bytes", 0) + len(whole) + 500
+    with stack.log_path("web").open("rb") as lines:
+        lines.seek(log)
+        text = lines.read().decode()
+    assert "Error" not in text and "Traceback" not in text, text
+    assert re.search(rf"{len(whole)} of {len(whole)} bytes of a result sent request=[0-9a-f]+ scan=\d+$", text, re.M)
+
+
+def test_a_download_that_breaks_off_counts_what_was_sent(live_db, tmp_path):
+    """As gunicorn sends: the kernel's sendfile over a socket whose other end goes away."""
+    from plugins.openscan_cloud.views.results import FilePiece
+
+    path = tmp_path / "result.zip"
+    path.write_bytes(b"x" * 8_000_000)
+    ours, theirs = socket.socketpair()
+    sent: list = []
+    piece = FilePiece(open(path, "rb", buffering=0), 1000, 7_999_999, sent.append)  # noqa: SIM115
+    reader = threading.Thread(target=lambda: (theirs.recv(100_000), theirs.close()))
+    reader.start()
+    with pytest.raises(OSError):
+        ours.sendfile(piece, offset=1000, count=7_999_000)
+    reader.join()
+    piece.close()
+    piece.close()
+    assert len(sent) == 1 and 0 < sent[0] < 7_999_000
+    whole = FilePiece(open(path, "rb", buffering=0), 5, 104, sent.append)  # noqa: SIM115
+    assert whole.read() == b"x" * 100
+    whole.close()
+    assert sent[1] == 100
+
+
+def test_counting_goes_on_while_redis_is_away(live_db, settings, monkeypatch, unique):
+    from app_extensions.host import counters
+
+    name = f"test_{unique}"
+    monkeypatch.setattr(counters, "_connection", None)
+    settings.CELERY_BROKER_URL, kept = "redis://127.0.0.1:1/0", settings.CELERY_BROKER_URL
+    counters.count(**{name: 5})
+    assert counters.counted() is None and not counters.answers()
+    settings.CELERY_BROKER_URL = kept
+    monkeypatch.setattr(counters, "_connection", None)
+    counters.count(**{name: 2})
+    assert counters.counted()[name] == 7 and counters.answers()
 
 
 def test_labels_are_escaped(monkeypatch):
