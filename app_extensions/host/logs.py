@@ -80,8 +80,9 @@ class JsonFormatter(logging.Formatter):
         told: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname, "logger": record.name, "message": record.getMessage(),
-            **getattr(record, "fields", {}),
         }
+        for name, value in getattr(record, "fields", {}).items():
+            told.setdefault(name, value)
         if record.exc_text or record.exc_info:
             told["exception"] = record.exc_text or mask(self.formatException(record.exc_info))  # type: ignore[arg-type]
         return json.dumps(told, ensure_ascii=False, default=str)

@@ -14,7 +14,6 @@ from uuid import UUID
 from app.models import Task
 from django.db import transaction
 from nodeodm import status_codes
-from nodeodm.models import ProcessingNode
 from pyodm.exceptions import OdmError
 from worker.celery import app
 from worker.tasks import process_task, redis_client
@@ -148,8 +147,3 @@ def fail_task(task_id: UUID, error: str) -> None:
         row = Task.objects.select_for_update(of=("self",)).get(pk=task_id)
         row.status, row.last_error, row.pending_action = status_codes.FAILED, error, None
         row.save()
-
-
-def is_there(node_id: int) -> bool:
-    """Whether WebODM still knows a node of this id."""
-    return ProcessingNode.objects.filter(pk=node_id).exists()

@@ -60,6 +60,7 @@ _FAULTS = (
 SILENT = Trouble("silent", "it did not answer any more", rests=True)
 STALLED = Trouble("stalled", "it made no progress any more", rests=True)
 OFFLINE = Trouble("offline", "it went offline")
+REMOVED = Trouble("removed", "it was taken out of WebODM")
 #: Node errors that tell of the photos: another node would say the same, and they cost what they cost.
 PHOTOS_AT_FAULT = re.compile(
     r"photos? could be placed|images? could be (placed|matched)|not enough (overlap|features|matches|images)|"
@@ -110,8 +111,10 @@ def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
     if state.status == host_tasks.FAILED:
         return fault_in(state.error)
     node_id, _, is_online = processing.node_of(task)
-    if node_id is None or state.status not in (host_tasks.QUEUED, host_tasks.RUNNING):
+    if state.status not in (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING):
         return None
+    if node_id is None:
+        return None if task.auto_processing_node else REMOVED  # WebODM leaves a task without its node alone
     if not is_online:
         return OFFLINE
     seen = NodeWatch.objects.filter(scan_id=scan.pk).first()
@@ -148,6 +151,14 @@ def take_elsewhere(scan: Scan, task: Any) -> bool:
         return False
     _move(scan)
     return True
+
+
+def is_on_its_way(scan: Scan, error: str) -> bool:
+    """Whether a task that failed with this error has not failed its scan: another node is going to get it.
+
+    Clients stop asking once they are told of a failure.
+    """
+    return scan.state == Scan.RELEASED and _has_attempts(scan) and fault_in(error) is not None
 
 
 def _has_attempts(scan: Scan) -> bool:

@@ -6,7 +6,7 @@ processing done | processing failed; expired once the result is gone.
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import queue, results
+from app_extensions.openscan import failover, queue, results
 from app_extensions.openscan.models import Scan
 
 CREATED, INITIALIZED, APPROVED = "created", "initialized", "file approved"
@@ -42,7 +42,7 @@ def look(scan: Scan) -> Look:
 
 
 def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
-    if state.status in ("waiting", "queued"):
+    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.error)):
         return APPROVED, 0.0
     if state.status == "running":
         return STARTED, state.progress

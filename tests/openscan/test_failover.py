@@ -201,6 +201,26 @@ def test_a_wish_of_the_owner_comes_first(node, quiet, dispatched):  # noqa: F811
     assert Scan.objects.get(pk=scan.pk).state == Scan.RELEASED
 
 
+@pytest.mark.parametrize("task_status", [20, 10, None])
+def test_a_node_that_is_taken_out_of_webodm(node, second, quiet, dispatched, task_status):  # noqa: F811
+    scan = released(node.owner, node, task_status)
+    node.delete()
+    assert failover.watch() == 1
+    failover.move(scan.pk)
+    assert Scan.objects.get(pk=scan.pk).state == Scan.APPROVED and queue.release() == 1
+    assert task_of(scan).processing_node_id == second.pk
+
+
+def test_clients_are_not_told_of_a_failure_that_is_none(node, second, quiet):  # noqa: F811
+    scan = released(node.owner, node, 30, last_error="Connection error: refused")
+    assert status.scan_status(scan) == "file approved"
+    scan.moves = conf.node_attempts - 1
+    assert status.scan_status(scan) == "processing failed"
+    scan.moves = 0
+    set_task(scan, last_error="The engine crashed (signal 11).")
+    assert status.scan_status(scan) == "processing failed"
+
+
 def test_webodms_own_step_is_waited_for(node, second, quiet, monkeypatch):  # noqa: F811
     scan = released(node.owner, node)
     offline(node)

@@ -10,12 +10,13 @@ from django.utils import timezone
 from app_extensions.host import processing
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import ledger, results, storage
+from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.tapis import jobs
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
-from tests.openscan.flow import part_files, photos_of, poke, send
+from tests.openscan.flow import part_files, photos_of, poke, send, started_scan, until, without_nodes
 from tests.openscan.helpers import Rig, private_token
-from tests.openscan.make_sets import photos
+from tests.openscan.make_sets import make_zip, photos
 from tests.support.flights import Flyer
 from tests.support.tapis import StandIn
 
@@ -176,6 +177,26 @@ def check_flights(flyer: Flyer, count: int) -> None:
 def test_workers_killed_a_few_times(stack, live_db, monkeypatch, unique, running_worker):
     running_worker.stop()
     everything_is_done_once(stack, monkeypatch, unique, scan_count=3, flight_count=2, kills=3, pause_seconds=2.5, seconds=180)
+
+
+def test_our_jobs_have_a_queue_of_their_own_if_a_setting_names_one(stack, live_db, settings, unique):
+    """WebODM's own worker leaves them alone, and a worker for that queue takes them."""
+    settings.OPENSCAN_CELERY_QUEUE = settings.TAPIS_QUEUE = unique
+    scan = started_scan(private_token(owner=without_nodes())[0], [make_zip(photos(2))])
+    assert dispatch("ingest_scan", scan.pk)
+    jobs.send("cleanup_expired_oauth_states")
+    assert processing.redis_client.llen(unique) == 2
+    worker = stack.add_worker(f"own-{unique}", "-Q", unique, "--autoscale", "2,1")
+    worker.env = {**worker.env, "WO_OPENSCAN_CELERY_QUEUE": unique, "WO_TAPIS_QUEUE": unique}
+    worker.start()
+    try:
+        worker.wait_ready()
+        until(lambda: Scan.objects.get(pk=scan.pk).state == Scan.APPROVED, 60)
+        until(lambda: re.search(r"cleanup_expired_oauth_states\S+ succeeded", worker.log.read_text()), 60)
+        until(lambda: re.search(r"release_queue\S+ succeeded", worker.log.read_text()), 60, says="what follows stays there")
+    finally:
+        worker.stop()
+        stack.services.pop(worker.name)
 
 
 @pytest.mark.long
