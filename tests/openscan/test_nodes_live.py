@@ -218,6 +218,18 @@ def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
         program.stdout.close()
 
 
+def test_a_lock_that_nobody_holds_is_given_back(stack, live_db, monkeypatch):
+    """No worker says that it is at this task, twice in a row."""
+    monkeypatch.setattr(processing, "SUSPECT_SECONDS", 1)
+    monkeypatch.setattr(processing, "_ASK_WORKERS_SECONDS", 1.5)
+    name = f"task_lock_{uuid.uuid4()}"
+    processing.redis_client.set(name, time.time())
+    processing.free_left_locks()
+    assert processing.redis_client.exists(name), "once is not enough"
+    until(lambda: processing.free_left_locks() and not processing.redis_client.exists(name), 60, 0.5)
+
+
+@pytest.mark.long
 def test_a_lock_that_a_killed_worker_left_on_a_task_is_given_back(site, stack, running_worker, monkeypatch):
     """WebODM's own polls by the other workers keep it alive for ever; one that is held stays."""
     machine = site.machine(seconds=600)

@@ -26,7 +26,8 @@ def test_our_jobs_stand_beside_webodms_in_its_beat():
     schedule = app.conf.beat_schedule
     assert "process-pending-tasks" in schedule and "cleanup-tasks" in schedule
     ours = {name: entry for name, entry in schedule.items() if name.startswith("openscan-")}
-    assert sorted(ours) == ["openscan-catch-up", "openscan-deliver-mails", "openscan-release-queue", "openscan-tidy-up"]
+    assert sorted(ours) == ["openscan-catch-up", "openscan-deliver-mails", "openscan-release-queue", "openscan-tidy-up",
+                            "openscan-watch-nodes"]
     app.loader.import_default_modules()
     for entry in ours.values():
         assert entry["task"] in app.tasks and entry["options"]["expires"] <= entry["schedule"]
