@@ -41,19 +41,22 @@ def discard_scan(scan_id: int) -> None:
 @shared_task(ignore_result=True)
 def publish_result(scan_id: int) -> None:
     """Move a result from the file system to object storage."""
-    publish.publish_file(scan_id)
+    with log_fields(scan=scan_id):
+        publish.publish_file(scan_id)
 
 
 @shared_task(ignore_result=True)
 def restore_result(scan_id: int) -> None:
     """Pack a result into the file system again that object storage cannot hand out."""
-    publish.restore(scan_id)
+    with log_fields(scan=scan_id):
+        publish.restore(scan_id)
 
 
 @shared_task(ignore_result=True)
 def archive_set(scan_id: int) -> None:
     """Archive a public set in object storage."""
-    archive.archive_set(scan_id)
+    with log_fields(scan=scan_id):
+        archive.archive_set(scan_id)
 
 
 @shared_task(ignore_result=True)
