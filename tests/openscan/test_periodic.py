@@ -37,7 +37,8 @@ def test_documented_names_are_registered():
     from worker.celery import app
 
     app.loader.import_default_modules()
-    for name in ("ingest_scan", "release_queue", "finish_scan", "discard_scan", "deliver_mails", "catch_up", "tidy_up"):
+    for name in ("ingest_scan", "release_queue", "finish_scan", "discard_scan", "deliver_mails", "catch_up", "tidy_up", "move_scan",
+                 "watch_nodes"):
         assert f"app_extensions.openscan.tasks.{name}" in app.tasks
 
 
@@ -160,7 +161,8 @@ def test_every_job_runs_in_the_live_worker(stack):
     from worker.celery import app
 
     app.loader.import_default_modules()
-    for name in ("release_queue", "deliver_mails", "catch_up", "tidy_up"):
+    for name in ("release_queue", "deliver_mails", "catch_up", "tidy_up", "move_scan",
+                 "watch_nodes"):
         app.tasks[f"app_extensions.openscan.tasks.{name}"].delay()
     log = stack.log_path("worker")
 
