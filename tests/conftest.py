@@ -3,12 +3,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from typing import Callable
 
 import pytest
 
 from sandbox.processes import Service
 from sandbox.stack import HOST_DIR, Stack
 from tests.plugin import session_stack
+from tests.support.chromium import Chromium, Page
 from tests.support.consuming import Consuming
 
 
@@ -91,3 +93,25 @@ def manage(ground: Stack):
         return done
 
     return call
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory) -> Iterator[Chromium]:
+    """A running chromium."""
+    browser = Chromium(tmp_path_factory.mktemp("chromium") / "driver.log")
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture
+def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]:
+    """open_page(width=1280) -> a fresh page of the live WebODM, closed after the test."""
+    pages = []
+
+    def opened(width: int = 1280) -> Page:
+        pages.append(chromium.page(stack.address(), width))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()

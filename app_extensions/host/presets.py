@@ -4,8 +4,15 @@ from typing import Optional
 
 from app.models import Preset
 from django.contrib.auth.models import User
+from django.db.models import Q
 
 from app_extensions.host.nodes import NodeInfo
+
+
+def preset_names(user: User) -> list[str]:
+    """The names that :func:`preset_options` takes for this user: the own presets' and the system's, in order of the alphabet."""
+    names = Preset.objects.filter(Q(owner=user) | Q(system=True)).values_list("name", flat=True)
+    return sorted({name for name in names if name}, key=str.lower)
 
 
 def preset_options(name: str, user: Optional[User] = None) -> list[dict]:

@@ -81,6 +81,12 @@ def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
         return None
 
 
+def tasks_by_id(task_ids: Iterable[UUID]) -> dict[UUID, Task]:
+    """Those of the tasks that exist, in one query."""
+    rows = Task.objects.select_related("project", "processing_node").filter(pk__in=list(task_ids))
+    return {task.pk: task for task in rows}
+
+
 def task_dir(task: Task) -> Path:
     """The task's directory, made if need be. WebODM counts **every** file at its top level as an image."""
     path = Path(task.task_path())
@@ -220,3 +226,15 @@ def _act(task: Task, action: int) -> None:
 def task_url(task: Task) -> str:
     """The path of the dashboard with this task unfolded."""
     return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"
+
+
+def map_url(task: Task) -> str:
+    """The path of the map with this task's orthophoto or surface; "" where there is none to show."""
+    shown = {"orthophoto.tif", "dsm.tif", "dtm.tif"} & set(task.available_assets)
+    return f"/map/project/{task.project_id}/task/{task.id}/" if shown else ""
+
+
+def model_url(task: Task) -> str:
+    """The path of the page that shows this task's model or point cloud; "" where there is none to show."""
+    shown = {"georeferenced_model.laz", "textured_model.zip", "textured_model.glb"} & set(task.available_assets)
+    return f"/3d/project/{task.project_id}/task/{task.id}/" if shown else ""

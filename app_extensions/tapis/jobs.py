@@ -109,6 +109,18 @@ def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
     return (found if user.is_superuser else found.filter(user_id=user.pk)).first()
 
 
+def latest(user: Any) -> "list[TapisJob]":
+    """The user's jobs that are under way (200 at most), then the latest fifty that have ended; both newest first."""
+    mine = TapisJob.objects.filter(user_id=user.pk).select_related("flight")
+    return [*mine.filter(state__in=TapisJob.ACTIVE)[:200], *mine.exclude(state__in=TapisJob.ACTIVE)[:50]]
+
+
+def progress_of(job: TapisJob) -> "dict[str, int]":
+    """How many directories a discovery that is under way has read, and how many it knows of."""
+    told = job.results if job.kind == TapisJob.DISCOVERY and job.active else {}
+    return {name: told.get(name, 0) for name in ("directories_read", "directories_known")}
+
+
 def as_dict(job: TapisJob) -> "dict[str, Any]":
     """The documented form. Sizes are in bytes, the rate in bytes a second."""
     return {

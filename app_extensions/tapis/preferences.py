@@ -29,15 +29,20 @@ def as_dict(preferences: TapisPreferences) -> "dict[str, Any]":
 def change(user: Any, changes: Any) -> TapisPreferences:
     """Set some of the preferences; all of them are checked before any is written.
 
-    :raises BadInput: an unknown key or a value that does not fit, by name
+    :raises BadInput: unknown keys and values that do not fit, each by its name
     """
     if not isinstance(changes, dict) or not changes:
         raise BadInput("preferences", "send an object with at least one of " + ", ".join(KEYS))
-    checked = {}
+    checked, wrong = {}, {}
     for key, value in changes.items():
-        if key not in KEYS:
-            raise BadInput(str(key), "is no preference; there are " + ", ".join(KEYS))
-        checked[key] = KEYS[key](user, key, value)
+        try:
+            if key not in KEYS:
+                raise BadInput(str(key), "is no preference; there are " + ", ".join(KEYS))
+            checked[key] = KEYS[key](user, key, value)
+        except BadInput as problem:
+            wrong.update(problem.fields)
+    if wrong:
+        raise BadInput.several(wrong)
     with transaction.atomic():
         TapisPreferences.objects.get_or_create(user_id=user.pk)
         preferences = TapisPreferences.objects.select_for_update().get(user_id=user.pk)

@@ -3,7 +3,7 @@
 Every problem carries an HTTP status, a short ``error`` (the documented phrases) and a ``detail``. None holds a token,
 a secret or an unread answer of the authenticator.
 """
-from typing import Union
+from typing import Any, Union
 
 
 class TapisProblem(Exception):
@@ -91,7 +91,16 @@ class BadInput(TapisProblem):
         """:param field: its name, as the client wrote it; :param message: what it must be"""
         super().__init__(f"{field}: {message}")
         self.field = field
+        self.fields = {field: message}
 
-    def as_dict(self) -> dict[str, Union[bool, str]]:
-        """The body of a REST answer, with the field's name."""
-        return {**super().as_dict(), "field": self.field}
+    @classmethod
+    def several(cls, fields: dict[str, str]) -> "BadInput":
+        """One problem for several fields. :param fields: at least one: what each must be, by its name"""
+        problem = cls(*next(iter(fields.items())))
+        problem.fields = dict(fields)
+        problem.detail = "; ".join(f"{field}: {message}" for field, message in fields.items())
+        return problem
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of a REST answer, with the name of the first field, and what is wrong with each."""
+        return {**super().as_dict(), "field": self.field, "fields": self.fields}

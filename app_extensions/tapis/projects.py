@@ -128,12 +128,18 @@ def ensure_task(flight: Flight) -> Optional[Any]:
     return task
 
 
-def flight_projects(user: Any) -> list[dict[str, Any]]:
-    """The projects made from the user's flights that still exist, newest first, in the documented form."""
-    rows = Flight.objects.filter(user_id=user.pk, project_id__isnull=False)
+def flight_projects(user: Any, *, details: bool = False) -> list[dict[str, Any]]:
+    """The projects made from the user's flights that still exist, newest first, in the documented form.
+
+    :param details: with the flight and the state of its task
+    """
+    rows = {row.project_id: row for row in Flight.objects.filter(user_id=user.pk, project_id__isnull=False)}
+    tasks = host_tasks.tasks_by_id(row.task_id for row in rows.values() if row.task_id) if details else {}
     found = []
-    for project in host_projects.projects_by_id([row.project_id for row in rows]):
+    for project in host_projects.projects_by_id(rows):
+        row = rows[project.pk]
         found.append({
+            **(_details(row, tasks.get(row.task_id)) if details else {}),
             "id": project.pk,
             "name": project.name,
             "description": project.description,
@@ -142,6 +148,26 @@ def flight_projects(user: Any) -> list[dict[str, Any]]:
             "task_count": host_projects.task_count(project),
         })
     return sorted(found, key=lambda item: item["created_at"], reverse=True)
+
+
+def _details(flight: Flight, task: Any) -> dict[str, Any]:
+    """What a page shows of a flight's project besides the documented form."""
+    return {
+        "flight_name": flight.name,
+        "system_id": flight.system_id,
+        "synced_at": flight.synced_at.isoformat() if flight.synced_at else None,
+        "task": _task(task) if task is not None else None,
+    }
+
+
+def _task(task: Any) -> dict[str, Any]:
+    """A flight's task: where it can be seen, and how it is getting on (``progress``: 0 … 1 of the processing)."""
+    state = host_tasks.task_state(task)
+    return {
+        "id": str(task.pk), "state": state.status, "progress": round(state.progress, 3), "images_count": state.images_count,
+        "error": state.error, "hint": state.hint, "pending_action": state.pending_action, "url": host_tasks.task_url(task),
+        "map_url": host_tasks.map_url(task), "model_url": host_tasks.model_url(task),
+    }
 
 
 def mark_synced(flight: Flight) -> None:

@@ -18,8 +18,8 @@ class JobView(TapisAPIView):
         if job is None:
             raise TapisProblem("There is no such job of yours.", status=404, error="Job not found")
         answer = {"success": True, "job": jobs.as_dict(job)}
-        if job.kind == TapisJob.DISCOVERY and not job.active:
-            answer["results"] = job.results
+        if job.kind == TapisJob.DISCOVERY:
+            answer.update({"progress": jobs.progress_of(job)} if job.active else {"results": job.results})
         return Response(answer)
 
 
@@ -28,8 +28,10 @@ class JobsView(TapisAPIView):
 
     def get(self, request: Request) -> Response:
         """``GET jobs/``"""
-        rows = TapisJob.objects.filter(user_id=request.user.pk).select_related("flight")[:50]
-        found = [{**jobs.as_dict(job), "project_id": job.flight.project_id if job.flight else None} for job in rows]
+        found = []
+        for job in jobs.latest(request.user):
+            more = {"progress": jobs.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
+            found.append({**jobs.as_dict(job), "project_id": job.flight.project_id if job.flight else None, **more})
         return Response({"success": True, "jobs": found, "count": len(found)})
 
 

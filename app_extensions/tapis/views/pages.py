@@ -3,6 +3,9 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from app_extensions.host import presets as host_presets
+
+from ..conf import conf
 from ..models import TapisOAuth2Client, TapisOAuth2Token
 from .common import page
 
@@ -15,6 +18,7 @@ def flights(request: HttpRequest) -> HttpResponse:
         "client", "identity")
     return render(request, "tapis/flights.html", {
         "title": "Tapis flights", "tokens": tokens, "clients": TapisOAuth2Client.objects.filter(is_active=True).exists(),
+        "system_prefix": conf.system_prefix, "presets": host_presets.preset_names(request.user),
     })
 
 

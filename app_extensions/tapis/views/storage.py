@@ -103,8 +103,8 @@ class FlightProjectsView(TapisAPIView):
     """The caller's projects that were made from flights."""
 
     def get(self, request: Request) -> Response:
-        """``GET flight-projects/``"""
-        found = projects.flight_projects(request.user)
+        """``GET flight-projects/``; ``?details=1`` adds the flight and the state of its task to each"""
+        found = projects.flight_projects(request.user, details=request.query_params.get("details") == "1")
         return Response({"success": True, "projects": found, "count": len(found)})
 
 

@@ -1,0 +1,40 @@
+// The flights page: what it shows and does goes through the REST API. Each section says for itself what went wrong in it.
+import { byId } from "./dom.js";
+import { Found } from "./found.js";
+import { Notice } from "./notice.js";
+import { Preferences } from "./preferences.js";
+import { Projects } from "./projects.js";
+import { Systems } from "./systems.js";
+import { Watch } from "./watch.js";
+
+const LOOK_SECONDS = 5;
+
+const connected = byId("tapis-flights").dataset.connected === "yes";
+const connection = new Notice(byId("tapis-connection"));
+const preferences = new Preferences();
+const projects = new Projects(() => found && found.show(), () => watch.now());
+const found = connected ? new Found(projects, () => preferences.known.sync_on_discovery === true, () => watch.now()) : null;
+let loadedAt = 0;
+
+// The list of projects is asked for anew when a job has ended or begun, and now and then while WebODM processes.
+async function look(jobs) {
+    const changed = projects.follow(jobs);
+    if (found) await found.follow(jobs);
+    if (changed || !loadedAt || (projects.processing && Date.now() - loadedAt > LOOK_SECONDS * 1000)) {
+        await projects.load();
+        projects.follow(jobs);
+        loadedAt = Date.now();
+    }
+    return projects.processing;
+}
+
+function trouble(problem, seconds) {
+    if (!problem) connection.clear();
+    else if (problem.login) connection.problem(problem);
+    else connection.say(`${problem.message} What this page shows may be out of date; it asks again in ${Math.round(seconds)} seconds.`, "warning");
+}
+
+const watch = new Watch(look, trouble);
+preferences.load();
+watch.now();
+if (connected) new Systems().load();

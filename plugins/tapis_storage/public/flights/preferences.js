@@ -1,0 +1,84 @@
+// The user's preferences. What WebODM refuses is said at the field that it is about.
+import { call } from "./api.js";
+import { byId, make, whileBusy } from "./dom.js";
+import { Notice } from "./notice.js";
+
+export class Preferences {
+    constructor() {
+        this.form = byId("tapis-preferences");
+        this.notice = new Notice(byId("tapis-preferences-notice"));
+        this.known = {};
+        this.form.addEventListener("submit", event => {
+            event.preventDefault();
+            whileBusy(this.form.querySelector("[type=submit]"), () => this.save());
+        });
+    }
+
+    get fields() {
+        return Array.from(this.form.elements).filter(field => field.name);
+    }
+
+    async load() {
+        try {
+            this.show((await call("GET", "tapis-preferences/")).preferences);
+            this.notice.clear();
+        } catch (error) {
+            this.notice.problem(error, () => this.load());
+        }
+    }
+
+    show(preferences) {
+        this.known = preferences;
+        for (const field of this.fields) {
+            const value = preferences[field.name];
+            if (field.type === "checkbox") field.checked = value;
+            else if (Array.isArray(value)) field.value = value.join("\n");
+            else this.choose(field, value);
+        }
+    }
+
+    // A preset that was deleted since is shown as what it is.
+    choose(field, value) {
+        if (field.options && !Array.from(field.options).some(option => option.value === value)) {
+            field.append(make("option", { value }, `${value} (deleted)`));
+        }
+        field.value = value;
+    }
+
+    async save() {
+        const changes = {};
+        for (const field of this.fields) {
+            if (field.type === "checkbox") changes[field.name] = field.checked;
+            else if (field.type === "number") changes[field.name] = Number(field.value);
+            else if (field.name === "preferred_systems") changes[field.name] = field.value.split(/\s+/).filter(Boolean);
+            else changes[field.name] = field.value.trim();
+        }
+        this.mark({});
+        try {
+            this.show((await call("POST", "tapis-preferences/", changes)).preferences);
+            this.notice.say("The preferences are saved.", "success");
+        } catch (error) {
+            const marked = this.mark(error.fields || {});
+            if (marked) this.notice.say("Nothing was saved: see what is said above.", "danger");
+            else this.notice.problem(error, () => this.save());
+        }
+    }
+
+    // Say what is wrong at each field named ("preferred_systems[2]" is of preferred_systems). Returns how many were found.
+    mark(wrong) {
+        let marked = 0;
+        for (const field of this.fields) {
+            const reasons = Object.entries(wrong).filter(([name]) => name.replace(/\[.*/, "") === field.name);
+            const place = field.closest("p").querySelector(".tapis-wrong");
+            place.textContent = reasons.map(([name, reason]) => this.reason(field, name, reason)).join("; ");
+            field.setAttribute("aria-invalid", String(reasons.length > 0));
+            marked += reasons.length;
+        }
+        return marked;
+    }
+
+    reason(field, name, reason) {
+        const number = /\[(\d+)\]$/.exec(name);
+        return number ? `${field.value.split(/\s+/).filter(Boolean)[number[1]]} ${reason}` : reason;
+    }
+}

@@ -1,0 +1,23 @@
+// The systems that Tapis shows to the user.
+import { call } from "./api.js";
+import { byId, fillTable } from "./dom.js";
+import { Notice } from "./notice.js";
+
+export class Systems {
+    constructor() {
+        this.table = byId("tapis-systems");
+        this.notice = new Notice(byId("tapis-systems-notice"));
+    }
+
+    async load() {
+        this.notice.busy("Asking Tapis for your systems.");
+        try {
+            const { systems } = await call("GET", "tapis-storage/systems/");
+            this.notice.clear();
+            fillTable(this.table, systems.map(({ id, description, host }) => ({ system: id, description, host })),
+                `Tapis shows you no system whose id starts with ${this.table.dataset.prefix} — ask the project's creator to add you.`);
+        } catch (error) {
+            this.notice.problem(error, () => this.load());
+        }
+    }
+}
