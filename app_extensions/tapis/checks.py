@@ -42,8 +42,8 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def _sync_settings() -> list[CheckMessage]:
     """The numbers of discoveries and syncs: each above its least sensible value."""
     least = {
-        "listing_connections": 1, "flight_connections": 1, "instance_connections": 1, "sync_workers": 1, "batch_seconds": 1,
-        "lease_seconds": 2, "retry_seconds": 0, "disk_reserve_bytes": 0, "discovery_hours": 0, "sync_hours": 0,
+        "listing_connections": 1, "listing_seconds": 1, "flight_connections": 1, "instance_connections": 1, "sync_workers": 1,
+        "batch_seconds": 1, "lease_seconds": 2, "retry_seconds": 0, "disk_reserve_bytes": 0, "discovery_hours": 0, "sync_hours": 0,
         "stagger_seconds": 0,
     }
     return [Error(f"TAPIS_{name.upper()} (WO_TAPIS_{name.upper()}) must be at least {value}.", id="tapis.E005")

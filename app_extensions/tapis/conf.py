@@ -92,6 +92,11 @@ class Conf:
         return read("LISTING_CONNECTIONS", 16)
 
     @property
+    def listing_seconds(self) -> float:
+        """Seconds that the listings of one discovery, or of one sync, may take in all; what was not read by then is named."""
+        return read("LISTING_SECONDS", 900.0)
+
+    @property
     def flight_connections(self) -> int:
         """Downloads at once for one flight, over all workers."""
         return read("FLIGHT_CONNECTIONS", 4)

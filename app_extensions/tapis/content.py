@@ -19,8 +19,13 @@ from .access import TapisAccess
 from .conf import conf
 from .problems import SystemNotAccessible, TapisProblem, TokenExpired
 from .sync.verify import NotAnImage, check_jpeg
+from .transport import CutAfter
 
 BLOCK_BYTES = 1 << 18
+#: A file that comes slower than this on the whole is given up, so that a trickle does not hold a connection for ever.
+LEAST_BYTES_A_SECOND = 5000
+#: Where nobody knows how large it is.
+MOST_SECONDS = 3600.0
 ATTEMPTS = 6
 #: Answers after which another attempt may help. 500 is SSH trouble, save for a revoked token.
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -141,11 +146,12 @@ class ContentFetcher:
     def _attempt(self, url: str, token: str, target: Path, size: Optional[int]) -> int:
         session = self._session()
         got = 0
+        limit: Optional[CutAfter] = None
         try:
             with session.get(url, headers={"X-Tapis-Token": token}, stream=True, allow_redirects=False,
                              timeout=(conf.connect_timeout, conf.timeout)) as response:
                 self._check_answer(response)
-                with open(target, "wb") as out:
+                with open(target, "wb") as out, CutAfter(response, _seconds_for(size)) as limit:
                     for block in response.iter_content(BLOCK_BYTES):
                         out.write(block)
                         got += len(block)
@@ -154,7 +160,8 @@ class ContentFetcher:
                         if self.stopped():
                             raise Stopped()
         except requests.RequestException as error:
-            again = _Again(f"the connection broke after {got} bytes ({type(error).__name__})")
+            reason = "it came too slowly" if limit is not None and limit.cut else type(error).__name__
+            again = _Again(f"the connection broke after {got} bytes ({reason})")
             again.moved = got  # type: ignore[attr-defined]
             raise again from None
         except _Again as again:
@@ -182,6 +189,10 @@ class ContentFetcher:
         if status == 404:
             raise FileProblem("Tapis does not find it any more", missing=True)
         raise FileProblem(f"Tapis answers {status}: {text}")
+
+
+def _seconds_for(size: Optional[int]) -> float:
+    return MOST_SECONDS if size is None else 2 * conf.timeout + size / LEAST_BYTES_A_SECOND
 
 
 class _Unauthorized(Exception):

@@ -114,14 +114,14 @@ def run_discovery(job_id: Any) -> "dict[str, Any]":
     """Do a discovery job: discover, make projects, start their syncs if the user wants that. :returns: the results"""
     mine = TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), pk=job_id, state__in=TapisJob.ACTIVE,
-    ).update(state=TapisJob.RUNNING, started_at=timezone.now(), lease_until=from_now(_lease()))
+    ).update(state=TapisJob.RUNNING, started_at=timezone.now(), lease_until=from_now(jobs.listing_lease()))
     job = TapisJob.objects.select_related("user", "client").get(pk=job_id)
     if not mine:
         return job.results or empty_results()
 
     def told(read: int, known: int, images: int) -> None:
         TapisJob.objects.filter(pk=job_id).update(
-            images_total=images, images_done=images, moved_at=timezone.now(), lease_until=from_now(_lease()),
+            images_total=images, images_done=images, moved_at=timezone.now(), lease_until=from_now(jobs.listing_lease()),
             results={"directories_read": read, "directories_known": known})
 
     access = jobs.access_of(job)
@@ -138,11 +138,6 @@ def run_discovery(job_id: Any) -> "dict[str, Any]":
         raise
     _end(job, TapisJob.COMPLETED, "\n".join(results["errors"]), results)
     return results
-
-
-def _lease() -> float:
-    # Longer than one call to Tapis may take with all its attempts: progress comes between calls only.
-    return max(conf.lease_seconds, 4 * (conf.timeout + conf.connect_timeout))
 
 
 def _seldom(told: Told, seconds: float = 1.0) -> Told:
@@ -194,12 +189,13 @@ def start_periodic(user_id: Optional[int] = None) -> "list[int]":
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
     users = get_user_model().objects.filter(pk__in=rows.values("user_id")).order_by("pk")
-    started = []
+    started, sent = [], 0
     for user in users:
         if not note_auto_discovery(user):
             continue
         for token in rows.filter(user_id=user.pk).select_related("client").order_by("-updated_at"):
             jobs.send("discover_and_create_flight_projects", user.pk, token.client.client_id,
-                      countdown=len(started) * conf.stagger_seconds)
+                      countdown=sent * conf.stagger_seconds)
+            sent += 1
         started.append(user.pk)
     return started

@@ -91,6 +91,12 @@ def access_of(job: TapisJob) -> TapisAccess:
     return TapisAccess(job.user, job.client, job.access_token)
 
 
+def listing_lease() -> float:
+    """Seconds for which a worker that lists holds a job: longer than one call to Tapis may take with all its attempts, as it gives
+    signs of life between calls only."""
+    return max(conf.lease_seconds, 4 * (conf.timeout + conf.connect_timeout))
+
+
 def client_of(flight: Flight) -> Optional[TapisOAuth2Client]:
     """An active client of the flight's tenant: its own, else another of the same tenant."""
     if flight.client_id and flight.client.is_active:

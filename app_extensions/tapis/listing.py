@@ -1,19 +1,18 @@
 """What is on Tapis: systems and directories, through tapipy, in pages.
 
-tapipy gets a default timeout, no refresh token, percent-encoded paths and a session that follows no redirect (it would
-carry the token along). See contracts: "tapipy beside WebODM's pins" and "Files".
+tapipy gets time limits (a call's, and one for all that a discovery or a sync lists), no refresh token, percent-encoded
+paths and a session that follows no redirect (it would carry the token along). See contracts: "tapipy beside WebODM's pins" and "Files".
 """
 import itertools
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 from urllib.parse import quote
 
-import requests
-from requests.adapters import HTTPAdapter
 from tapipy import errors as tapipy_errors
 from tapipy.tapis import Tapis
 
@@ -22,6 +21,7 @@ from app_extensions.shared.retry import pause, waits
 from .access import TapisAccess
 from .conf import conf
 from .problems import PathNotFound, RequestRefused, SystemNotAccessible, TapisProblem, TapisUnreachable, TokenExpired
+from .transport import BoundedAdapter
 
 #: Default and maximum of ``limit``; a shorter page is the last.
 PAGE = 1000
@@ -58,23 +58,13 @@ class Entry:
         return self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
 
 
-class TimeoutAdapter(HTTPAdapter):
-    """A transport with a default timeout: tapipy passes none."""
-
-    def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """As in requests, but never without a timeout."""
-        if kwargs.get("timeout") is None:
-            kwargs["timeout"] = (conf.connect_timeout, conf.timeout)
-        return super().send(request, **kwargs)
-
-
 def quoted(path: str) -> str:
     """A path for tapipy: percent-encoded, ``/`` kept, the root as ``/``."""
     return quote(path.strip("/"), safe="/") or "/"
 
 
 class TapisListing:
-    """Listings with one user's access; one tapipy client a thread.
+    """Listings with one user's access; one tapipy client a thread. All of its calls together may take ``TAPIS_LISTING_SECONDS``.
 
     :param stopped: asked while waiting between attempts
     """
@@ -83,7 +73,13 @@ class TapisListing:
         self.access = access
         self.stopped = stopped
         self._local = threading.local()
+        self._seconds = conf.listing_seconds
+        self._end = time.monotonic() + self._seconds
         self.calls = 0
+
+    def seconds_left(self) -> float:
+        """Seconds until no further call is made."""
+        return self._end - time.monotonic()
 
     def systems(self) -> list[dict]:
         """Every enabled system whose id starts with the prefix, in the documented form.
@@ -135,7 +131,7 @@ class TapisListing:
         if held is None or held[0] != token:
             tapis = Tapis(base_url=self.access.base_url, tenant_id=self.access.client.tenant_id, access_token=token)
             for scheme in ("https://", "http://"):
-                tapis.requests_session.mount(scheme, TimeoutAdapter())
+                tapis.requests_session.mount(scheme, BoundedAdapter(self.seconds_left))
             tapis.requests_session.max_redirects = 0
             held = (token, tapis)
             self._local.held = held
@@ -146,6 +142,9 @@ class TapisListing:
         renewed = timed_out = False
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
+            if self.seconds_left() <= 0:
+                raise SystemNotAccessible(
+                    f"Listing was given up after {self._seconds:g} seconds in all (WO_TAPIS_LISTING_SECONDS).", status=502)
             token = self.access.token()
             try:
                 self.calls += 1
@@ -168,7 +167,7 @@ class TapisListing:
                 seconds = next(wait, None) if again else None
                 if seconds is None or (self.stopped and self.stopped()):
                     raise problem from None
-                pause(seconds, self.stopped)
+                pause(min(seconds, max(0.0, self.seconds_left())), self.stopped)
 
 
 def _items(answer: Any) -> list[Any]:

@@ -38,6 +38,8 @@ def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] =
         return {**discovery.empty_results(), "errors": [str(problem)]}
     job, joined = jobs.start_discovery(TapisAccess(user, client), automatic=True, queue=False)
     if joined:
+        if job.client_id != client.pk:  # one at a time a user: that of another tenant's login comes after it
+            jobs.send("discover_and_create_flight_projects", user_id, client_id, countdown=max(conf.stagger_seconds, 5))
         return {**discovery.empty_results(), "errors": [f"A discovery for this user is under way: job {job.pk}"]}
     return discovery.run_discovery(job.pk)
 

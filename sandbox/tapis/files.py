@@ -1,7 +1,7 @@
 """The stand-in's Files service: listings with their limits, contents as chunked streams."""
 import fnmatch
 import re
-from typing import Callable, NoReturn
+from typing import Callable
 
 from .http import Answer, Handler, plain, tapis_json
 from .tokens import caller, end_access_tokens
@@ -61,14 +61,14 @@ def _number(request: Handler, name: str, default: int, highest: int) -> int:
     return value
 
 
-def listing(request: Handler, system_id: str, path: str) -> NoReturn:
+def listing(request: Handler, system_id: str, path: str) -> None:
     """``GET /v3/files/ops/{system}/{path}``: at most 1000 items, by name, without a total."""
     world = request.world
     world.count("list")
     world.count(f"list:{system_id}")
     username = caller(request)
     path = path.strip("/")
-    _fault(request, "list", system_id, path, username)
+    fault = _fault(request, "list", system_id, path, username)
     system = _system(request, system_id, username)
     limit = _number(request, "limit", LIMIT, LIMIT)
     offset = _number(request, "offset", 0, 1 << 62)
@@ -87,7 +87,11 @@ def listing(request: Handler, system_id: str, path: str) -> NoReturn:
             ]
     else:
         items = [listing_item(system_id, path, path.rpartition("/")[2], node)]
-    raise tapis_json(200, "FILES_LISTING_OK ok", items)
+    answer = tapis_json(200, "FILES_LISTING_OK ok", items)
+    if fault is not None and fault.kind == "drip":
+        request.send_answer(answer, fault)
+        return
+    raise answer
 
 
 def content(request: Handler, system_id: str, path: str) -> None:

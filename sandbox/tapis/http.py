@@ -104,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do
 
-    def send_answer(self, answer: Answer) -> None:
-        """Send a whole answer with its length."""
+    def send_answer(self, answer: Answer, fault: Optional[Fault] = None) -> None:
+        """Send a whole answer with its length. :param fault: one that lets it drip"""
         try:
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.content_type)
@@ -114,7 +114,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body)
+                for block in fault.drops([answer.body]) if fault else [answer.body]:
+                    self.wfile.write(block)
+                    self.wfile.flush()
             self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError, socket.timeout):
             self.close_connection = True
@@ -127,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         sent = 0
         kind = fault.kind if fault else ""
-        for block in blocks:
+        for block in (fault.drops(blocks) if kind == "drip" else blocks):
             if kind == "corrupt":
                 block = bytes(len(block))
             if kind in ("abort", "short", "stall") and sent + len(block) > fault.after_bytes:
@@ -144,6 +146,8 @@ class Handler(BaseHTTPRequestHandler):
                 kind = ""
             self._chunk(block)
             sent += len(block)
+            if kind == "drip":
+                self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
         return sent

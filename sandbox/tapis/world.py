@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -67,6 +68,13 @@ class Fault:
     per_path: bool = False
     seen: Counter = field(default_factory=Counter)
     hits: int = 0
+
+    def drops(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same bytes, ``after_bytes`` each ``seconds``."""
+        for block in blocks:
+            for start in range(0, len(block), self.after_bytes):
+                time.sleep(self.seconds)
+                yield block[start:start + self.after_bytes]
 
     def applies(self, operation: str, path: str, user: str) -> bool:
         """Whether this call is to go wrong; counts the calls that match. Called under the world's lock."""

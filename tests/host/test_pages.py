@@ -1,19 +1,11 @@
 """The sandbox's own pages, in a real browser on a desk and on a phone."""
-import http.server
 import re
-import subprocess
-import threading
-from collections.abc import Iterator
 from typing import Callable
 
 import pytest
 import requests
 
-from tests.plugin import need
-
-#: Put into each page: what the browser says about its width once scripts have run.
-MEASURE = b"""<script>setTimeout(function () {
-document.documentElement.dataset.overflow = document.documentElement.scrollWidth - window.innerWidth; }, 2500);</script></body>"""
+from tests.support.chromium import DESK, PHONE, Page
 
 
 @pytest.fixture(scope="module")
@@ -28,39 +20,18 @@ def session(stack) -> requests.Session:
     return session
 
 
-@pytest.fixture(scope="module")
-def browse(stack, session, tmp_path_factory) -> Iterator[Callable[[str, int], str]]:
-    """browse(path, width) -> the page as Chromium has it after its scripts ran, logged in (by a proxy that adds the session)."""
-    chromium = need("chromium")
+@pytest.fixture
+def browse(stack, open_page, live_db) -> Callable[[str, int], Page]:
+    """browse(path, width) -> the page in chromium, logged in as the administrator."""
+    def look(path: str, width: int) -> Page:
+        from django.contrib.auth.models import User
 
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = session.get(stack.address() + self.path)
-            body = answer.content.replace(b"</body>", MEASURE) if "html" in answer.headers["Content-Type"] else answer.content
-            self.send_response(answer.status_code)
-            self.send_header("Content-Type", answer.headers["Content-Type"])
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+        page = open_page(width)
+        page.become(User.objects.get(username=stack.config["admin_user"]))
+        page.goto(path)
+        return page
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def look(path: str, width: int) -> str:
-        profile = tmp_path_factory.mktemp("chromium")
-        done = subprocess.run(
-            [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", f"--window-size={width},900",
-             "--virtual-time-budget=5000", "--dump-dom", f"http://127.0.0.1:{server.server_port}{path}"],
-            capture_output=True, text=True, timeout=90)
-        assert done.stdout, done.stderr[-2000:]
-        return done.stdout
-
-    yield look
-    server.shutdown()
-    server.server_close()
+    return look
 
 
 @pytest.fixture
@@ -88,15 +59,13 @@ def tasks(live_db, stack, unique) -> dict[str, str]:
     project.task_set.all().update(status=50, pending_action=None)
 
 
-def overflow(dom: str) -> int:
-    """By how many pixels the page is wider than the window."""
-    return int(re.search(r'data-overflow="(-?\d+)"', dom).group(1))
-
-
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [DESK, PHONE])
 def test_the_dashboard_shows_tasks_and_fits(browse, tasks, unique, width):
-    dom = browse(f"/dashboard/?project_task_expanded={tasks['running']}", width)
-    assert overflow(dom) <= 0
+    page = browse(f"/dashboard/?project_task_expanded={tasks['running']}", width)
+    for number in tasks.values():
+        page.wait(f"#task-{number} .task-actions")
+    page.assert_fits()
+    dom = page.html
     for state, number in tasks.items():
         row = re.search(rf'<div class="task[^"]*" id="task-{number}">.*?<div class="task-actions">.*?</div>', dom, re.DOTALL).group(0)
         assert f"{state} {unique}" in row
@@ -105,12 +74,35 @@ def test_the_dashboard_shows_tasks_and_fits(browse, tasks, unique, width):
     assert f"/tasks/{tasks['completed']}/download/textured_model.glb" in dom
     assert 'aria-valuenow="43"' in dom
     assert re.search(rf'class="task expanded" id="task-{tasks["running"]}"', dom)
+    assert page.complaints == []
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("path", ["/about/", "/login/"])
-def test_other_pages_fit(browse, path, width):
-    assert overflow(browse(path, width)) <= 0
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_other_pages_fit(browse, open_page, tasks, width):
+    from app.models import Task
+    from nodeodm.models import ProcessingNode
+
+    task = Task.objects.get(pk=tasks["completed"])
+    page = browse("/about/", width)
+    for path in ("/about/", f"/3d/project/{task.project_id}/task/{task.pk}/", f"/processingnode/{ProcessingNode.objects.first().pk}/"):
+        page.goto(path)
+        page.assert_fits()
+    stranger = open_page(width)
+    stranger.goto("/login/")
+    stranger.assert_fits()
+    stranger.sign_in("nobody", "wrong", leads_to="**/login/**")
+    stranger.wait('[role=alert]:has-text("did not match")')
+    stranger.assert_fits()
+
+
+def test_the_menu_opens_on_a_phone(browse):
+    page = browse("/about/", PHONE)
+    assert page.texts("#sidebar a:visible") == []
+    page.click(".navbar-toggle")
+    page.wait('#sidebar a:has-text("Dashboard")')
+    page.assert_fits()
+    page.click('#sidebar a:has-text("Dashboard")')
+    page.wait("#dashboard")
 
 
 def test_pages_want_a_login_and_lead_back(stack, session):

@@ -1,5 +1,7 @@
 """A real browser for tests of pages: chromium on a desk or on a phone, driven by ``chromium_driver.py`` in the clients' venv."""
+import itertools
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, Optional
@@ -10,6 +12,9 @@ from tests.plugin import ROOT, need
 
 PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
 DESK, PHONE = 1280, 390
+#: A directory that keeps a picture of each page that a test has measured; none are kept without it.
+PICTURES = os.environ.get("SCREENSHOTS", "")
+_count = itertools.count()
 
 
 class BrowserError(AssertionError):
@@ -128,6 +133,10 @@ class Page:
         """Until the address is such (a glob)."""
         self._do("wait_url", pattern=pattern, seconds=seconds)
 
+    def until(self, script: str, seconds: float = 60) -> None:
+        """Until a JavaScript expression is true."""
+        self._do("until", script=script, seconds=seconds)
+
     def evaluate(self, script: str) -> Any:
         """What a JavaScript expression gives."""
         return self._do("evaluate", script=script)
@@ -144,24 +153,39 @@ class Page:
         """Take the network away, or give it back."""
         self._do("offline", on=on)
 
-    def sign_in(self, username: str, password: str) -> None:
-        """WebODM's own login, through its form."""
+    def become(self, user: Any) -> None:
+        """Have the session of a WebODM user who has signed in, without the form."""
+        from django.conf import settings
+        from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+        from django.contrib.sessions.backends.db import SessionStore
+
+        session = SessionStore()
+        session[SESSION_KEY], session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
+        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session.save()
+        self._do("cookies", cookies=[{"name": settings.SESSION_COOKIE_NAME, "value": session.session_key, "url": self.web}])
+
+    def sign_in(self, username: str, password: str, leads_to: str = "**/dashboard/**") -> None:
+        """WebODM's own login, through its form. :param leads_to: where (a glob)"""
         self.goto("/login/")
         self.fill("#id_username", username)
         self.fill("#id_password", password)
         self.click('form[action$="/login/"] button')
-        self.wait_url("**/dashboard/**")
+        self.wait_url(leads_to)
 
     def assert_fits(self) -> None:
         """The page is as wide as the screen that was asked for, and nothing sticks out to the right."""
+        if PICTURES:
+            self.screenshot(Path(PICTURES) / f"{self._number:03d}-{next(_count):03d}-{self.width}.png")
         seen = self._do("sticking_out")
         assert not seen["found"], seen
         assert (seen["width"], seen["inner"], seen["scrolls"]) == (self.width, self.width, self.width), seen
 
     @property
     def complaints(self) -> "list[str]":
-        """Errors of scripts and of the console so far."""
-        return self._chromium.order(do="complaints", number=self._number)
+        """Errors of scripts and of the console so far, about this server's addresses: others are not ours."""
+        said = self._chromium.order(do="complaints", number=self._number)
+        return [each for each in said if each.startswith(self.web)]
 
     def close(self) -> None:
         """Close it with its profile."""

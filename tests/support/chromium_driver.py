@@ -54,8 +54,8 @@ class Driver:
         page = context.new_page()
         number = len(self.complaints)
         said = self.complaints[number] = []
-        page.on("pageerror", lambda error: said.append(f"script error: {error}"))
-        page.on("console", lambda line: said.append(f"console: {line.text}") if line.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(f"{page.url}: script error: {error}"))
+        page.on("console", lambda line: said.append(f"{line.location['url']}: {line.text}") if line.type == "error" else None)
         page.on("dialog", lambda dialog: dialog.accept())
         self.pages[number] = page
         return number
@@ -101,6 +101,9 @@ class Driver:
 
     def do_wait_url(self, page: Page, pattern: str, seconds: float) -> None:
         page.wait_for_url(pattern, timeout=seconds * 1000)
+
+    def do_until(self, page: Page, script: str, seconds: float) -> None:
+        page.wait_for_function(script, timeout=seconds * 1000)
 
     def do_evaluate(self, page: Page, script: str) -> Any:
         return page.evaluate(script)

@@ -16,7 +16,9 @@ def test_the_page_asks_for_a_login_and_then_shows_its_parts(flyer, browser, stac
     known = set(flyer.get("tapis-preferences/")["preferences"])
     assert known - {"last_auto_discovery"} <= fields
     assert re.search(r'data-csrf="\w{64}"', page.text)
-    for asset, kind in (("flights.js", "javascript"), ("flights.css", "css")):
+    scripts = [f"flights/{name}.js" for name in (
+        "api", "dom", "found", "main", "notice", "preferences", "projects", "systems", "watch", "words")]
+    for asset, kind in [*((script, "javascript") for script in [*scripts, "login_button.js"]), ("flights.css", "css")]:
         answer = browser.get(f"{stack.address()}/plugins/tapis_storage/{asset}")
         assert answer.status_code == 200 and kind in answer.headers["Content-Type"]
 

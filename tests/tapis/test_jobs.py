@@ -170,3 +170,37 @@ def test_mails_on_finish_and_failure_by_preference(stack, tapis, live_db, unique
     assert flyer.synced("Mailed")["state"] == "completed"
     time.sleep(1)
     assert len(mails_to(stack, address)) == 3
+
+
+def test_a_user_with_two_logins_gets_the_discoveries_of_both_one_after_the_other(flyer, tapis, unique, settings, stack):
+    """Two clients of one user: two turns, and the second is not lost where the first is still under way."""
+    from app_extensions.tapis import discovery, jobs
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob, TapisOAuth2Client, TapisOAuth2Token
+    from app_extensions.tapis.tasks import discover_and_create_flight_projects
+
+    callback = f"{stack.address()}/api/oauth2/tapis/callback/"
+    other = TapisOAuth2Client.objects.create(
+        client_id=f"two-{unique}", name="Second", client_secret=tapis.client(f"two-{unique}", callback), base_url=tapis.base,
+        callback_url=callback)
+    token = TapisOAuth2Token.objects.get(user=flyer.user)
+    token.pk, token.client = None, other
+    token.save()
+    sent = []
+    first, _ = jobs.start_discovery(TapisAccess(flyer.user, flyer.client), queue=False)
+    send, jobs.host_queue.send = jobs.host_queue.send, lambda name, args, **more: sent.append((args, more["countdown"]))
+    try:
+        settings.TAPIS_STAGGER_SECONDS = 30
+        assert discovery.start_periodic(flyer.user.pk) == [flyer.user.pk]
+        assert sorted(sent, key=lambda each: each[1] or 0) == [
+            ((flyer.user.pk, client), wait) for client, wait in zip([args[1] for args, _ in sent], (None, 30))]
+        assert {args[1] for args, _ in sent} == {flyer.client.client_id, other.client_id}
+        sent.clear()
+        assert "under way" in discover_and_create_flight_projects(flyer.user.pk, flyer.client.client_id)["errors"][0]
+        assert sent == []
+        assert "under way" in discover_and_create_flight_projects(flyer.user.pk, other.client_id)["errors"][0]
+        assert sent == [((flyer.user.pk, other.client_id), 30)]
+    finally:
+        jobs.host_queue.send = send
+        other.delete()
+        TapisJob.objects.filter(pk=first.pk).update(state="canceled")

@@ -194,16 +194,3 @@ def test_methods_that_make_no_sense_are_405(stack, tapis, browser):
     url = f"{stack.address()}/api/oauth2/tapis/"
     assert requests.put(url + f"authorize/{CLIENT_ID}/").status_code == 405
     assert requests.get(url + f"refresh/{CLIENT_ID}/", auth=("nobody", "x")).status_code == 401
-
-
-def test_webodms_login_page_offers_tapis_too(stack, browser):
-    """In a real browser, as the button is added by a script."""
-    import subprocess
-
-    from tests.plugin import need
-
-    done = subprocess.run(
-        [need("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom",
-         f"{stack.address()}/login/?next=/map/project/1/"], capture_output=True, text=True, timeout=120)
-    assert 'href="/api/oauth2/tapis/?redirect_after=%2Fmap%2Fproject%2F1%2F"' in done.stdout, done.stdout[-1500:]
-    assert browser.get(f"{stack.address()}/plugins/tapis_storage/login_button.js").status_code == 200

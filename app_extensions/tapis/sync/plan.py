@@ -2,7 +2,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from django.db import transaction
 from django.utils import timezone
@@ -34,11 +34,12 @@ class Plan:
     gone: int = 0
 
 
-def make_plan(job: TapisJob, access: TapisAccess, task: Any) -> Plan:
+def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[], None] = lambda: None) -> Plan:
     """List the flight and note in the database which images are to be fetched.
 
     Images that were deleted at their source stay here and are reported. Repeatable: a second run finds the same.
 
+    :param alive: called after each page of the listing
     :raises PathNotFound: the flight has no images any more
     :raises TapisProblem: it cannot be listed
     """
@@ -48,6 +49,7 @@ def make_plan(job: TapisJob, access: TapisAccess, task: Any) -> Plan:
         for entry in page:
             if len(entry.name) <= 255:
                 entries[entry.name] = entry
+        alive()
     if not entries:
         raise PathNotFound(f"{flight.system_id}: {flight.images_path} holds no images.", error="No flight directories found")
     directory = host_tasks.task_dir(task)
@@ -113,9 +115,9 @@ def _size(path: Path) -> int:
 
 
 def note_plan(job: TapisJob, plan: Plan) -> None:
-    """Write the plan's numbers to the job and open its fetching phase."""
+    """Write the plan's numbers to the job and open its fetching phase; not where another worker was given the job meanwhile."""
     gone = f"{plan.gone} images were deleted at their source and are kept here." if plan.gone else ""
-    TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE).update(
+    TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE, lease_owner=job.lease_owner).update(
         state=TapisJob.RUNNING, phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
         bytes_total=plan.total_bytes, bytes_done=plan.here_bytes, error=gone, lease_owner="", lease_until=None,
         moved_at=timezone.now(), started_at=job.started_at or timezone.now(),

@@ -12,7 +12,6 @@ from app_extensions.host.log_fields import note_fields
 
 from .. import jobs, projects
 from ..access import TapisAccess
-from ..conf import conf
 from ..models import Flight, TapisJob
 from ..models.jobs import from_now
 from ..problems import SyncRefused, TapisProblem
@@ -32,7 +31,7 @@ def take_plan(job_id: Any) -> bool:
     mine = TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), pk=job_id, state__in=TapisJob.ACTIVE,
         phase=TapisJob.LISTING,
-    ).update(state=TapisJob.RUNNING, lease_owner=owner, lease_until=from_now(max(conf.lease_seconds, 60)))
+    ).update(state=TapisJob.RUNNING, lease_owner=owner, lease_until=from_now(jobs.listing_lease()))
     job = TapisJob.objects.select_related("flight", "user", "client").get(pk=job_id)
     note_fields(flight=job.flight_id)
     if not mine:
@@ -60,7 +59,11 @@ def _plan(job: TapisJob) -> None:
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
     if state.status == host_tasks.CANCELED and not state.images_count:
         host_tasks.make_waiting(task)  # an earlier sync was cancelled; this one was asked for since
-    found = plan.make_plan(job, jobs.access_of(job), task)
+
+    def alive() -> None:
+        TapisJob.objects.filter(pk=job.pk, lease_owner=job.lease_owner).update(lease_until=from_now(jobs.listing_lease()))
+
+    found = plan.make_plan(job, jobs.access_of(job), task, alive)
     if found.missing_bytes:
         plan.check_room(task.project.owner, host_tasks.task_dir(task), found.missing_bytes)
     plan.note_plan(job, found)

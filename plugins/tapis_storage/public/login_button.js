@@ -29,6 +29,7 @@
         var next = new URLSearchParams(window.location.search).get("next");
         var query = next ? "?redirect_after=" + encodeURIComponent(next) : "";
         fetch(INDEX + query, { headers: { "Accept": "application/json" }, credentials: "same-origin" }).then(function (answer) {
+            if (!answer.ok) throw new Error("status " + answer.status);
             return answer.json();
         }).then(function (data) {
             addButton(form, address(data.clients || [], query));

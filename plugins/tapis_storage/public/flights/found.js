@@ -72,20 +72,21 @@ export class Found {
         }
     }
 
-    // As the jobs are now: the latest discovery is told about, once it is over too.
+    // As the jobs are now: the latest discovery is told about, once it is over too. Returns whether it has ended just now.
     async follow(jobs) {
         const job = jobs.find(each => each.kind === "discovery");
-        if (!job) return;
-        if (isUnderWay(job)) {
+        const ended = Boolean(job) && !isUnderWay(job) && this.followed === job.id;
+        if (job && isUnderWay(job)) {
             this.followed = job.id;
             this.notice.busy(discoveryUnderWay(job));
-        } else if (this.followed === job.id) {
-            this.followed = "";
+        } else if (ended) {
             await this.ended(job);
-        } else if (job.state === "failed" && !this.told) {
+            this.followed = "";
+        } else if (job && job.state === "failed" && !this.told) {
             this.notice.say("The last discovery in the background failed. " + job.error, "warning");
         }
         this.told = true;
+        return ended;
     }
 
     async ended(job) {

@@ -14,15 +14,16 @@ const connection = new Notice(byId("tapis-connection"));
 const preferences = new Preferences();
 const projects = new Projects(() => found && found.show(), () => watch.now());
 const found = connected ? new Found(projects, () => preferences.known.sync_on_discovery === true, () => watch.now()) : null;
-let loadedAt = 0;
+let stale = true, loadedAt = 0;
 
 // The list of projects is asked for anew when a job has ended or begun, and now and then while WebODM processes.
 async function look(jobs) {
-    const changed = projects.follow(jobs);
-    if (found) await found.follow(jobs);
-    if (changed || !loadedAt || (projects.processing && Date.now() - loadedAt > LOOK_SECONDS * 1000)) {
+    stale = projects.follow(jobs) || stale;
+    stale = (found !== null && await found.follow(jobs)) || stale;
+    if (stale || (projects.processing && Date.now() - loadedAt > LOOK_SECONDS * 1000)) {
         await projects.load();
         projects.follow(jobs);
+        stale = false;
         loadedAt = Date.now();
     }
     return projects.processing;

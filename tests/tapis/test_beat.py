@@ -1,0 +1,68 @@
+"""Periodic discovery through a beat that really runs: users get their flights with nobody asking."""
+import os
+import time
+
+import pytest
+
+from tests.support.flights import Flyer
+from tests.tapis.test_sync import _until
+
+
+@pytest.fixture
+def beat(stack, running_worker):
+    """WebODM's beat with periodic discoveries each few seconds, and users a second apart; the live worker does the work."""
+    stack.extra_env.update({"WO_TAPIS_DISCOVERY_HOURS": "0.0008", "WO_TAPIS_STAGGER_SECONDS": "1"})
+    stack.start(["beat"])
+    yield stack.services["beat"]
+    stack.services.pop("beat").stop()
+    for name in ("WO_TAPIS_DISCOVERY_HOURS", "WO_TAPIS_STAGGER_SECONDS"):
+        del stack.extra_env[name]
+
+
+def discoveries(flyer):
+    return [job for job in flyer.get("tapis-storage/jobs/")["jobs"] if job["kind"] == "discovery"]
+
+
+def test_users_with_tokens_get_their_flights_with_nobody_asking(stack, tapis, live_db, unique, request):
+    from app_extensions.tapis.models import TapisOAuth2Token, TapisPreferences
+
+    assert os.environ.get("WO_TAPIS_DISCOVERY_HOURS") is None
+    first, second = Flyer(stack.address(), tapis, "b" + unique), Flyer(stack.address(), tapis, "c" + unique)
+    without = Flyer(stack.address(), tapis, "d" + unique, token=False)
+    # users of tests that are over are none of this one's
+    TapisOAuth2Token.objects.exclude(user__in=[first.user, second.user]).update(is_valid=False, invalid_reason="the test is over")
+    for flyer in (first, second, without):
+        flyer.flight("Found", 3)
+        flyer.flight("Later", 2)
+        flyer.post("tapis-preferences/", {"preferred_systems": [flyer.system]})
+    tapis.fault("slow", operation="list", seconds=1)
+    request.getfixturevalue("beat")
+    overlapping = []
+
+    def both_have_theirs():
+        for flyer in (first, second):
+            overlapping.append(sum(job["state"] in ("queued", "running") for job in discoveries(flyer)))
+        return all(flyer.get("tapis-storage/flight-projects/")["count"] == 2 for flyer in (first, second))
+
+    _until(both_have_theirs, 120, lambda: [discoveries(flyer) for flyer in (first, second)])
+    tapis.end_faults()
+    assert max(overlapping) <= 1, "one at a time a user"
+    # the images followed, as the preferences say
+    _until(lambda: len(first.files("Found")) == len(second.files("Found")) == 3, 120)
+    assert without.get("tapis-storage/flight-projects/")["count"] == 0
+    # beat goes on and on; the cooldown holds
+    log = stack.log_path("beat")
+    turns = "Sending due task tapis-periodic-flight-discovery"
+    told = log.read_text().count(turns)
+    _until(lambda: log.read_text().count(turns) >= told + 2, 120)
+    assert [len(discoveries(flyer)) for flyer in (first, second)] == [1, 1]
+    assert first.get("tapis-preferences/")["preferences"]["last_auto_discovery"] is not None
+    # once the cooldown is over, what is new is found
+    first.flight("New", 1)
+    second.flight("New", 1)
+    TapisPreferences.objects.filter(user=first.user).update(discovery_cooldown_hours=0)
+    _until(lambda: first.get("tapis-storage/flight-projects/")["count"] == 3, 120)
+    TapisPreferences.objects.filter(user=first.user).update(discovery_cooldown_hours=24)
+    time.sleep(1)
+    assert second.get("tapis-storage/flight-projects/")["count"] == 2
+    assert len(discoveries(second)) == 1

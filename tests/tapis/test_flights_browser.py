@@ -1,0 +1,332 @@
+"""The flights page in a real browser, on a desk and on a phone: the whole way from the login to the model, and every state's words."""
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth.models import User
+
+from sandbox.tapis import CLIENT_ID
+from tests.support.chromium import DESK, PHONE
+from tests.support.flights import PREFIX
+
+PAGE = "/plugins/tapis_storage/"
+PASSWORD = "a good password"
+
+
+@pytest.fixture
+def seen(flyer, open_page):
+    """The page of a user who is logged in, here and at Tapis."""
+    page = open_page(DESK)
+    page.become(flyer.user)
+    return page
+
+
+def project(flight: str) -> str:
+    """Selects a flight's row among the projects."""
+    return f'#tapis-projects tr:has(a:text-matches("^{flight} "))'
+
+
+def started(seen, flyer, name, count=6, **more):
+    """A flight that is imported, and the page that shows it."""
+    flyer.flight(name, count, **more)
+    flyer.create()
+    seen.goto(PAGE)
+    seen.wait(project(name))
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, width):
+    """Nothing prepared but a WebODM user, a Tapis user of another name and a system with a flight."""
+    from worker.tasks import process_pending_tasks
+
+    from app_extensions.host import users
+    from app_extensions.tapis.models import Flight, TapisOAuth2Client
+
+    user = users.create_user(f"viewer-{unique}", "")
+    user.set_password(PASSWORD)
+    user.save()
+    pilot, system = tapis.user("pilot" + unique), PREFIX + "View-" + unique
+    tapis.system(system, owner=pilot, description="Aerial surveys of the coast")
+    name = TapisOAuth2Client.objects.get(client_id=CLIENT_ID).name
+    page = open_page(width)
+    page.goto(PAGE)
+    page.assert_fits()
+    page.sign_in(user.username, PASSWORD)
+    page.goto(PAGE)
+    page.wait('#tapis-projects :has-text("No flight was imported yet")')
+    assert "You are not logged in to Tapis" in page.text("#tapis-flights") and not page.texts("#tapis-found")
+    page.assert_fits()
+    page.click("#tapis-login")
+    page.wait(f'a:has-text("{name}")')
+    page.assert_fits()
+    page.click(f'a:has-text("{name}")')
+    page.fill("input[name=username]", pilot)
+    page.click('button:has-text("Log in and allow")')
+    page.wait(f'button:has-text("Link to {user.username}")')
+    page.assert_fits()
+    page.click('button:has-text("Link to")')
+    page.wait('#tapis-systems td:has-text("Aerial surveys of the coast")')
+    assert page.url.endswith(PAGE) and f"Logged in to Tapis as {pilot}" in page.text("#tapis-flights")
+    page.click("#tapis-discover")
+    page.wait('#tapis-found-notice:has-text("No flight directories found (looked for <Flight>/code/images/*.jpg|jpeg")')
+    assert page.text("#tapis-found td") == "There are no flights."
+    long_name = "Strandvermessung-am-langen-Nachmittag-im-Herbst " * 2
+    tapis.flight(system, long_name, 1)
+    tapis.flight(system, "Coast", 40, size_bytes=400_000)
+    page.click("#tapis-discover")
+    page.wait('#tapis-found-notice:has-text("2 flights found.")')
+    page.assert_fits()
+    tapis.fault("slow", operation="content", seconds=1.5)
+    page.click('button[aria-label^="Import Coast ("]')
+    page.wait(project("Coast") + ':has-text(" of 40 images, "):has-text(" of 16.0 MB, "):has-text("B/s, about ")')
+    assert page.attribute(project("Coast") + " progress", "max") == str(40 * 400_000)
+    page.assert_fits()
+    tapis.end_faults()
+    page.wait(project("Coast") + ':has-text("All 40 images are here (16.0 MB).")')
+    assert "imported" in page.text('#tapis-found tr:has-text("Coast")')
+
+    def is_processed() -> bool:
+        process_pending_tasks()  # beat's part
+        return bool(page.texts(project("Coast") + ' a:has-text("3D model")'))
+
+    for _ in range(120):
+        if is_processed():
+            break
+        page.evaluate("new Promise(done => setTimeout(done, 500))")
+    task = Flight.objects.get(user=user, name="Coast").task_id
+    assert f"task/{task}/" in page.attribute(project("Coast") + ' a:has-text("3D model")', "href")
+    assert "Processed." in page.text(project("Coast")) and not page.texts(project("Coast") + ' a:has-text("Map")')
+    page.assert_fits()
+    page.click(project("Coast") + ' a:text-is("Task")')
+    page.wait(f'#task-{task}.expanded:has-text("40 images")')
+    page.assert_fits()
+    assert page.complaints == []
+
+
+def test_a_map_is_offered_where_there_is_one(seen, flyer):
+    started(seen, flyer, "Mapped", 1)
+    task = flyer.task("Mapped")
+    task.status, task.available_assets = 40, ["orthophoto.tif", "all.zip"]
+    task.save()
+    seen.goto(PAGE)
+    seen.wait(project("Mapped") + ' a:has-text("Map")')
+    assert seen.attribute(project("Mapped") + ' a:text-is("Map")', "href") == f"/map/project/{task.project_id}/task/{task.pk}/"
+    assert not seen.texts(project("Mapped") + ' a:has-text("3D model")')
+
+
+def test_all_new_flights_in_the_background_with_a_system_that_fails(seen, flyer, tapis):
+    bad = tapis.system(PREFIX + "nocred-" + flyer.name, owner=flyer.name, has_credentials=False)
+    for number in range(30):
+        flyer.flight(f"F{number:02d}", 2)
+    flyer.post("tapis-preferences/", {"sync_on_discovery": False})
+    tapis.fault("slow", operation="list", seconds=1.5)
+    seen.goto(PAGE)
+    seen.wait('#tapis-systems td:has-text("A test system")')
+    seen.click("#tapis-import-all")
+    seen.wait('#tapis-found-notice:has-text("Looking through your systems on Tapis: ")')
+    assert " of 30 directories read, " in seen.text("#tapis-found-notice")
+    tapis.end_faults()
+    seen.wait('#tapis-found-notice .alert-warning:has-text("30 flights on 1 system: 30 new projects.")')
+    assert seen.text("#tapis-found-notice li").startswith(f"{bad}: System not accessible")
+    seen.wait(project("F29"))
+    assert "The images were not fetched yet." in seen.text(project("F29"))
+    seen.assert_fits()
+
+
+def test_a_discovery_that_fails_says_why_and_can_be_repeated(seen, flyer, tapis):
+    seen.goto(PAGE)
+    seen.wait('#tapis-systems td:has-text("A test system")')
+    tapis.fault("status", operation="systems", status=500, body='{"message": "down"}')
+    seen.click("#tapis-import-all")
+    seen.wait('#tapis-found-notice .alert-danger:has-text("The discovery failed.")')
+    assert "Tapis answers 500: down" in seen.text("#tapis-found-notice")
+    tapis.end_faults()
+    seen.click('#tapis-found-notice button:has-text("Try again")')
+    seen.wait('#tapis-found-notice:has-text("0 flights on 1 system: 0 new projects.")')
+
+
+def test_a_sync_that_fails_says_why_and_can_be_repeated(seen, flyer, tapis):
+    started(seen, flyer, "Failing", 3)
+    tapis.fault("status", operation="content", path="IMG_00001", status=403, body='{"message": "no"}')
+    seen.click(project("Failing") + ' button:has-text("Fetch images")')
+    seen.wait(project("Failing") + ':has-text("The sync failed. 1 of 3 images could not be fetched: IMG_00001.JPG")')
+    tapis.end_faults()
+    seen.click(project("Failing") + ' button:has-text("Try again")')
+    seen.wait(project("Failing") + ':has-text("All 3 images are here")')
+    assert "Not processed yet." in seen.text(project("Failing"))
+
+
+def test_a_sync_can_be_stopped_and_go_on(seen, flyer, tapis):
+    started(seen, flyer, "Stopped", 40)
+    tapis.fault("slow", operation="content", seconds=0.5)
+    seen.click(project("Stopped") + ' button:has-text("Fetch images")')
+    seen.wait(project("Stopped") + ':has-text(" of 40 images, ")')
+    seen.click(project("Stopped") + ' button:has-text("Stop")')
+    seen.wait(project("Stopped") + ':has-text("The sync was stopped. The task was cancelled in WebODM.")')
+    tapis.end_faults()
+    seen.click(project("Stopped") + ' button:has-text("Go on")')
+    seen.wait(project("Stopped") + ':has-text("All 40 images are here")')
+
+
+def test_a_refusal_is_said_where_it_was_asked_for(seen, flyer):
+    started(seen, flyer, "Refused", 1)
+    task = flyer.task("Refused")
+    type(task).objects.filter(pk=task.pk).update(status=20)  # the page does not know of it yet
+    seen.click(project("Refused") + ' button:has-text("Fetch images")')
+    seen.wait('#tapis-projects-notice .alert-danger:has-text("The task is being processed. Sync again when it has ended.")')
+    assert "Refused (" in seen.text("#tapis-projects-notice")
+    type(task).objects.filter(pk=task.pk).update(status=50)
+
+
+def test_progress_goes_on_after_calls_that_failed(seen, flyer, tapis):
+    """A proxy's page, a broken network: said in words, and over when it is over. No parser's words reach the page."""
+    started(seen, flyer, "Bumpy", 30)
+    tapis.fault("slow", operation="content", seconds=0.7)
+    seen.click(project("Bumpy") + ' button:has-text("Fetch images")')
+    seen.wait(project("Bumpy") + ':has-text(" of 30 images, ")')
+    seen.instead("**/api/tapis-storage/jobs/", 502, "<html><body><h1>502 Bad Gateway</h1></body></html>", times=2)
+    seen.wait('#tapis-connection:has-text("WebODM cannot be reached at the moment (status 502)")')
+    assert "asks again in" in seen.text("#tapis-connection") and "JSON" not in seen.text("body")
+    assert " of 30 images, " in seen.text(project("Bumpy")), "what was known before is still shown"
+    seen.wait_gone("#tapis-connection .alert")
+    seen.offline()
+    seen.wait('#tapis-connection:has-text("WebODM does not answer")')
+    tapis.end_faults()
+    seen.offline(False)
+    seen.wait(project("Bumpy") + ':has-text("All 30 images are here")')
+    seen.wait_gone("#tapis-connection .alert")
+
+
+def test_failures_while_the_page_loads_are_told_each_in_its_place(seen, flyer):
+    seen.instead("**/api/tapis-storage/systems/", 504, "<html>Gateway timeout</html>", times=1)
+    seen.instead("**/api/tapis-preferences/", 200, "<html>A captive portal</html>", times=1)
+    seen.instead("**/api/tapis-storage/flight-projects/**", 502, "<html>Bad gateway</html>", times=1)
+    seen.goto(PAGE)
+    seen.wait('#tapis-systems-notice:has-text("status 504")')
+    seen.wait('#tapis-preferences-notice:has-text("answered in its place (status 200)")')
+    seen.click('#tapis-systems-notice button:has-text("Try again")')
+    seen.wait('#tapis-systems td:has-text("A test system")')
+    seen.click('#tapis-preferences-notice button:has-text("Try again")')
+    seen.wait_gone("#tapis-preferences-notice .alert")
+    seen.wait('#tapis-projects :has-text("No flight was imported yet.")')
+    seen.wait_gone("#tapis-connection .alert")
+
+
+def test_whose_login_has_ended_is_led_to_the_right_one(seen, flyer, tapis):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    seen.goto(PAGE)
+    seen.wait('#tapis-systems td:has-text("A test system")')
+    TapisOAuth2Token.objects.filter(user=flyer.user).update(is_valid=False, invalid_reason="it was revoked.")
+    seen.click("#tapis-discover")
+    seen.wait('#tapis-found-notice:has-text("Token expired: Log in to Tapis again: it was revoked.")')
+    assert seen.attribute("#tapis-found-notice a", "href").startswith("/api/oauth2/tapis/?redirect_after=")
+    seen.goto(PAGE)
+    seen.wait('.alert:has-text("has ended: it was revoked.") a:has-text("Log in with Tapis")')
+    seen.evaluate("fetch('/logout/')")
+    seen.wait('#tapis-connection:has-text("You are not signed in to WebODM any more.")')
+    assert seen.attribute("#tapis-connection a", "href") == "/login/?next=/plugins/tapis_storage/"
+
+
+def test_a_page_from_before_another_sign_in_still_works(seen, flyer):
+    """Django gives a new CSRF token at each sign-in; another tab of the browser has it."""
+    flyer.user.set_password(PASSWORD)
+    flyer.user.save()
+    seen.become(flyer.user)
+    seen.goto(PAGE)
+    seen.wait('#tapis-systems td:has-text("A test system")')
+    seen.evaluate(f"""fetch('/login/').then(page => page.text()).then(text => fetch('/login/', {{method: 'POST',
+        body: new URLSearchParams({{csrfmiddlewaretoken: /csrfmiddlewaretoken" value="([^"]+)/.exec(text)[1],
+                                   username: '{flyer.name}', password: '{PASSWORD}'}})}}))""")
+    seen.click("#tapis-discover")
+    seen.wait('#tapis-found-notice:has-text("No flight directories found")')
+    seen.evaluate("document.cookie = 'csrftoken=; Max-Age=0; path=/'")
+    seen.click("#tapis-discover")
+    seen.wait('#tapis-found-notice:has-text("This page is too old for WebODM to take anything from it. Reload it")')
+
+
+def test_preferences_are_kept_and_refusals_told_at_their_fields(seen, flyer):
+    from app_extensions.tapis.models import TapisPreferences
+
+    seen.goto(PAGE)
+    seen.until("document.querySelector('[name=max_projects_per_discovery]').value === '50'")
+    seen.choose("[name=processing_preset]", "Fast Orthophoto")
+    seen.fill("[name=max_projects_per_discovery]", "7")
+    seen.fill("[name=preferred_systems]", f"{flyer.system}\nelsewhere")
+    seen.check("[name=notify_on_discovery_complete]", False)
+    seen.click('button:has-text("Save preferences")')
+    seen.wait('#tapis-preferences-notice .alert-danger:has-text("Nothing was saved")')
+    assert seen.text(".tapis-wrong").strip() == "elsewhere must be a system id that starts with ptdatax.project."
+    assert seen.attribute("[name=preferred_systems]", "aria-invalid") == "true"
+    assert TapisPreferences.objects.get(user=flyer.user).max_projects_per_discovery == 50
+    seen.assert_fits()
+    seen.fill("[name=preferred_systems]", flyer.system)
+    seen.click('button:has-text("Save preferences")')
+    seen.wait('#tapis-preferences-notice:has-text("The preferences are saved.")')
+    assert seen.text(".tapis-wrong").strip() == "" and seen.attribute("[name=preferred_systems]", "aria-invalid") == "false"
+    kept = flyer.get("tapis-preferences/")["preferences"]
+    assert (kept["processing_preset"], kept["max_projects_per_discovery"], kept["preferred_systems"]) == (
+        "Fast Orthophoto", 7, [flyer.system])
+    assert kept["notify_on_discovery_complete"] is False and kept["notify_on_discovery_errors"] is True
+    TapisPreferences.objects.filter(user=flyer.user).update(processing_preset="Gone since")
+    seen.goto(PAGE)
+    seen.until("document.querySelector('[name=max_projects_per_discovery]').value === '7'")
+    assert seen.evaluate("document.querySelector('[name=processing_preset]').selectedOptions[0].text") == "Gone since (deleted)"
+
+
+@contextmanager
+def clients(*active: str):
+    """Only these clients are switched on meanwhile."""
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    others = list(TapisOAuth2Client.objects.filter(is_active=True).exclude(client_id__in=active).values_list("pk", flat=True))
+    TapisOAuth2Client.objects.filter(pk__in=others).update(is_active=False)
+    try:
+        yield
+    finally:
+        TapisOAuth2Client.objects.filter(pk__in=others).update(is_active=True)
+
+
+def test_without_a_client_people_are_told_who_can_add_one(open_page, live_db, stack, unique):
+    User.objects.create_user(f"c{unique}")
+    User.objects.create_user(f"s{unique}", is_superuser=True)
+    for name, says in ((f"c{unique}", "An administrator adds one under"), (f"s{unique}", "Add the one that you registered with Tapis.")):
+        page = open_page(PHONE)
+        with clients():
+            page.become(User.objects.get(username=name))
+            page.goto(PAGE)
+            page.wait('.alert:has-text("No Tapis client is registered here yet.")')
+            assert says in page.text(".alert")
+            page.wait('#tapis-projects :has-text("No flight was imported yet.")')
+            page.assert_fits()
+
+
+def test_webodms_login_page_offers_tapis(open_page, live_db, stack, tapis, unique):
+    """Straight to Tapis where there is one client, to the choice among several, nowhere without any."""
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    first = TapisOAuth2Client.objects.get(client_id=CLIENT_ID)
+    query = "redirect_after=%2Fmap%2Fproject%2F1%2F"
+    page = open_page(PHONE)
+    with clients(CLIENT_ID):
+        page.goto("/login/?next=/map/project/1/")
+        page.wait("#tapis-login")
+        page.assert_fits()
+        assert page.attribute("#tapis-login", "href") == (
+            f"/api/oauth2/tapis/authorize/{CLIENT_ID}/?tenant_id={first.tenant_id}&{query}")
+        second = TapisOAuth2Client.objects.create(
+            client_id=f"two-{unique}", name="Another", client_secret="x", base_url=tapis.base, callback_url=first.callback_url)
+        page.goto("/login/?next=/map/project/1/")
+        page.wait("#tapis-login")
+        assert page.attribute("#tapis-login", "href") == f"/api/oauth2/tapis/?{query}"
+        page.click("#tapis-login")
+        page.wait('a:has-text("Another")')
+        page.assert_fits()
+        page.goto("/login/?next=https://elsewhere.example/")
+        page.wait("#tapis-login")
+        assert page.attribute("#tapis-login", "href") == "/api/oauth2/tapis/"
+        second.delete()
+    with clients():
+        page.goto("/login/")
+        page.evaluate("fetch('/api/oauth2/tapis/')")  # what the script asks is answered by now, or at once after
+        page.evaluate("new Promise(done => setTimeout(done, 1000))")
+        assert not page.texts("#tapis-login")
