@@ -1,6 +1,6 @@
 // Flights on Tapis: looking for them, and making projects of them. The page has this part for those who are logged in to Tapis.
 import { call } from "./api.js";
-import { button, byId, fillTable, whileBusy } from "./dom.js";
+import { button, byId, fillTable, make, whileBusy } from "./dom.js";
 import { Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
 import { discoveryUnderWay, several } from "./words.js";
@@ -28,7 +28,7 @@ export class Found {
         this.shown = looks;
         const rows = (this.flights || []).map((flight, number) => ({
             flight: flight.flight_name, system: flight.system_id, images: String(flight.image_count),
-            action: imported[number] ? "imported"
+            action: imported[number] ? make("span", { "class": "tapis-word" }, "imported")
                 : button("Import", `Import ${flight.flight_name} (${flight.system_id})`, () => this.importOne(flight)),
         }));
         fillTable(this.table, rows, this.flights ? "There are no flights." : "Press “Discover flights” to look for flights on your systems.");
