@@ -160,6 +160,16 @@ def update_counts(task: Task) -> None:
     task.save(update_fields=["images_count", "size"])
 
 
+def update_size(task: Task) -> None:
+    """Counts the bytes in the task's directory for the owner's quota, and nothing else; a task that is gone is left alone."""
+    try:
+        task.update_size()
+    except FileNotFoundError:
+        logger.info("task %s is being removed while its size is counted", task.pk)
+        return
+    Task.objects.filter(pk=task.pk).update(size=task.size)
+
+
 def task_state(task: Task) -> TaskState:
     """The state of the row as given; read the row anew first if it may have changed."""
     action = _ACTIONS.get(task.pending_action)

@@ -22,8 +22,8 @@ class CutAfter:
         self._socket: Optional[socket.socket] = None
         try:
             self._socket = socket.socket(fileno=os.dup(response.raw.fileno()))
-        except OSError:
-            pass  # the body came along with the headers, and the connection is closed already
+        except (OSError, AttributeError, ValueError):
+            pass  # an answer without a body: http.client and urllib3 differ in how they say that the connection is closed already
         self._timer = threading.Timer(max(0.0, seconds), self._end)
         self._timer.daemon = True
 

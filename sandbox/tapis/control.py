@@ -6,7 +6,8 @@
     ``kind``: ``status`` (answers ``status``, ``body``, ``content_type``, ``headers``), ``disconnect``, ``slow`` (waits
     ``seconds`` before it answers), ``abort`` (reset after ``after_bytes`` of the content), ``short`` (ends cleanly there),
     ``stall`` (stops there for ``seconds``), ``drip`` (content and list: ``after_bytes`` each ``seconds``),
-    ``corrupt`` (zeros), ``html`` (200 and a page), ``expire`` (the caller's access tokens end with this call), ``swap`` (token: the access token is ``body``)
+    ``corrupt`` (zeros), ``html`` (200 and a page), ``expire`` (the caller's access tokens end with this call), ``swap`` (token:
+    the access token is ``body``)
     ``operation``: ``content``, ``list``, ``systems``, ``system``, ``token``, ``revoke``, ``tenant``, ``authorize``, ``any``
     ``path`` (a regular expression searched in ``system/path``, or the grant), ``user``, ``skip`` (calls left alone first),
     ``every`` (each n-th call), ``times`` (how often at most), ``per_path`` (count each path by itself)

@@ -189,3 +189,16 @@ def test_a_taken_port_is_said():
         assert f"port {port} on 127.0.0.1 is taken" in done.stdout
         assert "--port" in done.stdout
         assert not (data / "postgres" / "postmaster.pid").exists(), "PostgreSQL was left running"
+
+
+@pytest.mark.long
+def test_tapis_joins_a_running_sandbox_with_a_client_and_users(sandbox):
+    from tests.support.tapis import Browser
+
+    assert "restarting it with the stand-in Tapis" in sandbox.start("--tapis", "--port", str(sandbox.port)).stdout
+    with Browser(sandbox.url) as browser:
+        index = requests.get(f"{sandbox.url}/api/oauth2/tapis/", timeout=120).json()
+        assert index["count"] == 1
+        assert browser.log_in("alice", index["clients"][0]["client_id"]).status_code == 302
+        systems = browser.get(f"{sandbox.url}/api/tapis-storage/systems/").json()["systems"]
+    assert "ptdatax.project.PTDATAX-284" in [system["id"] for system in systems]

@@ -1,6 +1,7 @@
 """A person with flights on the stand-in Tapis and a WebODM account, for tests against the live stack."""
 import time
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any, Callable, Optional
 
 import requests
 
@@ -114,3 +115,32 @@ class Flyer:
     def synced(self, flight_name: str, seconds: float = 240) -> "dict[str, Any]":
         """Sync to the end."""
         return self.wait(self.sync(flight_name), seconds)
+
+
+def ready(flyer: Flyer, name: str, count: int = 6, **more: Any) -> None:
+    """A flight that is imported and waits for its images."""
+    flyer.flight(name, count, **more)
+    flyer.create()
+
+
+def paths(flyer: Flyer, name: str) -> "list[Path]":
+    """What lies in the task's directory."""
+    from app_extensions.host import tasks
+
+    return sorted(tasks.task_dir(flyer.task(name)).iterdir())
+
+
+def leftovers(flyer: Flyer, name: str) -> "list[Path]":
+    """Files on their way to the task."""
+    from app_extensions.host import tasks
+
+    folder = tasks.incoming_path(flyer.task(name).pk)
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def until(true: Callable[[], Any], seconds: float = 120, seen: Callable[[], Any] = lambda: None) -> None:
+    """Wait until something is true. :param seen: what to show where it does not become so"""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, seen()
+        time.sleep(0.1)

@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from tests.support.flights import Flyer
-from tests.tapis.test_sync import _until
+from tests.support.flights import Flyer, until
 
 
 @pytest.fixture
@@ -44,24 +43,24 @@ def test_users_with_tokens_get_their_flights_with_nobody_asking(stack, tapis, li
             overlapping.append(sum(job["state"] in ("queued", "running") for job in discoveries(flyer)))
         return all(flyer.get("tapis-storage/flight-projects/")["count"] == 2 for flyer in (first, second))
 
-    _until(both_have_theirs, 120, lambda: [discoveries(flyer) for flyer in (first, second)])
+    until(both_have_theirs, 120, lambda: [discoveries(flyer) for flyer in (first, second)])
     tapis.end_faults()
     assert max(overlapping) <= 1, "one at a time a user"
     # the images followed, as the preferences say
-    _until(lambda: len(first.files("Found")) == len(second.files("Found")) == 3, 120)
+    until(lambda: len(first.files("Found")) == len(second.files("Found")) == 3, 120)
     assert without.get("tapis-storage/flight-projects/")["count"] == 0
     # beat goes on and on; the cooldown holds
     log = stack.log_path("beat")
     turns = "Sending due task tapis-periodic-flight-discovery"
     told = log.read_text().count(turns)
-    _until(lambda: log.read_text().count(turns) >= told + 2, 120)
+    until(lambda: log.read_text().count(turns) >= told + 2, 120)
     assert [len(discoveries(flyer)) for flyer in (first, second)] == [1, 1]
     assert first.get("tapis-preferences/")["preferences"]["last_auto_discovery"] is not None
     # once the cooldown is over, what is new is found
     first.flight("New", 1)
     second.flight("New", 1)
     TapisPreferences.objects.filter(user=first.user).update(discovery_cooldown_hours=0)
-    _until(lambda: first.get("tapis-storage/flight-projects/")["count"] == 3, 120)
+    until(lambda: first.get("tapis-storage/flight-projects/")["count"] == 3, 120)
     TapisPreferences.objects.filter(user=first.user).update(discovery_cooldown_hours=24)
     time.sleep(1)
     assert second.get("tapis-storage/flight-projects/")["count"] == 2

@@ -28,7 +28,7 @@ def test_it_creates_projects_and_prints_a_table(flyer, manage):
     assert lines[0].split() == ["FLIGHT", "SYSTEM", "IMAGES", "PROJECT"]
     assert lines[1].split() == ["Flight001", flyer.system, "3", str(flyer.project("Flight001"))]
     assert "2 projects created." in lines[-1]
-    assert "directories: 2 of 2" in done.stderr  # plain lines where there is no terminal
+    assert "directories: 2 of 2" in done.stderr and "\r" not in done.stderr and "%|" not in done.stderr  # no bar without a terminal
     again = manage(COMMAND, "--user", flyer.name, "--client-id", flyer.client.client_id)
     assert "0 projects created." in again.stdout
 

@@ -3,7 +3,7 @@ import os
 import signal
 import time
 
-from tests.tapis.test_sync import _leftovers, _until, ready
+from tests.support.flights import leftovers, ready, until
 
 
 def _kill_everything(service):
@@ -23,9 +23,9 @@ def test_a_killed_worker_costs_the_files_it_had_in_hand_and_no_more(flyer, tapis
     ready(flyer, "Killed", 40, size_bytes=400_000)
     tapis.fault("slow", operation="content", seconds=0.3)
     job_id = flyer.sync("Killed")
-    _until(lambda: flyer.job(job_id)["images_done"] >= 8)
+    until(lambda: flyer.job(job_id)["images_done"] >= 8)
     _kill_everything(running_worker)
-    _until(lambda: not running_worker.running())
+    until(lambda: not running_worker.running())
     before = flyer.files("Killed")
     states = dict(FlightFile.objects.filter(flight=flyer.row("Killed")).values_list("local_name", "state"))
     tapis.end_faults()
@@ -41,7 +41,7 @@ def test_a_killed_worker_costs_the_files_it_had_in_hand_and_no_more(flyer, tapis
     assert job["state"] == "completed" and job["images_done"] == 40 and job["bytes_done"] == 40 * 400_000
     assert set(flyer.files("Killed").values()) == {400_000} and len(flyer.files("Killed")) == 40
     assert tapis.counters()["content"] <= 40 - len(before) + 4
-    _until(lambda: _leftovers(flyer, "Killed") == [])
+    until(lambda: leftovers(flyer, "Killed") == [])
     assert flyer.task("Killed").images_count == 40
 
 
@@ -64,7 +64,7 @@ def test_a_job_that_is_worked_on_is_left_alone(flyer, tapis):
     ready(flyer, "Alive", 30)
     tapis.fault("slow", operation="content", seconds=0.5)
     job_id = flyer.sync("Alive")
-    _until(lambda: flyer.job(job_id)["images_done"] >= 2)
+    until(lambda: flyer.job(job_id)["images_done"] >= 2)
     TapisJob.objects.filter(pk=job_id).update(created_at="2020-01-01T00:00:00Z")
     jobs.take_up_again()
     assert flyer.wait(job_id)["state"] == "completed"

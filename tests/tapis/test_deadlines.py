@@ -1,7 +1,7 @@
 """What takes too long is given up and named: listings as a whole, answers that trickle, files that come too slowly."""
 import pytest
 
-from tests.tapis.test_sync import ready
+from tests.support.flights import ready
 
 
 @pytest.fixture

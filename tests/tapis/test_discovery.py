@@ -124,10 +124,14 @@ def test_failing_systems_are_named_with_their_reason_and_the_others_go_on(flyer,
     assert any(error.startswith(f"{bad}: ") for error in results["errors"])
 
 
-def test_a_directory_that_cannot_be_read_is_named(flyer, tapis):
+@pytest.mark.parametrize("status, body, content_type", [
+    (403, '{"message": "not yours"}', "application/json"), (400, "not yours, says a bare string", "text/plain"),
+    (504, "<html>not yours</html>", "text/html"),
+])
+def test_a_directory_that_cannot_be_read_is_named(flyer, tapis, status, body, content_type):
     flyer.flight("Good", 2)
     flyer.flight("Secret", 2)
-    tapis.fault("status", operation="list", path="/Secret/", status=403, body='{"message": "not yours"}')
+    tapis.fault("status", operation="list", path="/Secret/", status=status, body=body, content_type=content_type)
     answer = discover(flyer)
     assert counts(answer) == {"Good": 2}
     assert len(answer["errors"]) == 1 and "Secret" in answer["errors"][0] and "not yours" in answer["errors"][0]

@@ -3,8 +3,7 @@ import mailbox
 import time
 import uuid
 
-from tests.support.flights import Flyer
-from tests.tapis.test_sync import _until, ready
+from tests.support.flights import Flyer, ready, until
 
 
 def trigger(flyer):
@@ -27,7 +26,7 @@ def test_a_triggered_discovery_makes_projects_in_the_background(flyer):
 def test_images_follow_a_discovery_if_the_user_wants_that(flyer):
     flyer.flight("Follows", 3)
     flyer.wait(trigger(flyer)["task_id"])
-    _until(lambda: any(job["kind"] == "sync" and job["state"] == "completed"
+    until(lambda: any(job["kind"] == "sync" and job["state"] == "completed"
                        for job in flyer.get("tapis-storage/jobs/")["jobs"]))
     assert len(flyer.files("Follows")) == 3
 
@@ -68,13 +67,35 @@ def test_the_documented_tasks_under_their_documented_names(flyer):
     flyer.post("tapis-preferences/", {"sync_on_discovery": False})
     sent = tasks.discover_and_create_flight_projects.delay(user_id=flyer.user.pk, client_id=flyer.client.client_id)
     assert uuid.UUID(sent.id)
-    _until(lambda: flyer.get("tapis-storage/flight-projects/")["count"] == 1)
+    until(lambda: flyer.get("tapis-storage/flight-projects/")["count"] == 1)
     info = {"flight_name": "Celery", "system_id": flyer.system, "images_path": "Celery/code/images", "image_count": 3}
     assert tasks.download_flight_images(str(flyer.task("Celery").pk), {**info, "flight_name": "Other"}) is False
     assert tasks.download_flight_images(str(uuid.uuid4()), info) is False
     assert tasks.download_flight_images(task_id=str(flyer.task("Celery").pk), flight_info=info) is True
     assert len(flyer.files("Celery")) == 3
     assert tasks.discover_and_create_flight_projects(flyer.user.pk, "nobody")["errors"]
+
+
+def test_the_documented_delay_calls_through_the_live_worker(flyer):
+    from app.tasks import tapis_storage as tasks
+
+    from app_extensions.tapis.models import Flight, TapisOAuth2Token
+
+    flyer.flight("Called", 3)
+    flyer.post("tapis-preferences/", {"sync_on_discovery": False})
+    found = flyer.post("tapis-storage/discover-flights/")["flights"][0]
+    results = tasks.discover_and_create_flight_projects.delay(user_id=flyer.user.pk, client_id=flyer.client.client_id).get(timeout=120)
+    assert results["projects_created"] == 1 and results["created_projects"][0]["flight_name"] == "Called"
+    task = flyer.task("Called")
+    assert tasks.download_flight_images.delay(task_id=str(task.pk), flight_info=found).get(timeout=120) is True
+    assert len(flyer.files("Called")) == 3
+    Flight.objects.exclude(user=flyer.user).update(task_id=None)  # those of tests that are over
+    TapisOAuth2Token.objects.exclude(user=flyer.user).update(is_valid=False)
+    assert tasks.sync_all_flight_projects.delay().get(timeout=120) == 1
+    flyer.post("tapis-preferences/", {"last_auto_discovery": None})
+    assert tasks.periodic_flight_discovery.delay(user_id=flyer.user.pk).get(timeout=120) == [flyer.user.pk]
+    assert tasks.periodic_flight_discovery.delay().get(timeout=120) == []  # its cooldown has begun
+    assert tasks.cleanup_expired_oauth_states.delay().get(timeout=120) >= 0
 
 
 def test_a_sync_of_all_flights(flyer, tapis):
@@ -86,7 +107,7 @@ def test_a_sync_of_all_flights(flyer, tapis):
     ready(flyer, "All2", 2)
     Flight.objects.exclude(user=flyer.user).update(task_id=None)  # those of tests that are over
     assert sync_all_flight_projects() == 2
-    _until(lambda: len(flyer.files("All1")) == len(flyer.files("All2")) == 2)
+    until(lambda: len(flyer.files("All1")) == len(flyer.files("All2")) == 2)
 
 
 def test_periodic_discovery_is_off_until_switched_on(ground, settings):
@@ -137,7 +158,7 @@ def test_a_login_discovers_if_the_preferences_say_so(flyer, browser, tapis):
     assert flyer.get("tapis-storage/jobs/")["count"] == 0
     flyer.post("tapis-preferences/", {"auto_discover_on_login": True})
     assert browser.log_in(flyer.name).status_code == 302
-    _until(lambda: flyer.get("tapis-storage/flight-projects/")["count"] == 1)
+    until(lambda: flyer.get("tapis-storage/flight-projects/")["count"] == 1)
     assert flyer.get("tapis-preferences/")["preferences"]["last_auto_discovery"] is not None
     assert browser.log_in(flyer.name).status_code == 302  # within the cooldown
     time.sleep(0.5)
@@ -155,7 +176,7 @@ def test_mails_on_finish_and_failure_by_preference(stack, tapis, live_db, unique
     flyer.post("tapis-preferences/", {"sync_on_discovery": False})
     flyer.wait(trigger(flyer)["task_id"])
     flyer.synced("Mailed")
-    _until(lambda: len(mails_to(stack, address)) == 2)
+    until(lambda: len(mails_to(stack, address)) == 2)
     subjects = sorted(str(message["Subject"]) for message in mails_to(stack, address))
     assert subjects[0] == "Tapis discovery: 1 new projects" and subjects[1].startswith("Tapis sync complete: Mailed")
     assert all(message.is_multipart() for message in mails_to(stack, address))
@@ -163,7 +184,7 @@ def test_mails_on_finish_and_failure_by_preference(stack, tapis, live_db, unique
     tapis.file(flyer.system, "Mailed/code/images/BAD.JPG")
     tapis.fault("status", operation="content", status=403, body='{"message": "no"}')
     assert flyer.synced("Mailed")["state"] == "failed"
-    _until(lambda: len(mails_to(stack, address)) == 3)
+    until(lambda: len(mails_to(stack, address)) == 3)
     flyer.post("tapis-preferences/", {"notify_on_discovery_errors": False, "notify_on_discovery_complete": False})
     assert flyer.synced("Mailed")["state"] == "failed"
     tapis.end_faults()

@@ -47,6 +47,16 @@ def test_a_value_that_does_not_fit_is_refused_by_name_and_changes_nothing(fresh,
     assert fresh.get("tapis-preferences/")["preferences"] == DEFAULTS
 
 
+def test_each_field_that_does_not_fit_is_told(fresh):
+    answer = fresh.post("tapis-preferences/", {
+        "max_projects_per_discovery": 0, "preferred_systems": ["ptdatax.project.A", "elsewhere"], "sync_on_discovery": False}, 400)
+    assert answer["field"] == "max_projects_per_discovery"
+    assert answer["fields"] == {"max_projects_per_discovery": "must be a whole number from 1 to 10000",
+                                "preferred_systems[1]": "must be a system id that starts with ptdatax.project."}
+    assert all(field in answer["detail"] for field in answer["fields"])
+    assert fresh.get("tapis-preferences/")["preferences"] == DEFAULTS
+
+
 @pytest.mark.parametrize("body", [None, {}, [], "text"])
 def test_nothing_to_set_is_refused(fresh, body):
     assert fresh.call("POST", "tapis-preferences/", body).status_code == 400

@@ -39,6 +39,27 @@ def test_a_project_is_made_exactly_as_documented(flyer):
         "task_count": 1}
 
 
+def test_details_tell_of_the_flight_and_its_task(flyer):
+    flyer.flight("Flight001", 3)
+    flyer.create()
+    plain = flyer.get("tapis-storage/flight-projects/")["projects"][0]
+    told = flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]
+    task = flyer.task("Flight001")
+    assert {key: told[key] for key in plain} == plain
+    assert (told["flight_name"], told["system_id"], told["synced_at"]) == ("Flight001", flyer.system, None)
+    assert told["task"] == {
+        "id": str(task.pk), "state": "waiting", "progress": 0.0, "images_count": 0, "error": "", "hint": "", "pending_action": None,
+        "url": f"/dashboard/?project_task_open={plain['id']}&project_task_expanded={task.pk}", "map_url": "", "model_url": ""}
+    task.status, task.available_assets = 40, ["orthophoto.tif", "georeferenced_model.laz"]
+    task.save()
+    told = flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]["task"]
+    assert (told["state"], told["progress"]) == ("completed", 1.0)
+    assert told["map_url"] == f"/map/project/{plain['id']}/task/{task.pk}/"
+    assert told["model_url"] == f"/3d/project/{plain['id']}/task/{task.pk}/"
+    task.delete()
+    assert flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]["task"] is None
+
+
 def test_waiting_tasks_are_neither_started_nor_deleted(flyer):
     from datetime import timedelta
 

@@ -1,6 +1,8 @@
 """The documented classes under ``app.services.tapis_storage``: a face over what the REST API does."""
 import pytest
 
+from tests.tapis.test_oauth2_secrets import database_dump
+
 
 def test_the_examples_of_the_documentation(flyer):
     from app.models.oauth2 import TapisOAuth2Client, TapisOAuth2Token
@@ -74,6 +76,12 @@ def test_no_secret_is_in_the_logs_or_in_the_rows_of_jobs(flyer, tapis, stack):
                TapisOAuth2Token.objects.get(user=flyer.user).refresh_token]
     for job in TapisJob.objects.filter(user=flyer.user):
         assert not any(secret in f"{job.error}{job.results}{job.access_token}" for secret in secrets)
+    answers = "".join(flyer.call("GET", path).text for path in (
+        "tapis-storage/systems/", "tapis-storage/flight-projects/?details=1", "tapis-storage/jobs/", "tapis-preferences/",
+        "oauth2/tapis/status/", f"tapis-storage/jobs/{TapisJob.objects.filter(user=flyer.user).first().pk}/"))
+    database = database_dump(stack)
+    assert flyer.name in answers and flyer.system in database
+    assert not any(secret in answers or secret in database for secret in secrets)
     for name in ("web", "worker"):
         text = stack.log_path(name).read_text(errors="replace")
         assert not any(secret in text for secret in secrets), name

@@ -80,6 +80,7 @@ def test_bad_input_is_400_with_the_field_named(flyer, path, body, field):
     answer = flyer.call("POST", path, body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["success"] is False and field in answer.json()["detail"]
+    assert answer.json()["field"] == field and list(answer.json()["fields"]) == [field]
 
 
 def test_a_body_that_is_no_json_is_400(flyer):

@@ -23,7 +23,7 @@ from ..content import ContentFetcher, Fetched, FileProblem, Stopped
 from ..models import FlightFile, SyncBatch, TapisJob
 from ..problems import TapisProblem
 from . import dedup, leases
-from .plan import check_room
+from .plan import check_room, promised_bytes
 
 logger = logging.getLogger("app.logger")
 
@@ -174,7 +174,9 @@ class Turn:
         if time.monotonic() >= self._next_room:
             self._next_room = time.monotonic() + ROOM_SECONDS
             try:
-                check_room(self.task.project.owner, self.directory, sum(row.size for row in self.running.values()))
+                owner = self.task.project.owner
+                check_room(owner, self.directory, sum(row.size for row in self.running.values()),
+                           job.bytes_moved + promised_bytes(owner, job))
             except TapisProblem as problem:
                 self.problem = problem
                 return False

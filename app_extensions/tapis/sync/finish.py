@@ -44,7 +44,7 @@ def finish(job_id: Any) -> bool:
         problem = _hand_over(job, task)
         job.flight.synced_at = timezone.now()
         job.flight.save(update_fields=["synced_at"])
-        _end(job, TapisJob.COMPLETED, " ".join(filter(None, [job.error, _rejected(job), problem])))
+        _end(job, TapisJob.COMPLETED, " ".join(filter(None, [job.error, _vanished(job), _rejected(job), problem])))
     return True
 
 
@@ -71,6 +71,9 @@ def _end(job: TapisJob, state: str, error: str) -> None:
     job.access_token = ""
     job.lease_owner, job.lease_until = "", None
     job.save()
+    task = host_tasks.get_task(job.flight.task_id) if job.flight_id and state != TapisJob.COMPLETED else None
+    if task is not None:
+        host_tasks.update_size(task)  # what was brought counts in the owner's quota, even if it is not all
     logger.info("Tapis: %s %s: %s%s", job.kind, job.pk, state, f" ({error})" if error else "")
     notices.job_ended(job)
 
@@ -98,6 +101,17 @@ def _hand_over(job: TapisJob, task: Any) -> str:
     except ValidationError as error:
         return f"The task was not started: {'; '.join(error.messages)}"
     return " ".join(filter(None, [note, host_tasks.task_state(task).hint]))
+
+
+def _vanished(job: TapisJob) -> Optional[str]:
+    """Images that the listing named and that were not there any more when their turn came."""
+    rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.GONE).exclude(error="")
+    count = rows.count()
+    if not count:
+        return None
+    named = ", ".join(row.name for row in rows[:3]) + (" …" if count > 3 else "")
+    images, they = ("1 image was", "it") if count == 1 else (f"{count} images were", "they")
+    return f"{images} deleted at the source before {they} could be fetched: {named}."
 
 
 def _rejected(job: TapisJob) -> Optional[str]:

@@ -83,10 +83,9 @@ def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: 
         else:
             plan.missing_bytes += size
     FlightFile.objects.bulk_create(new, batch_size=500)
-    gone = [row.pk for name, row in rows.items() if name not in entries]
-    plan.gone = FlightFile.objects.filter(pk__in=gone, state=FlightFile.DONE).count() + FlightFile.objects.filter(
-        pk__in=gone, state=FlightFile.GONE).count()
-    FlightFile.objects.filter(pk__in=gone).update(state=FlightFile.GONE, batch=None)
+    gone = FlightFile.objects.filter(pk__in=[row.pk for name, row in rows.items() if name not in entries])
+    gone.filter(bytes_here=0).delete()  # never fetched: there is nothing to keep
+    plan.gone = gone.update(state=FlightFile.GONE, error="", batch=None)
     return plan
 
 
@@ -125,12 +124,20 @@ def note_plan(job: TapisJob, plan: Plan) -> None:
     )
 
 
-def check_room(owner: Any, directory: Path, wanted_bytes: int) -> None:
+def promised_bytes(owner: Any, job: TapisJob) -> int:
+    """Bytes that the owner's other syncs under way have brought or will bring: WebODM counts a task's files once it is handed over."""
+    others = TapisJob.objects.filter(
+        kind=TapisJob.SYNC, state=TapisJob.RUNNING, phase=TapisJob.FETCHING, flight__user_id=owner.pk).exclude(pk=job.pk)
+    return sum(other.bytes_moved + max(0, other.bytes_total - other.bytes_done) for other in others)
+
+
+def check_room(owner: Any, directory: Path, wanted_bytes: int, uncounted_bytes: int = 0) -> None:
     """Whether the owner's quota and the disk bear so many more bytes.
 
+    :param uncounted_bytes: bytes that are here or on their way, and not in the quota's count yet
     :raises SyncRefused: they do not
     """
-    if host_quota.quota_exceeded(owner, wanted_bytes):
+    if host_quota.quota_exceeded(owner, wanted_bytes + uncounted_bytes):
         raise SyncRefused(f"The storage quota of {owner.get_username()} does not bear {format_bytes(wanted_bytes)} more.",
                           status=403)
     free = host_media.free_bytes(directory)

@@ -65,7 +65,8 @@ def _plan(job: TapisJob) -> None:
 
     found = plan.make_plan(job, jobs.access_of(job), task, alive)
     if found.missing_bytes:
-        plan.check_room(task.project.owner, host_tasks.task_dir(task), found.missing_bytes)
+        owner = task.project.owner
+        plan.check_room(owner, host_tasks.task_dir(task), found.missing_bytes, plan.promised_bytes(owner, job))
     plan.note_plan(job, found)
 
 

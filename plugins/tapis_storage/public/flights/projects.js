@@ -3,7 +3,7 @@ import { call, Problem } from "./api.js";
 import { button, byId, fill, fillTable, make } from "./dom.js";
 import { Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
-import { bytes, processing, several, syncUnderWay } from "./words.js";
+import { processing, syncComplete, syncUnderWay } from "./words.js";
 
 export class Projects {
     // changed: called when the list of projects has changed; began: called when a sync was started or stopped
@@ -79,7 +79,7 @@ export class Projects {
         } else if (job && job.state === "canceled") {
             said.push(make("div", {}, "The sync was stopped. ", job.error));
         } else if (job && job.state === "completed") {
-            said.push(make("div", {}, `All ${several(job.images_total, "image")} are here (${bytes(job.bytes_total)}).`));
+            said.push(make("div", {}, syncComplete(job)));
             if (job.error) said.push(make("div", { "class": "text-muted" }, job.error));
         } else if (project.synced_at) {
             said.push(make("div", {}, "All images are here."));

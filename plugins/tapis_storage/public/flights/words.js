@@ -29,6 +29,13 @@ export function syncUnderWay(job) {
     return "Fetching images: " + parts.join(", ") + ".";
 }
 
+// A sync that is over. What is broken or was deleted at its source is left out, and the job's error tells which.
+export function syncComplete(job) {
+    const whole = job.images_done >= job.images_total;
+    const count = whole ? `All ${several(job.images_total, "image")}` : `${job.images_done} of ${several(job.images_total, "image")}`;
+    return `${count} are here (${bytes(job.bytes_done)}).`;
+}
+
 // A discovery that is under way.
 export function discoveryUnderWay(job) {
     if (job.state === "queued") return "A discovery waits for a worker to begin.";
