@@ -1,4 +1,5 @@
 """The photo texture: every texel takes the fine detail of one photo and the brightness that all photos agree on."""
+from collections.abc import Iterator
 from typing import Callable, Optional
 
 import cv2
@@ -82,12 +83,21 @@ def _base(picture: np.ndarray, view: View, mesh: Mesh) -> np.ndarray:
 
 def _spread(atlas: np.ndarray, known: np.ndarray, rounds: int) -> None:
     """Continue colours into the gaps between charts, in place, so that filtering finds no seam."""
+    side = len(atlas)
     for _ in range(rounds):
-        weight = cv2.boxFilter(known.astype(np.float32), -1, (3, 3), normalize=False)
-        total = cv2.boxFilter(atlas * known[:, :, None], -1, (3, 3), normalize=False)
-        grow = (weight > 0) & ~known
-        atlas[grow] = total[grow] / weight[grow][:, None]
-        known |= grow
+        before = known.copy()
+        for top in range(0, side, 512):
+            low, high = max(top - 1, 0), min(top + 513, side)
+            band = before[low:high].astype(np.float32)
+            weight = cv2.boxFilter(band, -1, (3, 3), normalize=False)
+            grow = (weight > 0) & ~before[low:high]
+            grow[:top - low] = grow[min(top + 512, side) - low:] = False
+            if not grow.any():
+                continue
+            # What grew in the band above is masked out by ``band``: it was not known before this round.
+            total = cv2.boxFilter(atlas[low:high] * band[:, :, None], -1, (3, 3), normalize=False)
+            atlas[low:high][grow] = np.clip(total[grow] / weight[grow][:, None] + 0.5, 0, 255)
+            known[low:high] |= grow
 
 
 def _vertex_colours(mesh: Mesh, unseen: np.ndarray, corner_colours: np.ndarray) -> np.ndarray:
@@ -145,65 +155,100 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
     flat = corners.reshape(-1, 2) - 0.5
     index, bary = raster.draw_flat(flat, np.arange(len(flat)).reshape(-1, 3), side, side)
     known = index >= 0
-    rows, columns = np.nonzero(known)
-    face = index[known]
-    wb, wc = bary[known][:, 0:1].astype(np.float64), bary[known][:, 1:2].astype(np.float64)
-    weights = np.concatenate([1 - wb - wc, wb, wc], axis=1)
-    points = np.einsum("nk,nkd->nd", weights, mesh.vertices[mesh.faces[face]])
-    detail = np.zeros((len(face), 3), np.float32)
-    agreed = np.zeros((len(face), 3), np.float32)
-    own = np.zeros((len(face), 3), np.float32)
-    total = np.zeros(len(face), np.float32)
+    texels = _Texels(index[known], bary[known])
+    del index, bary
     views = np.unique(best_view[best_view >= 0])
     for done, i in enumerate(views, 1):
-        view = scene.views[i]
-        mine = labels[face] == i
-        quality = np.where(best_view == i, best_quality, 0).sum(axis=1)
-        smooth = _smooth_weight(mesh, quality)
-        weight = np.einsum("nk,nk->n", weights, smooth[mesh.faces[face]]).astype(np.float32)
-        weight[quality[face] <= 0] = 0
-        use = (weight > 0) | mine
-        if not use.any():
-            continue
-        picture = view.load()
-        pixels, _ = view.project(points[use])
-        if level:
-            base = _base(picture, view, mesh)
-            low = _remap(base, (pixels[:, 0] + 0.5) * 0.25 - 0.5, (pixels[:, 1] + 0.5) * 0.25 - 0.5,
-                         cv2.INTER_LINEAR)
-            w = weight[use] ** 2
-            agreed[use] += low * w[:, None]
-            total[use] += w
-        of_mine = mine[use]
-        fine = _remap(picture, pixels[of_mine, 0], pixels[of_mine, 1], cv2.INTER_CUBIC).astype(np.float32)
-        detail[mine] = fine - low[of_mine] if level else fine
-        if level:
-            own[mine] = low[of_mine]
+        _add_view(texels, scene.views[i], mesh, np.where(best_view == i, best_quality, 0).sum(axis=1), labels == i, level)
         on_fraction(0.35 + 0.6 * done / len(views))
-    colours = detail
-    if level:
-        good = total > 0
-        colours[good] += agreed[good] / total[good][:, None]
-        colours[~good] += own[~good]
-    atlas = np.zeros((side, side, 3), np.float32)
-    atlas[rows, columns] = np.clip(colours, 0, 255)
+    atlas = np.zeros((side, side, 3), np.uint8)
+    atlas[known] = texels.colours(level)
     unseen = labels < 0
     if unseen.any():
         # Corners lie on the charts' very edge, where colours are least sure: read halfway to the triangle's middle.
-        dark = unseen[face]
+        dark = unseen[texels.face]
         shown = known.copy()
-        shown[rows[dark], columns[dark]] = False
+        shown[known] = ~dark
         _spread(atlas, shown, 2)
         inward = 0.5 * (corners + corners.mean(axis=1, keepdims=True))
         place = np.clip(inward.astype(np.int64), 0, side - 1)
-        vertex = _vertex_colours(mesh, unseen, atlas[place[..., 1], place[..., 0]])
-        atlas[rows[dark], columns[dark]] = np.einsum("nk,nkd->nd", weights[dark], vertex[mesh.faces[face[dark]]])
+        vertex = _vertex_colours(mesh, unseen, atlas[place[..., 1], place[..., 0]].astype(np.float64))
+        rows, columns = np.nonzero(known)
+        rows, columns = rows[dark], columns[dark]
+        for block in _blocks(len(rows)):
+            which = np.flatnonzero(dark)[block]
+            colours = np.einsum("nk,nkd->nd", texels.weights(which), vertex[mesh.faces[texels.face[which]]])
+            atlas[rows[block], columns[block]] = np.clip(colours + 0.5, 0, 255)
     _spread(atlas, known, 6)
     uvs = flat + 0.5
     uvs = np.stack([uvs[:, 0] / side, 1.0 - uvs[:, 1] / side], axis=1).astype(np.float32)
     out = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs, np.arange(len(uvs)).reshape(-1, 3))
     on_fraction(1.0)
-    return out, np.clip(atlas + 0.5, 0, 255).astype(np.uint8), share
+    return out, atlas, share
+
+
+class _Texels:
+    """The atlas' texels that lie in a triangle, and what the photos say of each; kept small, as there are millions."""
+
+    def __init__(self, face: np.ndarray, bary: np.ndarray) -> None:
+        count = len(face)
+        self.face, self.bary = face, bary
+        self.detail = np.zeros((count, 3), np.float16)  # of the one photo that colours the texel
+        self.own = np.zeros((count, 3), np.float16)     # that photo's brightness
+        self.agreed = np.zeros((count, 3), np.float32)  # all photos' brightness, weighted
+        self.total = np.zeros(count, np.float32)        # the weights' sum
+
+    def weights(self, which: np.ndarray) -> np.ndarray:
+        """Weights (N, 3) of the corners of the triangles that texels lie in."""
+        rest = self.bary[which].astype(np.float64)
+        return np.concatenate([1.0 - rest.sum(axis=1, keepdims=True), rest], axis=1)
+
+    def colours(self, level: bool) -> np.ndarray:
+        """Colours (N, 3), 8 bit."""
+        out = np.zeros((len(self.face), 3), np.uint8)
+        for block in _blocks(len(out)):
+            total = self.total[block, None]
+            value = self.detail[block].astype(np.float32)
+            if level:
+                value += np.where(total > 0, self.agreed[block] / np.maximum(total, 1e-12), self.own[block])
+            out[block] = np.clip(value + 0.5, 0, 255)
+        return out
+
+
+def _blocks(count: int, size: int = 1 << 20) -> Iterator[slice]:
+    """Slices that cover ``count`` rows: what is worked out for one block at a time stays small."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _add_view(texels: _Texels, view: View, mesh: Mesh, quality: np.ndarray, labelled: np.ndarray, level: bool) -> None:
+    """Let a photo colour the triangles that are its own, and tell the brightness of all that it sees."""
+    smooth = _smooth_weight(mesh, quality)
+    picture = view.load()
+    base = _base(picture, view, mesh) if level else None
+    for block in _blocks(len(texels.face)):
+        face = texels.face[block]
+        candidates = np.flatnonzero((quality[face] > 0) | labelled[face])
+        if not len(candidates):
+            continue
+        face, which = face[candidates], candidates + block.start
+        corner_weights = texels.weights(which)
+        weight = np.einsum("nk,nk->n", corner_weights, smooth[mesh.faces[face]]).astype(np.float32)
+        weight[quality[face] <= 0] = 0
+        mine = labelled[face]
+        use = (weight > 0) | mine
+        which, mine, weight = which[use], mine[use], weight[use]
+        points = np.einsum("nk,nkd->nd", corner_weights[use], mesh.vertices[mesh.faces[face[use]]])
+        pixels, _ = view.project(points)
+        fine = _remap(picture, pixels[mine, 0], pixels[mine, 1], cv2.INTER_CUBIC).astype(np.float32)
+        if base is None:
+            texels.detail[which[mine]] = fine
+            continue
+        low = _remap(base, (pixels[:, 0] + 0.5) * 0.25 - 0.5, (pixels[:, 1] + 0.5) * 0.25 - 0.5, cv2.INTER_LINEAR)
+        w = weight ** 2
+        texels.agreed[which] += low * w[:, None]
+        texels.total[which] += w
+        texels.detail[which[mine]] = fine - low[mine]
+        texels.own[which[mine]] = low[mine]
 
 
 def _smooth_weight(mesh: Mesh, quality: np.ndarray) -> np.ndarray:
