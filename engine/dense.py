@@ -7,6 +7,7 @@ from typing import Callable, Optional
 import cv2
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from scipy.sparse import coo_matrix
 
 from . import patchmatch
 from .cloud import Cloud
@@ -15,6 +16,7 @@ from .scene import Scene, View
 NEIGHBOURS = 4
 FUSION_NEIGHBOURS = 8
 MOST_COST = 0.6  # 1 - NCC; what matches worse is no measurement
+_LEAST_SHARED = 10  # points; two views that share fewer tell little about each other
 _ANGLE_BEST, _ANGLE_LEAST, _ANGLE_MOST = 12.0, 2.0, 45.0  # degrees between two views of a point
 
 
@@ -22,17 +24,18 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
     """For each view the others that see the same points from useful angles, best first."""
     used = scene.used()
     centres = np.array([v.centre for v in scene.views])
-    masks = np.zeros((len(scene.views), len(scene.points)), bool)
-    for i in used:
-        masks[i, scene.seen[i]] = True
+    shared = _shared_points(scene)
+    mine = np.zeros(len(scene.points), bool)
     out: dict[int, list[int]] = {}
     for i in used:
+        mine[:] = False
+        mine[scene.seen[i]] = True
         scores = []
         for j in used:
-            common = masks[i] & masks[j]
-            if j == i or common.sum() < 10:
+            if j == i or shared[i, j] < _LEAST_SHARED:
                 continue
-            a, b = scene.points[common] - centres[i], scene.points[common] - centres[j]
+            common = scene.points[scene.seen[j][mine[scene.seen[j]]]]
+            a, b = common - centres[i], common - centres[j]
             cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
             angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
             good = (angle > _ANGLE_LEAST) & (angle < _ANGLE_MOST)
@@ -41,14 +44,25 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
             size = np.linalg.norm(a, axis=1) / np.maximum(np.linalg.norm(b, axis=1), 1e-12)
             weight = weight * np.minimum(size, 1 / size)
             scores.append((float((weight * good).sum()), j))
-        # Where few points are shared the position tells: the nearest cameras that look the same way.
-        have = {j for score, j in scores if score > 0}
-        by_angle = sorted((float(-(scene.views[i].R[2] @ scene.views[j].R[2])
-                                 + 0.1 * np.linalg.norm(centres[i] - centres[j])), j)
-                          for j in used if j != i and j not in have)
-        ranked = [j for score, j in sorted(scores, reverse=True) if score > 0] + [j for _, j in by_angle]
-        out[i] = ranked[:count]
+        ranked = [j for score, j in sorted(scores, reverse=True) if score > 0][:count]
+        if len(ranked) < count:
+            # Where few points are shared the position tells: the nearest cameras that look the same way.
+            have = set(ranked)
+            by_angle = sorted((float(-(scene.views[i].R[2] @ scene.views[j].R[2])
+                                     + 0.1 * np.linalg.norm(centres[i] - centres[j])), j)
+                              for j in used if j != i and j not in have)
+            ranked += [j for _, j in by_angle][:count - len(ranked)]
+        out[i] = ranked
     return out
+
+
+def _shared_points(scene: Scene) -> np.ndarray:
+    """How many points each two views both see (V, V); by a sparse product, as a table of all would not fit."""
+    rows = np.repeat(np.arange(len(scene.views)), [len(s) for s in scene.seen])
+    columns = np.concatenate(scene.seen)
+    sees = coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(scene.views), len(scene.points)))
+    sees = sees.tocsr()
+    return (sees @ sees.T).toarray()
 
 
 @dataclass
