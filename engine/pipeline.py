@@ -75,7 +75,8 @@ def dataset(run: Run) -> None:
     spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
     enough = len(located) >= max(3, 0.6 * len(photos))
     flight = enough and (spread > 10.0 or options["force-gps"])
-    run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread})
+    run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread,
+                                      "estimate": {"memory_bytes": need.memory_bytes, "disk_bytes": need.disk_bytes}})
     run.space.write_json("left_out.json", [vars(item) for item in left_out])
     run.space.write_json("photos.json", [p.as_dict() for p in photos])
 
@@ -143,26 +144,25 @@ def run(images: Path, out: Path, options: dict[str, Any], progress: Progress, th
     cv2.setNumThreads(threads)
     this = Run(images, out, options, progress, threads, held_out)
     progress.log(f"engine {__version__}, preset {options['preset']}, {threads} of {os.cpu_count()} cores")
-    timings = this.space.read_json("timings.json", {})
     stages: list[Any] = _stages()
     for name, work, depends in stages:
-        _one(this, name, work, this.picked(*depends), timings)
+        _one(this, name, work, this.picked(*depends))
     if options["optimize-disk-space"]:
         this.space.drop(["photos", "undistorted", "depth", "sparse"])
         for name, _, _ in stages:
             (this.space.root / f"{name}.done").unlink(missing_ok=True)
 
 
-def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, Any],
-         timings: dict[str, float]) -> None:
+def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, Any]) -> None:
     if this.space.enter(name, settings):
         this.progress.begin(name, skipped=True)
         this.log(f"{name}: finished before, kept")
         return
     this.progress.begin(name)
-    began = time.monotonic()
+    began, used = time.monotonic(), time.process_time()
     work(this)
-    timings[name] = round(time.monotonic() - began, 2)
-    this.space.write_json("timings.json", timings)
+    seconds, used = round(time.monotonic() - began, 2), round(time.process_time() - used, 2)
+    for file, value in (("timings.json", seconds), ("processor.json", used)):
+        this.space.write_json(file, {**this.space.read_json(file, {}), name: value})
     this.space.finish(name)
-    this.log(f"{name}: {timings[name]:.1f} s")
+    this.log(f"{name}: {seconds:.1f} s, {used:.1f} s of processor time")
