@@ -18,6 +18,7 @@ from engine.meshes import Mesh
 from engine.scene import Scene
 from engine.workspace import WORK_NAME
 
+ATLAS_DIRECTORY = "odm_texturing"
 EVALUATION_WIDTH = 1504  # pixels of the longer side at which photos are compared: half of the banana set's
 
 
@@ -26,7 +27,7 @@ def load(result: Path) -> tuple[Scene, Mesh, np.ndarray]:
     work = result / WORK_NAME
     data = np.load(work / "textured.npz")
     mesh = Mesh(data["vertices"], data["faces"], None, data["uvs"], data["face_uvs"])
-    atlas = cv2.imread(str(next((result / "odm_texturing").glob("*.jpg"))))
+    atlas = cv2.imread(str(next((result / ATLAS_DIRECTORY).glob("*.jpg"))))
     return Scene.load(work), mesh, cv2.cvtColor(atlas, cv2.COLOR_BGR2RGB)
 
 

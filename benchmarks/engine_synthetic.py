@@ -13,7 +13,12 @@ import numpy as np
 from numba import njit, prange
 from PIL import Image
 
-CENTRE_Z = 0.35  # height of the object's middle above the table; its radius is about 1
+CENTRE_Z = 0.65  # height of the object's middle above the table; its radius is about 1, so it overhangs all round
+# What a turntable rig does: a ring of photos at each of a few elevations. Share of the photos, degrees above the table. The lowest looks
+# under the overhang: with 36 photos every part of the surface is seen by three or more at 72 degrees from square or less.
+RINGS = ((0.39, 8.0), (0.39, 30.0), (0.22, 55.0))
+SPARSE_RINGS = ((0.67, 16.0), (0.33, 48.0))  # of fewer photos than SPARSE, whose steps in three rings would be too wide to match
+SPARSE = 24
 RELIEF_LATITUDE, RELIEF_LONGITUDE, RELIEF_ALTITUDE = 47.0, 8.0, 460.0
 RELIEF_HALF = 60.0  # metres
 RELIEF_HEIGHT = 45.0
@@ -151,18 +156,20 @@ def _write(path: Path, picture: np.ndarray, seed: int, exif=None) -> None:
 
 
 def make_object(directory: Path, photos: int, width: int) -> dict:
-    """Photos around the object in two rings (two thirds low, one third high)."""
+    """Photos around the object in rings, each ring half a step further than the one below it."""
     height, focal = width * 3 // 4, width * 1.35
-    poses, low = [], photos - photos // 3
-    for i in range(photos):
-        ring = i < low
-        angle = 2 * math.pi * (i / low if ring else (i - low + 0.5) / (photos - low))
-        elevation = math.radians(24 if ring else 52)
-        eye = 4.6 * np.array([math.cos(angle) * math.cos(elevation), math.sin(angle) * math.cos(elevation),
-                              math.sin(elevation)]) + [0, 0, 0.3]
-        R = looking(eye, np.array([0, 0, 0.4]), np.array([0, 0, 1.0]))
-        _write(directory / f"object_{i:03d}.jpg", render(0, eye, R, focal, width, height, 1.0), i)
-        poses.append({"name": f"object_{i:03d}.jpg", "eye": eye.tolist(), "R": R.tolist()})
+    rings = RINGS if photos >= SPARSE else SPARSE_RINGS
+    counts = [round(share * photos) for share, _ in rings[:-1]]
+    counts.append(photos - sum(counts))
+    poses = []
+    for ring, (count, (_, degrees)) in enumerate(zip(counts, rings)):
+        for k in range(count):
+            i, angle, elevation = len(poses), 2 * math.pi * (k + 0.5 * (ring % 2)) / count, math.radians(degrees)
+            eye = 4.6 * np.array([math.cos(angle) * math.cos(elevation), math.sin(angle) * math.cos(elevation),
+                                  math.sin(elevation)]) + [0, 0, 0.3]
+            R = looking(eye, np.array([0, 0, 0.6]), np.array([0, 0, 1.0]))
+            _write(directory / f"object_{i:03d}.jpg", render(0, eye, R, focal, width, height, 1.0), i)
+            poses.append({"name": f"object_{i:03d}.jpg", "eye": eye.tolist(), "R": R.tolist()})
     return {"kind": "object", "poses": poses, "focal": focal}
 
 

@@ -36,6 +36,7 @@ Image.fromarray(cv2.GaussianBlur(shifted(6), (0, 0), 9)).save(out / "blurred.jpg
 (out / "cut.jpg").write_bytes((out / "plain.jpg").read_bytes()[:9000])
 (out / "text.jpg").write_text("no photo at all")
 Image.fromarray(shifted(7)[:30, :30]).save(out / "tiny.png")
+Image.fromarray(shifted(8)[3:334, 5:566]).save(out / "odd.jpg")
 Image.fromarray(np.full((400, 600), 255, np.uint8)).save(out / "plain_mask.png")
 """
 
@@ -68,6 +69,11 @@ def test_odd_photos_are_used_and_noted(read, name, note):
 def test_a_turned_photo_is_upright(read):
     photo = next(p for p in read["photos"] if p["name"] == "turned.jpg")
     assert (photo["width"], photo["height"]) == (400, 600)
+
+
+def test_a_photo_of_another_odd_size_is_used_as_it_is(read):
+    photo = next(p for p in read["photos"] if p["name"] == "odd.jpg")
+    assert (photo["width"], photo["height"], photo["notes"]) == (561, 331, [])
 
 
 @pytest.mark.parametrize("name", ["cut.jpg", "text.jpg", "tiny.png"])

@@ -1,0 +1,60 @@
+"""A run that is killed goes on where it was, and its model is whole."""
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import TINY
+from tests.engine.running import ROOT, command, run
+
+STAGES = ["dataset", "opensfm", "openmvs", "odm_filterpoints", "odm_meshing", "mvs_texturing", "odm_georeferencing", "odm_dem",
+          "odm_orthophoto", "odm_report"]
+
+
+def killed(images: Path, out: Path, options: dict, stage: str, lines: int = 1, wait: float = 0.0) -> bool:
+    """Run until the stage has told its progress ``lines`` times, ``wait`` seconds more, then SIGKILL. Whether it was still running."""
+    told = 0
+    with subprocess.Popen(command(images, out, options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True) as process:
+        for line in process.stdout:
+            row = json.loads(line)
+            told += row["type"] == "progress" and row["stage"] == stage
+            if told >= lines:
+                break
+        time.sleep(wait)
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
+
+def test_depth_maps_of_a_killed_run_are_kept(finished, synthetic_object, tmp_path):
+    images, out = synthetic_object / "images", tmp_path / "out"
+    shutil.copytree(finished[1], out)
+    assert killed(images, out, {**TINY, "rerun-from": "openmvs"}, "openmvs", lines=4)
+    maps = {path: path.stat().st_mtime_ns for path in (out / ".engine" / "depth").glob("*.npz") if ".part" not in path.name}
+    done = run(images, out, TINY)
+    assert done.code == 0, done.result
+    kept = [line.split(":")[0] for line in done.logs if "finished before" in line]
+    assert kept == ["dataset", "opensfm"]
+    assert maps and all(path.stat().st_mtime_ns == at for path, at in maps.items())
+    facts = json.loads((out / "odm_report/stats.json").read_text())["engine"]
+    assert facts["open_edges"] == 0 and facts["points"] > 5000
+
+
+@pytest.mark.long
+def test_a_run_killed_in_every_stage_ends_with_a_whole_model(synthetic_object, tmp_path):
+    images, out = synthetic_object / "images", tmp_path / "out"
+    for number, stage in enumerate(STAGES):
+        for wait in (0.0, 0.4 + 0.1 * number):
+            killed(images, out, TINY, stage, wait=wait)
+    done = run(images, out, TINY)
+    assert done.code == 0, done.result
+    stats = json.loads((out / "odm_report/stats.json").read_text())
+    assert stats["reconstruction_statistics"]["reconstructed_shots_count"] == 15
+    assert stats["engine"]["open_edges"] == 0
+    assert not list(out.rglob("*.part*")), "nothing half-written is left"
+    for name in ("odm_texturing/odm_textured_model_geo.glb", "odm_georeferencing/odm_georeferenced_model.laz", "viewer.html"):
+        assert (out / name).stat().st_size > 0
