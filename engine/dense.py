@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from . import patchmatch
 from .cloud import Cloud
 from .scene import Scene, View
+from .settings import MOST_POINTS
 
 NEIGHBOURS = 4
 FUSION_NEIGHBOURS = 8
@@ -235,8 +236,14 @@ class DepthMaps:
 
 
 def fuse(scene: Scene, maps: DepthMaps, neighbours: dict[int, list[int]], scale: float, least_votes: int,
-         on_done: Callable[[int, int], None]) -> Cloud:
-    """One cloud from all depth maps: points on which at least ``least_votes`` views agree, without doubles."""
+         on_done: Callable[[int, int], None], most_points: int = MOST_POINTS) -> Cloud:
+    """One cloud from all depth maps: points on which at least ``least_votes`` views agree, without doubles.
+
+    At most ``most_points``, so that the memory of what follows does not grow with the set: a view that has more than its
+    part of them gives an even choice of its own.
+    """
+    part = most_points // max(len(neighbours), 1)
+    random = np.random.default_rng(1)
     used: dict[int, Optional[np.ndarray]] = {i: None for i in neighbours}
     points, normals, colours = [], [], []
     for done, (i, near) in enumerate(neighbours.items(), 1):
@@ -264,6 +271,8 @@ def fuse(scene: Scene, maps: DepthMaps, neighbours: dict[int, list[int]], scale:
                               np.array([v.t for v in views]).reshape(-1, 3), 1.5, 0.01, 0.5, marks, out, out_normals,
                               votes)
         good = votes >= least_votes
+        if (found := int(good.sum())) > part:
+            good &= random.random(good.shape) < part / found
         image = view.load(scale)
         points.append(out[good])
         normals.append(out_normals[good])

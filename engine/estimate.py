@@ -7,13 +7,26 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from .errors import EngineError
+from .settings import FEATURE_SIZE, MOST_POINTS
 
-# Estimates, on the safe side by design and not measured one by one: libraries and compiled code, one photo in work a thread, and what grows with the set.
-_BASE_BYTES = 700e6
-_BYTES_PER_PIXEL_IN_WORK = 40.0
-_BYTES_PER_FEATURE = 128 + 48 + 60
+# What each stage holds at its peak. Bytes; measured on runs of 15 to 256 photos, rounded up (docs/engine.md, "Size of a set").
+_BASE = 450e6                  # interpreter, libraries, compiled code
+_READING_PIXEL = 14            # of the largest original, a thread: as read, decoded, turned, and as it is written
+_FEATURE_PIXEL = 250           # SIFT's pyramid of the doubled photo in floats; two photos at a time
+_MATCHING_BLOCK = 64           # photos whose descriptors are in memory at once, 512 bytes each (pairs.py)
+_MAPPING_FEATURE = 400         # keypoint, observations, matches and what the bundle adjustment keeps of them
+_DEPTH_PIXEL = 24 * 16 + 60 * 1 + 220  # cached maps and photos, and the fusion of one photo with eight others
+_TAKEN_PIXEL = 1               # of every photo: which depths are merged already
+_FUSED_SHARE = 0.12            # of the depth pixels that become points of the cloud …
+_FUSED_POINT = 400             # … with normals, colours, and the nearest neighbours that tell stray ones
+_SURFACE_POINT = 700           # octree and solver of the Poisson surface
+_TEXEL = 75                    # of the atlas: triangle, place in it, colours of one photo and of all
+_TRIANGLE = 2500               # with its eight best photos, charts and texture coordinates
+_WORK_PIXEL = 30               # of the photo that colours the texture
 _DISK_PER_PIXEL = 1.3          # two JPEG copies
-_DISK_PER_DEPTH_PIXEL = 16.0   # depth and normal, 32 bit
+_DISK_PER_DEPTH_PIXEL = 10.0   # depth in 32 bit, normal in 16
+_DISK_FEATURE = 128 + 16 + 60  # descriptor, keypoint, matches
+_DISK_RESULTS = 200e6
 
 
 @dataclass(frozen=True)
@@ -38,23 +51,30 @@ def photo_sizes(images: list[Path]) -> list[tuple[int, int]]:
 
 def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int,
              depth_size: int) -> Need:
-    """Peak memory and disk of a run over photos of these sizes."""
+    """Peak memory and disk of a run over photos of these sizes: of its most demanding stage."""
     if not sizes:
-        return Need(int(_BASE_BYTES), 0)
-    pixels, depth_pixels = [], []
-    for width, height in sizes:
-        scale = min(1.0, work_size / max(width, height))
-        pixels.append(width * height * scale * scale)
-        scale = min(scale, depth_size / max(width, height))
-        depth_pixels.append(width * height * scale * scale)
-    largest = max(w * h for w, h in sizes)
-    features = options["min-num-features"] * len(sizes) * _BYTES_PER_FEATURE
-    fused = sum(depth_pixels) * 0.25 * 60  # points with normals and colours before the doubles are gone
-    loaded = min(len(sizes), 12) * max(depth_pixels) * 20
-    memory = _BASE_BYTES + threads * max(pixels) * _BYTES_PER_PIXEL_IN_WORK + largest * 6 + features * 0.35 + \
-        max(fused, loaded) + options["texturing-size"] ** 2 * 24 + options["mesh-size"] * 600
-    disk = sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features + 200e6
-    return Need(int(memory), int(disk))
+        return Need(int(_BASE), 0)
+    pixels, depth_pixels, feature_pixels = ([_shrunk(size, limit) for size in sizes] for limit in (
+        work_size, min(work_size, depth_size), min(work_size, FEATURE_SIZE[options["feature-quality"]])))
+    features = options["min-num-features"] * len(sizes)
+    points = min(sum(depth_pixels) * _FUSED_SHARE, MOST_POINTS)
+    stages = {
+        "reading": threads * max(w * h for w, h in sizes) * _READING_PIXEL,
+        "features": min(2, threads) * max(feature_pixels) * _FEATURE_PIXEL,
+        "matching": options["min-num-features"] * (min(len(sizes), _MATCHING_BLOCK) * 512 + 12 * options["min-num-features"]),
+        "mapping": features * _MAPPING_FEATURE,
+        "depth": max(depth_pixels) * _DEPTH_PIXEL + points * _FUSED_POINT + sum(depth_pixels) * _TAKEN_PIXEL,
+        "surface": points * _SURFACE_POINT,
+        "texture": options["texturing-size"] ** 2 * _TEXEL + options["mesh-size"] * _TRIANGLE + max(pixels) * _WORK_PIXEL,
+    }
+    disk = sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features * _DISK_FEATURE + _DISK_RESULTS
+    return Need(int(_BASE + max(stages.values())), int(disk))
+
+
+def _shrunk(size: tuple[int, int], limit: int) -> float:
+    """Pixels of a photo whose longer side is at most ``limit``."""
+    scale = min(1.0, limit / max(size))
+    return size[0] * size[1] * scale * scale
 
 
 def available_memory() -> int:
@@ -70,6 +90,14 @@ def available_memory() -> int:
             used = int(Path("/sys/fs/cgroup/memory.current").read_text())
             available = min(available, int(text) - used)
     return available
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process had at once (Linux: VmHWM); a run that was continued counts from there."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _gigabytes(size: float) -> str:

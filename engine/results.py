@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from . import __version__
 from .cloud import Cloud, write_laz, write_ply
+from .estimate import peak_memory
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def statistics(run: "Run", scene: Scene) -> dict[str, Any]:
         "engine": {"version": __version__, "unit": frame["unit"], "frame": frame, "loose_photos": meta["loose"],
                    "left_out": [vars(item) for item in run.left_out],
                    "estimate": run.space.read_json("set.json", {}).get("estimate"),
+                   "peak_memory_bytes": peak_memory(),
                    "processor_seconds": run.space.read_json("processor.json", {}), **facts},
     }
 

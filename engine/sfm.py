@@ -18,8 +18,8 @@ from .errors import EngineError
 from .pairs import choose_pairs, match_pairs
 from .photos import Photo, prepared_name
 from .rescue import rescue
+from .settings import FEATURE_SIZE
 
-FEATURE_SIZE = {"ultra": 3200, "high": 1600, "medium": 1200, "low": 900, "lowest": 640}
 EXHAUSTIVE_UP_TO = 60
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 

@@ -1,0 +1,53 @@
+"""What a run is said to need before it begins, against what it took, and for sets that nobody wants to try out."""
+import json
+
+from tests.engine.running import script
+
+ESTIMATE = """
+import json, sys
+from engine.estimate import estimate
+from engine.options import load_options
+from engine.settings import DEPTH_SIZE, WORK_SIZE
+options = load_options(None)
+quality = options["pc-quality"]
+needs = [estimate([(4000, 3000)] * count, options, 4, WORK_SIZE[quality], DEPTH_SIZE[quality]) for count in (16, 250, 1000, 2000)]
+print(json.dumps([[need.memory_bytes, need.disk_bytes] for need in needs]))
+"""
+
+FUSE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from engine import dense
+from engine.scene import Scene
+work = Path(sys.argv[1]) / ".engine"
+scene, facts = Scene.load(work), json.loads((work / "facts.json").read_text())
+near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
+clouds = [dense.fuse(scene, dense.DepthMaps(work / "depth"), near, facts["depth_scale"], 3, lambda done, total: None, most)
+          for most in (10 ** 9, 3000)]
+print(json.dumps([[len(cloud), np.ptp(cloud.points, axis=0).tolist()] for cloud in clouds]))
+"""
+
+
+def test_a_run_takes_what_was_estimated_and_not_far_less(stats):
+    facts = stats["engine"]
+    assert facts["peak_memory_bytes"] <= facts["estimate"]["memory_bytes"] <= 3 * facts["peak_memory_bytes"]
+
+
+def test_disk_is_not_underestimated(finished, stats):
+    used = sum(path.stat().st_size for path in finished[1].rglob("*") if path.is_file())
+    assert used <= stats["engine"]["estimate"]["disk_bytes"]
+
+
+def test_a_thousand_photos_fit_into_a_usual_server():
+    needs = json.loads(script("-c", ESTIMATE))
+    memory, disk = ([need[k] for need in needs] for k in (0, 1))
+    assert memory == sorted(memory) and disk == sorted(disk)
+    assert memory[2] < 16e9 and disk[2] < 60e9
+    assert disk[3] > 1.9 * (disk[2] - disk[0]), "disk grows with the set"
+
+
+def test_a_cloud_keeps_to_its_limit_and_still_covers_the_object(finished):
+    whole, thin = json.loads(script("-c", FUSE, str(finished[1])))
+    assert whole[0] > 6000 and 1000 < thin[0] <= 3000
+    assert all(b > 0.8 * a for a, b in zip(whole[1], thin[1]))
