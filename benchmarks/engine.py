@@ -84,7 +84,7 @@ def growth(figures: Figures, runs: Runs) -> None:
     counts, seconds, peaks = [16, 64, 256], [], []
     figures.rows.append(("growth, photos of 400 px", "", "", ""))
     for count in counts:
-        run = runs.engine(runs.synthetic("object", count, 400) / "images", f"growth-{count}", options)
+        run = runs.engine(runs.synthetic("dome", count, 400) / "images", f"growth-{count}", options)
         stats, estimate = run.stats["reconstruction_statistics"], run.stats["engine"]["estimate"]
         seconds.append(run.program.cpu)
         peaks.append(run.program.peak)

@@ -117,7 +117,7 @@ def shape(result: Path, truth_file: Path) -> dict:
     diagonal = float(np.linalg.norm(np.ptp(real, axis=0)))
     to_ours = cKDTree(ours).query(real)[0] / diagonal
     dense_real = engine_synthetic.true_surface(truth["kind"], 400000)
-    if truth["kind"] == "object":
+    if truth["kind"] != "relief":
         # The base that closes the model below is no part of the true surface: judged is what lies above it.
         above = ours[ours[:, 2] > placed.vertices[:, 2].min() + 0.005 * diagonal]
     else:

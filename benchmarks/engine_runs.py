@@ -129,7 +129,7 @@ class Figures:
 
     def show(self) -> bool:
         """Print the rows; whether every bound was met."""
-        width = [max(len(row[i]) for row in self.rows) for i in range(4)]
+        width = [max((len(row[i]) for row in self.rows), default=0) for i in range(4)]
         for row in self.rows:
             print("  ".join(text.ljust(w) for text, w in zip(row, width)).rstrip())
         return not any(row[3] == "MISSED" for row in self.rows)

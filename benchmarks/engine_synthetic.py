@@ -1,6 +1,6 @@
 """Photo sets of known shape: a textured object on a textured table, and a relief from above with GPS.
 
-Runs in the engine's environment: ``python -m benchmarks.engine_synthetic object|relief DIR [--photos N] [--size W]``.
+Runs in the engine's environment: ``python -m benchmarks.engine_synthetic object|dome|relief DIR [--photos N] [--size W]``.
 The renderer is its own (rays marched through implicit shapes); it shares nothing with the engine's rasteriser.
 """
 import argparse
@@ -13,12 +13,14 @@ import numpy as np
 from numba import njit, prange
 from PIL import Image
 
-CENTRE_Z = 0.65  # height of the object's middle above the table; its radius is about 1, so it overhangs all round
-# What a turntable rig does: a ring of photos at each of a few elevations. Share of the photos, degrees above the table. The lowest looks
-# under the overhang: with 36 photos every part of the surface is seen by three or more at 72 degrees from square or less.
-RINGS = ((0.39, 8.0), (0.39, 30.0), (0.22, 55.0))
-SPARSE_RINGS = ((0.67, 16.0), (0.33, 48.0))  # of fewer photos than SPARSE, whose steps in three rings would be too wide to match
-SPARSE = 24
+OBJECT, RELIEF, DOME = 0, 1, 2  # kinds, for the compiled functions
+# Height of the object's middle above the table; its radius is about 1. The object overhangs all round; the dome is the same, sunk in,
+# so that photos from above see all of it and few of them suffice.
+OBJECT_Z, DOME_Z = 0.65, 0.35
+# A ring of photos at each of a few elevations, as turntable rigs take them: share of the photos, degrees above the table. The object's
+# lowest ring looks under the overhang: with 36 photos every part of the surface is seen by three or more at 72 degrees from square or less.
+OBJECT_RINGS = ((0.39, 8.0), (0.39, 30.0), (0.22, 55.0))
+DOME_RINGS = ((0.67, 24.0), (0.33, 52.0))
 RELIEF_LATITUDE, RELIEF_LONGITUDE, RELIEF_ALTITUDE = 47.0, 8.0, 460.0
 RELIEF_HALF = 60.0  # metres
 RELIEF_HEIGHT = 45.0
@@ -71,9 +73,9 @@ def relief_height(x, y):
 @njit(cache=True)
 def _field(kind, x, y, z):
     """Signed distance bound: negative inside."""
-    if kind == 1:
+    if kind == RELIEF:
         return (z - relief_height(x, y)) * 0.55
-    qz = z - CENTRE_Z
+    qz = z - (OBJECT_Z if kind == OBJECT else DOME_Z)
     d = math.sqrt(x * x + y * y + qz * qz)
     if d < 1e-6:
         return -0.5
@@ -111,12 +113,12 @@ def render(kind, eye, R, focal, width, height, extent):
             gz = _field(kind, x, y, z + e) - _field(kind, x, y, z - e)
             g = max(math.sqrt(gx * gx + gy * gy + gz * gz), 1e-12)
             light = 0.72 + 0.28 * max(0.0, (0.3 * gx + 0.2 * gy + 0.93 * gz) / g)
-            f = 9.0 / extent if kind == 0 else 30.0 / extent
+            f = 30.0 / extent if kind == RELIEF else 9.0 / extent
             p = _speckle(x, y, z, f)
             q = _speckle(x + 11.3, y - 7.7, z + 3.1, 0.6 * f)
-            if kind == 0 and z < 1e-3:
+            if kind != RELIEF and z < 1e-3:
                 r, gg, b = 60 + 150 * p, 65 + 150 * p, 75 + 140 * p
-            elif kind == 0:
+            elif kind != RELIEF:
                 r, gg, b = 90 + 160 * p, 40 + 120 * q, 30 + 90 * p * q
             else:
                 r, gg, b = 50 + 140 * p, 60 + 150 * q, 40 + 90 * p
@@ -155,10 +157,10 @@ def _write(path: Path, picture: np.ndarray, seed: int, exif=None) -> None:
     image.save(path, quality=95, **({"exif": exif} if exif is not None else {}))
 
 
-def make_object(directory: Path, photos: int, width: int) -> dict:
-    """Photos around the object in rings, each ring half a step further than the one below it."""
+def make_object(directory: Path, photos: int, width: int, kind: str) -> dict:
+    """Photos around the object or the dome in rings, each ring half a step further than the one below it."""
     height, focal = width * 3 // 4, width * 1.35
-    rings = RINGS if photos >= SPARSE else SPARSE_RINGS
+    shape, rings, middle = (OBJECT, OBJECT_RINGS, 0.6) if kind == "object" else (DOME, DOME_RINGS, 0.4)
     counts = [round(share * photos) for share, _ in rings[:-1]]
     counts.append(photos - sum(counts))
     poses = []
@@ -167,10 +169,10 @@ def make_object(directory: Path, photos: int, width: int) -> dict:
             i, angle, elevation = len(poses), 2 * math.pi * (k + 0.5 * (ring % 2)) / count, math.radians(degrees)
             eye = 4.6 * np.array([math.cos(angle) * math.cos(elevation), math.sin(angle) * math.cos(elevation),
                                   math.sin(elevation)]) + [0, 0, 0.3]
-            R = looking(eye, np.array([0, 0, 0.6]), np.array([0, 0, 1.0]))
-            _write(directory / f"object_{i:03d}.jpg", render(0, eye, R, focal, width, height, 1.0), i)
+            R = looking(eye, np.array([0, 0, middle]), np.array([0, 0, 1.0]))
+            _write(directory / f"object_{i:03d}.jpg", render(shape, eye, R, focal, width, height, 1.0), i)
             poses.append({"name": f"object_{i:03d}.jpg", "eye": eye.tolist(), "R": R.tolist()})
-    return {"kind": "object", "poses": poses, "focal": focal}
+    return {"kind": kind, "poses": poses, "focal": focal}
 
 
 def make_relief(directory: Path, photos: int, width: int) -> dict:
@@ -186,7 +188,7 @@ def make_relief(directory: Path, photos: int, width: int) -> dict:
         eye = np.array([(c / max(columns - 1, 1) - 0.5) * 1.1 * RELIEF_HALF,
                         (r / max(rows - 1, 1) - 0.5) * 1.1 * RELIEF_HALF, RELIEF_HEIGHT]) + wobble
         R = looking(eye, np.array([eye[0] + 0.5 * wobble[1], eye[1] + 0.5 * wobble[2], 0.0]), np.array([0, 1.0, 0]))
-        picture = render(1, eye, R, focal, width, height, RELIEF_HALF)
+        picture = render(RELIEF, eye, R, focal, width, height, RELIEF_HALF)
         latitude = RELIEF_LATITUDE + eye[1] / 111_174.0
         longitude = RELIEF_LONGITUDE + eye[0] / (111_320.0 * math.cos(math.radians(RELIEF_LATITUDE)) * 1.0015)
         exif = _gps_exif(latitude, longitude, RELIEF_ALTITUDE + eye[2], focal / width * 36)
@@ -203,22 +205,24 @@ def true_surface(kind: str, count: int = 60000) -> np.ndarray:
         return np.c_[xy, [relief_height(x, y) for x, y in xy]]
     d = random.normal(size=(count, 3))
     d /= np.linalg.norm(d, axis=1, keepdims=True)
-    points = d * np.array([object_radius(*v) for v in d])[:, None] + [0, 0, CENTRE_Z]
+    points = d * np.array([object_radius(*v) for v in d])[:, None] + [0, 0, OBJECT_Z if kind == "object" else DOME_Z]
     return points[points[:, 2] > 0]
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["object", "relief"])
+    parser.add_argument("kind", choices=["object", "dome", "relief"])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--photos", type=int, default=24)
     parser.add_argument("--size", type=int, default=800)
     arguments = parser.parse_args()
     images = arguments.directory / "images"
     images.mkdir(parents=True, exist_ok=True)
-    make = make_object if arguments.kind == "object" else make_relief
-    truth = make(images, arguments.photos, arguments.size)
+    if arguments.kind == "relief":
+        truth = make_relief(images, arguments.photos, arguments.size)
+    else:
+        truth = make_object(images, arguments.photos, arguments.size, arguments.kind)
     (arguments.directory / "truth.json").write_text(json.dumps(truth))
 
 
