@@ -235,7 +235,7 @@ def _web(web: dict[str, Any]) -> list[Finding]:
                              + ", ".join(f"{path} ({times} of {web['asked']} requests)" for path, times in missing.items()),
                              "Run `manage.py check`, then restart the web server (all gunicorn workers)."))
     if not web["long_line"]:
-        found.append(Finding("web", FAULT, "request lines above 4 kB are turned away: uploader.py and WindowsUploader.py send such",
+        found.append(Finding("web", FAULT, "request lines of 20 kB are turned away: uploader.py and WindowsUploader.py send such",
                              "Start gunicorn with --limit-request-line 0 (GUNICORN_CMD_ARGS) and give nginx "
                              "`large_client_header_buffers 4 64k;` (docs/install.md)."))
     return found or [Finding("web", GOOD, f"{web['url']} has our routes, and takes long request lines")]
