@@ -275,5 +275,6 @@ def main(webodm: WebODM, *, url: Optional[str] = None, as_json: bool = False) ->
         print(f"{word} {finding.name}: {finding.text}")
         if finding.level != GOOD and finding.mend:
             print(f"        -> {finding.mend}")
-    print(f"{faults} faults, {warnings} warnings, {len(findings) - faults - warnings} good")
+    counted = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((faults, "fault"), (warnings, "warning"))]
+    print(", ".join([*counted, f"{len(findings) - faults - warnings} good"]))
     return 1 if faults else 0
