@@ -87,6 +87,11 @@ def tasks_by_id(task_ids: Iterable[UUID]) -> dict[UUID, Task]:
     return {task.pk: task for task in rows}
 
 
+def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
+    """Which processing node each task is on, None where it has none yet; tasks that are gone are missing."""
+    return dict(Task.objects.filter(pk__in=list(task_ids)).values_list("pk", "processing_node_id"))
+
+
 def task_dir(task: Task) -> Path:
     """The task's directory, made if need be. WebODM counts **every** file at its top level as an image."""
     path = Path(task.task_path())

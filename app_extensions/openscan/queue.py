@@ -130,10 +130,16 @@ def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
 
 def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, int]":
     """How many more tasks each of an owner's nodes takes: by what WebODM knows of them, and in all no more than our own
-    released scans leave, since a task that was just handed over may show on no node yet."""
+    released scans leave, since a task that was just handed over may show on no node yet. One that has a node which is not theirs
+    leaves them alone."""
     ids = {node.id for node in nodes}
     ours = 0
-    for scan in Scan.objects.select_related("token").filter(state=Scan.RELEASED):
+    released = list(Scan.objects.select_related("token").filter(state=Scan.RELEASED))
+    placed = host_tasks.nodes_of(scan.webodm_task_id for scan in released if scan.webodm_task_id)
+    for scan in released:
+        place = placed.get(scan.webodm_task_id)
+        if place is not None and place not in ids:
+            continue
         other = tokens.token_owner(scan.token)
         if other is not None and (other == owner or ids & {node.id for node in host_nodes.nodes_for(other)}):
             ours += 1

@@ -149,6 +149,25 @@ def test_two_owners_of_one_node_share_it(node, quiet):
     assert Scan.objects.get(pk=late.pk).state == Scan.APPROVED and queue.release() == 0
 
 
+def test_a_scan_on_a_node_of_its_own_leaves_the_other_nodes_alone(node, quiet):
+    """An administrator may use all nodes; who may use one alone does not wait for what the administrator runs elsewhere."""
+    from nodeodm.models import ProcessingNode
+
+    other_node = ProcessingNode.objects.create(hostname="127.0.0.1", port=10, last_refreshed=timezone.now(), queue_count=0)
+    other = without_nodes()
+    for row in (node, other_node):
+        host_nodes.permit_node(other, row.pk)
+    early = approved(private_token(owner=other)[0], 0)
+    assert queue.release() == 1
+    late = approved(private_token(owner=node.owner)[0], 5)
+    assert queue.release() == 0  # the early one may still be given this node
+    task = host_tasks.get_task(early.webodm_task_id)
+    task.processing_node_id = other_node.pk
+    task.save(update_fields=["processing_node"])
+    assert queue.release() == 1
+    assert Scan.objects.get(pk=late.pk).state == Scan.RELEASED
+
+
 def test_a_private_scan_overtakes_public_ones(node, quiet):
     public = approved(public_token(owner=node.owner)[0], 0)
     private = approved(private_token(owner=node.owner)[0], 9)
