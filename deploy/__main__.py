@@ -64,13 +64,27 @@ def _target(options: argparse.Namespace) -> WebODM:
     return WebODM(Path(options.webodm), python=options.python, extra_env=extra)
 
 
+def _manage(arguments: "list[str]") -> int:
+    """`--webodm DIR [--python PY] [--env-file FILE] COMMAND …`: what follows the options is manage.py's alone."""
+    split = 0
+    while split < len(arguments) and arguments[split].split("=", 1)[0] in ("--webodm", "--python", "--env-file"):
+        split += 1 if "=" in arguments[split] else 2
+    parser = argparse.ArgumentParser(prog="./webodm.sh manage", allow_abbrev=False)
+    _add_target(parser, required=True)
+    options = parser.parse_args(arguments[:split])
+    options.python = options.python or os.environ.get("WEBODM_DIR_PYTHON")
+    if not arguments[split:]:
+        raise DeployError("manage needs a command, e.g. ./webodm.sh manage --webodm DIR openscan_token list")
+    return _target(options).manage_here(arguments[split:])
+
+
 def main(arguments: Optional[list[str]] = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 something is wrong, 2 wrong arguments."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         native = len(arguments) > 2 and arguments[0] in ("backup", "manage") and arguments[1] == "--webodm"
         if native and arguments[0] == "manage":
-            return WebODM(Path(arguments[2]), python=os.environ.get("WEBODM_DIR_PYTHON")).manage_here(arguments[3:])
+            return _manage(arguments[1:])
         if arguments and arguments[0] in DOCKER_COMMANDS and not native:
             return docker.main(arguments[0], arguments[1:])
         options = make_parser().parse_args(arguments)

@@ -30,7 +30,10 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise DeployError(f"the environment file cannot be read: {error}") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        words = shlex.split(line, comments=True)
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise DeployError(f"{path}, line {number}: {error}") from error
         if words and words[0] == "export":
             words = words[1:]
         for word in words:

@@ -99,6 +99,22 @@ def test_wrong_directories_and_pythons_are_named(target: Target, tmp_path) -> No
     assert not (target.directory / "app_extensions").exists()
 
 
+def test_management_commands_with_the_services_environment(target: Target, tmp_path) -> None:
+    """`manage` takes the options of the other commands before the command, and leaves what follows to manage.py."""
+    file = tmp_path / "webodm.env"
+    file.write_text("# of the service\nexport WO_HOST='scans.example.org'\n")
+    code = "import os, sys; print(os.environ['WO_HOST'], sys.executable)"
+    done = target.deploy("manage", "--python", str(target.python), f"--env-file={file}", "shell", "-c", code)
+    assert done.stdout.split() == ["scans.example.org", str(target.python)]
+    done = target.deploy("manage", "--python", str(target.python), "check", "--env-file", str(file), check=False)
+    assert done.returncode != 0 and "unrecognized arguments: --env-file" in done.stderr, "manage.py's own"
+    done = target.deploy("manage", "--python", str(target.python), check=False)
+    assert done.returncode == 1 and "needs a command" in done.stderr
+    file.write_text("WO_HOST='open\n")
+    done = target.deploy("manage", "--env-file", str(file), "check", check=False)
+    assert done.returncode == 1 and "line 1: No closing quotation" in done.stderr
+
+
 def test_a_package_that_webodm_has_stays_as_it_is(target: Target) -> None:
     """Where WebODM brings one of ours in another version, it is WebODM's that stays."""
     from deploy import packages
