@@ -3,6 +3,7 @@ import errno
 import io
 import os
 import re
+import socket
 import zipfile
 
 import pytest
@@ -339,6 +340,24 @@ def test_if_range_protects_against_mixing_two_results(served):
         answer = requests.get(url, headers={"Range": "bytes=7-", "If-Range": condition}, timeout=120)
         assert answer.status_code == code, condition
         assert answer.content == (data[7:] if code == 206 else data)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 9_999), (100, 4_099), (9_999, 9_999)])
+def test_the_kernel_sends_a_piece_without_a_complaint(tmp_path, start, end):
+    """As gunicorn's file wrapper does it; what fails after the last byte is seen in its log alone."""
+    from plugins.openscan_cloud.views.results import FilePiece
+
+    data = os.urandom(10_000)
+    (tmp_path / "whole").write_bytes(data)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, FilePiece(open(tmp_path / "whole", "rb", buffering=0), start, end) as piece:
+        place = os.lseek(piece.fileno(), 0, os.SEEK_CUR)
+        assert ours.sendfile(piece, offset=place, count=end - start + 1) == end - start + 1
+        ours.shutdown(socket.SHUT_WR)
+        assert theirs.makefile("rb").read() == data[start:end + 1]
+        assert piece.read() == b"", "it stands behind its last byte"
+        piece.seek(start)
+        assert piece.read() == data[start:end + 1]
 
 
 def test_unchanged_files_are_not_sent_again(served):

@@ -40,6 +40,9 @@ class FilePiece(io.RawIOBase):
     def fileno(self) -> int:
         return self._file.fileno()
 
+    def seekable(self) -> bool:
+        return True
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """What `socket.sendfile` does at its end, with the place in the file up to which it sent."""
         self._position = self._file.seek(offset, whence)
