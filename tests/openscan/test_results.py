@@ -349,8 +349,9 @@ def test_the_kernel_sends_a_piece_without_a_complaint(tmp_path, start, end):
 
     data = os.urandom(10_000)
     (tmp_path / "whole").write_bytes(data)
+    told: list[int] = []
     ours, theirs = socket.socketpair()
-    with ours, theirs, FilePiece(open(tmp_path / "whole", "rb", buffering=0), start, end) as piece:
+    with ours, theirs, FilePiece(open(tmp_path / "whole", "rb", buffering=0), start, end, told.append) as piece:
         place = os.lseek(piece.fileno(), 0, os.SEEK_CUR)
         assert ours.sendfile(piece, offset=place, count=end - start + 1) == end - start + 1
         ours.shutdown(socket.SHUT_WR)
@@ -358,6 +359,7 @@ def test_the_kernel_sends_a_piece_without_a_complaint(tmp_path, start, end):
         assert piece.read() == b"", "it stands behind its last byte"
         piece.seek(start)
         assert piece.read() == data[start:end + 1]
+    assert told == [end - start + 1]
 
 
 def test_unchanged_files_are_not_sent_again(served):
