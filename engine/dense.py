@@ -271,8 +271,10 @@ def fuse(scene: Scene, maps: DepthMaps, neighbours: dict[int, list[int]], scale:
                               np.array([v.t for v in views]).reshape(-1, 3), 1.5, 0.01, 0.5, marks, out, out_normals,
                               votes)
         good = votes >= least_votes
-        if (found := int(good.sum())) > part:
-            good &= random.random(good.shape) < part / found
+        places = np.flatnonzero(good)
+        if len(places) > part:
+            good = np.zeros_like(good)
+            good.flat[random.choice(places, part, replace=False)] = True
         image = view.load(scale)
         points.append(out[good])
         normals.append(out_normals[good])

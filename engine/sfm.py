@@ -21,6 +21,8 @@ from .rescue import rescue
 from .settings import FEATURE_SIZE
 
 EXHAUSTIVE_UP_TO = 60
+#: Sets up to this size have the rest of their pairs matched where the chosen ones placed less than half of the photos.
+SECOND_LOOK_UP_TO = 150
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
 
@@ -147,17 +149,35 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
     n = len(photos)
     asked = options["matcher-neighbors"]
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.use_gpu = False
-    matching.num_threads = threads
     if n <= EXHAUSTIVE_UP_TO and not asked:
-        with _pairs_watched(database, n * (n - 1) // 2, lambda f: on_fraction(0.4 + 0.35 * f)):
-            pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
+        _match_all(database, n, threads, lambda f: on_fraction(0.4 + 0.35 * f))
     else:
         pairs = choose_pairs(database, photos, ids, asked or 20, log)
         match_pairs(database, work / "pairs.txt", pairs, ids, lambda f: on_fraction(0.4 + 0.35 * f))
     on_fraction(0.75)
     return database
+
+
+def _match_all(database: Path, photos: int, threads: int, on_fraction: Callable[[float], None]) -> None:
+    """Match every pair that was not matched yet."""
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.use_gpu = False
+    matching.num_threads = threads
+    with _pairs_watched(database, photos * (photos - 1) // 2, on_fraction):
+        pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
+
+
+def _match_the_rest(database: Path, photos: int, placed: int, threads: int, log: Callable[[str], None]) -> None:
+    """Where few photos were placed and not every pair was looked at, look at the others before demands are lowered."""
+    db = pycolmap.Database.open(str(database))
+    try:
+        matched = db.num_matched_image_pairs()
+    finally:
+        db.close()
+    pairs = photos * (photos - 1) // 2
+    if placed < photos / 2 and photos <= SECOND_LOOK_UP_TO and matched < pairs:
+        log(f"Only {placed} of {photos} photos were placed by {matched} chosen pairs: matching the other {pairs - matched} pairs as well")
+        _match_all(database, photos, threads, lambda _: None)
 
 
 def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo], threads: int,
@@ -181,6 +201,7 @@ def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo]
         if attempt:
             placed_names = {im.name for im in best.images.values() if im.has_pose} if best else set()
             loose = [p.name for p in photos if prepared_name(p.name) not in placed_names]
+            _match_the_rest(database, count, len(placed_names), threads, log)
             if best is not None and len(loose) <= max(8, count // 4):
                 rescue(work, images, database, loose, photos, threads, log)
             pipeline.mapper.abs_pose_min_num_inliers = 20

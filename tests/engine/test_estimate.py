@@ -25,7 +25,8 @@ scene, facts = Scene.load(work), json.loads((work / "facts.json").read_text())
 near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
 clouds = [dense.fuse(scene, dense.DepthMaps(work / "depth"), near, facts["depth_scale"], 3, lambda done, total: None, most)
           for most in (10 ** 9, 3000)]
-print(json.dumps([[len(cloud), np.ptp(cloud.points, axis=0).tolist()] for cloud in clouds]))
+# what single stray points reach is no extent
+print(json.dumps([[len(cloud), np.ptp(np.percentile(cloud.points, [2, 98], axis=0), axis=0).tolist()] for cloud in clouds]))
 """
 
 

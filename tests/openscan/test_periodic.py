@@ -37,7 +37,7 @@ def test_documented_names_are_registered():
     from worker.celery import app
 
     app.loader.import_default_modules()
-    for name in ("ingest_scan", "release_queue", "finish_scan", "discard_scan", "deliver_mails", "catch_up", "tidy_up", "move_scan",
+    for name in ("ingest_scan", "release_queue", "finish_scan", "discard_scan", "deliver_mails", "catch_up", "tidy_up",
                  "watch_nodes"):
         assert f"app_extensions.openscan.tasks.{name}" in app.tasks
 
@@ -161,8 +161,8 @@ def test_every_job_runs_in_the_live_worker(stack):
     from worker.celery import app
 
     app.loader.import_default_modules()
-    for name in ("release_queue", "deliver_mails", "catch_up", "tidy_up", "move_scan",
-                 "watch_nodes"):
+    jobs = ("release_queue", "deliver_mails", "catch_up", "tidy_up", "watch_nodes")
+    for name in jobs:
         app.tasks[f"app_extensions.openscan.tasks.{name}"].delay()
     log = stack.log_path("worker")
 
@@ -170,7 +170,7 @@ def test_every_job_runs_in_the_live_worker(stack):
         text = log.read_text(errors="replace")
         return all(f"Task app_extensions.openscan.tasks.{name}[" in text and
                    any(f"tasks.{name}[" in line and "succeeded" in line for line in text.splitlines())
-                   for name in ("release_queue", "deliver_mails", "catch_up", "tidy_up"))
+                   for name in jobs)
 
     until(succeeded)
 
