@@ -14,9 +14,9 @@ from typing import Any, Callable, Optional
 from urllib.parse import quote
 
 from tapipy import errors as tapipy_errors
-from tapipy.tapis import Tapis
+from tapipy.tapis import Tapis, TapisResult
 
-from app_extensions.shared.retry import pause, waits
+from app_extensions.shared.retry import pause, retry_after, waits
 
 from .access import TapisAccess
 from .conf import conf
@@ -90,10 +90,9 @@ class TapisListing:
         found = self._call(
             "", lambda tapis: tapis.systems.getSystems(
                 listType="ALL", search=f"(id.like.{prefix}*)", select=SYSTEM_FIELDS, orderBy="id", limit=-1
-            )
+            ), _system,
         )
-        return [_system(item) for item in found
-                if _get(item, "id", "").startswith(prefix) and _get(item, "enabled", True) is not False]
+        return [system for system in found if system and system["id"].startswith(prefix)]
 
     def pages(self, system_id: str, path: str, pattern: str = "") -> Iterator[list[Entry]]:
         """A directory's entries in pages of up to 1000, in the order of their names.
@@ -103,12 +102,11 @@ class TapisListing:
         more = {"pattern": pattern} if pattern else {}
         offset = 0
         while True:
-            found = self._call(
+            page = self._call(
                 system_id, lambda tapis, offset=offset: tapis.files.listFiles(
                     systemId=quote(system_id, safe=""), path=quoted(path), limit=PAGE, offset=offset, **more
-                )
+                ), _entry,
             )
-            page = [_entry(item) for item in found]
             yield page
             if len(page) < PAGE:
                 return
@@ -133,12 +131,28 @@ class TapisListing:
             for scheme in ("https://", "http://"):
                 tapis.requests_session.mount(scheme, BoundedAdapter(self.seconds_left))
             tapis.requests_session.max_redirects = 0
+            tapis.plugin_on_call_post_request_callables.append(self._keep)
             held = (token, tapis)
             self._local.held = held
         return held[1]
 
-    def _call(self, system_id: str, operation: Callable[[Tapis], Any]) -> list[Any]:
-        """One call, tried again where that may help, its answer as a list of items."""
+    def _keep(self, operation: Any, response: Any, **kwargs: Any) -> None:
+        """What tapipy calls with every answer before it makes objects of it."""
+        self._local.answer = response
+
+    def _asked(self, operation: Callable[[Tapis], Any], tapis: Tapis) -> Any:
+        """tapipy's answer; the body itself where tapipy fails at it: it knows no lists within lists, and a system's ``notes`` may
+        hold any JSON, such as the outline of a survey."""
+        self._local.answer = None
+        try:
+            return operation(tapis)
+        except TypeError:
+            if self._local.answer is None:
+                raise
+            return self._local.answer.content
+
+    def _call(self, system_id: str, operation: Callable[[Tapis], Any], read: Callable[[Any], Any]) -> list[Any]:
+        """One call, tried again where that may help. :param read: makes what is wanted of an item :returns: that of each"""
         renewed = timed_out = False
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
@@ -148,7 +162,7 @@ class TapisListing:
             token = self.access.token()
             try:
                 self.calls += 1
-                return _items(operation(self._client(token)))
+                return _read(_items(self._asked(operation, self._client(token))), read)
             except tapipy_errors.UnauthorizedError as error:
                 if not renewed:
                     renewed = True
@@ -167,6 +181,8 @@ class TapisListing:
                 seconds = next(wait, None) if again else None
                 if seconds is None or (self.stopped and self.stopped()):
                     raise problem from None
+                if error.response is not None:
+                    seconds = max(seconds, retry_after(error.response.headers.get("Retry-After")))
                 pause(min(seconds, max(0.0, self.seconds_left())), self.stopped)
 
 
@@ -186,25 +202,48 @@ def _items(answer: Any) -> list[Any]:
     return answer
 
 
+def _read(items: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+    try:
+        if not all(isinstance(item, (dict, TapisResult)) for item in items):
+            raise TypeError("an item is no object")
+        return [read(item) for item in items]
+    except (TypeError, ValueError, OverflowError):
+        raise tapipy_errors.InvalidServerResponseError("an item has another form than documented") from None
+
+
 def _get(item: Any, name: str, default: Any = None) -> Any:
     value = item.get(name) if isinstance(item, dict) else getattr(item, name, None)
     return default if value is None else value
 
 
-def _system(item: Any) -> dict:
-    notes = _get(item, "notes", {})
+def _text(item: Any, name: str) -> str:
+    """:raises TypeError: it is there, and no text"""
+    value = _get(item, name, "")
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _system(item: Any) -> Optional[dict]:
+    """The documented form; None for a system that is disabled."""
+    if _get(item, "enabled", True) is False:
+        return None
+    title = _get(_get(item, "notes", {}), "title", "")
     return {
-        "id": _get(item, "id", ""),
-        "host": _get(item, "host", ""),
-        "systemType": _get(item, "systemType", ""),
-        "description": _get(item, "description", "") or _get(notes, "title", ""),
-        "created": _get(item, "created", ""),
+        "id": _text(item, "id"),
+        "host": _text(item, "host"),
+        "systemType": _text(item, "systemType"),
+        "description": _text(item, "description") or (title if isinstance(title, str) else ""),
+        "created": _text(item, "created"),
     }
 
 
 def _entry(item: Any) -> Entry:
+    name = _text(item, "name")
+    if not name:
+        raise ValueError("an entry without a name")
     return Entry(
-        name=_get(item, "name", ""), path=_get(item, "path", ""), type=_get(item, "type", "unknown"),
+        name=name, path=_text(item, "path"), type=_text(item, "type") or "unknown",
         size=int(_get(item, "size", 0)), last_modified=str(_get(item, "lastModified", "")),
     )
 

@@ -15,7 +15,7 @@
                                regex_full_match, idle_seconds``
 ``POST /_users``               ``username``, ``service``
 ``POST /_clients``             ``client_id``, ``callback_url``, ``client_key`` (made if missing); the answer shows the key
-``POST /_systems``             ``id, owner, shared_with, system_type, enabled, has_credentials, description, title``
+``POST /_systems``             ``id, owner, shared_with, system_type, enabled, has_credentials, description, title, notes``
 ``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight
 ``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, ``size_bytes, modified, mime``),
                                ``link`` (``target``), ``directory``, ``remove``

@@ -17,7 +17,7 @@ def attributes(request: Handler, system: System) -> dict[str, Any]:
         "effectiveUserId": "${apiUserId}", "defaultAuthnMethod": "PKI_KEYS", "bucketName": None,
         "rootDir": "/corral/projects/" + system.id, "port": 22, "useProxy": False, "isPublic": False,
         "isDynamicEffectiveUser": True, "canExec": False, "parentId": None, "sharedWithUsers": system.shared_with,
-        "tags": [], "notes": {"title": system.title} if system.title else {}, "uuid": system.uuid, "deleted": False,
+        "tags": [], "notes": {**system.notes, **({"title": system.title} if system.title else {})}, "uuid": system.uuid, "deleted": False,
         "created": system.created, "updated": system.created,
     }
 

@@ -38,6 +38,7 @@ class System:
     has_credentials: bool = True
     description: str = ""
     title: str = ""
+    notes: dict = field(default_factory=dict)
     host: str = "data.tacc.utexas.edu"
     created: str = "2024-05-01T12:00:00.000000Z"
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
