@@ -17,7 +17,7 @@ from . import verification
 from .identity import AccountDisabled, find_identity
 from .models import TapisIdentity, TapisOAuth2Client
 from .problems import TapisProblem
-from .verification import InvalidToken
+from .verification import ExpiredToken, InvalidToken
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class Unavailable(APIException):
 
     status_code = 502
     default_code = "tapis_unreachable"
+
+
+class EndedToken(AuthenticationFailed):
+    """A Tapis token that was good once: programs are told to send a new one, not that nobody is logged in."""
+
+    error = ExpiredToken.error
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -64,6 +70,8 @@ class BearerAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The token is of a tenant that this WebODM has no client for.")
         try:
             identity = find_identity(verification.verify(token, client))
+        except ExpiredToken as problem:
+            raise EndedToken(f"{problem.detail} Send a new one.") from None
         except (InvalidToken, AccountDisabled) as problem:
             raise AuthenticationFailed(str(problem)) from None
         except TapisProblem as problem:

@@ -47,6 +47,7 @@ class TenantKeys:
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], tuple[str, float]] = {}
         self._attempts: dict[tuple[str, str], float] = {}
+        self._fetching: dict[tuple[str, str], threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, client: TapisOAuth2Client, other_than: str = "") -> str:
@@ -56,22 +57,28 @@ class TenantKeys:
         :raises TapisProblem: Tapis gave no key; :raises TapisUnreachable: Tapis does not answer
         """
         name = (client.base_url, client.tenant_id)
-        now = time.monotonic()
+        key = self._young(name)
+        if key and key != other_than:
+            return key
         with self._lock:
-            key, fetched = self._keys.get(name, ("", 0.0))
-            fresh = bool(key) and now - fetched < conf.key_seconds
-            if fresh and key != other_than:
+            fetching = self._fetching.setdefault(name, threading.Lock())
+        with fetching:  # who comes meanwhile waits, and finds what was fetched
+            key = self._young(name)
+            if key and key != other_than:
                 return key
             last = self._attempts.get(name)
-            if last is not None and now - last < REFETCH_SECONDS:
+            if last is not None and time.monotonic() - last < REFETCH_SECONDS:
                 if key:
                     return key
                 raise TapisUnreachable("The tenant's key could not be fetched a moment ago.")
-            self._attempts[name] = now
-        fetched_key = authenticator.tenant_key(*name)
-        with self._lock:
-            self._keys[name] = (fetched_key, time.monotonic())
-        return fetched_key
+            self._attempts[name] = time.monotonic()
+            key = authenticator.tenant_key(*name)
+            self._keys[name] = (key, time.monotonic())
+            return key
+
+    def _young(self, name: tuple[str, str]) -> str:
+        key, fetched = self._keys.get(name, ("", 0.0))
+        return key if key and time.monotonic() - fetched < conf.key_seconds else ""
 
     def clear(self) -> None:
         """Forget everything."""

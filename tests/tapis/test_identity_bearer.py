@@ -45,6 +45,12 @@ def test_every_documented_login_works(stack, tapis, person):
         assert answer.status_code == 200 and answer.json()["user"] == person.username, answer.text
 
 
+def test_an_ended_bearer_token_is_told_from_a_false_one(stack, tapis, person):
+    ended = status(stack, **bearer(tapis.token(person.username, "expired", lifetime=-60)))
+    assert ended.status_code == 401 and ended.json()["error"] == "Token expired" and "Send a new one" in ended.json()["detail"]
+    assert status(stack, **bearer(tapis.token(person.username, "forged"))).json()["error"] == "Not logged in"
+
+
 @pytest.mark.parametrize("kind", FALSE_KINDS)
 def test_false_bearer_tokens_are_401(stack, tapis, person, kind):
     token = tapis.token(person.username, kind, lifetime=-60 if kind == "expired" else 3600)

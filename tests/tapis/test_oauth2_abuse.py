@@ -218,6 +218,23 @@ def test_the_tenants_key_is_fetched_anew_when_it_changes(stack, tapis, browser, 
     assert lone_tapis.counters()["tenant"] <= calls + 1, "forged tokens make us hammer the tenant"
 
 
+def test_many_who_need_the_tenants_key_at_once_wait_for_one_fetch(stack, live_db, lone_tapis):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from app_extensions.tapis import verification
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    client = TapisOAuth2Client(client_id="c", base_url=lone_tapis.base, tenant_id="portals")
+    token = lone_tapis.token("alice")
+    verification.keys.clear()
+    calls = lone_tapis.counters().get("tenant", 0)
+    lone_tapis.fault("slow", operation="tenant", seconds=1)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: verification.verify(token, client).username, range(8)))
+    lone_tapis.end_faults()
+    assert found == ["alice"] * 8 and lone_tapis.counters()["tenant"] == calls + 1
+
+
 def test_an_identity_whose_user_webodm_deleted_meanwhile_starts_anew(stack, tapis, browser, live_db, unique):
     """Deleted by plain SQL, as WebODM's own deletion would while our app is not loaded."""
     from django.contrib.auth.models import User

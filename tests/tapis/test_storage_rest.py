@@ -87,6 +87,7 @@ def test_a_body_that_is_no_json_is_400(flyer):
     answer = requests.post(f"{flyer.web}/api/tapis-storage/discover-flights/", data="{not json", timeout=120, headers={
         "Authorization": f"JWT {flyer.jwt}", "Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["success"] is False
+    assert answer.json()["field"] == "body" and "JSON" in answer.json()["fields"]["body"]
 
 
 def test_projects_and_jobs_of_others_are_not_to_be_seen(flyer, stack, tapis, unique):

@@ -113,9 +113,11 @@ class TapisAPIView(APIView):
         response = super().handle_exception(exc)
         detail = response.data.get("detail") if isinstance(response.data, dict) else None
         response.data = {
-            "success": False, "error": ERRORS.get(response.status_code, "Bad request"),
+            "success": False, "error": getattr(exc, "error", "") or ERRORS.get(response.status_code, "Bad request"),
             "detail": str(detail if detail is not None else response.data),
         }
+        if isinstance(exc, exceptions.ParseError):
+            response.data.update(field="body", fields={"body": response.data["detail"]})
         return response
 
 
