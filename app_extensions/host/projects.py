@@ -4,6 +4,7 @@ from typing import Optional
 
 from app.models import Project
 from django.contrib.auth.models import User
+from django.db.models import Count
 
 #: The length of the name column of projects and tasks.
 NAME_LENGTH = 255
@@ -68,6 +69,7 @@ def projects_by_id(project_ids: Iterable[int]) -> list[Project]:
     return list(Project.objects.filter(pk__in=list(project_ids), deleting=False))
 
 
-def task_count(project: Project) -> int:
-    """How many tasks the project has."""
-    return project.task_set.count()
+def task_counts(project_ids: Iterable[int]) -> dict[int, int]:
+    """How many tasks each project has, in one query; projects without any are missing."""
+    rows = Project.objects.filter(pk__in=list(project_ids), task__isnull=False)
+    return dict(rows.annotate(number=Count("task")).order_by().values_list("pk", "number"))

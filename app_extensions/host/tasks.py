@@ -13,6 +13,7 @@ from uuid import UUID
 from app import pending_actions
 from app.models import Project, Task
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from nodeodm import status_codes
@@ -83,7 +84,7 @@ def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
 
 def tasks_by_id(task_ids: Iterable[UUID]) -> dict[UUID, Task]:
     """Those of the tasks that exist, in one query."""
-    rows = Task.objects.select_related("project", "processing_node").filter(pk__in=list(task_ids))
+    rows = Task.objects.select_related("project__owner", "processing_node").filter(pk__in=list(task_ids))
     return {task.pk: task for task in rows}
 
 
@@ -146,7 +147,7 @@ def commit_task(task: Task, *, options: Optional[Iterable[dict]] = None, node_id
 
 
 def make_waiting(task: Task) -> None:
-    """Makes a task that was cancelled before it was ever processed wait for its files again, as a new one does."""
+    """Makes a task that was cancelled wait for its files again, as a new one does."""
     task.status = task.pending_action = task.processing_node = None
     task.last_error, task.auto_processing_node, task.partial = None, False, False
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
@@ -175,8 +176,11 @@ def update_size(task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(size=task.size)
 
 
-def task_state(task: Task) -> TaskState:
-    """The state of the row as given; read the row anew first if it may have changed."""
+def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
+    """The state of the row as given; read the row anew first if it may have changed.
+
+    hints: kept between calls for many tasks, so that the nodes are looked at once an owner and not once a task.
+    """
     action = _ACTIONS.get(task.pending_action)
     node = task.processing_node
     if task.pending_action == pending_actions.RESTART:
@@ -196,13 +200,18 @@ def task_state(task: Task) -> TaskState:
         pending_action=action,
         images_count=task.images_count,
         upload_progress=min(1.0, max(0.0, task.upload_progress)),
-        hint=_hint(task) if status == QUEUED and node is None else "",
+        hint=_hint(task.project.owner, {} if hints is None else hints) if status == QUEUED and node is None else "",
     )
 
 
-def _hint(task: Task) -> str:
+def _hint(owner: User, known: dict[int, str]) -> str:
     """WebODM lets tasks of users who may not use any node wait for ever, and says nothing."""
-    owner = task.project.owner
+    if owner.pk not in known:
+        known[owner.pk] = _find_hint(owner)
+    return known[owner.pk]
+
+
+def _find_hint(owner: User) -> str:
     nodes = nodes_for(owner)
     if not nodes:
         return f"{owner.get_username()} may not use any processing node; an administrator can permit one in WebODM's admin."

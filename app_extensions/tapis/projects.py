@@ -86,7 +86,9 @@ def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: Foun
 
 
 def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
-    taken = set(Flight.objects.filter(user_id=user.pk).exclude(pk=flight.pk).values_list("project_name", flat=True))
+    # Every name that may be tried starts alike (see project_name): the others need not be read for each of a thousand flights.
+    alike = Flight.objects.filter(user_id=user.pk, project_name__startswith=found.flight_name[:100]).exclude(pk=flight.pk)
+    taken = set(alike.values_list("project_name", flat=True))
     name = project_name(found, taken)
     project = host_projects.create_project(user, name, description(found), tags_for(found))
     task = host_tasks.create_waiting_task(
@@ -135,34 +137,35 @@ def flight_projects(user: Any, *, details: bool = False) -> list[dict[str, Any]]
     """
     rows = {row.project_id: row for row in Flight.objects.filter(user_id=user.pk, project_id__isnull=False)}
     tasks = host_tasks.tasks_by_id(row.task_id for row in rows.values() if row.task_id) if details else {}
+    counts, hints = host_projects.task_counts(rows), {}
     found = []
     for project in host_projects.projects_by_id(rows):
         row = rows[project.pk]
         found.append({
-            **(_details(row, tasks.get(row.task_id)) if details else {}),
+            **(_details(row, tasks.get(row.task_id), hints) if details else {}),
             "id": project.pk,
             "name": project.name,
             "description": project.description,
             "created_at": project.created_at.isoformat(),
             "tags": host_projects.project_tags(project),
-            "task_count": host_projects.task_count(project),
+            "task_count": counts.get(project.pk, 0),
         })
     return sorted(found, key=lambda item: item["created_at"], reverse=True)
 
 
-def _details(flight: Flight, task: Any) -> dict[str, Any]:
+def _details(flight: Flight, task: Any, hints: "dict[int, str]") -> dict[str, Any]:
     """What a page shows of a flight's project besides the documented form."""
     return {
         "flight_name": flight.name,
         "system_id": flight.system_id,
         "synced_at": flight.synced_at.isoformat() if flight.synced_at else None,
-        "task": _task(task) if task is not None else None,
+        "task": _task(task, hints) if task is not None else None,
     }
 
 
-def _task(task: Any) -> dict[str, Any]:
+def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
     """A flight's task: where it can be seen, and how it is getting on (``progress``: 0 … 1 of the processing)."""
-    state = host_tasks.task_state(task)
+    state = host_tasks.task_state(task, hints)
     return {
         "id": str(task.pk), "state": state.status, "progress": round(state.progress, 3), "images_count": state.images_count,
         "error": state.error, "hint": state.hint, "pending_action": state.pending_action, "url": host_tasks.task_url(task),

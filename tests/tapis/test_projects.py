@@ -60,6 +60,31 @@ def test_details_tell_of_the_flight_and_its_task(flyer):
     assert flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]["task"] is None
 
 
+def test_many_projects_take_no_more_queries_than_few(flyer):
+    """The page asks for them every few seconds."""
+    from app.models import Task
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    from app_extensions.tapis.models import Flight
+    from app_extensions.tapis.projects import flight_projects
+
+    def queries():
+        tasks = Flight.objects.filter(user=flyer.user).values("task_id")
+        Task.objects.filter(pk__in=tasks).update(auto_processing_node=True)  # queued: why nothing happens is looked up as well
+        with CaptureQueriesContext(connection) as seen:
+            assert all(item["task"]["state"] == "queued" for item in flight_projects(flyer.user, details=True))
+        return len(seen)
+
+    flyer.flight("One", 1)
+    flyer.create()
+    few = queries()
+    for number in range(6):
+        flyer.flight(f"More{number}", 1)
+    flyer.create()
+    assert queries() == few
+
+
 def test_waiting_tasks_are_neither_started_nor_deleted(flyer):
     from datetime import timedelta
 

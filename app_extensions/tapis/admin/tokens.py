@@ -27,7 +27,7 @@ class TokenAdmin(admin.ModelAdmin):
 
     def get_queryset(self, request: Any) -> QuerySet:
         """The secrets stay in the database."""
-        return super().get_queryset(request).defer("access_token", "refresh_token").select_related("identity", "client")
+        return super().get_queryset(request).defer("access_token", "refresh_token").select_related("identity", "client", "user")
 
     def switch_off(self, request: Any, queryset: QuerySet) -> None:
         """Make tokens unusable here; Tapis is not asked."""
