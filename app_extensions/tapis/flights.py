@@ -146,7 +146,7 @@ class _Scan:
         try:
             self._run(pool, ids)
         finally:
-            pool.shutdown(wait=True)
+            pool.shutdown(wait=True, cancel_futures=True)
         self._name_failures()
         self.found.flights.sort(key=lambda flight: (flight.system_id, flight.flight_name))
         return self.found

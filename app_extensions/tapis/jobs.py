@@ -5,21 +5,26 @@ from typing import Any, Optional
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Now
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from app_extensions.host import projects as host_projects
 from app_extensions.host import queue as host_queue
+from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields, note_fields
 
 from .access import TapisAccess
 from .conf import conf
-from .models import Flight, SyncBatch, TapisJob, TapisOAuth2Client
+from .models import Flight, SyncBatch, TapisJob, TapisMail, TapisOAuth2Client, TapisOAuth2Token
 from .models.jobs import active_sync
 
 logger = logging.getLogger("app.logger")
 
 NAMES = "app.tasks.tapis_storage."
+#: Ended jobs, and mails that were sent, are kept for so long; those that moved bytes for ever: the figures count them.
+KEEP = timedelta(days=30)
 
 
 def send(name: str, *args: Any, countdown: float = 0.0, task_id: Optional[str] = None) -> None:
@@ -97,22 +102,40 @@ def listing_lease() -> float:
     return max(conf.lease_seconds, 4 * (conf.timeout + conf.connect_timeout))
 
 
-def client_of(flight: Flight) -> Optional[TapisOAuth2Client]:
-    """An active client of the flight's tenant: its own, else another of the same tenant."""
-    if flight.client_id and flight.client.is_active:
-        return flight.client
-    return TapisOAuth2Client.objects.filter(
-        is_active=True, base_url=flight.base_url, tenant_id=flight.tenant_id).order_by("pk").first()
+def client_of(flight: Flight, user: Any = None) -> Optional[TapisOAuth2Client]:
+    """An active client of the flight's tenant: that of the user's latest login there, else the flight's own, else any.
+
+    :param user: who is to read the flight; None: its own user
+    """
+    active = TapisOAuth2Client.objects.filter(is_active=True, base_url=flight.base_url, tenant_id=flight.tenant_id)
+    user_id = flight.user_id if user is None else user.pk
+    login = TapisOAuth2Token.objects.filter(user_id=user_id, client__in=active).order_by("-is_valid", "-updated_at").first()
+    if login is not None:
+        return login.client
+    return active.filter(pk=flight.client_id).first() or active.order_by("pk").first()
+
+
+def can_be_synced(flight: Flight) -> bool:
+    """Whether a sync that nobody asked for by name is to take up the flight: not where its project or task was deleted, nor while
+    the task is processed, nor where it gave its images up on purpose (compacted)."""
+    task = host_tasks.get_task(flight.task_id)
+    if task is None or task.compacted:
+        return False
+    return host_tasks.task_state(task).status not in (host_tasks.QUEUED, host_tasks.RUNNING)
 
 
 def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
-    """The user's job of that id; None where there is none of that id, or it is another user's."""
+    """The job of that id; None where there is none, or it is another user's and not the sync of a project that one may change:
+    who asks for such a sync joins it, and is to see how it gets on."""
     try:
         wanted = UUID(str(job_id))
     except ValueError:
         return None
-    found = TapisJob.objects.filter(pk=wanted)
-    return (found if user.is_superuser else found.filter(user_id=user.pk)).first()
+    job = TapisJob.objects.select_related("flight").filter(pk=wanted).first()
+    if job is None or user.is_superuser or job.user_id == user.pk:
+        return job
+    project = host_projects.get_project(job.flight.project_id) if job.flight else None
+    return job if project is not None and host_projects.user_can(user, "change_project", project) else None
 
 
 def latest(user: Any) -> "list[TapisJob]":
@@ -134,6 +157,19 @@ def as_dict(job: TapisJob) -> "dict[str, Any]":
         "images_total": job.images_total, "bytes_done": job.bytes_done, "bytes_total": job.bytes_total,
         "rate": job.rate, "error": job.error,
     }
+
+
+def forget_old() -> int:
+    """Forget what ended long ago: a sync an hour of each of a thousand flights would fill the table. :returns: how many jobs"""
+    before = timezone.now() - KEEP
+    TapisMail.objects.exclude(state=TapisMail.WAITING).filter(created_at__lt=before).delete()
+    ended = TapisJob.objects.exclude(state__in=TapisJob.ACTIVE).filter(finished_at__lt=before, bytes_moved=0)
+    latest_complete = TapisJob.objects.filter(
+        flight_id=OuterRef("flight_id"), kind=TapisJob.SYNC, state=TapisJob.COMPLETED).order_by("-created_at").values("pk")[:1]
+    # A flight's latest complete sync stays: what came since is what its task has not been started with (sync/finish.py).
+    over = ended.annotate(latest=Subquery(latest_complete)).filter(Q(latest=None) | ~Q(pk=F("latest")))
+    rows = TapisJob.objects.filter(pk__in=list(over.values_list("pk", flat=True)[:10_000]))
+    return rows.delete()[1].get("tapis.TapisJob", 0)
 
 
 def take_up_again() -> int:

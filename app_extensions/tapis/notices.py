@@ -2,20 +2,17 @@
 import logging
 from typing import Any
 
-from django.db import transaction
 from django.template.loader import render_to_string
 
 from app_extensions.host import projects as host_projects
-from app_extensions.host import queue as host_queue
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.mail import enqueue
 
+from . import jobs
 from .models import TapisJob, TapisMail
 from .preferences import preferences_of
 
 logger = logging.getLogger("app.logger")
-
-DELIVER = "app.tasks.tapis_storage.deliver_tapis_mails"
 
 
 def job_ended(job: TapisJob) -> None:
@@ -38,7 +35,7 @@ def job_ended(job: TapisJob) -> None:
         TapisMail, kind=f"{job.kind} {job.state}", to=[job.user.email], subject=subject,
         text=render_to_string("tapis/mail.txt", context), html=render_to_string("tapis/mail.html", context),
     )
-    transaction.on_commit(lambda: host_queue.send(DELIVER))
+    jobs.send("deliver_tapis_mails")
 
 
 def _one_line(text: Any) -> str:

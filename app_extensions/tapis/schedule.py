@@ -15,6 +15,7 @@ def schedule() -> None:
     add_periodic("tapis-take-up-jobs-again", NAMES + "take_up_jobs_again", 60.0)
     add_periodic("tapis-deliver-mails", NAMES + "deliver_tapis_mails", 60.0)
     add_periodic("tapis-cleanup-expired-oauth-states", NAMES + "cleanup_expired_oauth_states", HOUR)
+    add_periodic("tapis-forget-old-jobs", NAMES + "forget_old_tapis_jobs", HOUR)
     if conf.discovery_hours > 0:
         add_periodic("tapis-periodic-flight-discovery", NAMES + "periodic_flight_discovery", conf.discovery_hours * HOUR)
     if conf.sync_hours > 0:

@@ -95,19 +95,27 @@ def sync_batch(job_id: str) -> None:
 def sync_all_flight_projects() -> int:
     """Start a sync of every flight whose task is not being processed. :returns: how many"""
     started = 0
-    for flight in Flight.objects.filter(task_id__isnull=False).select_related("user", "client"):
-        task, client = host_tasks.get_task(flight.task_id), jobs.client_of(flight)
-        # A compacted task has given its images up on purpose.
-        if task is None or client is None or task.compacted or fetch.cancelled(task):
+    usable: "dict[tuple[int, int], bool]" = {}
+    rows = Flight.objects.filter(task_id__isnull=False, user__is_active=True).select_related("user")
+    for flight in rows.order_by("user_id", "pk"):
+        client = jobs.client_of(flight)
+        if client is None or not jobs.can_be_synced(flight) or fetch.cancelled(host_tasks.get_task(flight.task_id)):
             continue
-        if host_tasks.task_state(task).status in (host_tasks.QUEUED, host_tasks.RUNNING):
-            continue
-        try:
-            require_token(flight.user, client)
-        except TapisProblem:
-            continue
-        started += not jobs.start_sync(TapisAccess(flight.user, client), flight, automatic=True)[1]
+        access, login = TapisAccess(flight.user, client), (flight.user_id, client.pk)
+        if login not in usable:  # whose login has ended is not to get a failed sync, and a mail, of each flight every time
+            usable[login] = _has_token(access)
+        if usable[login]:
+            started += not jobs.start_sync(access, flight, automatic=True)[1]
     return started
+
+
+def _has_token(access: TapisAccess) -> bool:
+    try:
+        access.token()
+    except TapisProblem as problem:
+        logger.warning("Tapis: the flights of user %s are not synced: %s", access.user.pk, problem)
+        return False
+    return True
 
 
 @app.task(name=jobs.NAMES + "periodic_flight_discovery")
@@ -126,6 +134,12 @@ def cleanup_expired_oauth_states() -> int:
 def take_up_jobs_again() -> int:
     """Queue the jobs whose worker was killed."""
     return jobs.take_up_again()
+
+
+@app.task(name=jobs.NAMES + "forget_old_tapis_jobs", ignore_result=True)
+def forget_old_tapis_jobs() -> int:
+    """Forget jobs and mails that ended long ago. :returns: how many jobs"""
+    return jobs.forget_old()
 
 
 @app.task(name=jobs.NAMES + "deliver_tapis_mails", ignore_result=True)

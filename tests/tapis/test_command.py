@@ -42,6 +42,17 @@ def test_json_and_sync(flyer, manage):
     assert len(flyer.files("Synced")) == 3
 
 
+def test_a_flight_whose_project_was_deleted_is_left_alone(flyer, manage):
+    from app_extensions.host import projects
+
+    for name in ("Kept", "Deleted"):
+        flyer.flight(name, 1)
+    flyer.create()
+    projects.delete_project(projects.get_project(flyer.project("Deleted")))
+    done = manage(COMMAND, "--user", flyer.name, "--sync", "--json")
+    assert done.returncode == 0 and [job["flight_name"] for job in json.loads(done.stdout)["syncs"]] == ["Kept"]
+
+
 def test_only_named_systems(flyer, tapis, manage):
     other = tapis.system("ptdatax.project.named-" + flyer.name, owner=flyer.name)
     tapis.flight(other, "Named", 1)

@@ -157,6 +157,25 @@ def test_a_token_that_ends_between_calls_is_refreshed_once(flyer, tapis):
     assert tapis.counters()["token.refresh_token"] == 1
 
 
+def test_a_discovery_that_is_broken_off_asks_no_further(flyer, tapis, settings):
+    """Such as by Ctrl-C in the command."""
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.flights import discover as discover_here
+
+    def stop(read, known, images):
+        if read:
+            raise KeyboardInterrupt
+
+    settings.TAPIS_LISTING_CONNECTIONS = 2
+    for number in range(40):
+        flyer.flight(f"F{number}", 1)
+    tapis._call("POST", "counters/reset")
+    tapis.fault("slow", operation="list", path="/F", seconds=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        discover_here(TapisAccess(flyer.user, flyer.client), None, stop)
+    assert tapis.counters()["list"] < 12
+
+
 def test_asking_for_systems_by_name(flyer, tapis):
     flyer.flight("Mine", 1)
     other = tapis.system("ptdatax.project.other-" + flyer.name, owner=flyer.name)

@@ -21,7 +21,7 @@ from ..access import TapisAccess, pool_thread
 from ..conf import conf
 from ..content import ContentFetcher, Fetched, FileProblem, Stopped
 from ..models import FlightFile, SyncBatch, TapisJob
-from ..problems import TapisProblem
+from ..problems import SystemNotAccessible, TapisProblem
 from . import dedup, leases
 from .plan import check_room, promised_bytes
 
@@ -32,6 +32,11 @@ TICK_SECONDS = 2.0
 ROOM_SECONDS = 15.0
 #: Files that must come through without strain before one more connection is opened again.
 GOOD_RUN = 16
+
+#: So many images one after the other that Tapis does not give, and the flight is given up for now: it is not the images' fault.
+GIVE_UP_AFTER = 40
+#: … and so it is after a turn in which nothing came and something failed, if no other worker brought anything for so long either.
+QUIET_SECONDS = 60.0
 
 #: Fetched files are noted in waves, of so many or after so many seconds: a killed worker costs one wave.
 FLUSH_FILES = 8
@@ -85,6 +90,8 @@ class Turn:
         self.running: dict[Future, FlightFile] = {}
         self.claimed: list[FlightFile] = []
         self.fetched: list[tuple[FlightFile, Fetched]] = []
+        self.came = self.failed_in_a_row = 0
+        self.last_failure = ""
         self.has_twins = dedup.has_twins(job.flight)
         self._next_tick = self._next_room = self._next_flush = 0.0
 
@@ -93,7 +100,7 @@ class Turn:
 
         :returns: "more" (files are left), "others" (other workers have the rest in hand), "done" (nothing is left),
             "stopped" (the job was cancelled or has ended)
-        :raises TapisProblem: the job cannot go on
+        :raises TapisProblem: the job cannot go on, also where Tapis gives no image of it any more
         """
         self.batch = leases.open_batch(self.job)
         self.allowed = self.batch.connections
@@ -198,6 +205,7 @@ class Turn:
             self.stopping = True
         else:
             self.throttle.succeeded()
+            self.came, self.failed_in_a_row = self.came + 1, 0
             self.fetched.append((row, fetched))
 
     def _flush(self) -> None:
@@ -240,9 +248,22 @@ class Turn:
             state = FlightFile.REJECTED if row.is_link else FlightFile.GONE
         else:
             state = FlightFile.REJECTED if problem.broken else FlightFile.FAILED
+        if state == FlightFile.FAILED:
+            self.failed_in_a_row, self.last_failure = self.failed_in_a_row + 1, f"{row.name}: {problem}"
+            if self.failed_in_a_row >= GIVE_UP_AFTER:
+                self.problem, self.stopping = self.problem or self._given_up(), True
         logger.warning("Tapis: %s of flight %s: %s", row.name, self.job.flight, problem)
         FlightFile.objects.filter(pk=row.pk, batch_id=self.batch.pk).update(
             state=state, error=str(problem)[:500], batch=None)
+
+    def _quiet(self) -> bool:
+        return self.job.moved_at is not None and (timezone.now() - self.job.moved_at).total_seconds() >= QUIET_SECONDS
+
+    def _given_up(self) -> TapisProblem:
+        """The reason not to go through every image of a flight whose system is down: each costs six attempts."""
+        return SystemNotAccessible(
+            f"{self.failed_in_a_row} images one after the other could not be fetched, the last one {self.last_failure}. The rest was "
+            "not tried.", status=502)
 
     def _remove_parts(self) -> None:
         """Nothing of this turn stays beside the task; once the job has ended, its empty directory goes too."""
@@ -256,6 +277,8 @@ class Turn:
             return STOPPED
         files = FlightFile.objects.filter(flight_id=self.job.flight_id)
         if files.filter(state=FlightFile.WANTED).exists():
+            if self.failed_in_a_row > 1 and not self.came and self._quiet():
+                raise self._given_up()
             return MORE
         return OTHERS if files.filter(state=FlightFile.FETCHING).exists() else DONE
 

@@ -83,9 +83,8 @@ def _hand_over(job: TapisJob, task: Any) -> str:
     preferences = preferences_of(job.user)
     wanted = preferences.process_after_sync if job.process is None else job.process
     state = host_tasks.task_state(task)
-    new = job.bytes_moved > 0 or job.results.get("to_fetch", 0) > 0
     host_tasks.update_counts(task)
-    if not wanted or not (new or state.status == host_tasks.WAITING):
+    if not wanted or not (state.status == host_tasks.WAITING or _brought_images(job)):
         return ""
     options, note = None, ""
     if preferences.processing_preset:
@@ -101,6 +100,14 @@ def _hand_over(job: TapisJob, task: Any) -> str:
     except ValidationError as error:
         return f"The task was not started: {'; '.join(error.messages)}"
     return " ".join(filter(None, [note, host_tasks.task_state(task).hint]))
+
+
+def _brought_images(job: TapisJob) -> bool:
+    """Whether images came since the last complete sync: with this one, or with others that brought some and then failed."""
+    syncs = TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC)
+    last = syncs.filter(state=TapisJob.COMPLETED).order_by("-created_at").first()
+    since = syncs.filter(bytes_moved__gt=0)
+    return (since.filter(created_at__gt=last.created_at) if last else since).exists()
 
 
 def _vanished(job: TapisJob) -> Optional[str]:

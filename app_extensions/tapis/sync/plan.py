@@ -24,13 +24,15 @@ logger = logging.getLogger("app.logger")
 
 @dataclass
 class Plan:
-    """The outcome of a comparison. ``missing_bytes`` counts what is to be fetched."""
+    """The outcome of a comparison. ``missing_bytes`` counts what is to be fetched; ``rejected`` images, which are broken at
+    their source and did not change there, are not."""
 
     images: int = 0
     here: int = 0
     total_bytes: int = 0
     here_bytes: int = 0
     missing_bytes: int = 0
+    rejected: int = 0
     gone: int = 0
 
 
@@ -80,6 +82,8 @@ def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: 
         if row.state == FlightFile.DONE:
             plan.here += 1
             plan.here_bytes += size
+        elif row.state == FlightFile.REJECTED:
+            plan.rejected += 1
         else:
             plan.missing_bytes += size
     FlightFile.objects.bulk_create(new, batch_size=500)
@@ -92,8 +96,8 @@ def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: 
 def _update(row: FlightFile, entry: Entry, path: Path) -> None:
     """Bring a known file's row up to the listing: done stays done only if nothing changed and its bytes are here."""
     same = (row.size, row.last_modified, row.is_link) == (entry.size, entry.last_modified, entry.is_link)
-    if same and row.state == FlightFile.REJECTED:
-        return  # broken at its source, and still the same there
+    if same and row.state == FlightFile.REJECTED and not entry.is_link:
+        return  # broken at its source, and still the same there; what a link leads to may have changed, and nothing tells
     state = FlightFile.WANTED
     if same and row.state in (FlightFile.DONE, FlightFile.GONE) and row.bytes_here and _size(path) == row.bytes_here:
         state = FlightFile.DONE
@@ -120,7 +124,7 @@ def note_plan(job: TapisJob, plan: Plan) -> None:
         state=TapisJob.RUNNING, phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
         bytes_total=plan.total_bytes, bytes_done=plan.here_bytes, error=gone, lease_owner="", lease_until=None,
         moved_at=timezone.now(), started_at=job.started_at or timezone.now(),
-        results={"deleted_at_source": plan.gone, "to_fetch": plan.images - plan.here},
+        results={"deleted_at_source": plan.gone, "to_fetch": plan.images - plan.here - plan.rejected},
     )
 
 

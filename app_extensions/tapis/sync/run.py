@@ -57,8 +57,8 @@ def _plan(job: TapisJob) -> None:
     state = host_tasks.task_state(task)
     if state.status in (host_tasks.QUEUED, host_tasks.RUNNING):
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
-    if state.status == host_tasks.CANCELED and not state.images_count:
-        host_tasks.make_waiting(task)  # an earlier sync was cancelled; this one was asked for since
+    if state.status == host_tasks.CANCELED:
+        host_tasks.make_waiting(task)  # the sync or the processing was cancelled earlier; this sync was asked for since
 
     def alive() -> None:
         TapisJob.objects.filter(pk=job.pk, lease_owner=job.lease_owner).update(lease_until=from_now(jobs.listing_lease()))
@@ -124,7 +124,8 @@ def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5
 def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
     """Sync the flight of a WebODM task to its end. :returns: whether it is complete
 
-    :raises SyncRefused: the task is not a flight's
+    :param access: whose token to use; None: the flight's user's
+    :raises SyncRefused: the task is not a flight's, or of another tenant than the access
     """
     flight = Flight.objects.select_related("user", "client").filter(task_id=getattr(task, "pk", task)).first()
     if flight is None:
@@ -134,6 +135,8 @@ def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
         if client is None:
             raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)
         access = TapisAccess(flight.user, client)
+    if (access.client.base_url, access.client.tenant_id) != (flight.base_url, flight.tenant_id):
+        raise SyncRefused("The flight is of another tenant than the client.")
     job, _ = jobs.start_sync(access, flight, queue=False)
     return run_here(job.pk).state == TapisJob.COMPLETED
 

@@ -140,7 +140,7 @@ class SyncView(TapisAPIView):
     def _access(self, request: Request, flight: Flight) -> TapisAccess:
         """The caller's own access to the flight's tenant, never another user's."""
         carried = bearer(request)
-        client = jobs.client_of(flight)
+        client = jobs.client_of(flight, request.user)
         if carried is not None:
             if (carried.client.base_url, carried.client.tenant_id) != (flight.base_url, flight.tenant_id):
                 raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")

@@ -57,8 +57,10 @@ class Command(BaseCommand):
                                                         told=lambda read, known, images: progress.at(read, known))
         except BadInput as problem:
             return self._problem(USAGE, str(problem), options)
-        except (NoToken, TokenExpired, NoClient) as problem:
-            return self._problem(LOGIN, f"{problem} Log in at /api/oauth2/tapis/ as {user.get_username()} first.", options)
+        except NoClient as problem:
+            return self._problem(LOGIN, f"{problem} tapis_client lists those that are registered.", options)
+        except (NoToken, TokenExpired) as problem:
+            return self._problem(LOGIN, f"{problem} ({user.get_username()}, at /api/oauth2/tapis/)", options)
         except TapisProblem as problem:
             return self._problem(INACCESSIBLE, str(problem), options)
         syncs = []
@@ -69,7 +71,7 @@ class Command(BaseCommand):
     def _sync(self, access: TapisAccess, systems: "Optional[list[str]]", options: "dict[str, Any]") -> "list[dict]":
         ended = []
         for (system_id, name), flight in sorted(known_flights(access.user, access.client).items()):
-            if systems and system_id not in systems:
+            if (systems and system_id not in systems) or not jobs.can_be_synced(flight):
                 continue
             job, _ = jobs.start_sync(access, flight, queue=False)
             with Progress(f"{name} (images)", options["json"], self.stderr) as progress:
