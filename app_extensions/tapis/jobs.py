@@ -119,7 +119,7 @@ def can_be_synced(flight: Flight) -> bool:
     """Whether a sync that nobody asked for by name is to take up the flight: not where its project or task was deleted, nor while
     the task is processed, nor where it gave its images up on purpose (compacted)."""
     task = host_tasks.get_task(flight.task_id)
-    if task is None or task.compacted:
+    if task is None or task.compacted or host_projects.get_project(flight.project_id) is None:
         return False
     return host_tasks.task_state(task).status not in (host_tasks.QUEUED, host_tasks.RUNNING)
 
