@@ -95,7 +95,7 @@ def sync_batch(job_id: str) -> None:
 def sync_all_flight_projects() -> int:
     """Start a sync of every flight whose task is not being processed. :returns: how many"""
     started = 0
-    usable: "dict[tuple[int, int], bool]" = {}
+    usable: dict[tuple[int, int], bool] = {}
     rows = Flight.objects.filter(task_id__isnull=False, user__is_active=True).select_related("user")
     for flight in rows.order_by("user_id", "pk"):
         client = jobs.client_of(flight)

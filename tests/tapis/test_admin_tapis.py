@@ -123,6 +123,57 @@ def test_an_administrator_links_and_moves_an_identity(stack, tapis, admin, uniqu
         assert person.get(f"{stack.address()}/api/oauth2/tapis/status/").json()["user"] == second.username
 
 
+def test_help_is_shown_whole(stack, tapis, admin):
+    """Django writes help texts as they are into the page: what looks like a tag is not to be seen."""
+    from django.apps import apps
+
+    for model in apps.get_app_config("tapis").get_models():
+        for field in model._meta.get_fields():
+            assert not set("<>&") & set(str(getattr(field, "help_text", ""))), field
+    assert "the base URL followed by /v3/oauth2/authorize" in admin.get(f"{stack.address()}/admin/tapis/tapisoauth2client/add/").text
+
+
+def test_a_token_that_is_switched_off_on_its_page_says_so_and_keeps_what_a_refresh_brought(stack, tapis, admin, unique):
+    from app_extensions.tapis.models import TapisOAuth2Token
+    from tests.support.flights import Flyer
+
+    flyer = Flyer(stack.address(), tapis, "a" + unique)
+    token = TapisOAuth2Token.objects.get(user=flyer.user)
+    url = f"{stack.address()}/admin/tapis/tapisoauth2token/{token.pk}/change/"
+    fields = form_of(admin.get(url))
+    fields.pop("is_valid")
+    assert admin.post(url, data=fields, headers=admin.csrf(), allow_redirects=False).status_code == 302
+    after = TapisOAuth2Token.objects.get(pk=token.pk)
+    assert not after.is_valid and after.invalid_reason == "switched off by an administrator."
+    assert after.access_token == token.access_token and after.refresh_token == token.refresh_token
+    assert admin.post(url, data={**fields, "is_valid": "on"}, headers=admin.csrf(), allow_redirects=False).status_code == 302
+    after.refresh_from_db()
+    assert after.is_valid and after.invalid_reason == ""
+
+
+def test_jobs_and_flights_can_be_looked_at_but_not_changed(stack, tapis, admin, unique):
+    from app_extensions.tapis.models import TapisJob
+    from tests.support.flights import Flyer
+
+    flyer = Flyer(stack.address(), tapis, "a" + unique)
+    flyer.flight("Looked", 1)
+    flyer.create()
+    carried = tapis.token(flyer.name)
+    job = TapisJob.objects.create(kind="sync", user=flyer.user, client=flyer.client, flight=flyer.row("Looked"), state="failed",
+                                  error="the reason " + unique, access_token=carried)
+    base = f"{stack.address()}/admin/tapis"
+    listed = admin.get(f"{base}/tapisjob/?q={flyer.name}")
+    assert listed.status_code == 200 and "the reason " + unique in listed.text and "Looked" in listed.text
+    page = admin.get(f"{base}/tapisjob/{job.pk}/change/")
+    assert page.status_code == 200 and "the reason " + unique in page.text
+    assert carried not in listed.text + page.text and "Access token" not in page.text and 'name="_save"' not in page.text
+    assert "Looked" in admin.get(f"{base}/flight/?q={flyer.name}").text
+    assert admin.get(f"{base}/flight/{flyer.row('Looked').pk}/change/").status_code == 200
+    for path in ("tapisjob", "flight"):
+        assert admin.get(f"{base}/{path}/add/").status_code == 403
+    job.delete()
+
+
 def test_the_documented_import_path(stack, db):
     from app.models.oauth2 import TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
 

@@ -6,6 +6,8 @@ from django.db.models import QuerySet
 
 from ..models import TapisOAuth2Token
 
+SWITCHED_OFF = "switched off by an administrator."
+
 
 @admin.register(TapisOAuth2Token)
 class TokenAdmin(admin.ModelAdmin):
@@ -29,9 +31,14 @@ class TokenAdmin(admin.ModelAdmin):
         """The secrets stay in the database."""
         return super().get_queryset(request).defer("access_token", "refresh_token").select_related("identity", "client", "user")
 
+    def save_model(self, request: Any, obj: TapisOAuth2Token, form: Any, change: bool) -> None:
+        """Only what the form may change: the token may have been refreshed since the page was opened."""
+        obj.invalid_reason = "" if obj.is_valid else obj.invalid_reason or SWITCHED_OFF
+        obj.save(update_fields=["is_valid", "invalid_reason", "updated_at"])
+
     def switch_off(self, request: Any, queryset: QuerySet) -> None:
         """Make tokens unusable here; Tapis is not asked."""
-        queryset.update(is_valid=False, invalid_reason="switched off by an administrator.")
+        queryset.update(is_valid=False, invalid_reason=SWITCHED_OFF)
 
     switch_off.short_description = "Switch off: may not be used until the next login"
 

@@ -57,15 +57,15 @@ class TapisOAuth2Client(models.Model):
     )
     authorization_url = models.CharField(
         "Authorization URL", max_length=500, blank=True, validators=[validate_service_url],
-        help_text="Empty: <base URL>/v3/oauth2/authorize.",
+        help_text="Empty: the base URL followed by /v3/oauth2/authorize.",
     )
     token_url = models.CharField(
         "Token URL", max_length=500, blank=True, validators=[validate_service_url],
-        help_text="Empty: <base URL>/v3/oauth2/tokens.",
+        help_text="Empty: the base URL followed by /v3/oauth2/tokens.",
     )
     callback_url = models.CharField(
         "Callback URL", max_length=500, validators=[validate_service_url],
-        help_text="Exactly as registered with Tapis: https://<this WebODM>/api/oauth2/tapis/callback/",
+        help_text="Exactly as registered with Tapis: this WebODM's address followed by /api/oauth2/tapis/callback/",
     )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)

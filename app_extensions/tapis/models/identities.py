@@ -12,7 +12,7 @@ class TapisIdentity(models.Model):
     CREATED, SELF, ADMIN = "created", "self", "admin"
     LINKED_BY = ((CREATED, "the first Tapis login"), (SELF, "the user, signed in"), (ADMIN, "an administrator"))
 
-    issuer = models.CharField(max_length=255, help_text="<base URL>/v3/tokens")
+    issuer = models.CharField(max_length=255, help_text="The base URL followed by /v3/tokens.")
     subject = models.CharField(max_length=255, help_text="user@tenant, as Tapis signs it in `sub`.")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_identities"

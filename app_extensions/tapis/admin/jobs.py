@@ -1,0 +1,59 @@
+"""What discoveries and syncs do, and which flights are known: to look at. Who wants to steer them uses the API or the flights page."""
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+
+from app_extensions.shared.formatting import format_bytes
+
+from ..models import Flight, TapisJob
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """A table that is looked at: nothing is added, changed or deleted by hand."""
+
+    def has_add_permission(self, request: Any) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: Any, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+
+@admin.register(TapisJob)
+class JobAdmin(ReadOnlyAdmin):
+    """Discoveries and syncs, newest first; a token that came with a request is not shown."""
+
+    list_display = ("kind", "state", "user", "flight", "images", "fetched", "created_at", "finished_at", "error")
+    list_filter = ("kind", "state", "automatic")
+    search_fields = ("=id", "user__username", "flight__name", "flight__system_id", "error")
+    date_hierarchy = "created_at"
+    fields = ("id", "kind", "state", "phase", "automatic", "user", "client", "flight", "images", "fetched", "connections", "error",
+              "results", "created_at", "started_at", "moved_at", "finished_at")
+
+    def get_queryset(self, request: Any) -> QuerySet:
+        """With what the list shows, without secrets."""
+        return super().get_queryset(request).defer("access_token").select_related("user", "flight")
+
+    def images(self, job: TapisJob) -> str:
+        """Images that are here, of all."""
+        return f"{job.images_done} of {job.images_total}"
+
+    def fetched(self, job: TapisJob) -> str:
+        """What this job brought."""
+        return format_bytes(job.bytes_moved)
+
+
+@admin.register(Flight)
+class FlightAdmin(ReadOnlyAdmin):
+    """Flights that are, or were, projects here."""
+
+    list_display = ("name", "system_id", "user", "project_id", "image_count", "discovered_at", "synced_at")
+    list_filter = ("tenant_id",)
+    search_fields = ("name", "system_id", "user__username", "=project_id")
+    list_select_related = ("user",)
