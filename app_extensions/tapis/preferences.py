@@ -95,7 +95,12 @@ def _moment(user: Any, key: str, value: Any) -> Any:
         moment = None
     if moment is None:
         raise BadInput(key, "must be null or a time such as 2024-01-01T12:00:00Z")
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.utc)
+    moment = moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.utc)
+    if moment.year < 2000:  # near the year 1, what the database gives back is no time of Python's any more
+        raise BadInput(key, "must be after the year 2000; null ends the cooldown")
+    if moment > timezone.now() + timedelta(minutes=5):
+        raise BadInput(key, "must not be in the future: there would be no automatic discovery until then")
+    return moment
 
 
 def _preset(user: Any, key: str, value: Any) -> str:

@@ -39,6 +39,7 @@ def test_each_key_is_settable_alone(fresh, key, value):
     ("max_projects_per_discovery", True), ("discovery_cooldown_hours", -1), ("discovery_cooldown_hours", 10**9),
     ("preferred_systems", "ptdatax.project.A"), ("preferred_systems", ["elsewhere"]), ("preferred_systems", [None]),
     ("last_auto_discovery", "yesterday"), ("last_auto_discovery", "2024-13-45T00:00:00Z"), ("last_auto_discovery", 5),
+    ("last_auto_discovery", "2999-01-01T00:00:00Z"), ("last_auto_discovery", "0001-01-01T00:00:00+12:00"),
     ("processing_preset", "No Such Preset"), ("processing_preset", 5), ("favourite_colour", "blue"),
 ])
 def test_a_value_that_does_not_fit_is_refused_by_name_and_changes_nothing(fresh, key, value):

@@ -201,3 +201,48 @@ def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis):
     assert jobs.forget_old() >= 2
     assert set(mine.values_list("pk", flat=True)) == set(kept)
     TapisJob.objects.filter(pk=kept[-1]).delete()
+
+
+def test_however_a_sync_ends_nothing_stays_beside_its_task(flyer, tapis, monkeypatch):
+    from app_extensions.host import tasks
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.sync import run
+
+    ready(flyer, "Tidy", 2)
+    tapis.fault("status", operation="content", path="Tidy/", status=403)
+    incoming = tasks.incoming_path(flyer.task("Tidy").pk)
+    assert sync_here(flyer, "Tidy").state == "failed"
+    assert not incoming.exists()
+    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Tidy"), queue=False)
+    assert run.take_plan(job.pk)
+    tasks.incoming_dir(flyer.task("Tidy"))  # of a turn that was cut
+    flyer.task("Tidy").delete()
+    assert run.take_turn(job.pk) == "stopped"
+    job.refresh_from_db()
+    assert job.state == "canceled" and not incoming.exists()
+
+
+def test_a_worker_that_ends_late_leaves_the_files_of_the_next_sync_alone(flyer, tapis):
+    """Stopped, and asked for again at once: the first sync's worker is still waiting for Tapis."""
+    from app_extensions.host import tasks
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.sync import finish, leases, run
+
+    ready(flyer, "Late", 2)
+    access = TapisAccess(flyer.user, flyer.client)
+    first, _ = jobs.start_sync(access, flyer.row("Late"), queue=False)
+    assert run.take_plan(first.pk)
+    finish.cancel(first.pk, "for the test")
+    second, _ = jobs.start_sync(access, flyer.row("Late"), queue=False)
+    assert run.take_plan(second.pk)
+    second.refresh_from_db()
+    batch = leases.open_batch(second)
+    part = tasks.incoming_dir(flyer.task("Late")) / f"1.{batch.pk.hex}.part"
+    part.write_bytes(b"on its way")
+    assert run.take_turn(first.pk) == "stopped"
+    assert part.exists()
+    part.unlink()
+    leases.close_batch(batch)
+    assert run.run_here(second.pk).state == "completed" and len(flyer.files("Late")) == 2

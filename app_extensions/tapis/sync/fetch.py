@@ -266,10 +266,9 @@ class Turn:
             "not tried.", status=502)
 
     def _remove_parts(self) -> None:
-        """Nothing of this turn stays beside the task; once the job has ended, its empty directory goes too."""
+        """Nothing of this turn stays beside the task."""
         for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
             part.unlink()
-        remove_incoming(self.job)
 
     def _outcome(self) -> str:
         self.job.refresh_from_db()
@@ -281,21 +280,6 @@ class Turn:
                 raise self._given_up()
             return MORE
         return OTHERS if files.filter(state=FlightFile.FETCHING).exists() else DONE
-
-
-def remove_incoming(job: TapisJob) -> None:
-    """Remove the directory for files on their way in, if the job has ended and no worker has a file there."""
-    if job.flight.task_id is None or TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE).exists():
-        return
-    directory = host_tasks.incoming_path(job.flight.task_id)
-    live = {str(key.hex) for key in SyncBatch.objects.filter(job_id=job.pk).values_list("pk", flat=True)}
-    try:
-        for part in directory.glob("*.part*"):
-            if part.name.split(".")[1] not in live:
-                part.unlink()  # of a worker that was killed
-        directory.rmdir()
-    except OSError as error:
-        logger.debug("Tapis: %s stays for now: %s", directory, error)
 
 
 def cancelled(task: Any) -> bool:

@@ -15,7 +15,7 @@ from ..access import TapisAccess
 from ..models import Flight, TapisJob
 from ..models.jobs import from_now
 from ..problems import SyncRefused, TapisProblem
-from . import fetch, finish, leases, plan
+from . import fetch, finish, leases, plan, tidy
 
 logger = logging.getLogger("app.logger")
 
@@ -77,9 +77,19 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
     """
     job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
-    if job is None or job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
+    if job is None:
         return fetch.STOPPED
     note_fields(flight=job.flight_id)
+    try:
+        return _take_turn(job, told)
+    finally:
+        tidy.remove_incoming(job)  # however it ended, if it did
+
+
+def _take_turn(job: TapisJob, told: Optional[Told]) -> str:
+    job_id = job.pk
+    if job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
+        return fetch.STOPPED
     task = host_tasks.get_task(job.flight.task_id)
     if task is None:
         finish.cancel(job_id, "The task was removed in WebODM.")
@@ -95,7 +105,6 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
         outcome = fetch.Turn(job, jobs.access_of(job), task, told).run()
         if outcome == fetch.DONE:
             finish.finish(job_id)
-            fetch.remove_incoming(job)
     except TapisProblem as problem:
         finish.fail(job_id, str(problem))
         return fetch.STOPPED

@@ -1,0 +1,26 @@
+"""What is left of a sync beside its task once it has ended: nothing."""
+import logging
+
+from app_extensions.host import tasks as host_tasks
+
+from ..models import SyncBatch, TapisJob
+
+logger = logging.getLogger("app.logger")
+
+
+def remove_incoming(job: TapisJob) -> None:
+    """Remove the directory for files on their way in, unless a sync of the flight is under way, which may be a later one."""
+    syncs = TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC)
+    if job.flight.task_id is None or syncs.filter(state__in=TapisJob.ACTIVE).exists():
+        return
+    directory = host_tasks.incoming_path(job.flight.task_id)
+    live = {key.hex for key in SyncBatch.objects.filter(job__flight_id=job.flight_id).values_list("pk", flat=True)}
+    try:
+        for part in directory.glob("*.part*"):
+            if part.name.split(".")[1] not in live:
+                part.unlink()  # of a worker that was killed
+        directory.rmdir()
+    except FileNotFoundError:
+        pass  # gone already
+    except OSError as error:
+        logger.debug("Tapis: %s stays for now: %s", directory, error)
