@@ -179,6 +179,26 @@ def test_revoke_calls_tapis_for_both_and_deletes(stack, tapis, browser, token):
     assert missing.status_code == 401 and missing.json()["error"] == "No Tapis token found"
 
 
+def test_the_login_pages_button_revokes_too(stack, tapis, browser, live_db, unique):
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    browser.log_in("b" + unique)
+    base = f"{stack.address()}/api/oauth2/tapis/"
+    page = browser.get(base)
+    assert 'action="/api/oauth2/tapis/disconnect/"' in page.text
+    tapis._call("POST", "counters/reset")
+    form = {"client_id": CLIENT_ID, "tenant_id": "portals"}
+    assert browser.post(base + "disconnect/", data=form).status_code == 403, "without the CSRF token"
+    assert browser.get(base + "disconnect/").status_code == 405
+    mine = TapisOAuth2Token.objects.filter(user__username="b" + unique)
+    assert mine.exists()
+    done = browser.post(base + "disconnect/", data=form, headers=browser.csrf(), allow_redirects=False)
+    assert done.status_code == 302 and done.headers["Location"] == "/api/oauth2/tapis/"
+    assert not mine.exists() and tapis.counters()["revoke"] == 2
+    assert "disconnect/" not in browser.get(base).text
+    assert browser.post(base + "disconnect/", data=form, headers=browser.csrf()).status_code == 401, "there is no login any more"
+
+
 def test_revoke_deletes_even_when_tapis_is_down_and_says_so(stack, tapis, browser, token):
     from app_extensions.tapis.models import TapisOAuth2Token
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from .. import identity, oauth2, tokens
 from ..models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 from ..oauth2 import Login, active_client, local_path
-from ..problems import BadInput
+from ..problems import BadInput, TapisProblem
 from .common import TapisAPIView, page, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
@@ -124,6 +124,21 @@ def link(request: HttpRequest) -> HttpResponse:
     })
 
 
+@csrf_protect
+@page
+def disconnect(request: HttpRequest) -> HttpResponse:
+    """The login page's button: revokes the tokens of one client and deletes them, as ``revoke/`` does for programs."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.is_authenticated:
+        raise TapisProblem("Sign in to WebODM first.", status=401, error="Not logged in")
+    client = oauth2.client_of(request.user, request.POST.get("client_id", ""), request.POST.get("tenant_id", ""))
+    problem = tokens.revoke_tokens(request.user, client)
+    if problem is not None:
+        raise TapisProblem(f"The tokens are deleted here, but Tapis did not revoke them: {problem.detail}", error="Disconnected here only")
+    return HttpResponseRedirect(BASE)
+
+
 def token_row(token: TapisOAuth2Token) -> dict[str, Any]:
     """What may be told of a stored token: everything but the tokens."""
     return {
@@ -182,6 +197,7 @@ ROUTES = (
     (r"^api/oauth2/tapis/authorize/(?P<client_id>[A-Za-z0-9._@-]+)/$", authorize),
     (r"^api/oauth2/tapis/callback/$", callback),
     (r"^api/oauth2/tapis/link/$", link),
+    (r"^api/oauth2/tapis/disconnect/$", disconnect),
     (r"^api/oauth2/tapis/status/$", StatusView.as_view()),
     (r"^api/oauth2/tapis/refresh/(?P<client_id>[A-Za-z0-9._@-]+)/$", RefreshView.as_view()),
     (r"^api/oauth2/tapis/revoke/(?P<client_id>[A-Za-z0-9._@-]+)/$", RevokeView.as_view()),

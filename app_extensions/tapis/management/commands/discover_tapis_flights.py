@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--user", required=True, help="WebODM user to make the projects for")
         parser.add_argument("--client-id", help="Tapis OAuth2 client (default: that of the user's latest login)")
         parser.add_argument("--dry-run", action="store_true", help="make nothing, say what would be made")
-        parser.add_argument("--systems", nargs="+", metavar="ID", help="systems to look at (default: all)")
+        parser.add_argument("--systems", nargs="+", action="extend", metavar="ID", help="systems to look at (default: all)")
         parser.add_argument("--sync", action="store_true", help="fetch the images of all flights found, now")
         parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
