@@ -6,6 +6,8 @@ from typing import Any, Optional
 from django.db import transaction
 from django.utils import timezone
 
+from app_extensions.shared.crypto import Unreadable
+
 from . import authenticator, verification
 from .authenticator import TokenAnswer
 from .conf import conf
@@ -136,8 +138,11 @@ def revoke_tokens(user: Any, client: TapisOAuth2Client) -> Optional[TapisProblem
             raise NoToken("There is no Tapis login to revoke.")
         problem: Optional[TapisProblem] = None
         # The refresh token first: it lives a year, the access token four hours.
-        for text in (token.refresh_token, "" if token.is_expired else token.access_token):
-            if text:
+        ended = token.refresh_expires_at is not None and token.refresh_expires_at <= timezone.now()
+        for text in ("" if ended else token.refresh_token, "" if token.is_expired else token.access_token):
+            if isinstance(text, Unreadable):
+                problem = TapisProblem("a stored token cannot be decrypted with this WebODM's keys; it ends by itself.")
+            elif text:
                 try:
                     authenticator.revoke(token.client, text)
                 except TapisProblem as error:

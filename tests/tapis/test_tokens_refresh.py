@@ -179,6 +179,18 @@ def test_revoke_calls_tapis_for_both_and_deletes(stack, tapis, browser, token):
     assert missing.status_code == 401 and missing.json()["error"] == "No Tapis token found"
 
 
+def test_tokens_that_no_key_opens_are_not_said_to_be_revoked(stack, tapis, browser, token):
+    from django.db import connection
+
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE tapis_tapisoauth2token SET access_token = 'fernet1:x', refresh_token = 'fernet1:x' WHERE id = %s", [token.pk])
+    answer = browser.post(f"{stack.address()}/api/oauth2/tapis/revoke/{CLIENT_ID}/", headers=browser.csrf())
+    assert answer.status_code == 200 and answer.json()["revoked_at_tapis"] is False and "decrypted" in answer.json()["detail"]
+    assert tapis.counters().get("revoke", 0) == 0 and not TapisOAuth2Token.objects.filter(pk=token.pk).exists()
+
+
 def test_the_login_pages_button_revokes_too(stack, tapis, browser, live_db, unique):
     from app_extensions.tapis.models import TapisOAuth2Token
 
