@@ -194,7 +194,7 @@ def test_tokens_that_no_key_opens_are_not_said_to_be_revoked(stack, tapis, brows
 def test_the_login_pages_button_revokes_too(stack, tapis, browser, live_db, unique):
     from app_extensions.tapis.models import TapisOAuth2Token
 
-    browser.log_in("b" + unique)
+    assert browser.log_in(tapis.user("b" + unique)).status_code == 302
     base = f"{stack.address()}/api/oauth2/tapis/"
     page = browser.get(base)
     assert 'action="/api/oauth2/tapis/disconnect/"' in page.text
