@@ -18,7 +18,7 @@ from app_extensions.host.log_fields import log_fields, note_fields
 from .access import TapisAccess
 from .conf import conf
 from .models import Flight, SyncBatch, TapisJob, TapisMail, TapisOAuth2Client, TapisOAuth2Token
-from .models.jobs import active_sync
+from .models.jobs import active_sync, from_now
 
 logger = logging.getLogger("app.logger")
 
@@ -172,6 +172,12 @@ def forget_old() -> int:
     return rows.delete()[1].get("tapis.TapisJob", 0)
 
 
+def note_queued(job_id: Any) -> None:
+    """A worker has put the job's next turn into the queue: it is not given up, though nobody may be at it for a while."""
+    TapisJob.objects.filter(pk=job_id, state=TapisJob.RUNNING, phase=TapisJob.FETCHING).update(
+        lease_until=from_now(2 * conf.lease_seconds))
+
+
 def take_up_again() -> int:
     """Queue the jobs that nobody works on any more: their worker was killed, or the broker lost the message.
 
@@ -185,5 +191,12 @@ def take_up_again() -> int:
     for job in rows:
         with log_fields(flight=job.flight_id, tapis_job=job.pk):
             logger.warning("Tapis: %s is taken up again", job)
-            send("sync_flight" if job.kind == TapisJob.SYNC else "run_discovery", str(job.pk))
+            if job.kind == TapisJob.DISCOVERY:
+                send("run_discovery", str(job.pk))
+            elif job.phase == TapisJob.LISTING:
+                send("sync_flight", str(job.pk))
+            else:
+                note_queued(job.pk)
+                for _ in range(max(1, conf.sync_workers)):
+                    send("sync_batch", str(job.pk))
     return len(rows)

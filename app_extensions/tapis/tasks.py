@@ -18,9 +18,12 @@ from .conf import conf
 from .flights import named_flight
 from .models import Flight, TapisMail
 from .problems import TapisProblem
-from .sync import fetch, run
+from .sync import fetch, leases, run
 
 logger = logging.getLogger("app.logger")
+
+#: After so long a flight asks again for connections, where other flights had all of them.
+FULL_SECONDS = 5.0
 
 
 @app.task(name=jobs.NAMES + "discover_and_create_flight_projects")
@@ -77,7 +80,8 @@ def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]"
 def sync_flight(job_id: str) -> None:
     """Plan a sync, then let several workers share it."""
     note_fields(tapis_job=job_id)
-    if run.take_plan(job_id):
+    # A message that came twice plans nothing and sends nobody: the workers of the first one are on their way.
+    if not run.is_planned(job_id) and run.take_plan(job_id):
         for _ in range(max(1, conf.sync_workers)):
             jobs.send("sync_batch", job_id)
 
@@ -86,9 +90,12 @@ def sync_flight(job_id: str) -> None:
 def sync_batch(job_id: str) -> None:
     """Fetch a flight's images for a while, then queue up again behind other work."""
     note_fields(tapis_job=job_id)
+    if leases.workers_of(job_id) >= max(1, conf.sync_workers):
+        return  # a message too many, from when the job was taken for given up
     outcome = run.take_turn(job_id)
-    if outcome == fetch.MORE:
-        jobs.send("sync_batch", job_id, countdown=0.2)
+    if outcome in (fetch.MORE, fetch.FULL):
+        jobs.note_queued(job_id)
+        jobs.send("sync_batch", job_id, countdown=0.2 if outcome == fetch.MORE else FULL_SECONDS)
 
 
 @app.task(name=jobs.NAMES + "sync_all_flight_projects")

@@ -116,6 +116,62 @@ def test_the_whole_instance_keeps_within_its_connections(flyer, tapis):
             leases.close_batch(batch)
 
 
+def test_a_flight_without_connections_holds_no_worker_and_its_message_is_not_doubled(flyer, tapis, monkeypatch):
+    """After a discovery of fifty flights most wait for connections: WebODM's own jobs are in the same queue."""
+    from app_extensions.tapis import jobs, tasks
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.sync import fetch, leases, run
+
+    for number in range(3):
+        flyer.flight(f"W{number}", 1)
+    flyer.create()
+    access = TapisAccess(flyer.user, flyer.client)
+    started = [jobs.start_sync(access, flyer.row(f"W{number}"), queue=False)[0] for number in range(3)]
+    sent = []
+    monkeypatch.setattr(jobs, "send", lambda name, *args, **more: sent.append((name, args[0], more.get("countdown"))))
+    busy = [leases.open_batch(job) for job in started[:2]]
+    waiting = str(started[2].pk)
+    try:
+        tasks.sync_flight(waiting)
+        assert sent == [("sync_batch", waiting, None)] * 2
+        monkeypatch.setattr(fetch.time, "sleep", lambda seconds: (_ for _ in ()).throw(AssertionError("a worker waits")))
+        tasks.sync_batch(waiting)
+        assert sent[2:] == [("sync_batch", waiting, tasks.FULL_SECONDS)]
+        tasks.sync_flight(waiting)  # the same message again
+        TapisJob.objects.filter(pk=waiting).update(created_at="2020-01-01T00:00:00Z", moved_at="2020-01-01T00:00:00Z")
+        jobs.take_up_again()  # its turn is in the queue
+        assert [message for message in sent if message[1] == waiting][3:] == []
+        TapisJob.objects.filter(pk=waiting).update(lease_until="2020-01-01T00:00:00Z")
+        jobs.take_up_again()
+        jobs.take_up_again()
+        assert [message for message in sent if message[1] == waiting][3:] == [("sync_batch", waiting, None)] * 2
+    finally:
+        for batch in busy:
+            leases.close_batch(batch)
+    monkeypatch.undo()
+    assert all(run.run_here(job.pk).state == "completed" for job in started)
+
+
+def test_more_messages_than_workers_do_no_harm(flyer, tapis, monkeypatch):
+    from app_extensions.tapis import jobs, tasks
+    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.sync import leases, run
+
+    ready(flyer, "Crowd", 2)
+    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Crowd"), queue=False)
+    assert run.take_plan(job.pk)
+    sent = []
+    monkeypatch.setattr(jobs, "send", lambda *message, **more: sent.append(message))
+    batches = [leases.open_batch(job) for _ in range(2)]
+    tasks.sync_batch(str(job.pk))
+    assert sent == [] and leases.workers_of(job.pk) == 2
+    for batch in batches:
+        leases.close_batch(batch)
+    monkeypatch.undo()
+    assert run.run_here(job.pk).state == "completed"
+
+
 def test_fewer_connections_when_tapis_shows_strain_and_more_when_it_recovers(monkeypatch):
     from app_extensions.tapis.sync import fetch
 

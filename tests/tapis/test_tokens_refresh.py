@@ -185,7 +185,8 @@ def test_tokens_that_no_key_opens_are_not_said_to_be_revoked(stack, tapis, brows
     from app_extensions.tapis.models import TapisOAuth2Token
 
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE tapis_tapisoauth2token SET access_token = 'fernet1:x', refresh_token = 'fernet1:x' WHERE id = %s", [token.pk])
+        cursor.execute("UPDATE tapis_tapisoauth2token SET access_token = %s, refresh_token = %s WHERE id = %s",
+                       ["fernet1:x", "fernet1:x", token.pk])
     answer = browser.post(f"{stack.address()}/api/oauth2/tapis/revoke/{CLIENT_ID}/", headers=browser.csrf())
     assert answer.status_code == 200 and answer.json()["revoked_at_tapis"] is False and "decrypted" in answer.json()["detail"]
     assert tapis.counters().get("revoke", 0) == 0 and not TapisOAuth2Token.objects.filter(pk=token.pk).exists()

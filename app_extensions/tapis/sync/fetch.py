@@ -42,7 +42,7 @@ QUIET_SECONDS = 60.0
 FLUSH_FILES = 8
 FLUSH_SECONDS = 0.3
 
-MORE, OTHERS, DONE, STOPPED = "more", "others", "done", "stopped"
+MORE, FULL, OTHERS, DONE, STOPPED = "more", "full", "others", "done", "stopped"
 
 
 class Throttle:
@@ -98,12 +98,15 @@ class Turn:
     def run(self) -> str:
         """Fetch until the flight is complete, the turn is over, or the job is to stop.
 
-        :returns: "more" (files are left), "others" (other workers have the rest in hand), "done" (nothing is left),
-            "stopped" (the job was cancelled or has ended)
+        :returns: "more" (files are left), "full" (other flights have all connections of this WebODM: nothing was tried), "others"
+            (other workers have the rest in hand), "done" (nothing is left), "stopped" (the job was cancelled or has ended)
         :raises TapisProblem: the job cannot go on, also where Tapis gives no image of it any more
         """
         self.batch = leases.open_batch(self.job)
         self.allowed = self.batch.connections
+        if not self.allowed and leases.instance_is_full(self.batch):
+            leases.close_batch(self.batch)  # a Celery worker that waits here is one that WebODM misses
+            return FULL
         end = time.monotonic() + conf.batch_seconds
         pool = ThreadPoolExecutor(max_workers=conf.flight_connections, initializer=pool_thread)
         try:

@@ -4,7 +4,7 @@ A worker that was killed is forgotten when its lease ends; its files are then to
 All counting happens under one advisory lock, so that flights and the whole instance stay within their connections.
 """
 import math
-from typing import Optional
+from typing import Any, Optional
 
 from django.db import connection, transaction
 from django.db.models import Sum
@@ -81,6 +81,16 @@ def claim(batch: SyncBatch, count: int) -> "list[FlightFile]":
     return rows
 
 
+def instance_is_full(batch: SyncBatch) -> bool:
+    """Whether others have all connections that this whole WebODM may have open, so that waiting for the own flight's is in vain."""
+    return _open_elsewhere(batch) >= conf.instance_connections
+
+
+def workers_of(job_id: Any) -> int:
+    """How many live workers fetch for the job right now."""
+    return SyncBatch.objects.filter(job_id=job_id, lease_until__gte=Now()).count()
+
+
 def others_at_work(batch_or_none: Optional[SyncBatch], job: TapisJob) -> bool:
     """Whether another live worker still fetches files of this flight."""
     rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.FETCHING, batch__lease_until__gte=Now())
@@ -98,5 +108,8 @@ def _share(batch: SyncBatch) -> int:
     limit = conf.flight_connections
     fair = math.ceil(limit / max(1, flight.count()))
     others = flight.exclude(pk=batch.pk).aggregate(n=Sum("connections"))["n"] or 0
-    everywhere = SyncBatch.objects.exclude(pk=batch.pk).aggregate(n=Sum("connections"))["n"] or 0
-    return max(0, min(fair, limit - others, conf.instance_connections - everywhere))
+    return max(0, min(fair, limit - others, conf.instance_connections - _open_elsewhere(batch)))
+
+
+def _open_elsewhere(batch: SyncBatch) -> int:
+    return SyncBatch.objects.exclude(pk=batch.pk).aggregate(n=Sum("connections"))["n"] or 0

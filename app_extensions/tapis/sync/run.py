@@ -22,6 +22,11 @@ logger = logging.getLogger("app.logger")
 Told = Callable[[TapisJob], None]
 
 
+def is_planned(job_id: Any) -> bool:
+    """Whether the job has been listed, and its files are being fetched."""
+    return TapisJob.objects.filter(pk=job_id, state=TapisJob.RUNNING, phase=TapisJob.FETCHING).exists()
+
+
 def take_plan(job_id: Any) -> bool:
     """List the flight and plan its sync, unless another worker is at it or has done so.
 
@@ -44,7 +49,7 @@ def take_plan(job_id: Any) -> bool:
     except Exception as error:
         finish.fail(job_id, f"Unexpected error while listing the flight: {type(error).__name__}")
         raise
-    return TapisJob.objects.filter(pk=job_id, state=TapisJob.RUNNING, phase=TapisJob.FETCHING).exists()
+    return is_planned(job_id)
 
 
 def _plan(job: TapisJob) -> None:
@@ -74,7 +79,7 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
     """Fetch some of the job's files, and end the job when that was the last of them.
 
     :param told: called with the job now and then
-    :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
+    :returns: "more", "full", "others", "done" or "stopped", as in ``fetch.Turn.run``
     """
     job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
     if job is None:
@@ -126,7 +131,7 @@ def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5
         if not take_plan(job_id) and TapisJob.objects.get(pk=job_id).active:
             time.sleep(poll_seconds)  # another worker lists the flight
             continue
-        if take_turn(job_id, told) == fetch.OTHERS:
+        if take_turn(job_id, told) in (fetch.OTHERS, fetch.FULL):
             time.sleep(poll_seconds)
 
 
