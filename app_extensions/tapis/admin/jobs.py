@@ -3,6 +3,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.utils.text import Truncator
 
 from app_extensions.shared.formatting import format_bytes
 
@@ -29,7 +30,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 class JobAdmin(ReadOnlyAdmin):
     """Discoveries and syncs, newest first; a token that came with a request is not shown."""
 
-    list_display = ("kind", "state", "user", "flight", "images", "fetched", "created_at", "finished_at", "error")
+    list_display = ("kind", "state", "user", "flight", "images", "fetched", "created_at", "reason")
     list_filter = ("kind", "state", "automatic")
     search_fields = ("=id", "user__username", "flight__name", "flight__system_id", "error")
     date_hierarchy = "created_at"
@@ -39,6 +40,10 @@ class JobAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: Any) -> QuerySet:
         """With what the list shows, without secrets."""
         return super().get_queryset(request).defer("access_token").select_related("user", "flight")
+
+    def reason(self, job: TapisJob) -> str:
+        """Why it failed, or remarks; cut, its own page has it whole."""
+        return Truncator(job.error).chars(160)
 
     def images(self, job: TapisJob) -> str:
         """Images that are here, of all."""
