@@ -228,6 +228,14 @@ def test_an_empty_zip_lists_nothing(listing):
     assert not photo_set.photos and not photo_set.set_aside
 
 
+@pytest.mark.parametrize("name", [b"", b"\0photo.jpg"])
+@pytest.mark.parametrize("mode", [0o100644, 0])
+def test_a_member_without_a_name_is_left_out(listing, name, mode):
+    photo_set = listing([raw_zip([{"name": b"a.jpg", "data": jpeg(1)}, {"name": name, "data": jpeg(2), "mode": mode}])])
+    assert list(contents(photo_set)) == ["a.jpg"]
+    assert photo_set.set_aside == ["A member without a name was left out."]
+
+
 names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20)
 
 

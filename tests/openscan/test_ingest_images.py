@@ -86,6 +86,36 @@ def test_absurd_sizes(tmp_path):
         look(tmp_path, bomb)
 
 
+def with_strip_places_of_type(kind: int) -> bytes:
+    """A TIFF whose StripOffsets are declared as another type: 2 is text, 5 a fraction, 7 bytes (TIFF 6.0, section 2)."""
+    data = bytearray(tiff())
+    directory = struct.unpack("<I", data[4:8])[0]
+    for number in range(struct.unpack("<H", data[directory:directory + 2])[0]):
+        entry = directory + 2 + 12 * number
+        if struct.unpack("<H", data[entry:entry + 2])[0] == 273:
+            data[entry + 2:entry + 4] = struct.pack("<H", kind)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", [2, 5, 7, 11, 12])
+def test_a_tiff_whose_places_are_no_numbers(tmp_path, kind):
+    assert with_strip_places_of_type(4) == tiff()
+    with pytest.raises(SetAside, match="TIFF"):
+        look(tmp_path, with_strip_places_of_type(kind))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
+       st.sampled_from([jpeg(1), png(1), tiff(1)]))
+def test_any_damage_to_a_photo_gives_a_photo_or_a_reason(tmp_path_factory, changes, data):
+    damaged = bytearray(data)
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    try:
+        look(tmp_path_factory.mktemp("damaged"), bytes(damaged))
+    except SetAside as reason:
+        assert str(reason)
+
+
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*"]))
 def test_any_bytes_give_a_photo_or_a_reason(tmp_path_factory, data, head):
     try:

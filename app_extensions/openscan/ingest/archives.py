@@ -148,6 +148,10 @@ class PhotoSet:
     ) -> None:
         path = member_path(info.filename, bool(info.flag_bits & 0x800))
         shown = quoted(prefix + path)
+        if not path:
+            self._count(shown, info.file_size, info.compress_size)
+            self.set_aside.append("A member without a name was left out.")
+            return
         mode = info.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise Refused(f"The archive's member {shown} is a link or device, not a file; pack the files themselves.")

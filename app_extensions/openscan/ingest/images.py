@@ -3,7 +3,7 @@ import mmap
 import struct
 import warnings
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from PIL import Image
 
@@ -136,9 +136,16 @@ def _tiff(path: Path) -> Photo:
                 lengths = tags.get(279) or tags.get(325) or ()
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, Image.DecompressionBombError):
         raise SetAside("is not a whole TIFF: its header is damaged") from None
+    if not all(_are_numbers(values) for values in (starts, lengths)):
+        raise SetAside("is not a whole TIFF: its header is damaged")
     end = path.stat().st_size
     if not starts or len(starts) != len(lengths):
         raise SetAside("is a TIFF without a picture")
     if any(start + length > end for start, length in zip(starts, lengths)):
         raise SetAside("is a TIFF that breaks off before its end")
     return Photo("tiff", width, height)
+
+
+def _are_numbers(values: Any) -> bool:
+    """A damaged directory may give a text or bytes where places in the file should stand."""
+    return isinstance(values, tuple) and all(isinstance(value, int) for value in values)
