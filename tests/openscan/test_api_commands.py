@@ -315,6 +315,36 @@ class TestTheRest:
                                headers={"Content-Type": "application/json"})
         refused(answer, 413 if len(body) > 1_000_000 else 400)
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_json_as_windows_writes_it(self, rig, encoding):
+        body = f'{{"token": "{rig.token}"}}'.encode(encoding)
+        answer = requests.post(rig.root + "getTokenInfo", auth=BASIC, data=body, timeout=120, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200, answer.text
+
+    def test_a_multipart_form_in_chunks(self, rig):
+        form = requests.Request("POST", rig.root, files={"token": (None, rig.token)}).prepare()
+        answer = requests.post(rig.root + "getTokenInfo", auth=BASIC, data=iter([form.body[:30], form.body[30:]]), timeout=120,
+                               headers={"Content-Type": form.headers["Content-Type"].replace("multipart", "Multipart")})
+        assert answer.status_code == 200, answer.text
+
+    @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; x=\"boundary=\"",
+                                      "multipart/form-data; boundary=\xe4", "multipart/form-data; boundary=" + "x" * 300])
+    def test_a_multipart_form_without_a_good_boundary_is_400(self, rig, kind):
+        answer = requests.post(rig.root + "getTokenInfo", auth=BASIC, data=b"--x\r\n", timeout=120,
+                               headers={"Content-Type": kind.encode("latin-1")})
+        refused(answer, 400, "multipart")
+
+    @pytest.mark.parametrize("pair", [None, BASIC])
+    def test_files_sent_to_a_command_are_not_kept(self, stack, rig, pair):
+        """Whoever may not even log in must not fill the disk: WebODM's own upload handler keeps files for a day."""
+        directory = stack.data / "media" / "tmp"
+        kept = set(directory.glob("*"))
+        for size in (900_000, 6_000_000):
+            form = {"token": (None, rig.token), "set": ("set.zip", b"x" * size)}
+            answer = requests.post(rig.root + "getTokenInfo", auth=pair, files=form, timeout=120)
+            assert answer.status_code == (413 if size > 1_000_000 else 200 if pair else 401), answer.text
+        assert set(directory.glob("*")) <= kept
+
     def test_a_lone_surrogate_in_a_name_is_400(self, rig):
         answer = requests.post(rig.root + "createProject", auth=BASIC, timeout=120, headers={"Content-Type": "application/json"},
                                data=f'{{"token": "{rig.token}", "project": "\\ud800", "photos": 1, "parts": 1, "filesize": 9}}')
@@ -337,6 +367,11 @@ class TestTheRest:
         answer = requests.get(stack.address() + "/api/openscan/" + path, auth=BASIC, timeout=120, allow_redirects=False)
         assert answer.status_code in (404, 405), answer.text
         refused(answer, answer.status_code)
+
+    def test_an_address_typed_with_a_slash_at_its_end_will_do(self, any_rig):
+        """Clients put a slash between host and command, whether the host ends in one or not."""
+        answer = any_rig.session.get(any_rig.root + "/getTokenInfo", params={"token": any_rig.token}, timeout=120, allow_redirects=False)
+        assert answer.status_code == 200, answer.text
 
     def test_the_bare_root_is_404_without_a_redirect(self, stack):
         refused(requests.get(stack.address() + "/api/openscan", timeout=120, allow_redirects=False), 404)

@@ -88,8 +88,11 @@ _METHODS = ["GET", "POST"]
 
 @rig_view
 def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
-    """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON."""
-    run = COMMANDS.get(command or "")
+    """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON.
+
+    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on.
+    """
+    run = COMMANDS.get((command or "").lstrip("/"))
     if run is None:
         return refusal("There is no such command here; the commands are " + ", ".join(sorted(COMMANDS)) + ".", 404)
     if request.method not in _METHODS:

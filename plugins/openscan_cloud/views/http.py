@@ -1,14 +1,18 @@
 """What all calls of the rig API share: JSON whatever happens, parameters from query and body, the plugin's own switch."""
 import functools
+import io
 import json
 import logging
 import re
+from cgi import parse_header
 from typing import Any, Callable, Optional
 from urllib.parse import parse_qsl
 
 from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.views.decorators.csrf import csrf_exempt
 
 from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
@@ -22,6 +26,7 @@ logger = logging.getLogger("app.logger")
 
 PLUGIN_NAME = "openscan_cloud"
 LARGEST_COMMAND_BODY_BYTES = 1_000_000
+_DRAIN_MORE_BYTES = 16_000_000
 _INTEGER = re.compile(r"\s*\+?([0-9]{1,18})\s*\Z", re.ASCII)
 
 
@@ -121,19 +126,52 @@ class Parameters:
 def _body_pairs(request: HttpRequest) -> list[tuple[str, str]]:
     """The body's parameters, whatever kind it is of; chunked ones too, which Django takes for empty."""
     kind = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    sent = RequestBody(request.environ)
+    try:
+        body = sent.read_small(LARGEST_COMMAND_BODY_BYTES)
+    except OpenScanError:
+        sent.drain(_DRAIN_MORE_BYTES)
+        raise
     if kind == "multipart/form-data":
-        return [(key, request.POST[key]) for key in request.POST]
-    text = RequestBody(request.environ).read_small(LARGEST_COMMAND_BODY_BYTES).decode("utf-8", "replace")
+        return _multipart_pairs(request, body)
     if kind == "application/json":
-        return _json_pairs(text)
+        return _json_pairs(body)
     if kind in ("application/x-www-form-urlencoded", ""):
-        return parse_qsl(text, keep_blank_values=True)
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
     return []
 
 
-def _json_pairs(text: str) -> list[tuple[str, str]]:
+class _NoFiles(FileUploadHandler):
+    """Passes files over. Django's own handling, and WebODM's, would keep them on the disk, whoever sent them."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        raise SkipFile
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Nothing comes here."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Nothing comes here."""
+
+
+def _multipart_pairs(request: HttpRequest, body: bytes) -> list[tuple[str, str]]:
+    """The fields of a form as curl's `-F` sends them; no files."""
+    if not body:
+        return []
+    boundary = parse_header(request.META["CONTENT_TYPE"])[1].get("boundary")
+    if not boundary:
+        raise OpenScanError("The request's multipart form names no boundary; let your program set the Content-Type itself.")
+    meta = {"CONTENT_TYPE": f'multipart/form-data; boundary="{boundary}"', "CONTENT_LENGTH": str(len(body))}
     try:
-        content = json.loads(text) if text.strip() else {}
+        fields, _ = MultiPartParser(meta, io.BytesIO(body), [_NoFiles()]).parse()
+    except (MultiPartParserError, ValueError) as error:
+        raise OpenScanError("The request's multipart form is broken; send a short form or a JSON object.") from error
+    return [(key, fields.getlist(key)[0]) for key in fields]
+
+
+def _json_pairs(body: bytes) -> list[tuple[str, str]]:
+    try:
+        content = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError) as error:
         raise OpenScanError("The request's body is not JSON; send an object like {\"token\": \"…\"}.") from error
     if not isinstance(content, dict):
