@@ -35,6 +35,8 @@ _PATTERNS = (
     (re.compile(r"(?i)(x-tapis-token[\"']?\s*[:=]\s*[\"']?)[A-Za-z0-9._~+/=-]{8,}"), r"\1" + MASK),
     # JSON web tokens anywhere
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"), MASK),
+    # What follows the scan's number in an upload or download link is its key. Django logs the path of whatever it refuses.
+    (re.compile(r"(/api/openscan/(?:u|download)/[0-9]{1,18})[A-Za-z0-9._-]{8,}"), r"\1." + MASK),
     # user:password@host in URLs
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+(@)"), r"\1" + MASK + r"\2"),
 )

@@ -8,7 +8,7 @@ import pytest
 
 from app_extensions.host import log_fields, logs
 from tests.openscan.flow import send, until, wait_for
-from tests.openscan.helpers import Rig, own_gunicorn, private_token
+from tests.openscan.helpers import Rig, own_gunicorn, private_token, put_part
 from tests.openscan.make_sets import photos
 
 
@@ -106,6 +106,19 @@ def test_a_scan_is_followed_from_the_request_to_the_worker(stack, live_db, uniqu
     until(lambda: re.search(rf"scan {scan} done.* scan={scan}.* job=[0-9a-f]{{8}}$", worker(), re.M), 30, says="the end's line")
     assert re.search(rf"(Automatically assigned|goes to node|Processing).* scan={scan}", worker()), "WebODM's own lines say it, too"
     assert text not in web() + worker()
+
+
+def test_links_that_are_refused_do_not_stand_in_the_log(stack, live_db, unique):
+    """Django logs the path of whatever is refused, and an upload link that was too full once is good for four hours more."""
+    web = tail(stack, "web")
+    link = Rig(stack.address(), private_token()[1]).create(unique, 9)[0]
+    assert put_part(link, b"x" * 10).status_code == 413
+    number, secret = link.rpartition("/u/")[2].split(".", 1)
+    until(lambda: f"Request Entity Too Large: /api/openscan/u/{number}.****" in web(), 30, says="the refusal")
+    assert secret.rpartition(".")[2] not in web()
+    assert put_part(link, b"x" * 9).status_code == 200
+    assert logs.mask(f"Gone: /api/openscan/download/{number}.{secret}.zip") == f"Gone: /api/openscan/download/{number}.********"
+    assert logs.mask("Not Found: /api/openscan/u/ and /api/openscan/download/") == "Not Found: /api/openscan/u/ and /api/openscan/download/"
 
 
 def test_a_flight_is_followed_from_the_request_to_the_worker(stack, live_db, unique):
