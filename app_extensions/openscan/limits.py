@@ -4,6 +4,8 @@ from app_extensions.openscan.models import Token
 from app_extensions.shared.formatting import format_exact_bytes
 
 LONGEST_NAME = 255
+#: Most that a token may be given of each; beyond reason, and well within what the database can keep.
+MOST_OF_TOKEN = {"limit_filesize_bytes": 10**15, "limit_part_bytes": 10**15, "daily_bytes": 10**15, "limit_photos": 1_000_000}
 
 
 def check_set(token: Token, *, photos: int, parts: int, filesize_bytes: int) -> None:
@@ -37,6 +39,17 @@ def check_set(token: Token, *, photos: int, parts: int, filesize_bytes: int) -> 
             f"The set has more parts than bytes: {parts:,} parts for {format_exact_bytes(filesize_bytes)}; "
             "every part needs at least one byte."
         )
+
+
+def check_token_number(field: str, value: int) -> None:
+    """Raises OpenScanError where a token's limit or daily amount is nothing that can be kept.
+
+    :param field: a key of ``MOST_OF_TOKEN``
+    """
+    if field != "daily_bytes" and value <= 0:
+        raise OpenScanError("A token's limits have to be above zero.")
+    if not 0 <= value <= MOST_OF_TOKEN[field]:
+        raise OpenScanError(f"A token's {field} may be at most {MOST_OF_TOKEN[field]:,}, not {value:,}.")
 
 
 def check_name(name: str) -> None:

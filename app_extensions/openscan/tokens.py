@@ -25,6 +25,7 @@ from app_extensions.openscan.models import RequestAttempt, Token, TokenRequest
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32
+LONGEST_LABEL = 100
 _FORM = re.compile(r"[A-Za-z0-9]{32}\Z", re.ASCII)
 _USE_NOTED_EVERY = datetime.timedelta(minutes=10)
 
@@ -67,12 +68,14 @@ def save_new_token(token: Token, text: str, credit_bytes: Optional[int] = None, 
     """Stores a new `token` under `text` and books its first credit. Raises OpenScanError for what is missing."""
     if token.kind == Token.PRIVATE:
         token.mail = token.mail.lower()
-        _check_person(token.forename, token.surname, token.mail)
+        check_person(token.forename, token.surname, token.mail)
         first_credit = conf.private_credit_bytes if credit_bytes is None else credit_bytes
     else:
         first_credit = credit_bytes or 0
-    if min(token.limit_filesize_bytes, token.limit_photos, token.limit_part_bytes) <= 0:
-        raise OpenScanError("A token's limits have to be above zero.")
+    if len(token.label) > LONGEST_LABEL or not limits.is_storable(token.label):
+        raise OpenScanError(f"A token's label must be plain text of at most {LONGEST_LABEL} characters.")
+    for field in limits.MOST_OF_TOKEN:
+        limits.check_token_number(field, getattr(token, field))
     token.prefix, token.digest = text[:6], digest(text)
     with transaction.atomic():
         token.save(force_insert=True)
@@ -144,7 +147,7 @@ def request_token(mail: str, forename: str, surname: str, client_address: str) -
     Raises OpenScanError (400) for missing or unusable fields, and for too many requests from one client address.
     """
     mail, forename, surname = mail.strip().lower(), forename.strip(), surname.strip()
-    _check_person(forename, surname, mail)
+    check_person(forename, surname, mail)
     _count_attempt(client_address)
     from app_extensions.openscan import notices
 
@@ -161,7 +164,7 @@ def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_byt
             actor: str = "") -> tuple[Token, str]:
     """Gives the person behind `request` a private token and mails it, once. Returns it with its text.
 
-    Raises OpenScanError for a request that was decided before.
+    A refused request may be approved later. Raises OpenScanError for one that was approved before.
     """
     from app_extensions.openscan import notices
 
@@ -186,7 +189,8 @@ def refuse(request: TokenRequest, actor: str = "") -> bool:
     return bool(changed)
 
 
-def _check_person(forename: str, surname: str, mail: str) -> None:
+def check_person(forename: str, surname: str, mail: str) -> None:
+    """Raises OpenScanError for a person that a private token cannot be bound to."""
     for value, name, longest in ((forename, "forename", 100), (surname, "lastname", 100), (mail, "mail", 254)):
         if not value.strip():
             raise OpenScanError(f"The field {name} is missing; a private token is bound to mail, forename and lastname.")

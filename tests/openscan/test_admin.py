@@ -61,7 +61,9 @@ class TestTokens:
     @pytest.mark.parametrize("changes, words", [
         ({"forename": ""}, "bound to a person"), ({"mail": "nobody"}, "valid email"), ({"grant": "lots"}, "number of bytes"),
         ({"limit_photos": "0"}, "above zero"), ({"daily_bytes": "5"}, "Only public"), ({"grant": "0"}, "at least 1 byte"),
-        ({"daily_bytes": "-1", "kind": "public"}, "greater than or equal to 0")])
+        ({"daily_bytes": "-1", "kind": "public"}, "greater than or equal to 0"),
+        ({"daily_bytes": "9" * 20, "kind": "public"}, "at most 1,000,000,000,000,000"), ({"limit_part_bytes": "9" * 17}, "at most"),
+        ({"limit_photos": "2000000"}, "at most 1,000,000"), ({"forename": "A\x01da"}, "plain text")])
     def test_mistakes_are_shown_at_their_field(self, browser, boss, changes, words):
         before = Token.objects.count()
         answer = self.add(browser, boss, **changes)
@@ -80,7 +82,7 @@ class TestTokens:
 
     def test_revoking_and_no_deleting(self, browser):
         token, text = private_token()
-        assert "1 tokens are revoked" in act(browser, "token", "revoke", token)
+        assert "1 token is revoked." in act(browser, "token", "revoke", token)
         assert Token.objects.get(pk=token.pk).revoked_at is not None
         assert browser.post(f"{PAGES}token/{token.pk}/delete/", {"post": "yes"}).status_code == 403
 

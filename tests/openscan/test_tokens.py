@@ -4,7 +4,7 @@ import re
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.db import connection
 
 from app_extensions.openscan import ledger, limits, tokens
@@ -170,6 +170,20 @@ class TestCommand:
     def test_mistakes_are_told(self, arguments):
         with pytest.raises(CommandError):
             call_command("openscan_token", *arguments)
+
+    @pytest.mark.parametrize("option, value", [
+        ("--limit-filesize", "999999999TB"), ("--limit-photos", "99999999999"), ("--daily", "99999999TB"), ("--label", "x" * 101),
+        ("--label", "a\nb"), ("--credit", "99999999TB")])
+    def test_what_the_database_cannot_keep_is_told(self, option, value):
+        with pytest.raises(CommandError, match="at most|between"):
+            call_command("openscan_token", "create", "--kind", "public", option, value)
+
+    @pytest.mark.parametrize("arguments, words", [(["grant", "1"], "amount"), (["create", "--credit", "5XB"], "5XB")])
+    def test_a_mistyped_action_is_told_without_a_traceback(self, capsys, arguments, words):
+        command = load_command_class("app_extensions.openscan", "openscan_token")
+        with pytest.raises(SystemExit):
+            command.run_from_argv(["manage.py", "openscan_token", *arguments])
+        assert words in capsys.readouterr().err
 
     def test_list_grant_and_revoke(self, capsys):
         token, text = private_token(0)

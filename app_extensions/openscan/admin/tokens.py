@@ -8,9 +8,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from app_extensions.openscan import ledger, tokens
+from app_extensions.openscan import ledger, limits, tokens
 from app_extensions.openscan.admin.base import size
 from app_extensions.openscan.conf import conf, parse_bytes
+from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token
 
 
@@ -50,12 +51,20 @@ class TokenForm(forms.ModelForm):
                 self.add_error("daily_bytes", "Only public tokens are topped up daily; grant a private one credit.")
         if cleaned.get("grant") is not None and not 0 < cleaned["grant"] <= ledger.LARGEST_GRANT_BYTES:
             self.add_error("grant", "Grant at least 1 byte and at most 1000 TB.")
-        for field in ("limit_filesize_bytes", "limit_photos", "limit_part_bytes"):
-            if cleaned.get(field) is not None and cleaned[field] <= 0:
-                self.add_error(field, "A limit has to be above zero.")
+        for field in limits.MOST_OF_TOKEN:
+            if cleaned.get(field) is not None:
+                self._add_refusal(field, limits.check_token_number, field, cleaned[field])
+        if kind == Token.PRIVATE and not self.errors:
+            self._add_refusal(None, tokens.check_person, *(cleaned[field] for field in ("forename", "surname", "mail")))
         if cleaned.get("daily_bytes") is None:
             cleaned["daily_bytes"] = conf.public_daily_bytes if kind == Token.PUBLIC else 0
         return cleaned
+
+    def _add_refusal(self, field: Optional[str], check: Any, *arguments: Any) -> None:
+        try:
+            check(*arguments)
+        except OpenScanError as error:
+            self.add_error(field, error.sentence)
 
 
 @admin.register(Token)
@@ -107,7 +116,7 @@ class TokenAdmin(admin.ModelAdmin):
 
     def revoke(self, request: HttpRequest, chosen: QuerySet) -> None:
         ended = sum(tokens.revoke(token) for token in chosen)
-        self.message_user(request, f"{ended} tokens are revoked.", messages.SUCCESS)
+        self.message_user(request, "1 token is revoked." if ended == 1 else f"{ended} tokens are revoked.", messages.SUCCESS)
 
     revoke.short_description = "Revoke: nothing can be uploaded with it any more"
     revoke.allowed_permissions = ("change",)

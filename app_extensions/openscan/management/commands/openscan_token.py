@@ -1,5 +1,6 @@
 """`manage.py openscan_token`: makes, lists, credits and ends tokens, and decides requests for them."""
 import json
+from functools import partial
 from typing import Any, Optional
 
 from django.contrib.auth import get_user_model
@@ -16,7 +17,9 @@ class Command(BaseCommand):
     help = "Makes, lists, credits and revokes OpenScan tokens, and approves or refuses requests for them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", metavar="ACTION")
+        # Django does not tell the parsers of actions who called, so a mistyped one would end in a traceback.
+        parsers = partial(CommandParser, called_from_command_line=parser.called_from_command_line)
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=parsers)
         actions.required = True
 
         create = actions.add_parser("create", help="make a token and print it, the only time it can be seen")
