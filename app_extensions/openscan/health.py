@@ -2,7 +2,7 @@
 import os
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from app_extensions.host import counters, media
 from app_extensions.host.plugins import plugin_enabled
@@ -25,7 +25,7 @@ def health(plugin: str) -> "dict[str, Any]":
             cursor.execute("SELECT 1")
         if not plugin_enabled(plugin):
             problems.append("plugin")
-    except DatabaseError:
+    except Error:
         problems.append("database")
     try:
         incoming = storage.incoming_dir()

@@ -46,19 +46,22 @@ def token_requested(request: TokenRequest) -> None:
     )
     if to:
         _send("token-request", to, f"OpenScan token requested by {request.forename} {request.surname}",
-              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/"},
+              # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
+              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else ""},
               reply_to=request.mail)
 
 
-def send_token(token: Token, text: str) -> None:
+def send_token(token: Token, text: str, base_url: str = "") -> None:
     """Mail a new token to its person, the only time that it is sent.
 
     :param text: the token; it waits encrypted and is wiped on delivery
+    :param base_url: where this WebODM is reached, if no setting says it
     """
+    base_url = links.base_url() or base_url
     _send("token", [token.mail], "Your OpenScan token", {
         "token": token, "text": text, "credit": format_bytes(token.credit_bytes),
         "limit_filesize": format_bytes(token.limit_filesize_bytes),
-        "base_url": f"{links.base_url()}/api/openscan" if links.base_url() else "",
+        "base_url": f"{base_url}/api/openscan" if base_url else "",
     }, reply_to=conf.support_mail)
 
 

@@ -1,12 +1,12 @@
 """What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
 from typing import Any, NamedTuple, Optional
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import ledger, queue, status
-from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.openscan.objects import lifecycle
 
 MOST_ROWS = 50
@@ -37,14 +37,20 @@ class TokenRow(NamedTuple):
     scans: int
 
 
-def scan_row(scan: Scan, base_url: str = "") -> ScanRow:
-    """A scan's line, its status read live.
+def scan_rows(scans: "list[Scan]", base_url: str = "", known: Optional[status.Known] = None) -> "list[ScanRow]":
+    """A line for each scan, its status read live.
 
-    :param base_url: what a download link begins with
+    :param base_url: what download links begin with
+    :param known: what was read before, for these scans and others
     """
-    details = status.scan_details(scan, base_url)
+    known = known or status.Known(scans)
+    return [_scan_row(scan, base_url, known) for scan in scans]
+
+
+def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
+    details = status.scan_details(scan, base_url, known)
     word = details["status"]
-    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    task = known.task(scan)
     message = details.get("error_text", "") or details["message"]
     if details["queue_position"]:
         message = f"Place {details['queue_position']} in the queue. {message}".strip()
@@ -64,10 +70,10 @@ def for_token(token: Token, base_url: str) -> "dict[str, Any]":
     scans: list[ScanRow] = []
     if not token.is_public:
         mine = token.scans.exclude(state=Scan.RESET).select_related("token").order_by("-pk")[:MOST_ROWS]
-        scans = [scan_row(scan, base_url) for scan in mine]
+        scans = scan_rows(list(mine), base_url)
     return {
         "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token),
-        "credit_percent": _credit_percent(token), "waiting": len(queue.waiting_scans()),
+        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": len(queue.waiting_scans()),
     }
 
 
@@ -77,14 +83,19 @@ def for_operator(user: Any) -> "dict[str, Any]":
     scans = Scan.objects.filter(token__in=mine).select_related("token")
     places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
     waiting = sorted(scans.filter(state=Scan.APPROVED), key=lambda scan: places.get(scan.pk, len(places) + 1))
+    groups = {
+        "waiting": waiting[:MOST_ROWS], "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
+        "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
+    }
+    known = status.Known([scan for group in groups.values() for scan in group])
+    tokens = list(_with_counts(mine))
+    granted = _granted(tokens)
     nodes = host_nodes.nodes_for(user)
     return {
         "everything": user.is_superuser,
-        "waiting": [scan_row(scan) for scan in waiting[:MOST_ROWS]],
-        "running": [scan_row(scan) for scan in scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]],
-        "arriving": [scan_row(scan) for scan in _arriving(scans)],
-        "ended": [scan_row(scan) for scan in _ended(scans)],
-        "tokens": [_token_row(token) for token in _with_counts(mine)],
+        **{name: scan_rows(group, known=known) for name, group in groups.items()},
+        "waiting_count": len(waiting), "running_count": scans.filter(state=Scan.RELEASED).count(),
+        "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
         "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
         "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
         "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
@@ -112,15 +123,19 @@ def _with_counts(mine: QuerySet) -> QuerySet:
     return counted.order_by("revoked_at", "-last_used_at", "-pk")[:MOST_ROWS]
 
 
-def _token_row(token: Token) -> TokenRow:
-    return TokenRow(token, _credit_percent(token), token.waiting_scans, token.running_scans, token.all_scans)
+def _token_row(token: Token, granted_bytes: int) -> TokenRow:
+    return TokenRow(token, _credit_percent(token, granted_bytes), token.waiting_scans, token.running_scans, token.all_scans)
 
 
-def _credit_percent(token: Token) -> int:
+def _granted(tokens: "list[Token]") -> "dict[int, int]":
+    """What each token was ever granted, in bytes."""
+    rows = LedgerEntry.objects.filter(token__in=tokens, kind=LedgerEntry.GRANT).values_list("token_id")
+    return dict(rows.annotate(granted=Sum("amount_bytes")).order_by())
+
+
+def _credit_percent(token: Token, granted_bytes: int) -> int:
     """Credit left against what the token is given: the daily amount, or all that was ever granted."""
-    given = token.daily_bytes or sum(
-        token.entries.filter(kind="grant").values_list("amount_bytes", flat=True)
-    )
+    given = token.daily_bytes or granted_bytes
     return min(100, round(100 * token.credit_bytes / given)) if given else 0
 
 

@@ -252,12 +252,12 @@ def estimate_seconds(token: Optional[Token] = None) -> int:
     slots = max(1, _slots(token))
     if len(running) + len(ahead) < slots:
         return 0
-    photos_ahead = sum(ahead) + sum(_photos_left(count, task_id) for _, _, count, task_id in running)
+    tasks = host_tasks.tasks_by_id(task_id for _, _, _, task_id in running if task_id)
+    photos_ahead = sum(ahead) + sum(_photos_left(count, tasks.get(task_id)) for _, _, count, task_id in running)
     return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
 
 
-def _photos_left(photos: int, task_id: Any) -> float:
-    task = host_tasks.get_task(task_id)
+def _photos_left(photos: int, task: Optional[Any]) -> float:
     if task is None:
         return 0.0
     state = host_tasks.task_state(task)

@@ -143,12 +143,15 @@ def missing_parts(scan: Scan) -> list[int]:
 
 def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
     """Gives up scans that were created long ago and never started: credit back, parts away. Returns how many."""
-    limit = (now or timezone.now()) - datetime.timedelta(hours=conf.unstarted_hours)
+    now = now or timezone.now()
+    limit = now - datetime.timedelta(hours=conf.unstarted_hours)
+    due = Scan.objects.filter(state=Scan.CREATED, created_at__lt=limit, links_expire_at__lt=now)
     expired = 0
-    for scan in Scan.objects.filter(state=Scan.CREATED, created_at__lt=limit, links_expire_at__lt=now or timezone.now()):
+    for scan_id in list(due.values_list("pk", flat=True)):
         with transaction.atomic():
-            row = Scan.objects.select_for_update().get(pk=scan.pk)
-            if row.state != Scan.CREATED:
+            # Asked again under the lock: its client may have renewed or started it meanwhile.
+            row = due.select_for_update().filter(pk=scan_id).first()
+            if row is None:
                 continue
             row.state, row.expired_at = Scan.EXPIRED, timezone.now()
             row.error = f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."

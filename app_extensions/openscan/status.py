@@ -3,6 +3,7 @@
 The words and their order are the wire contract's: created → initialized → file approved → processing started →
 processing done | processing failed; expired once the result is gone.
 """
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import tasks as host_tasks
@@ -24,7 +25,31 @@ class Look(NamedTuple):
     task: Optional[Any]
 
 
-def look(scan: Scan) -> Look:
+class Known:
+    """What pages with many scans read once for all of them: their tasks, the queue, and what scans of one owner wait for."""
+
+    def __init__(self, scans: "Iterable[Scan]"):
+        self.tasks = host_tasks.tasks_by_id(scan.webodm_task_id for scan in scans if scan.webodm_task_id)
+        self.places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
+        self._waits: dict[tuple, str] = {}
+
+    def task(self, scan: Scan) -> Optional[Any]:
+        """The scan's task, None where it is gone."""
+        return self.tasks.get(scan.webodm_task_id)
+
+    def position(self, scan: Scan) -> int:
+        """As ``queue.position``."""
+        return self.places.get(scan.pk, 0)
+
+    def what_it_waits_for(self, scan: Scan) -> str:
+        """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""
+        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0)
+        if alike not in self._waits:
+            self._waits[alike] = queue.what_it_waits_for(scan)
+        return self._waits[alike]
+
+
+def look(scan: Scan, known: Optional[Known] = None) -> Look:
     """See how a scan is doing; at most one task is read."""
     if scan.state == Scan.CREATED:
         return Look(CREATED, 0.0, None)
@@ -34,7 +59,7 @@ def look(scan: Scan) -> Look:
         return Look(FAILED if scan.state == Scan.FAILED else EXPIRED, 0.0, None)
     if scan.state == Scan.FAILED and scan.released_at is None:
         return Look(FAILED, 0.0, None)  # refused by ingest; what is left of its task is being removed
-    task = host_tasks.get_task(scan.webodm_task_id)
+    task = known.task(scan) if known else host_tasks.get_task(scan.webodm_task_id)
     if task is None:
         return Look(EXPIRED, 0.0, None)
     state = host_tasks.task_state(task)
@@ -66,13 +91,14 @@ def scan_progress(scan: Scan) -> float:
     return look(scan).progress
 
 
-def scan_details(scan: Scan, base_url: str = "") -> "dict[str, Any]":
+def scan_details(scan: Scan, base_url: str = "", known: Optional[Known] = None) -> "dict[str, Any]":
     """What getProjectInfo says beyond the row: ``status``, ``dlink``, ``progress`` (0 to 1), ``queue_position`` (0: not
     waiting), ``message`` (what it waits for) and ``set_aside`` (members left out, a sentence each).
 
     :param base_url: what ``dlink`` begins with
+    :param known: what was read before for many scans
     """
-    seen = look(scan)
+    seen = look(scan, known)
     details = {
         "status": seen.status,
         "dlink": results.result_url(scan, base_url) if seen.status == DONE else "",
@@ -82,8 +108,9 @@ def scan_details(scan: Scan, base_url: str = "") -> "dict[str, Any]":
         "set_aside": scan.set_aside.splitlines(),
     }
     if seen.status == APPROVED and scan.state == Scan.APPROVED:
-        details["queue_position"] = queue.position(scan)
-        details["message"] = queue.what_it_waits_for(scan)
+        source: Any = known or queue
+        details["queue_position"] = source.position(scan)
+        details["message"] = source.what_it_waits_for(scan)
     if seen.status == FAILED:
         details["error_text"] = error_text(scan, seen)
     return details

@@ -161,9 +161,10 @@ def request_token(mail: str, forename: str, surname: str, client_address: str) -
 
 
 def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_bytes: Optional[int] = None,
-            actor: str = "") -> tuple[Token, str]:
+            actor: str = "", base_url: str = "") -> tuple[Token, str]:
     """Gives the person behind `request` a private token and mails it, once. Returns it with its text.
 
+    `base_url` is where this WebODM is reached, for the mail, if no setting says it.
     A refused request may be approved later. Raises OpenScanError for one that was approved before.
     """
     from app_extensions.openscan import notices
@@ -176,7 +177,7 @@ def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_byt
                                    credit_bytes=credit_bytes, actor=actor)
         row.state, row.token, row.decided_at, row.decided_by = TokenRequest.APPROVED, token, timezone.now(), actor
         row.save()
-        notices.send_token(token, text)
+        notices.send_token(token, text, base_url)
     request.refresh_from_db()
     return token, text
 

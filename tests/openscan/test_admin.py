@@ -101,6 +101,13 @@ class TestRequests:
         assert "only once" in act(browser, "tokenrequest", "approve", request)
         assert OutgoingMail.objects.count() == before + 1 and request.decided_by == "boss"
 
+    def test_the_mail_says_where_the_admin_approved_it_unless_a_setting_does(self, browser, settings):
+        for url, says in (("", "http://testserver/api/openscan"), ("https://scan.example.org", "https://scan.example.org/api/openscan")):
+            settings.OPENSCAN_PUBLIC_URL = url
+            TokenRequest.objects.all().delete()
+            act(browser, "tokenrequest", "approve", self.asked())
+            assert says in OutgoingMail.objects.filter(kind="token").latest("pk").payload
+
     def test_refuse(self, browser):
         request, before = self.asked(), OutgoingMail.objects.count()
         assert "is refused" in act(browser, "tokenrequest", "refuse", request)

@@ -286,6 +286,15 @@ def test_without_a_setting_the_administrators_of_webodm_are_told(inbox, alone, u
     assert "admin@sandbox.test" in inbox.messages[0]["To"]
 
 
+def test_the_mail_about_a_request_names_no_address_that_its_sender_could_choose(inbox, alone, settings, stack, unique):
+    """requestToken is open to everybody who knows the rigs' pair, and admins log in where the mail leads."""
+    settings.OPENSCAN_PUBLIC_URL = ""
+    tokens.request_token(f"grace-{unique}@example.org", "Grace", "Hopper", unique)
+    notices.deliver()
+    for body in (text_of(inbox.messages[0]), html_of(inbox.messages[0])):
+        assert "under OpenScan Cloud, Token requests" in body and "/admin/" not in body and "href" not in body
+
+
 def test_an_approved_token_is_mailed_once(inbox, alone, settings, unique):
     settings.OPENSCAN_ADMIN_MAILS, settings.OPENSCAN_PUBLIC_URL = "root@example.org", "https://scan.example.org"
     address = f"alan-{unique}@example.org"

@@ -2,9 +2,11 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from app_extensions.openscan import finish, periodic, results, scans, status, storage
@@ -133,6 +135,35 @@ def test_tidy_up_expires_what_nobody_started():
     periodic.tidy_up()
     scan.refresh_from_db()
     assert scan.state == Scan.EXPIRED and scan.charge == Scan.VOIDED and status.scan_status(scan) == "expired"
+
+
+def test_a_set_renewed_while_tidy_up_waits_for_it_is_not_expired():
+    token, _ = private_token()
+    scan = scans.create_scan(token, "renewed just in time", photos=1, parts=1, filesize_bytes=1000)
+    long_ago = timezone.now() - timezone.timedelta(days=3)
+    Scan.objects.filter(pk=scan.pk).update(created_at=long_ago, links_expire_at=long_ago)
+    job = threading.Thread(target=in_a_connection_of_its_own, args=(scans.expire_unstarted,))
+    with transaction.atomic():
+        Scan.objects.select_for_update().get(pk=scan.pk)
+        job.start()
+        until(somebody_waits, 60, says="the job to wait for the row")
+        scans.create_scan(token, scan.name, photos=1, parts=1, filesize_bytes=1000)
+    job.join(60)
+    scan.refresh_from_db()
+    assert not job.is_alive() and (scan.state, scan.charge) == (Scan.CREATED, Scan.HELD) and scan.parts.count() == 1
+
+
+def in_a_connection_of_its_own(work):
+    try:
+        work()
+    finally:
+        connection.close()
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0] > 0
 
 
 def test_tidy_up_removes_results_that_no_row_names(completed):  # noqa: F811

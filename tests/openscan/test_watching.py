@@ -80,8 +80,21 @@ def test_health(stack, live_db):
     Plugin.objects.filter(name="openscan_cloud").update(enabled=False)
     try:
         assert requests.get(url, timeout=120).status_code == 503
+        assert requests.get(f"{stack.address()}/api/openscan/metrics", auth=admin(stack), timeout=120).status_code == 404
     finally:
         Plugin.objects.filter(name="openscan_cloud").update(enabled=True)
+
+
+def test_health_with_a_connection_that_died_is_an_answer(stack, live_db):
+    from django.db import connection
+
+    from app_extensions.openscan.health import health
+
+    connection.ensure_connection()
+    connection.connection.close()  # what the driver then says is no DatabaseError
+    assert health("openscan_cloud") == {"status": "unavailable", "problems": ["database"]}
+    connection.close()
+    assert health("openscan_cloud") == {"status": "ok"}
 
 
 def test_health_with_a_full_disk_serves_on(stack, live_db, settings):

@@ -3,7 +3,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from app_extensions.openscan import tokens
+from app_extensions.openscan import links, tokens
 from app_extensions.openscan.admin.base import ReadOnlyAdmin
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import TokenRequest
@@ -25,7 +25,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
     def approve(self, request: HttpRequest, chosen: QuerySet) -> None:
         for row in chosen:
             try:
-                token, _ = tokens.approve(row, actor=request.user.get_username())
+                token, _ = tokens.approve(row, actor=request.user.get_username(), base_url=links.base_url(request))
             except OpenScanError as error:
                 self.message_user(request, f"{row.mail}: {error.sentence}", messages.ERROR)
             else:

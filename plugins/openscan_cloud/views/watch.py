@@ -7,6 +7,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan.health import UNAVAILABLE, health
 from app_extensions.shared.metrics import render
 
@@ -17,6 +18,8 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 def metrics_view(request: HttpRequest) -> HttpResponse:
     """Figures in Prometheus' text format for a superuser: by session, or by HTTP Basic as Prometheus sends it."""
+    if not plugin_enabled(PLUGIN_NAME):
+        return HttpResponse("The OpenScan Cloud is switched off on this server.\n", status=404, content_type=TEXT)
     if request.method not in ("GET", "HEAD"):
         return HttpResponse("GET only\n", status=405, content_type=TEXT)
     user = request.user if request.user.is_authenticated else _basic_user(request)
