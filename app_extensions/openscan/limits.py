@@ -4,6 +4,7 @@ from app_extensions.openscan.models import Token
 from app_extensions.shared.formatting import format_exact_bytes
 
 LONGEST_NAME = 255
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 #: Most that a token may be given of each; beyond reason, and well within what the database can keep.
 MOST_OF_TOKEN = {"limit_filesize_bytes": 10**15, "limit_part_bytes": 10**15, "daily_bytes": 10**15, "limit_photos": 1_000_000}
 
@@ -65,8 +66,9 @@ def check_name(name: str) -> None:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can keep `text` and a page can show it: valid Unicode without control characters."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+    """Whether PostgreSQL can keep `text` and a page can show it: valid Unicode without control characters, and without those
+    that turn the direction of what is written behind them (Unicode TR 9, section 2), on whatever page the text stands."""
+    if any(ord(character) < 32 or ord(character) == 127 or character in _TURNING for character in text):
         return False
     try:
         text.encode("utf-8")

@@ -26,12 +26,17 @@ CONSENT = "Sent under a public token, whose terms say that photos are kept and m
 MANIFEST = "scan.json"
 
 
+class PhotosGone(Exception):
+    """A set's photos are not there any more: its task was compacted in WebODM, or its files were removed."""
+
+
 class Exported(NamedTuple):
-    """One set of an export: where it lies, and whether it was there before."""
+    """One set of an export: where it lies, and whether it was there before; or why it could not be exported."""
 
     scan_id: int
     path: Path
     is_new: bool
+    problem: str = ""
 
 
 def consented(since: Optional[datetime] = None) -> QuerySet:
@@ -48,21 +53,30 @@ def consented(since: Optional[datetime] = None) -> QuerySet:
 
 def export(directory: Path, since: Optional[datetime] = None) -> Iterator[Exported]:
     """Copy each set into a directory of its own, complete or not at all; what is there already is left alone. Sets whose task was
-    deleted in WebODM come from the object storage, where they were archived.
+    deleted in WebODM come from the object storage, where they were archived. A set without its photos does not stop the others.
 
     :param directory: made if missing
     :raises OSError: the disk is full, or the directory cannot be written
     :raises StorageError: the object storage does not answer; what WebODM has was copied before
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for scan in consented(since).iterator():
-        task = host_tasks.get_task(scan.webodm_task_id)
-        if task is not None:
-            yield _exported(directory, scan.pk, partial(_fill, scan=scan, task=task))
+    for scan, task in in_webodm(since):
+        yield _exported(directory, scan.pk, partial(_fill, scan=scan, task=task))
     from app_extensions.openscan.objects import archive
 
     for entry in only_archived(since):
         yield _exported(directory, entry.scan_id, partial(archive.fetch, entry))
+
+
+def in_webodm(since: Optional[datetime] = None) -> "Iterator[tuple[Scan, Any]]":
+    """The consented scans whose task is there, and their tasks.
+
+    :param since: only those started at or after this time
+    """
+    for scan in consented(since).iterator():
+        task = host_tasks.get_task(scan.webodm_task_id)
+        if task is not None:
+            yield scan, task
 
 
 def only_archived(since: Optional[datetime] = None) -> "list[Any]":
@@ -83,7 +97,11 @@ def _exported(directory: Path, scan_id: int, fill: "Callable[[Path], None]") -> 
         return Exported(scan_id, final, False)
     temporary = directory / f".scan-{scan_id}.part"
     shutil.rmtree(temporary, ignore_errors=True)
-    fill(temporary)
+    try:
+        fill(temporary)
+    except PhotosGone as problem:
+        shutil.rmtree(temporary)
+        return Exported(scan_id, final, False, str(problem))
     os.replace(temporary, final)
     return Exported(scan_id, final, True)
 
@@ -91,6 +109,8 @@ def _exported(directory: Path, scan_id: int, fill: "Callable[[Path], None]") -> 
 def _fill(directory: Path, scan: Scan, task: Any) -> None:
     (directory / "photos").mkdir(parents=True)
     photos = [_copy(path, directory / "photos") for path in photo_files(task)]
+    if not photos:
+        raise PhotosGone("its photos are gone from WebODM (was its task compacted?)")
     model = []
     if host_tasks.task_state(task).status == "completed":
         (directory / "model").mkdir()

@@ -146,7 +146,7 @@ class TestCreateProject:
         refused(rig.get("createProject", **parameters), 400)
         assert not Scan.objects.filter(name=unique).exists()
 
-    @pytest.mark.parametrize("project", [" ", "a\x00b", "a\nb", "x" * 256, "x" * 100_000, "\x7f"])
+    @pytest.mark.parametrize("project", [" ", "a\x00b", "a\nb", "x" * 256, "x" * 100_000, "\x7f", "a\u202eb", "\u2066a"])
     def test_a_name_that_cannot_be_kept_is_400(self, rig, project):
         refused(rig.get("createProject", project=project, photos=1, parts=1, filesize=10), 400)
 

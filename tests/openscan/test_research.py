@@ -3,6 +3,7 @@ import hashlib
 import json
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from app_extensions.openscan import finish, research, scans
@@ -76,6 +77,22 @@ def test_an_export_that_was_cut_goes_on(public, tmp_path):
     assert exported(tmp_path)[public.pk].is_new
     assert not half.exists() and len(list((tmp_path / f"scan-{public.pk}" / "photos").iterdir())) == 3
     assert not exported(tmp_path)[public.pk].is_new
+
+
+def test_a_set_whose_photos_are_gone_is_told_and_stops_no_other(public, tmp_path):
+    """WebODM's "compact" removes a task's photos and keeps its model."""
+    other = Scan.objects.get(pk=public.pk)
+    for path in research.photo_files(task_of(public)):
+        path.unlink()
+    found = exported(tmp_path)
+    assert "compacted" in found[other.pk].problem and not (tmp_path / f"scan-{other.pk}").exists()
+    assert not list(tmp_path.glob(".scan-*"))
+
+
+def test_a_set_whose_task_is_gone_is_not_listed(public, tmp_path, capsys):
+    type(task_of(public)).objects.filter(pk=public.webodm_task_id).delete()  # in bulk: nobody is told, and the scan still names it
+    call_command("openscan_export_research", str(tmp_path), "--list")
+    assert f"scan {public.pk}:" not in capsys.readouterr().out
 
 
 def test_the_command(public, tmp_path, manage):

@@ -26,14 +26,17 @@ class ScanAdmin(ReadOnlyAdmin):
     actions = ("retry", "reset")
     fields = (
         "name", "token", "state", "client_status", "error", "set_aside", "photos", "declared", "received", "parts_table",
-        "task_link", "moves", "node_notes", "charge", "held_bytes", "posted_bytes", "client_address", "research_consent", "links_expire_at",
+        "task_link", "moves", "node_notes", "charge", "held", "posted", "client_address", "research_consent", "links_expire_at",
         "created_at", "started_at", "approved_at", "released_at", "finished_at", "expired_at", "reset_at",
-        "result_bytes", "result_file", "result_object", "result_expires_at",
+        "result_size", "result_file", "result_object", "result_expires_at",
     )
     readonly_fields = fields
 
     declared = size("declared_bytes", "Declared size")
     received = size("received_bytes", "Received")
+    held = size("held_bytes", "Credit held")
+    posted = size("posted_bytes", "Credit used up")
+    result_size = size("result_bytes", "Size of the result")
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("openscan.change_scan")

@@ -26,20 +26,25 @@ class Command(BaseCommand):
             except ValueError as error:
                 raise CommandError(f"--since {options['since']} is not a day; write it like 2026-05-31.") from error
         if options["list"]:
-            for scan in research.consented(since):
+            for scan, _ in research.in_webodm(since):
                 self.stdout.write(f"scan {scan.pk}: {scan.images_count} photos, started {scan.started_at:%Y-%m-%d}")
             for entry in research.only_archived(since):
                 self.stdout.write(f"scan {entry.scan_id}: {entry.scan.images_count} photos, started "
                                   f"{entry.scan.started_at:%Y-%m-%d}, only in object storage ({entry.prefix})")
             return
-        fresh = there = 0
+        fresh = there = failed = 0
         try:
             for exported in research.export(options["directory"], since):
-                if exported.is_new:
+                if exported.problem:
+                    failed += 1
+                    self.stderr.write(f"scan {exported.scan_id}: {exported.problem}")
+                elif exported.is_new:
                     fresh += 1
                     self.stdout.write(f"scan {exported.scan_id}: {exported.path}")
                 else:
                     there += 1
         except (OSError, StorageError) as error:
             raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to go on.") from error
-        self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before."))
+        # No failure: nothing can be done about them, and a nightly export must not fail for ever.
+        gone = f" {failed} left out, their photos are gone." if failed else ""
+        self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before.{gone}"))
