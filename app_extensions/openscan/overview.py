@@ -1,7 +1,7 @@
 """What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
 from typing import Any, NamedTuple, Optional
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
@@ -120,7 +120,8 @@ def _with_counts(mine: QuerySet) -> QuerySet:
         running_scans=Count("scans", filter=Q(scans__state=Scan.RELEASED)),
         all_scans=Count("scans", filter=~Q(scans__state=Scan.RESET)),
     )
-    return counted.order_by("revoked_at", "-last_used_at", "-pk")[:MOST_ROWS]
+    # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
+    return counted.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS]
 
 
 def _token_row(token: Token, granted_bytes: int) -> TokenRow:

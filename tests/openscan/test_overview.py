@@ -4,7 +4,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from app_extensions.openscan import overview, projects
+from app_extensions.openscan import overview, projects, tokens
 from app_extensions.openscan.models import Scan
 from tests.openscan.helpers import new_scan, private_token
 
@@ -38,6 +38,15 @@ def test_the_operators_page_asks_as_much_for_many_scans_as_for_few(db):
     assert [row.message.split(".")[0] for row in seen["waiting"]] == [f"Place {place} in the queue" for place in range(1, 10)]
     assert all(row.task_url for row in seen["waiting"] + seen["running"] + seen["ended"])
     assert queries(lambda: overview.for_operator(boss)) <= few + 2
+
+
+def test_tokens_in_use_stand_before_unused_ones_and_revoked_ones_last(db):
+    boss = get_user_model().objects.create_superuser("boss", "boss@example.org", "pass")
+    revoked, used, unused = (private_token(1, owner=boss)[0] for _ in range(3))
+    for token in (used, revoked):
+        tokens.note_use(token)
+    tokens.revoke(revoked)
+    assert [row.token for row in overview.for_operator(boss)["tokens"]] == [used, unused, revoked]
 
 
 def test_the_makers_page_too(db):
