@@ -2,7 +2,16 @@
 # The one command: OpenScan Cloud and Tapis storage for WebODM. `./webodm.sh --help` tells what it does.
 set -euo pipefail
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+CDPATH= # a caller's would make `cd` go elsewhere, and print
+SELF=${BASH_SOURCE[0]}
+while [ -L "$SELF" ]; do # called through a link in ~/bin, say
+    LINKED=$(readlink "$SELF")
+    case $LINKED in
+        /*) SELF=$LINKED ;;
+        *) SELF=$(dirname "$SELF")/$LINKED ;;
+    esac
+done
+ROOT=$(cd "$(dirname "$SELF")" && pwd -P)
 VENVS="$ROOT/.venv"
 CALLED_FROM=$PWD
 
@@ -23,7 +32,8 @@ Work with a WebODM:
   uninstall --webodm DIR [--purge]                   take us out again
   doctor [--webodm DIR]                              what is wrong, and how to mend it
   package               the two plugin zips for WebODM's plugin page
-  start|stop|down|update|logs|config|backup …             WebODM in Docker with us in it (WebODM's own flags are kept)
+  start|stop|restart|down|update|logs|config …       WebODM in Docker with us in it (WebODM's own flags are kept)
+  backup [--webodm DIR] [FILE]                       our tables, from the running containers or a native WebODM
 
 Develop:
   test [--long] [PYTEST ARGUMENTS]
@@ -276,41 +286,28 @@ command_lint() {
     bash -n "$ROOT/webodm.sh"
 }
 
+# docker_webapp: whether WebODM's container runs. The name is matched whole: another project's `my-webapp` is none of ours.
 docker_webapp() {
-    command -v docker >/dev/null || return 1
-    docker ps --filter name=webapp --filter status=running --quiet 2>/dev/null | head -n 1
+    command -v docker >/dev/null \
+        && [ -n "$(docker ps --quiet --filter 'name=^/?webapp$' --filter status=running 2>/dev/null)" ]
 }
 
 command_manage() {
     case ${1:-} in
-        --webodm)
-            [ $# -ge 2 ] || fail "--webodm needs the directory of a WebODM"
-            local directory
-            directory=$(absolute "$2")
-            shift 2
-            [ -f "$directory/manage.py" ] || fail "$directory holds no WebODM: there is no manage.py in it"
-            echo "manage: in the WebODM of $directory" >&2
-            command_deploy manage --webodm "$directory" "$@"
+        --webodm | --webodm=* | --python | --python=* | --env-file | --env-file=*)
+            command_deploy manage "$@"
             return
             ;;
-        --sandbox)
-            shift
-            ;;
-        "") fail "manage needs a command, e.g. ./webodm.sh manage openscan_token list" ;;
+        --sandbox) shift ;;
+        "") ;;
         *)
-            local container
-            container=$(docker_webapp || true)
-            if [ -n "$container" ]; then
-                echo "manage: in the running WebODM container" >&2
-                local terminal=()
-                if [ -t 0 ] && [ -t 1 ]; then
-                    terminal=(-t)
-                fi
-                docker exec -i "${terminal[@]}" "$container" python manage.py "$@"
+            if docker_webapp; then
+                command_deploy manage "$@"
                 return
             fi
             ;;
     esac
+    [ $# -gt 0 ] || fail "manage needs a command, e.g. ./webodm.sh manage openscan_token list"
     echo "manage: in the sandbox" >&2
     ensure_host
     host_python -m sandbox manage "$@"
@@ -338,6 +335,14 @@ command_deploy() {
 main() {
     local command=${1:-}
     [ $# -eq 0 ] || shift
+    case "$command ${1:-}" in
+        # before anything is installed or downloaded for it; the others answer for themselves
+        'demo --help' | 'demo -h' | 'sandbox --help' | 'sandbox -h' | 'manage --help' | 'manage -h' | 'test --help' | 'test -h' | \
+            'bench --help' | 'bench -h' | 'lint --help' | 'lint -h')
+            usage
+            return
+            ;;
+    esac
     case $command in
         demo) command_demo "$@" ;;
         sandbox) command_sandbox "$@" ;;

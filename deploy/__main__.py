@@ -12,7 +12,8 @@ from deploy import backup, docker, doctor, install, package, uninstall
 from deploy.report import DeployError
 from deploy.webodm import WebODM, read_env_file
 
-DOCKER_COMMANDS = ("start", "stop", "down", "restart", "update", "logs", "config", "manage", "backup")
+DOCKER_COMMANDS = ("start", "stop", "down", "restart", "update", "logs", "config")
+TARGET_OPTIONS = ("--webodm", "--python", "--env-file")
 IMAGE_PARTS = ("packages", "code", "plugins")
 
 
@@ -47,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="for programs")
 
     one = commands.add_parser("backup", help="our tables in a gzipped SQL file (without --webodm: of the running containers)")
-    _add_target(one, required=True)
+    _add_target(one, required=False)
     one.add_argument("file", nargs="?", help="where to (default: a name with the time)")
 
     for part in IMAGE_PARTS:  # steps of the Dockerfile and of the container's start; not for people
@@ -64,28 +65,41 @@ def _target(options: argparse.Namespace) -> WebODM:
     return WebODM(Path(options.webodm), python=options.python, extra_env=extra)
 
 
+def _is_in_docker(options: argparse.Namespace) -> bool:
+    """Whether no native WebODM is named. Raises DeployError where something is named that only a native one has."""
+    if not options.webodm and (options.python or options.env_file):
+        raise DeployError(f"{options.command}: --python and --env-file belong to a native WebODM: name it with --webodm DIR")
+    return not options.webodm
+
+
 def _manage(arguments: "list[str]") -> int:
-    """`--webodm DIR [--python PY] [--env-file FILE] COMMAND …`: what follows the options is manage.py's alone."""
+    """`[--webodm DIR [--python PY] [--env-file FILE]] COMMAND …`: what follows the options is manage.py's alone.
+
+    Without options: in the running container.
+    """
     split = 0
-    while split < len(arguments) and arguments[split].split("=", 1)[0] in ("--webodm", "--python", "--env-file"):
+    while split < len(arguments) and arguments[split].split("=", 1)[0] in TARGET_OPTIONS:
         split += 1 if "=" in arguments[split] else 2
+    if not arguments[split:]:
+        raise DeployError("manage needs a command, e.g. ./webodm.sh manage --webodm DIR openscan_token list")
+    if not split:
+        return docker.main("manage", arguments)
     parser = argparse.ArgumentParser(prog="./webodm.sh manage", allow_abbrev=False)
     _add_target(parser, required=True)
     options = parser.parse_args(arguments[:split])
     options.python = options.python or os.environ.get("WEBODM_DIR_PYTHON")
-    if not arguments[split:]:
-        raise DeployError("manage needs a command, e.g. ./webodm.sh manage --webodm DIR openscan_token list")
-    return _target(options).manage_here(arguments[split:])
+    webodm = _target(options)
+    print(f"manage: in the WebODM of {webodm.directory}", file=sys.stderr, flush=True)
+    return webodm.manage_here(arguments[split:])
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 something is wrong, 2 wrong arguments."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        native = len(arguments) > 2 and arguments[0] in ("backup", "manage") and arguments[1] == "--webodm"
-        if native and arguments[0] == "manage":
+        if arguments and arguments[0] == "manage":
             return _manage(arguments[1:])
-        if arguments and arguments[0] in DOCKER_COMMANDS and not native:
+        if arguments and arguments[0] in DOCKER_COMMANDS:
             return docker.main(arguments[0], arguments[1:])
         options = make_parser().parse_args(arguments)
         if options.command == "install":
@@ -93,11 +107,12 @@ def main(arguments: Optional[list[str]] = None) -> int:
         if options.command == "uninstall":
             return uninstall.uninstall(_target(options), purge=options.purge, dry_run=options.dry_run)
         if options.command == "doctor":
-            if not options.webodm:
+            if _is_in_docker(options):
                 return docker.doctor(options.url, options.json)
             return doctor.main(_target(options), url=options.url, as_json=options.json)
         if options.command == "backup":
-            return backup.backup(_target(options), Path(options.file) if options.file else None)
+            file = Path(options.file) if options.file else None
+            return docker.dump_tables(file) if _is_in_docker(options) else backup.backup(_target(options), file)
         if options.command.startswith("image-"):
             webodm = WebODM(Path(options.webodm), python=sys.executable)
             return install.install_image_part(webodm, options.command.split("-", 1)[1])

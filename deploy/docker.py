@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
-from deploy import backup
+from deploy import backup, compose_settings
 from deploy.report import DeployError
 from deploy.webodm import ROOT
 
@@ -18,20 +18,16 @@ REPOSITORY = "https://github.com/WebODM/WebODM"
 #: The released version that COMPATIBILITY.md names: the commit of 3.2.4.
 RELEASE = "c373a15383b42dcca0bd47c73f98e484d79784b0"
 SHIM = ROOT / "docker" / "shim"
-SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
-SETTINGS_NAME = "webodm-extensions.env"
+USAGE = """\
+Usage: ./webodm.sh start|restart [FLAGS]    WebODM with us in it; FLAGS are those of WebODM's own webodm.sh, which does the work
+       ./webodm.sh stop|down [FLAGS]        stops it; `down` removes the containers too (volumes stay)
+       ./webodm.sh update [FLAGS]           WebODM's update, then our image anew on the new one
+       ./webodm.sh logs [ARGUMENTS]         of webapp and worker; ARGUMENTS go to Compose's `logs`
+       ./webodm.sh config [ARGUMENTS]       the merged Compose file, secrets included
+       ./webodm.sh manage COMMAND …         a management command in the running webapp container
 
-_NEW_SETTINGS = """\
-# Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, without quotes. docs/settings.md lists them all.
-# This file holds secrets: only you can read it, keep it so.
-#WO_OPENSCAN_PUBLIC_URL=https://scan.example.org
-#WO_BEHIND_TLS_PROXY=YES
-#WO_SMTP_HOST=smtp.example.org
-#WO_SMTP_USER=
-#WO_SMTP_PASSWORD=
-#WO_SMTP_TLS=YES
-#WO_SMTP_FROM=webodm@example.org
-"""
+WEBODM_DIR names WebODM's directory (default: ./WebODM; `start` clones the tried release where there is none).
+FLAGS with paths mean them as seen from there. docs/docker.md tells more."""
 
 
 def find_checkout(clone: bool) -> Path:
@@ -51,52 +47,32 @@ def find_checkout(clone: bool) -> Path:
     if not clone:
         raise DeployError(f"no WebODM found: set WEBODM_DIR to its directory (looked for {target} too)")
     print(f"+ clone {REPOSITORY} at {RELEASE[:12]} to {target}", flush=True)
-    _git(["clone", "--quiet", REPOSITORY, str(target)])
-    _git(["-C", str(target), "checkout", "--quiet", RELEASE])
+    unfinished = ROOT / "WebODM.part"  # a clone that is cut must not be taken for the release at the next start
+    if unfinished.exists():
+        shutil.rmtree(str(unfinished))
+    _git(["clone", "--quiet", REPOSITORY, str(unfinished)])
+    _git(["checkout", "--quiet", RELEASE], unfinished)
+    unfinished.rename(target)
     return target
 
 
-def _git(arguments: list[str]) -> None:
+def _git(arguments: list[str], directory: Optional[Path] = None) -> None:
     try:
-        done = subprocess.run(["git", *arguments], stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(["git", *arguments], cwd=str(directory or Path.cwd()), stderr=subprocess.PIPE, text=True)
     except OSError as error:
         raise DeployError("git is needed to fetch WebODM; or set WEBODM_DIR to a WebODM that is here") from error
     if done.returncode:
         raise DeployError(f"git {arguments[0]} failed: {done.stderr.strip()[-500:]}. Fetch WebODM by hand and set WEBODM_DIR.")
 
 
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(text)
-
-
-def shell_settings(environment: dict[str, str]) -> str:
-    """Our settings among `environment`, as the lines of an env file. Raises DeployError for a value with a line end."""
-    lines = []
-    for name, value in sorted(environment.items()):
-        if name.startswith(SETTING_PREFIXES):
-            if "\n" in value or "\r" in value:
-                raise DeployError(f"{name} has more than one line, which an env file cannot hold")
-            lines.append(f"{name}={value}\n")
-    return "".join(lines)
-
-
 def prepare_environment(checkout: Path, keep: bool) -> dict[str, str]:
-    """The environment of WebODM's webodm.sh, and the two env files that our Compose file names.
+    """The environment of WebODM's webodm.sh: our Compose before the real one, and what it lays over WebODM's files.
 
-    keep: leave the settings that the shell gave at the last start.
+    keep: leave the settings that the shell gave at the last start. Raises DeployError.
     """
-    settings = checkout / SETTINGS_NAME
-    if not settings.exists():
-        _write_private(settings, _NEW_SETTINGS)
-        print(f"+ wrote {settings}: settings of ours go there", flush=True)
-    from_shell = checkout / ".webodm-extensions-shell.env"
-    given = shell_settings(dict(os.environ))
-    if given or not keep or not from_shell.exists():
-        _write_private(from_shell, given)
-    return {**os.environ, "WEBODM_EXTENSIONS_DIR": str(ROOT), "WEBODM_EXTENSIONS_ENV": str(settings),
-            "WEBODM_EXTENSIONS_SHELL_ENV": str(from_shell), "PATH": f"{SHIM}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return {**os.environ, "WEBODM_EXTENSIONS_DIR": str(ROOT),
+            "WEBODM_EXTENSIONS_SETTINGS": str(compose_settings.prepare(checkout, keep)),
+            "PATH": f"{SHIM}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def _run(arguments: list[str], checkout: Path, environment: dict[str, str]) -> int:
@@ -113,10 +89,11 @@ def _compose(checkout: Path, environment: dict[str, str], *arguments: str) -> in
 def main(command: str, arguments: list[str]) -> int:
     """Runs one of the Docker commands with the rest of its command line; returns the exit code. Raises DeployError."""
     if command == "manage":
+        print("manage: in the running WebODM container", file=sys.stderr, flush=True)
         return _in_container(["python", "manage.py", *arguments])
-    if command == "backup":
-        return backup.dump(["docker", "exec", _container("db"), "pg_dump", "-U", "postgres", *backup.OPTIONS, "webodm_dev"],
-                           Path(arguments[0]) if arguments else None, dict(os.environ))
+    if {"-h", "--help"}.intersection(arguments):  # WebODM's webodm.sh passes over what it does not know, and stops or starts
+        print(USAGE)
+        return 0
     checkout = find_checkout(clone=command == "start")
     environment = prepare_environment(checkout, keep=command != "start")
     if command in ("start", "restart"):
@@ -154,6 +131,12 @@ def _container(name: str) -> str:
 def _in_container(command: list[str]) -> int:
     terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     return subprocess.run(["docker", "exec", "-i", *terminal, _container("webapp"), *command]).returncode
+
+
+def dump_tables(target: Optional[Path]) -> int:
+    """`backup` of the running database container. Raises DeployError."""
+    command = ["docker", "exec", _container("db"), "pg_dump", "-U", "postgres", *backup.OPTIONS, "webodm_dev"]
+    return backup.dump(command, target, dict(os.environ))
 
 
 def doctor(url: Optional[str], as_json: bool) -> int:

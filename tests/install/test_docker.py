@@ -1,4 +1,5 @@
 """The Docker side, as far as it can be proved without an engine: compose files, Dockerfile, its steps, and what the image runs."""
+import gzip
 import os
 import re
 import shutil
@@ -111,17 +112,107 @@ def test_merged_compose_files(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "calls"), [
-    (["stop"], ["-f docker-compose.yml -f OURS stop"]),
-    (["down"], ["-f docker-compose.yml -f OURS down"]),
-    (["logs", "--tail", "5"], ["-f docker-compose.yml -f OURS logs --tail 5"]),
-    (["update"], ["-f docker-compose.yml pull", "-f docker-compose.yml -f OURS build --pull"]),
-    (["start", "--detached"], ["-f docker-compose.yml -f OURS build", "-f docker-compose.yml -f OURS up -d"]),
+    (["stop"], ["-f docker-compose.yml -f OURS -f SETTINGS stop"]),
+    (["down"], ["-f docker-compose.yml -f OURS -f SETTINGS down"]),
+    (["logs", "--tail", "5"], ["-f docker-compose.yml -f OURS -f SETTINGS logs --tail 5"]),
+    (["update"], ["-f docker-compose.yml pull", "-f docker-compose.yml -f OURS -f SETTINGS build --pull"]),
+    (["start", "--detached"], ["-f docker-compose.yml -f OURS -f SETTINGS build", "-f docker-compose.yml -f OURS -f SETTINGS up -d"]),
 ])
 def test_what_compose_is_called_with(checkout: Path, tmp_path: Path, arguments: list, calls: list) -> None:
     log = tmp_path / "calls"
     done = run_docker(checkout, tmp_path, f'echo "$*" >> {log}\n', *arguments)
     assert done.returncode == 0, done.stderr
-    assert log.read_text().replace(str(OVERRIDE), "OURS").splitlines() == calls
+    called = log.read_text().replace(str(OVERRIDE), "OURS").replace(str(checkout / ".webodm-extensions-compose.yml"), "SETTINGS")
+    assert called.splitlines() == calls
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "down", "update", "logs", "config"])
+def test_asking_for_help_does_nothing_else(checkout: Path, tmp_path: Path, command: str) -> None:
+    """WebODM's own webodm.sh passes over words that it does not know: `stop --help` would stop it."""
+    log = tmp_path / "calls"
+    done = run_docker(checkout, tmp_path, f'echo "$*" >> {log}\n', command, "--help")
+    assert done.returncode == 0 and command in done.stdout and "Usage" in done.stdout
+    assert not log.exists() and not (checkout / "webodm-extensions.env").exists()
+
+
+#: What Compose's env files cut, expand or change, each version in its own way.
+HARD_VALUES = {"WO_SMTP_PASSWORD": """pa$$w$ord ${HOME} #1 it's "so" \\ """.strip(), "WO_OPENSCAN_S3_SECRET_KEY": "'quoted'",
+               "WO_OPENSCAN_BASIC_PASSWORD": '"', "WO_TAPIS_TENANT_ID": "a=b"}
+
+
+@pytest.mark.parametrize("way", ["shell", "file"])
+def test_values_arrive_letter_by_letter(checkout: Path, tmp_path: Path, way: str) -> None:
+    compose = need("docker-compose")
+    stand_in = f'case "$*" in *build) exit 0;; esac; exec {compose} "${{@/up/config}}"\n'
+    if way == "file":
+        lines = [f"{name}={value}\n" for name, value in HARD_VALUES.items() if not value.startswith("'")]
+        text = "".join(["# a comment\n\n", *lines, "WO_OPENSCAN_S3_SECRET_KEY=\"'quoted'\"\n"])
+        (checkout / "webodm-extensions.env").write_text(text)
+    done = run_docker(checkout, tmp_path, stand_in, "start", **(HARD_VALUES if way == "shell" else {}))
+    assert done.returncode == 0, done.stderr
+    merged = yaml.safe_load(done.stdout[done.stdout.index("\nservices:"):])["services"]
+    for service in ("webapp", "worker"):  # Compose writes a dollar twice, as it would read it
+        got = {name: merged[service]["environment"][name].replace("$$", "$") for name in HARD_VALUES}
+        assert got == HARD_VALUES
+
+
+def test_a_line_that_is_no_setting_is_named_by_its_number(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "webodm-extensions.env").write_text("WO_SMTP_HOST=mail\nhush hush\n")
+    done = run_docker(checkout, tmp_path, "true\n", "start")
+    assert done.returncode == 1 and "line 2: not NAME=VALUE" in done.stderr and "hush" not in done.stderr
+
+
+def test_a_clone_that_is_cut_is_not_taken_for_the_release(tmp_path: Path) -> None:
+    """Here the checkout of the release fails: its commit is not there. Nothing is left that the next start would run."""
+    upstream, ours = tmp_path / "upstream", tmp_path / "ours"
+    subprocess.run(["git", "init", "-q", str(upstream)], check=True)
+    (upstream / "webodm.sh").write_text("#!/bin/bash\n")
+    for words in (["add", "."], ["-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "another"]):
+        subprocess.run(["git", "-C", str(upstream), *words], check=True)
+    shutil.copytree(ROOT / "deploy", ours / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    env = {name: value for name, value in os.environ.items() if name != "WEBODM_DIR"}
+    env.update(HOME=str(tmp_path), GIT_CONFIG_NOSYSTEM="1")
+    (tmp_path / ".gitconfig").write_text(f'[url "{upstream}"]\n  insteadOf = https://github.com/WebODM/WebODM\n')
+    for _ in range(2):
+        done = subprocess.run([sys.executable, str(ours / "deploy"), "start"], capture_output=True, text=True, cwd=tmp_path, env=env,
+                              timeout=120)
+        assert done.returncode == 1 and "git checkout failed" in done.stderr, done.stderr
+        assert not (ours / "WebODM").exists()
+
+
+def test_manage_and_backup_in_the_containers(checkout: Path, tmp_path: Path) -> None:
+    """Containers are found by their whole name; what the command ends with is what is answered; a failed dump leaves no file."""
+    docker, log, file = tmp_path / "path" / "docker", tmp_path / "docker-calls", tmp_path / "rows.sql.gz"
+    docker.parent.mkdir()
+    docker.write_text(f"""#!/bin/bash
+echo "$*" >> {log}
+case "$*" in
+  "ps --quiet --filter name=^/?webapp$ --filter status=running") echo 0af1 ;;
+  "ps --quiet --filter name=^/?db$ --filter status=running") echo 0af2 ;;
+  ps*) echo 0bad ;;
+  *pg_dump*) echo "COPY public.openscan_token"; exit ${{DUMP_FAILS:-0}} ;;
+  exec*) exit 3 ;;
+esac
+""")
+    docker.chmod(0o755)
+    env = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
+
+    def call(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([str(ROOT / "webodm.sh"), *arguments], capture_output=True, text=True, env={**env, **more}, cwd=tmp_path,
+                              stdin=subprocess.DEVNULL, timeout=120)
+
+    done = call("manage", "openscan_token", "create", "--label", "two words")
+    assert done.returncode == 3 and "in the running WebODM container" in done.stderr
+    assert log.read_text().splitlines()[-1] == "exec -i 0af1 python manage.py openscan_token create --label two words"
+    assert call("backup", file.name, DUMP_FAILS="1").returncode == 1 and not list(tmp_path.glob("*rows*"))
+    done = call("backup", file.name)
+    assert done.returncode == 0 and stat.S_IMODE(file.stat().st_mode) == 0o600, done.stderr
+    assert gzip.decompress(file.read_bytes()) == b"COPY public.openscan_token\n"
+    assert log.read_text().splitlines()[-1].startswith("exec 0af2 pg_dump -U postgres --data-only")
+    done = call("backup", "--python", "python3")
+    assert done.returncode == 1 and "--webodm DIR" in done.stderr
+    done = call("backup", str(tmp_path))
+    assert done.returncode == 1 and "is a directory" in done.stderr
 
 
 def test_settings_files_are_private_and_kept(checkout: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def call(*arguments: str, cwd: Optional[Path] = None, env: Optional[dict[str, st
 def functions(snippet: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Runs `snippet` with the script's functions defined and its main call left out."""
     source = SCRIPT.read_text().replace('\nmain "$@"\n', "\n").replace(
-        'ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)', f'ROOT={env.get("FAKE_ROOT", ROOT)}')
+        "SELF=${BASH_SOURCE[0]}", f'SELF={env.get("FAKE_ROOT", ROOT)}/webodm.sh')
     return subprocess.run([shutil.which("bash"), "-c", source + snippet], env=env, capture_output=True,
                           text=True, timeout=300)
 
@@ -40,7 +40,12 @@ def test_help_names_the_commands_from_any_directory(flag, tmp_path):
     (("paint",), 1, "there is no command 'paint'"),
     (("manage",), 1, "manage needs a command"),
     (("sandbox",), 1, "sandbox needs one of"),
+    (("manage", "--sandbox"), 1, "manage needs a command"),
     (("manage", "--webodm", "/nonexistent", "check"), 1, "there is no manage.py in it"),
+    (("manage", "--webodm=/nonexistent", "check"), 1, "there is no manage.py in it"),
+    (("manage", "--python", "python3", "--webodm=/nonexistent", "check"), 1, "there is no manage.py in it"),
+    (("backup", "--wat"), 2, "unrecognized arguments: --wat"),
+    (("doctor", "--env-file", "/nonexistent"), 1, "name it with --webodm DIR"),
     (("demo", "opera"), 1, "'scan' (the default) and 'tapis', not 'opera'"),
     (("bench", "opera"), 1, "there is no benchmark 'opera'"),
 ])
@@ -53,6 +58,28 @@ def test_wrong_calls_say_what_is_wrong(arguments, status, words):
 def test_works_through_a_link_to_its_directory(tmp_path):
     (tmp_path / "link").symlink_to(ROOT)
     assert call("--help", script=tmp_path / "link" / "webodm.sh").returncode == 0
+
+
+def test_works_through_links_to_itself_whatever_the_caller_has_set(tmp_path):
+    """As one in ~/bin; and `cd` of a shell with CDPATH goes elsewhere and prints."""
+    (tmp_path / "bin dir").mkdir()
+    (tmp_path / "bin dir" / "first").symlink_to(SCRIPT)
+    (tmp_path / "bin dir" / "webodm").symlink_to("first")
+    done = call("package", "--out", "zips", cwd=tmp_path, script=tmp_path / "bin dir" / "webodm",
+                env={**os.environ, "CDPATH": f"/:{tmp_path}"})
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "zips").glob("*.zip"))) == 2
+
+
+@pytest.mark.parametrize("command", ["demo", "sandbox", "manage", "test", "bench", "lint"])
+def test_asking_for_help_installs_nothing(command, bare_env, tmp_path):
+    """The tools for it are not even on this PATH; and a directory with spaces holds the checkout."""
+    root = tmp_path / "a check out"
+    root.mkdir()
+    shutil.copy(SCRIPT, root / "webodm.sh")
+    done = subprocess.run([shutil.which("bash"), str(root / "webodm.sh"), command, "--help"], env=bare_env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and command in done.stdout
+    assert not (root / ".venv").exists()
 
 
 def fake_python(path: Path, version: str) -> Path:
