@@ -3,6 +3,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Optional
@@ -11,8 +12,9 @@ from deploy.report import DeployError
 from deploy.webodm import WebODM
 
 #: pg_dump's options: our tables alone, and no words on who owned them. Without our migrations' records a restore would
-#: meet `migrate` and its tables; so it goes into tables that `install` made: see docs/install.md.
-OPTIONS = ("--data-only", "--disable-triggers", "--no-owner", "-t", "openscan_*", "-t", "tapis_*")
+#: meet `migrate` and its tables; so it goes into tables that `install` made: see docs/install.md. pg_dump writes the tables in the
+#: order of their foreign keys, so that no superuser has to switch triggers off for a restore.
+OPTIONS = ("--data-only", "--no-owner", "-t", "openscan_*", "-t", "tapis_*")
 
 
 def backup(webodm: WebODM, target: Optional[Path]) -> int:
@@ -27,22 +29,23 @@ def backup(webodm: WebODM, target: Optional[Path]) -> int:
 def dump(command: list[str], target: Optional[Path], environment: dict[str, str]) -> int:
     """Runs `command` (a pg_dump) into `target`, gzipped; nothing is left where it fails. Raises DeployError."""
     target = target or Path(f"webodm-extensions-{time.strftime('%Y%m%d-%H%M%S')}.sql.gz")
-    temporary = target.with_name(target.name + ".part")
-    descriptor = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    if target.is_dir():
+        raise DeployError(f"{target} is a directory: name a file in it")
+    temporary = None
     try:
-        with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb") as out:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-            if process.stdout is None:
-                raise DeployError("pg_dump has no output")
-            shutil.copyfileobj(process.stdout, out)
-            code = process.wait()
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=str(target.parent))  # its owner's alone
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb") as out, \
+                subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            shutil.copyfileobj(process.stdout, out)  # type: ignore[arg-type]
+        if process.returncode:
+            raise DeployError(f"pg_dump failed (exit {process.returncode})")
+        os.replace(str(temporary), str(target))
     except OSError as error:
-        temporary.unlink()
         raise DeployError(f"the backup failed: {error}") from error
-    if code:
-        temporary.unlink()
-        raise DeployError(f"pg_dump failed (exit {code})")
-    os.replace(str(temporary), str(target))
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
     print(f"+ {target} ({target.stat().st_size} bytes): our tables. It holds personal data and encrypted tokens; the files "
           "are in WebODM's media directory. docs/install.md tells how to bring it back.")
     return 0

@@ -20,7 +20,8 @@ OLDEST_VERSION = (2, 5, 0)
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """`KEY=VALUE` lines, as systemd's EnvironmentFile and Docker's --env-file have them; `export ` before them is fine.
+    """`KEY=VALUE` lines, as systemd's EnvironmentFile and Docker's --env-file have them; `export ` before them is fine. A `#` is a
+    comment where a word begins with it: `a#b` is a password like any other.
 
     Raises DeployError where the file cannot be read or a line is none of these.
     """
@@ -31,11 +32,12 @@ def read_env_file(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         try:
-            words = shlex.split(line, comments=True)
+            words = [] if line.lstrip().startswith("#") else shlex.split(line)
         except ValueError as error:
             raise DeployError(f"{path}, line {number}: {error}") from error
         if words and words[0] == "export":
             words = words[1:]
+        words = words[:next((at for at, word in enumerate(words) if word.startswith("#")), len(words))]
         for word in words:
             key, equals, value = word.partition("=")
             if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
