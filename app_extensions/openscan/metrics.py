@@ -16,12 +16,17 @@ def collect() -> Iterable[Metric]:
     yield from _scans()
     yield from _credit()
     yield from _objects()
-    yield from _sent()
+    yield from _traffic()
     yield from _nodes()
     yield Metric("openscan_token_requests_open", "Requests for a token that nobody has decided").add(
         TokenRequest.objects.filter(state=TokenRequest.PENDING).count())
     yield Metric("openscan_mails_waiting", "Mails that have not gone out yet").add(
         OutgoingMail.objects.filter(state=OutgoingMail.WAITING).count())
+
+
+def note_received(received_bytes: int) -> None:
+    """A part of so many bytes was kept."""
+    counters.count(openscan_received_bytes=received_bytes)
 
 
 def note_sent(sent_bytes: int) -> None:
@@ -54,12 +59,11 @@ def _scans() -> Iterable[Metric]:
     yield oldest
 
     sums = Scan.objects.aggregate(
-        received=Sum("received_bytes"), results=Sum("result_bytes", filter=Q(state=Scan.DONE)), photos=Sum("images_count"),
-        seconds=Sum("processing_seconds"))
-    yield Metric("openscan_received_bytes_total", "Bytes of parts that were kept", COUNTER).add(sums["received"] or 0)
+        results=Sum("result_bytes", filter=Q(state=Scan.DONE)), photos=Sum("images_count"), seconds=Sum("processing_seconds"))
     yield Metric("openscan_photos_total", "Photos that reached WebODM", COUNTER).add(sums["photos"] or 0)
     yield Metric("openscan_result_bytes", "Bytes of results that can be downloaded").add(sums["results"] or 0)
-    yield Metric("openscan_processing_seconds_total", "Seconds that nodes worked on scans", COUNTER).add(
+    # Not a counter: a scan that is processed again has the seconds of its last run.
+    yield Metric("openscan_processing_seconds", "Seconds that nodes worked on all scans, each scan's last run").add(
         float(sums["seconds"] or 0))
 
     failed = Scan.objects.filter(state=Scan.FAILED)
@@ -90,10 +94,13 @@ def _objects() -> Iterable[Metric]:
         Scan.objects.filter(state=Scan.DONE).exclude(result_file="").count())
 
 
-def _sent() -> Iterable[Metric]:
-    """Left out while Redis, which counts them for all processes, does not answer."""
+def _traffic() -> Iterable[Metric]:
+    """What only rises, which the rows do not (a reset takes a scan's bytes back): counted in Redis for all processes, and left out
+    while that does not answer."""
     counted = counters.counted()
     if counted is not None:
+        yield Metric("openscan_received_bytes_total", "Bytes of parts that were kept, also of scans that were reset", COUNTER).add(
+            counted.get("openscan_received_bytes", 0))
         yield Metric("openscan_sent_bytes_total", "Bytes of results that were sent, ranges as far as they went", COUNTER).add(
             counted.get("openscan_sent_bytes", 0))
         yield Metric("openscan_downloads_total", "Downloads of results, each range counted", COUNTER).add(
@@ -119,7 +126,7 @@ def _credit() -> Iterable[Metric]:
         credit.add(row["left"] or 0, kind=row["kind"])
     yield tokens
     yield credit
-    used = Metric("openscan_credit_used_bytes_total", "Credit that scans have used up", COUNTER)
+    used = Metric("openscan_credit_used_bytes", "Credit that scans have used up; what was given back is not in it")
     for row in Scan.objects.values("token__kind").annotate(used=Sum("posted_bytes")).order_by("token__kind"):
         used.add(row["used"] or 0, kind=row["token__kind"])
     yield used

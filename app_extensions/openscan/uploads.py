@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from app_extensions.host.log_fields import note_fields
-from app_extensions.openscan import links, scans, storage
+from app_extensions.openscan import links, metrics, scans, storage
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan
 from app_extensions.shared.formatting import format_exact_bytes
@@ -137,6 +137,7 @@ def _keep(upload: Upload, received: Path, size: int) -> Part:
         _place(received, part, file_name)
         if replaced:
             transaction.on_commit(lambda: replaced.unlink(missing_ok=True))
+        transaction.on_commit(lambda: metrics.note_received(size))
     logger.info("OpenScan: part %d of scan %s received: %d bytes", part.number, scan.pk, size)
     return part
 

@@ -1,4 +1,5 @@
 """Figures for monitoring and the health page, over live HTTP."""
+import itertools
 import re
 import socket
 import threading
@@ -8,7 +9,7 @@ import pytest
 import requests
 
 from tests.openscan.flow import send, until, wait_for
-from tests.openscan.helpers import own_gunicorn
+from tests.openscan.helpers import Rig, own_gunicorn, private_token, put_part
 from tests.openscan.make_sets import photos
 
 SAMPLE = re.compile(r'^[a-z_:][a-z0-9_:]*(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.e+-]+|NaN|\+Inf)$')
@@ -24,7 +25,7 @@ def figures(text: str) -> dict:
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             typed.add(line.split()[2])
-            assert line.split()[3] in ("gauge", "counter")
+            assert line.split()[3] == ("counter" if line.split()[2].endswith("_total") else "gauge"), line
         elif not line.startswith("# HELP "):
             assert SAMPLE.match(line), line
             name, value = line.rsplit(" ", 1)
@@ -55,6 +56,45 @@ def test_figures_follow_what_happens(stack, live_db, unique):
                  'openscan_oldest_seconds{stage="queue"}', 'tapis_jobs{kind="sync",state="running"}'):
         assert name in after
     assert {f'openscan_scans{{state="{state}"}}' for state, _ in Scan.STATES} <= set(after)
+
+
+def test_what_came_in_never_sinks(stack, live_db, unique):
+    """A counter that sinks counts as begun anew, and all of it as new traffic: a reset takes a scan's bytes, not the figure's."""
+    url = f"{stack.address()}/api/plugins/openscan_cloud/metrics"
+    rig = Rig(stack.address(), private_token()[1])
+    before = figures(requests.get(url, auth=admin(stack), timeout=120).text)
+    put_part(rig.create(unique, 3)[0], b"abc")
+
+    def received() -> float:
+        return figures(requests.get(url, auth=admin(stack), timeout=120).text)["openscan_received_bytes_total"]
+
+    until(lambda: received() == before["openscan_received_bytes_total"] + 3, 60)
+    assert rig.get("resetProject", project=unique).json() == {}
+    assert received() == before["openscan_received_bytes_total"] + 3
+
+
+@pytest.mark.django_db
+def test_ten_thousand_scans_cost_as_many_questions_as_one():
+    """Sums are the database's work: no figure reads rows one by one."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+    from django.utils import timezone
+
+    from app_extensions.openscan.models import Scan
+    from app_extensions.shared import metrics
+
+    token, _ = private_token()
+    with CaptureQueriesContext(connection) as few:
+        before = figures(metrics.render())
+    now = timezone.now()
+    Scan.objects.bulk_create([
+        Scan(token=token, name=f"scan {number}", state=state, photos=9, parts_count=1, declared_bytes=9, upload_nonce="x",
+             links_expire_at=now, started_at=now, approved_at=now, released_at=now, finished_at=now, images_count=9)
+        for number, state in zip(range(10_000), itertools.cycle([state for state, _ in Scan.STATES]))], batch_size=2000)
+    with CaptureQueriesContext(connection) as many:
+        after = figures(metrics.render())
+    assert len(many) == len(few) < 40
+    assert after["openscan_photos_total"] == before["openscan_photos_total"] + 90_000
 
 
 def test_figures_are_for_admins(stack, live_db, unique):
