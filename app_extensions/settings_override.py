@@ -63,25 +63,45 @@ def _list_setting(name):
     return list(_site.get(name, getattr(_webodm, name)))
 
 
+def _choice(environment, name, default, choices):
+    """A variable's value among `choices` (what may be written, in capitals: what it means); the default, told, where it is none."""
+    text = environment.get(name, "").strip().upper()
+    if text and text not in choices:
+        _problem(f"{name} is none of {', '.join(choices)}; it is taken for {default}")
+    return choices.get(text, choices[default])
+
+
+_SWITCH = {"YES": True, "TRUE": True, "1": True, "ON": True, "NO": False, "FALSE": False, "0": False, "OFF": False}
+
+
 def _mail(environment):
-    """Django's EMAIL_* from WO_SMTP_*. Without a host nothing is set; without a user nobody logs in."""
+    """Django's EMAIL_* from WO_SMTP_*. Without a host nothing is set; without a user nobody logs in. A login goes over TLS unless
+    WO_SMTP_TLS says NO."""
     if not environment.get("WO_SMTP_HOST"):
+        useless = [name for name in ("PORT", "USER", "PASSWORD", "TLS", "FROM") if environment.get(f"WO_SMTP_{name}")]
+        if useless:
+            _problem(f"WO_SMTP_{useless[0]} is set, but WO_SMTP_HOST is not: WebODM's own mail settings stay as they are")
         return {}
-    tls = environment.get("WO_SMTP_TLS", "NO").strip().upper()
+    login = environment.get("WO_SMTP_USER") or environment.get("WO_SMTP_PASSWORD")
+    if login and not (environment.get("WO_SMTP_USER") and environment.get("WO_SMTP_PASSWORD")):
+        _problem("of WO_SMTP_USER and WO_SMTP_PASSWORD only one is set: nobody logs in")
+    starttls = {"YES": "YES", "TRUE": "YES", "1": "YES", "ON": "YES", "STARTTLS": "YES", "TLS": "YES"}
+    tls = _choice(environment, "WO_SMTP_TLS", "YES" if login or environment.get("WO_SMTP_TLS") else "NO", {
+        **starttls, "NO": "NO", "FALSE": "NO", "0": "NO", "OFF": "NO", "SSL": "SSL", "SMTPS": "SSL"})
     values = {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": environment["WO_SMTP_HOST"],
         "EMAIL_HOST_USER": environment.get("WO_SMTP_USER", ""),
         "EMAIL_HOST_PASSWORD": environment.get("WO_SMTP_PASSWORD", ""),
-        "EMAIL_USE_TLS": tls in ("YES", "TRUE", "1", "STARTTLS"),
-        "EMAIL_USE_SSL": tls in ("SSL", "SMTPS"),
+        "EMAIL_USE_TLS": tls == "YES",
+        "EMAIL_USE_SSL": tls == "SSL",
         "EMAIL_TIMEOUT": 30,
     }
-    port = environment.get("WO_SMTP_PORT") or {"SSL": "465", "SMTPS": "465"}.get(tls, "587" if values["EMAIL_USE_TLS"] else "25")
-    try:
+    port = environment.get("WO_SMTP_PORT") or {"YES": "587", "SSL": "465", "NO": "25"}[tls]
+    if port.isdigit() and 0 < int(port) < 65536:
         values["EMAIL_PORT"] = int(port)
-    except ValueError as error:
-        _problem("WO_SMTP_PORT is not a number", error)
+    else:
+        _problem(f"WO_SMTP_PORT is not a number from 1 to 65535: {port!r}")
     if environment.get("WO_SMTP_FROM"):
         values["DEFAULT_FROM_EMAIL"] = values["SERVER_EMAIL"] = environment["WO_SMTP_FROM"]
     return values
@@ -90,7 +110,8 @@ def _mail(environment):
 globals().update(
     (_name[len("WO_"):], _value) for _name, _value in _os.environ.items() if _name.startswith(_ENVIRONMENT_PREFIXES))
 globals().update(_mail(_os.environ))
-if "YES" in (_os.environ.get("WO_SSL", "NO"), _os.environ.get("WO_BEHIND_TLS_PROXY", "NO").strip().upper()):
+_choice(_os.environ, "WO_LOG_JSON", "NO", _SWITCH)
+if _choice(_os.environ, "WO_BEHIND_TLS_PROXY", "NO", _SWITCH) or _os.environ.get("WO_SSL", "NO") == "YES":
     # WebODM's own TLS nginx always sets the header; elsewhere only the site knows that a proxy sets it and drops a client's.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 _site = _site_settings()

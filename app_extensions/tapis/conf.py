@@ -30,6 +30,8 @@ def read(name: str, default: Any, cast: Optional[Callable[[str], Any]] = None) -
     if value == "":
         return default
     if not isinstance(value, str):
+        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, (bool, int, float)) or isinstance(default, str):
+            raise ImproperlyConfigured(f"TAPIS_{name} (WO_TAPIS_{name}): {value!r} is not of the kind that it takes")
         return value
     cast = cast or (_boolean if isinstance(default, bool) else type(default))
     try:

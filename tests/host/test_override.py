@@ -66,6 +66,10 @@ def test_the_environment_becomes_settings_as_text(settings):
     ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "YES", "WO_SMTP_USER": "me"}, ("mail", 587, "me", True, False)),
     ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "ssl", "WO_SMTP_PORT": "2465"}, ("mail", 2465, "", False, True)),
     ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "ssl"}, ("mail", 465, "", False, True)),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_USER": "me", "WO_SMTP_PASSWORD": "p"}, ("mail", 587, "me", True, False)),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_USER": "me", "WO_SMTP_PASSWORD": "p", "WO_SMTP_TLS": "no"}, ("mail", 25, "me", False, False)),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "tls"}, ("mail", 587, "", True, False)),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "perhaps"}, ("mail", 587, "", True, False)),  # told, and not in the clear
 ])
 def test_mail(settings, environment, expected):
     found = settings.read(**environment)
@@ -76,6 +80,26 @@ def test_mail(settings, environment, expected):
 def test_a_port_that_is_none_is_told(settings):
     settings.read(WO_SMTP_HOST="mail", WO_SMTP_PORT="smtp")
     assert "WO_SMTP_PORT is not a number" in settings.stderr
+
+
+@pytest.mark.parametrize(("environment", "words"), [
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_PORT": "70000"}, "WO_SMTP_PORT is not a number from 1 to 65535"),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_TLS": "perhaps"}, "WO_SMTP_TLS is none of YES, "),
+    ({"WO_SMTP_HOST": "mail", "WO_SMTP_PASSWORD": "hush"}, "of WO_SMTP_USER and WO_SMTP_PASSWORD only one is set"),
+    ({"WO_SMTP_USER": "me"}, "WO_SMTP_USER is set, but WO_SMTP_HOST is not"),
+    ({"WO_BEHIND_TLS_PROXY": "perhaps"}, "WO_BEHIND_TLS_PROXY is none of YES, "),
+    ({"WO_LOG_JSON": "perhaps"}, "WO_LOG_JSON is none of YES, "),
+])
+def test_wrong_values_are_told_and_kept_for_the_checks(settings, environment, words):
+    found = settings.read(**environment)
+    assert len(found["APP_EXTENSIONS_PROBLEMS"]) == 1 and words in found["APP_EXTENSIONS_PROBLEMS"][0]
+    assert words in settings.stderr and "hush" not in settings.stderr
+
+
+@pytest.mark.parametrize("name", ["WO_BEHIND_TLS_PROXY", "WO_LOG_JSON"])
+@pytest.mark.parametrize("value", ["YES", "no", "True", "1", ""])
+def test_switches_may_be_written_in_several_ways(settings, name, value):
+    assert settings.read(**{name: value})["APP_EXTENSIONS_PROBLEMS"] == []
 
 
 def test_a_sites_own_override_is_chained_and_has_the_last_word(settings):

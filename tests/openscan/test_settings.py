@@ -74,10 +74,39 @@ def found(**values) -> set:
     ({"OPENSCAN_PUBLIC_URL": "https://" + "x" * 70}, {"openscan.E003"}),
     ({"OPENSCAN_PUBLIC_URL": "https://scan.example.org/webodm/"}, set()),
     ({"OPENSCAN_UPLOAD_LINK_SECONDS": "0"}, {"openscan.E004"}),
+    ({"OPENSCAN_STALLED_MINUTES": "-1"}, {"openscan.E004"}), ({"OPENSCAN_STALLED_MINUTES": "0"}, set()),
+    ({"OPENSCAN_NODE_REST_MINUTES": "-5"}, {"openscan.E004"}), ({"OPENSCAN_LEAST_PHOTOS": "0"}, {"openscan.E004"}),
+    ({"OPENSCAN_INGEST_ATTEMPTS": "0"}, {"openscan.E004"}), ({"OPENSCAN_RESULT_DAYS": "9999999999"}, {"openscan.E004"}),
+    ({"OPENSCAN_UNPACKED": "0"}, {"openscan.E004"}), ({"OPENSCAN_PUBLIC_DAILY": "99999TB"}, {"openscan.E004"}),
+    ({"OPENSCAN_PRIVATE_CREDIT": "0"}, set()),
+    ({"OPENSCAN_STORAGE_DIR": "uploads"}, {"openscan.E009"}), ({"OPENSCAN_STORAGE_DIR": "/etc/passwd"}, {"openscan.E009"}),
+    ({"OPENSCAN_STORAGE_DIR": "/srv/not-made-yet"}, set()), ({"OPENSCAN_CELERY_QUEUE": "a b"}, {"openscan.E009"}),
+    ({"OPENSCAN_SUPPORT_MAIL": "the office"}, {"openscan.E009"}), ({"OPENSCAN_ADMIN_MAILS": "a@example.org, b"}, {"openscan.E009"}),
+    ({"OPENSCAN_ADMIN_MAILS": "a@example.org, b@example.org"}, set()),
+    ({"OPENSCAN_TRUSTED_PROXIES": "0.0.0.0/0"}, {"openscan.W007"}), ({"OPENSCAN_TRUSTED_PROXIES": "172.16.0.0/12"}, set()),
     ({"OPENSCAN_LIMIT_PART": "100MB"}, {"openscan.W002"}),
     ({"CELERY_INCLUDE": []}, {"openscan.W003"})])
 def test_bad_settings_are_found_by_number(values, expected):
     assert found(**values) == expected
+
+
+def test_every_number_has_bounds():
+    """One without would meet its worst value in the field."""
+    from app_extensions.openscan.checks import BOUNDS
+    from app_extensions.openscan.conf import Conf
+    from app_extensions.shared.settings_checks import properties
+
+    numbers = {name for name in properties(Conf) if type(getattr(conf, name)) is int and not name.startswith("s3_")}
+    assert set(BOUNDS) == numbers
+    for name, (least, most) in BOUNDS.items():
+        assert least < most and least <= getattr(conf, name) <= most, name
+
+
+@pytest.mark.parametrize("name, meant", [("WO_OPENSCAN_LIMIT_PHOTO", "WO_OPENSCAN_LIMIT_PHOTOS"), ("WO_OPENSCAN_XYZZY", "settings.md")])
+def test_a_variable_that_is_no_setting_is_told(monkeypatch, name, meant):
+    monkeypatch.setenv(name, "5")
+    told = check_settings(None)
+    assert [message.id for message in told] == ["openscan.W006"] and name in told[0].msg and meant in told[0].hint
 
 
 def test_tls_without_a_public_address_is_warned_of(monkeypatch):

@@ -36,6 +36,10 @@ def test_the_environment_is_read_where_no_setting_is(monkeypatch, settings):
 @pytest.mark.parametrize("name, value, check", [
     ("CREATE_USERS", "perhaps", "tapis.E001"), ("TIMEOUT", "soon", "tapis.E001"), ("BASE_URL", "portals.tapis.io", "tapis.E002"),
     ("BASE_URL", "http://portals.tapis.io", "tapis.E002"), ("TIMEOUT", "0", "tapis.E003"), ("LEEWAY", "4000", "tapis.W001"),
+    ("LEEWAY", "-1", "tapis.E005"), ("TIMEOUT", "nan", "tapis.E005"), ("LISTING_SECONDS", "inf", "tapis.E005"),
+    ("REFRESH_BELOW", "-1", "tapis.E005"), ("SYNC_WORKERS", "0", "tapis.E005"), ("DISCOVERY_HOURS", "-1", "tapis.E005"),
+    ("DISCOVERY_HOURS", "1e300", "tapis.E005"), ("TENANT_ID", "a/b", "tapis.E006"), ("SYSTEM_PREFIX", "../", "tapis.E006"),
+    ("QUEUE", "a b", "tapis.E006"), ("TIMEOUT", [30], "tapis.E001"), ("TENANT_ID", 5, "tapis.E001"), ("SYNC_WORKERS", True, "tapis.E001"),
 ])
 def test_bad_settings_are_named_by_a_check(settings, name, value, check):
     assert check_settings(None) == []
@@ -45,6 +49,19 @@ def test_bad_settings_are_named_by_a_check(settings, name, value, check):
     if check == "tapis.E001":
         with pytest.raises(ImproperlyConfigured, match=f"WO_TAPIS_{name}"):
             getattr(conf, name.lower())
+
+
+def test_every_number_has_bounds():
+    from app_extensions.shared.settings_checks import properties
+    from app_extensions.tapis.checks import BOUNDS
+
+    assert set(BOUNDS) == {name for name in properties(Conf) if type(getattr(conf, name)) in (int, float)}
+
+
+def test_a_variable_that_is_no_setting_is_told(monkeypatch):
+    monkeypatch.setenv("WO_TAPIS_BASEURL", "https://tapis.example.org")
+    told = check_settings(None)
+    assert [each.id for each in told] == ["tapis.W002"] and "WO_TAPIS_BASE_URL" in told[0].hint
 
 
 def test_every_root_mount_is_anchored_and_free(ground):
