@@ -100,8 +100,8 @@ def leavings() -> dict[str, Any]:
     try:
         from app_extensions.openscan.conf import conf
 
-        if conf.storage_dir:
-            directories.append(conf.storage_dir)
+        if conf.storage_dir:  # which may hold something else beside what is ours
+            directories += [os.path.join(conf.storage_dir, name) for name in ("scans", "results", ".incoming")]
     except ImportError as error:
         print(short(error), file=sys.stderr)
     return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],

@@ -34,6 +34,8 @@ logger = logging.getLogger("app.logger")
 DOWNLOAD_PATH = "/api/openscan/download/"
 NOT_FOUND, GONE, AWAY = 404, 410, 503
 TEMPORARY_SUFFIX = ".packing"
+#: Names that `new_file_name` gives, and those of files being packed.
+_OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.zip(\.packing)?")
 #: What belongs to a model; ODM leaves settings and intermediate files beside it.
 _MODEL_SUFFIXES = (".obj", ".mtl", ".glb", ".ply", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 #: Already compressed: deflating them again costs time and saves nothing.
@@ -244,6 +246,8 @@ def stray_files(min_age_seconds: float) -> "list[Path]":
     before = timezone.now().timestamp() - min_age_seconds
     found = []
     for path in storage.results_dir().iterdir():
+        if not _OURS.fullmatch(path.name):
+            continue  # somebody else's, should our directory be shared
         named = Scan.objects.filter(result_file=path.name).exists()
         try:
             if not named and path.stat().st_ctime <= before:

@@ -11,6 +11,7 @@ file from one in the making.
 """
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import Part, Scan
 
 PART_SUFFIX = ".part"
+#: The names that our files have. Others are somebody else's, should an administrator have named a directory that is not ours alone.
+_INCOMING = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]{16}\.part")
+_RECEIVED = re.compile(r"[0-9]+/[0-9]+-[0-9a-f]{16}\.part")
 
 
 def storage_root() -> Path:
@@ -108,7 +112,7 @@ def sweep(min_age_seconds: float = 60) -> int:
     committed. `min_age_seconds` covers the moment between a file's making and its lock.
     """
     removed = 0
-    for path in _files(incoming_dir()):
+    for path in _files(incoming_dir(), "*", _INCOMING):
         with _unused(path, min_age_seconds) as unused:
             if unused:
                 path.unlink(missing_ok=True)
@@ -118,7 +122,7 @@ def sweep(min_age_seconds: float = 60) -> int:
         removed += 1
     if scans_dir().is_dir():
         for directory in list(scans_dir().iterdir()):
-            if directory.is_dir() and _age_seconds(directory) >= min_age_seconds:
+            if directory.name.isdigit() and directory.is_dir() and _age_seconds(directory) >= min_age_seconds:
                 _remove_if_empty(directory)
     return removed
 
@@ -126,7 +130,7 @@ def sweep(min_age_seconds: float = 60) -> int:
 def stray_files(min_age_seconds: float = 0) -> list[Path]:
     """Files in scans' directories that no row names and no process is working on."""
     found = []
-    for path in _files(scans_dir(), "*/*"):
+    for path in _files(scans_dir(), "*/*", _RECEIVED):
         if _has_row(path):
             continue
         with _unused(path, min_age_seconds) as unused:
@@ -157,8 +161,11 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def _files(directory: Path, pattern: str = "*") -> Iterator[Path]:
-    return (path for path in list(directory.glob(pattern)) if path.is_file()) if directory.is_dir() else iter(())
+def _files(directory: Path, pattern: str, ours: "re.Pattern[str]") -> Iterator[Path]:
+    if directory.is_dir():
+        for path in list(directory.glob(pattern)):
+            if ours.fullmatch(path.relative_to(directory).as_posix()) and path.is_file():
+                yield path
 
 
 def _has_row(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """`install` and `uninstall` on a WebODM-shaped directory: what changes, what must not, and that all of it is taken back."""
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ def site(target: Target) -> Target:
     return target
 
 
-def test_the_way_in_and_out(site: Target) -> None:
+def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     """One story, since every step stands on the one before: dry run, install, again, copy, uninstall, purge."""
     files, packages, tables = site.files(), site.packages(), site.tables()
     assert not set(OUR_PACKAGES) & set(packages), "the test's Python must start without our packages"
@@ -69,8 +70,12 @@ def test_the_way_in_and_out(site: Target) -> None:
 
     assert "would" not in site.deploy("install", "--python", str(site.python)).stdout
     assert site.shell("from app_extensions.openscan.models import Token; print(Token.objects.count())") == "1", "found again"
-    purged = site.deploy("uninstall", "--purge").stdout
+    shared = tmp_path / "shared"
+    (shared / "results").mkdir(parents=True)
+    (shared / "theirs.txt").touch()
+    purged = site.deploy("uninstall", "--purge", env={"WO_OPENSCAN_STORAGE_DIR": str(shared)}).stdout
     assert "delete the tables of openscan" in purged
+    assert [path.name for path in shared.iterdir()] == ["theirs.txt"], "a directory that an administrator named is not ours alone"
     assert site.tables() == tables and site.files() == files and site.packages() == packages
     assert site.shell("from django.contrib.contenttypes.models import ContentType as C\n"
                       "print(C.objects.filter(app_label__in=['openscan', 'tapis']).count())") == "0"

@@ -177,6 +177,24 @@ def test_tidy_up_removes_results_that_no_row_names(completed):  # noqa: F811
     assert stray in strays and storage.results_dir() / Scan.objects.get(pk=scan.pk).result_file not in strays
 
 
+def test_files_of_somebody_else_in_our_directory_are_left_alone(settings, tmp_path, monkeypatch):
+    """An administrator may name a directory that holds `results` and `scans` of another program."""
+    settings.OPENSCAN_STORAGE_DIR = str(tmp_path)
+    monkeypatch.setattr(periodic, "_STRAY_SECONDS", -1)
+    theirs = [tmp_path / name for name in ("results/report.zip", "results/2026/report.zip", "scans/17/photo.part", "scans/me/1.txt",
+                                           ".incoming/mail.part", "scans/empty/x")]
+    ours = [tmp_path / name for name in ("results/1-0123456789abcdef.zip", "scans/999999/1-0123456789abcdef.part",
+                                         ".incoming/999999-1-0123456789abcdef.part")]
+    for path in theirs + ours:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    theirs[-1].unlink()
+    periodic.tidy_up()
+    storage.sweep(0)
+    assert all(path.exists() for path in theirs[:-1]) and theirs[-1].parent.exists()
+    assert not any(path.exists() for path in ours)
+
+
 def test_tidy_up_drops_parts_that_were_kept_for_another_attempt(settings):
     token, _ = private_token(owner=without_nodes())
     scan = started_scan(token, [make_zip(photos(2))])
