@@ -39,15 +39,20 @@ class Exported(NamedTuple):
     problem: str = ""
 
 
+def agreed() -> QuerySet:
+    """The scans whose senders agreed: public, not reset, photos once in WebODM."""
+    return Scan.objects.filter(
+        research_consent=True, token__kind=Token.PUBLIC, approved_at__isnull=False,
+        state__in=(Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED),
+    )
+
+
 def consented(since: Optional[datetime] = None) -> QuerySet:
     """The scans that may be exported: public, not reset, photos in WebODM.
 
     :param since: only those started at or after this time
     """
-    scans = Scan.objects.filter(
-        research_consent=True, token__kind=Token.PUBLIC, webodm_task_id__isnull=False,
-        state__in=(Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED), approved_at__isnull=False,
-    )
+    scans = agreed().filter(webodm_task_id__isnull=False)
     return (scans.filter(started_at__gte=since) if since else scans).order_by("pk")
 
 
@@ -111,11 +116,11 @@ def _fill(directory: Path, scan: Scan, task: Any) -> None:
     photos = [_copy(path, directory / "photos") for path in photo_files(task)]
     if not photos:
         raise PhotosGone("its photos are gone from WebODM (was its task compacted?)")
-    model = []
-    if host_tasks.task_state(task).status == "completed":
+    model, status = [], host_tasks.task_state(task).status
+    if status == "completed":
         (directory / "model").mkdir()
         model = [_copy(path, directory / "model") for path in model_files(task)]
-    text = json.dumps(manifest(scan, task, photos, model), indent=2) + "\n"
+    text = json.dumps(manifest(scan, status, photos, model), indent=2) + "\n"
     (directory / MANIFEST).write_text(text, encoding="utf-8")
 
 
@@ -130,16 +135,16 @@ def model_files(task: Any) -> "list[Path]":
     return results.model_files(assets.assets_dir(task)) if host_tasks.task_state(task).status == "completed" else []
 
 
-def manifest(scan: Scan, task: Any, photos: "list[dict]", model: "list[dict]") -> "dict[str, Any]":
+def manifest(scan: Scan, status: str, photos: "list[dict]", model: "list[dict]") -> "dict[str, Any]":
     """What `scan.json` says of a set: the consent, times, and each file with its size and SHA-256; nobody's name.
 
+    :param status: its task's, in our words
     :param photos: `name`, `bytes` and `sha256` of each
     :param model: the same
     """
     return {
         "scan": scan.pk, "consent": CONSENT, "sent_at": scan.started_at.isoformat() if scan.started_at else None,
-        "state": host_tasks.task_state(task).status, "processing_seconds": scan.processing_seconds, "photos": photos,
-        "model": model,
+        "state": status, "processing_seconds": scan.processing_seconds, "photos": photos, "model": model,
     }
 
 

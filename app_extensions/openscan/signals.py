@@ -1,10 +1,12 @@
-"""WebODM's signals on tasks, heard in its worker: each only queues the job that looks for itself."""
+"""WebODM's signals on tasks, heard in its worker: each only queues the job that looks for itself; but what a task takes with it when
+it is removed has to be saved at once."""
 from typing import Any
 
 from app_extensions.host import signals as host_signals
 from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.objects import archive
 
 
 def connect() -> None:
@@ -12,6 +14,12 @@ def connect() -> None:
     for signal, name in ((host_signals.task_completed, "completed"), (host_signals.task_failed, "failed"),
                          (host_signals.task_removed, "removed")):
         signal.connect(_look_at, dispatch_uid=f"openscan.task_{name}")
+    host_signals.task_removing.connect(_hold_back, dispatch_uid="openscan.task_removing")
+
+
+def _hold_back(sender: Any, task_id: Any, **_: Any) -> None:
+    """A task is about to go, with its files."""
+    archive.hold_back(task_id)
 
 
 def _look_at(sender: Any, task_id: Any, **_: Any) -> None:

@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from app_extensions.host import assets
+from app_extensions.host.media import media_root
 from app_extensions.openscan import finish, periodic, research, scans
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.models import ArchivedSet, Scan
@@ -231,15 +232,77 @@ def test_a_reset_while_it_is_archived(public, store):
     assert archived(public, store) == {} and state_of(public) == "gone"
 
 
-def test_a_task_deleted_before_it_was_archived_leaves_nothing_half(public, store):
+def held_of(scan) -> "list":
+    return sorted(path.name for path in (media_root() / "openscan" / "held").glob(f"{scan.pk}/*/*"))
+
+
+def test_a_task_deleted_before_it_was_archived_leaves_nothing_half(public, store, monkeypatch):
+    """Where nothing can be held: no hard links on that file system."""
     store.line.fail(503, lambda seen: seen.key.endswith("scan.json"))
     archive.archive_set(public.pk)
     assert archived(public, store)
     store.line.heal()
+
+    def no_links(source, target) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
     task_of(public).delete()
     finish.finish(public.pk)
     lifecycle.tidy()
     assert archived(public, store) == {} and state_of(public) == "gone"
+    assert held_of(public) == []
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_task_deleted_before_it_was_archived_is_archived_all_the_same(public, store, away):
+    """Neither the minute until the next look nor a storage that is away costs a set; and no photo is copied meanwhile."""
+    process(public)
+    if away:
+        store.line.fail(503, lambda seen: seen.key.endswith("scan.json"))
+        archive.archive_set(public.pk)
+        assert "scan.json" not in archived(public, store)
+    task = task_of(public)
+    photo = research.photo_files(task)[0]
+    inode = photo.stat().st_ino
+    task.delete()
+    finish.finish(public.pk)
+    assert not photo.exists() and Scan.objects.get(pk=public.pk).webodm_task_id is None
+    assert [path.stat().st_ino for path in (media_root() / "openscan" / "held").glob(f"{public.pk}/photos/{photo.name}")] == [inode]
+    lifecycle.tidy()
+    store.line.heal()
+    ArchivedSet.objects.filter(scan=public).update(retry_at=None, failed_at=None)
+    assert public.pk in archive.sets_to_archive(10_000)
+    archive.archive_set(public.pk)
+    manifest = json.loads(archived(public, store)["scan.json"])
+    assert {one["name"] for one in manifest["photos"]} == set(photos(3)) and manifest["model"] and manifest["state"] == "completed"
+    assert state_of(public) == "stored" and held_of(public) == [] and public.pk not in archive.sets_to_archive(10_000)
+
+
+def test_what_is_archived_or_taken_back_is_not_held(public, store):
+    archive.archive_set(public.pk)
+    other = public_set()
+    reset = public_set()
+    task_of(public).delete()
+    assert held_of(public) == [], "the archive has it"
+    task_of(other).delete()
+    assert held_of(other)
+    scans.reset_scan_row(other)
+    scans.reset_scan_row(reset)
+    task_of(reset).delete()
+    assert held_of(reset) == []
+    lifecycle.tidy()
+    assert held_of(other) == [] and other.pk not in archive.sets_to_archive(10_000)
+
+
+def test_private_sets_and_sites_without_an_archive_hold_nothing(public, store, settings):
+    token, _ = private_token(owner=without_nodes())
+    private = started_scan(token, [make_zip(photos(2))])
+    run.ingest(private.pk)
+    task_of(private).delete()
+    settings.OPENSCAN_S3_RESEARCH = "NO"
+    task_of(public).delete()
+    assert held_of(private) == held_of(public) == []
 
 
 def test_a_new_model_takes_the_place_of_the_old_one(public, store):

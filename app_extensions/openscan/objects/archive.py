@@ -23,7 +23,7 @@ from app_extensions.openscan import research
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.locks import job_lock
 from app_extensions.openscan.models import ArchivedSet, Scan
-from app_extensions.openscan.objects import client, records
+from app_extensions.openscan.objects import client, held, records
 from app_extensions.openscan.objects.client import Bucket, Found, StorageError
 from app_extensions.openscan.objects.upload import Differs, ObjectWriter, Written
 
@@ -42,26 +42,54 @@ def sets_to_archive(most: int) -> "list[int]":
     """Public scans that are not archived yet, or not with the model they have now; oldest first."""
     if not client.is_configured() or not conf.s3_research:
         return []
+    put_off = ArchivedSet.objects.filter(retry_at__gt=timezone.now()).values("scan_id")
+    due = _wanted().filter(Q(webodm_task_id__isnull=False) | Q(pk__in=held.scan_ids())).exclude(pk__in=put_off)
+    return list(due.order_by("pk").values_list("pk", flat=True)[:most])
+
+
+def _wanted() -> QuerySet:
+    """The scans that their senders gave to research and that are not archived, or not as they are now."""
     known = ArchivedSet.objects.filter(state=ArchivedSet.STORED, place=client.place())
     current = known.filter(Q(scan__result_source="") | Q(source=F("scan__result_source"))).values("scan_id")
-    put_off = ArchivedSet.objects.filter(retry_at__gt=timezone.now()).values("scan_id")
-    due = research.consented().exclude(pk__in=current).exclude(pk__in=put_off)
-    return list(due.values_list("pk", flat=True)[:most])
+    return research.agreed().exclude(pk__in=current)
+
+
+def hold_back(task_id: Any) -> None:
+    """A task is about to leave WebODM: keep its files if they are for research and not archived yet."""
+    if not client.is_configured() or not conf.s3_research:
+        return
+    for scan in _wanted().filter(webodm_task_id=task_id):
+        try:
+            task = host_tasks.get_task(task_id)
+            if task is not None:
+                held.hold(scan.pk, task)
+        except OSError as problem:
+            logger.error("OpenScan: the public set %s cannot be held for its archive, and its task is being removed: %s", scan.pk, problem)
+
+
+def let_go_of_held() -> None:
+    """Remove the held files of sets that were reset or are archived. While no bucket is named they wait for one."""
+    there = held.scan_ids()  # first: what comes in while the rows are read is none of these
+    wanted = set(_wanted().filter(pk__in=there).values_list("pk", flat=True))
+    for scan_id in there:
+        if scan_id not in wanted:
+            held.drop(scan_id)
+    held.drop_unfinished()
 
 
 def archive_set(scan_id: int) -> None:
     """Bring a public set's archive up to date. Nothing happens to a set that nobody agreed to."""
     with job_lock(lock_name(scan_id)) as mine:
-        scan = research.consented().filter(pk=scan_id).first() if mine and conf.s3_research else None
-        task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
-        if task is None or not client.is_configured() or records.is_pausing():
+        scan = research.agreed().filter(pk=scan_id).first() if mine and conf.s3_research else None
+        contents = _contents(scan) if scan is not None else None
+        if contents is None or not client.is_configured() or records.is_pausing():
             return
         entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={"place": client.place(), "prefix": _new_prefix(scan)})
         if entry.place != client.place():  # another bucket is named now; the old one keeps what it has
             entry.place, entry.prefix, entry.state = client.place(), _new_prefix(scan), entry.WRITING
             entry.save(update_fields=["place", "prefix", "state"])
         try:
-            copied = _Copy(client.current(), entry).everything(scan, task)
+            copied = _Copy(client.current(), entry).everything(scan, contents)
         except StorageError as problem:
             records.note_failure(entry, str(problem))
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
@@ -71,6 +99,12 @@ def archive_set(scan_id: int) -> None:
             logger.info("OpenScan: %s of the public set %s vanished from WebODM", Path(problem.filename or "").name, scan_id)
             return
         _keep(entry, scan, copied)
+        held.drop(scan_id)
+
+
+def _contents(scan: Scan) -> "Optional[held.Contents]":
+    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    return held.of_task(task) if task is not None else held.contents(scan.pk)
 
 
 def _new_prefix(scan: Scan) -> str:
@@ -98,14 +132,13 @@ class _Copy:
         self._there = dict(bucket.listed(entry.prefix))
         self._named = set()
 
-    def everything(self, scan: Scan, task: Any) -> "_Copy":
+    def everything(self, scan: Scan, contents: held.Contents) -> "_Copy":
         """Copy photos and model, then write the manifest, then remove what an earlier model left."""
-        paths = research.photo_files(task)
-        if not paths or host_tasks.get_task(task.pk) is None:  # WebODM deletes the row first: until then the list is whole
+        if not contents.photos or not contents.is_there():  # WebODM deletes the row first: until then the list is whole
             raise StorageError("its task is being deleted in WebODM")
-        photos = [self._file(path, "photos") for path in paths]
-        model = [self._file(path, "model") for path in research.model_files(task)]
-        text = json.dumps(research.manifest(scan, task, photos, model), indent=2) + "\n"
+        photos = [self._file(path, "photos") for path in contents.photos]
+        model = [self._file(path, "model") for path in contents.model]
+        text = json.dumps(research.manifest(scan, contents.status, photos, model), indent=2) + "\n"
         key = self._prefix + research.MANIFEST
         self._bucket.put(key, text.encode("utf-8"), {"ContentType": "application/json"})
         self._bucket.delete(sorted(set(self._there) - self._named - {key}))

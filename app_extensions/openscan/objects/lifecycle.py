@@ -15,7 +15,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.locks import job_lock, scan_lock
 from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.models.objects import Stored
-from app_extensions.openscan.objects import archive, client, records
+from app_extensions.openscan.objects import archive, client, held, records
 from app_extensions.openscan.objects.client import Bucket, Found, ObjectMissing, StorageError
 
 logger = logging.getLogger("app.logger")
@@ -31,12 +31,13 @@ def tidy() -> int:
         records.abandon(entry)
     ArchivedSet.objects.filter(_withdrawn(), state__in=(ArchivedSet.WRITING, ArchivedSet.STORED)).update(
         state=ArchivedSet.LEAVING)
+    archive.let_go_of_held()
     return remove_leaving()
 
 
 def _withdrawn() -> Q:
-    """Sets that were reset, and those whose task went before they were complete."""
-    return Q(scan__state=Scan.RESET) | Q(scan__webodm_task_id=None, state=ArchivedSet.WRITING)
+    """Sets that were reset, and those whose task went before they were complete and whose files could not be held."""
+    return Q(scan__state=Scan.RESET) | (Q(scan__webodm_task_id=None, state=ArchivedSet.WRITING) & ~Q(scan_id__in=held.scan_ids()))
 
 
 def remove_leaving() -> int:
