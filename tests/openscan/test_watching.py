@@ -120,7 +120,8 @@ def test_health(stack, live_db):
     Plugin.objects.filter(name="openscan_cloud").update(enabled=False)
     try:
         assert requests.get(url, timeout=120).status_code == 503
-        assert requests.get(f"{stack.address()}/api/openscan/metrics", auth=admin(stack), timeout=120).status_code == 404
+        for path in ("/api/plugins/openscan_cloud/metrics", "/api/openscan/metrics"):
+            assert requests.get(stack.address() + path, auth=admin(stack), timeout=120).status_code == 404
     finally:
         Plugin.objects.filter(name="openscan_cloud").update(enabled=True)
 

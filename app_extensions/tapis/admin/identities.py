@@ -3,6 +3,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 
 from ..models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 
@@ -51,7 +52,12 @@ class IdentityAdmin(admin.ModelAdmin):
         return initial
 
     def save_model(self, request: Any, obj: TapisIdentity, form: Any, change: bool) -> None:
-        """Note who linked it. Tokens stay with the user who logged in, so they go when the link moves."""
+        """Note who linked it. Tokens stay with the user who logged in, so they go when the link moves.
+
+        :raises PermissionDenied: an administrator's account by somebody who is none: the Tapis login would make him one
+        """
+        if obj.user.is_superuser and not request.user.is_superuser:
+            raise PermissionDenied
         if form.changed_data:
             obj.linked_by = TapisIdentity.ADMIN
         super().save_model(request, obj, form, change)

@@ -41,9 +41,11 @@ class TokenAdmin(admin.ModelAdmin):
         queryset.update(is_valid=False, invalid_reason=SWITCHED_OFF)
 
     switch_off.short_description = "Switch off: may not be used until the next login"
+    switch_off.allowed_permissions = ("change",)  # without it, whoever may look may do it
 
     def switch_on(self, request: Any, queryset: QuerySet) -> None:
         """Let tokens be used again, such as after the client's secret was put right."""
         queryset.update(is_valid=True, invalid_reason="")
 
     switch_on.short_description = "Switch on again"
+    switch_on.allowed_permissions = ("change",)
