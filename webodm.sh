@@ -38,7 +38,7 @@ Work with a WebODM:
 Develop:
   test [--long] [PYTEST ARGUMENTS]
   bench [openscan|tapis|engine]
-  lint                  ruff and shellcheck-like checks of the tree
+  lint                  ruff, and bash scripts read without running them
 EOF
 }
 
@@ -283,7 +283,10 @@ command_bench() {
 command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
-    bash -n "$ROOT/webodm.sh"
+    local script
+    for script in "$ROOT"/webodm.sh "$ROOT"/docker/bin/* "$ROOT"/docker/shim/*; do
+        bash -n "$script"
+    done
 }
 
 # docker_webapp: whether WebODM's container runs. The name is matched whole: another project's `my-webapp` is none of ours.

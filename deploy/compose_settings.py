@@ -6,6 +6,7 @@ changes them without a word. So the settings become a Compose file of their own,
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 from deploy.report import DeployError
@@ -80,11 +81,25 @@ def write_private(path: Path, text: str) -> None:
     os.replace(str(temporary), str(path))
 
 
-def prepare(checkout: Path, keep: bool) -> Path:
+def prepare(checkout: Path, keep: bool, needed: bool = True) -> Path:
     """Makes the Compose file with the settings of the site's file and, before them, those of the shell; returns its path.
 
-    keep: leave the settings that the shell gave at the last start. Raises DeployError.
+    keep: leave the settings that the shell gave at the last start. needed: False for commands that start nothing: what is wrong with
+    the settings must not keep a WebODM from being stopped. Raises DeployError.
     """
+    target = checkout / COMPOSE_NAME
+    try:
+        settings = _collect(checkout, keep)
+    except DeployError as error:
+        if needed:
+            raise
+        print(f"warning: {error}", file=sys.stderr, flush=True)
+        settings = {}
+    write_private(target, compose_text(settings))
+    return target
+
+
+def _collect(checkout: Path, keep: bool) -> dict[str, str]:
     site, shell = checkout / SETTINGS_NAME, checkout / SHELL_NAME
     if not site.exists():
         write_private(site, _NEW_SETTINGS)
@@ -93,6 +108,4 @@ def prepare(checkout: Path, keep: bool) -> Path:
     if given or not keep or not shell.exists():
         write_private(shell, given)
     from_shell = dict(line.split("=", 1) for line in shell.read_text().split("\n") if line)
-    target = checkout / COMPOSE_NAME
-    write_private(target, compose_text({**read_settings(site), **from_shell}))
-    return target
+    return {**read_settings(site), **from_shell}

@@ -4,6 +4,7 @@ WebODM's own webodm.sh does the work, with all of its flags: `docker/shim/docker
 lays our files over those that WebODM names.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,13 +66,14 @@ def _git(arguments: list[str], directory: Optional[Path] = None) -> None:
         raise DeployError(f"git {arguments[0]} failed: {done.stderr.strip()[-500:]}. Fetch WebODM by hand and set WEBODM_DIR.")
 
 
-def prepare_environment(checkout: Path, keep: bool) -> dict[str, str]:
-    """The environment of WebODM's webodm.sh: our Compose before the real one, and what it lays over WebODM's files.
+def prepare_environment(checkout: Path, command: str) -> dict[str, str]:
+    """The environment of WebODM's webodm.sh for `command`: our Compose before the real one, and what it lays over WebODM's files.
 
-    keep: leave the settings that the shell gave at the last start. Raises DeployError.
+    Raises DeployError.
     """
+    settings = compose_settings.prepare(checkout, keep=command != "start", needed=command in ("start", "restart", "config"))
     return {**os.environ, "WEBODM_EXTENSIONS_DIR": str(ROOT),
-            "WEBODM_EXTENSIONS_SETTINGS": str(compose_settings.prepare(checkout, keep)),
+            "WEBODM_EXTENSIONS_SETTINGS": str(settings),
             "PATH": f"{SHIM}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
@@ -95,7 +97,9 @@ def main(command: str, arguments: list[str]) -> int:
         print(USAGE)
         return 0
     checkout = find_checkout(clone=command == "start")
-    environment = prepare_environment(checkout, keep=command != "start")
+    if command not in ("logs", "config"):
+        _refuse_unknown(arguments, checkout)
+    environment = prepare_environment(checkout, command)
     if command in ("start", "restart"):
         _need_docker()
         print(f"* WebODM in {checkout}, with docker-compose.override.yml over it", flush=True)
@@ -109,6 +113,15 @@ def main(command: str, arguments: list[str]) -> int:
     if command == "config":
         return _compose(checkout, environment, "config", *arguments)
     return _run(["./webodm.sh", command, *arguments], checkout, environment)
+
+
+def _refuse_unknown(arguments: list[str], checkout: Path) -> None:
+    """WebODM's webodm.sh passes over flags that it does not know (`--detach`, `--port=80`), and does something else than was meant."""
+    known = (checkout / "webodm.sh").read_text(errors="replace")
+    for argument in arguments:
+        if argument.startswith("--") and not re.search(rf"(?<![\w-]){re.escape(argument)}(?![\w-])", known):
+            raise DeployError(f"WebODM's webodm.sh has no flag {argument} (values follow after a space); "
+                              f"`{checkout / 'webodm.sh'}` without arguments lists them")
 
 
 def _need_docker() -> None:

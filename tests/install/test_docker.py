@@ -135,6 +135,13 @@ def test_asking_for_help_does_nothing_else(checkout: Path, tmp_path: Path, comma
     assert not log.exists() and not (checkout / "webodm-extensions.env").exists()
 
 
+@pytest.mark.parametrize("flag", ["--detach", "--port=8123", "--wat"])
+def test_a_flag_that_webodm_would_pass_over_is_refused(checkout: Path, tmp_path: Path, flag: str) -> None:
+    log = tmp_path / "calls"
+    done = run_docker(checkout, tmp_path, f'echo "$*" >> {log}\n', "start", flag)
+    assert done.returncode == 1 and f"has no flag {flag}" in done.stderr and not log.exists()
+
+
 #: What Compose's env files cut, expand or change, each version in its own way.
 HARD_VALUES = {"WO_SMTP_PASSWORD": """pa$$w$ord ${HOME} #1 it's "so" \\ """.strip(), "WO_OPENSCAN_S3_SECRET_KEY": "'quoted'",
                "WO_OPENSCAN_BASIC_PASSWORD": '"', "WO_TAPIS_TENANT_ID": "a=b"}
@@ -160,6 +167,8 @@ def test_a_line_that_is_no_setting_is_named_by_its_number(checkout: Path, tmp_pa
     (checkout / "webodm-extensions.env").write_text("WO_SMTP_HOST=mail\nhush hush\n")
     done = run_docker(checkout, tmp_path, "true\n", "start")
     assert done.returncode == 1 and "line 2: not NAME=VALUE" in done.stderr and "hush" not in done.stderr
+    done = run_docker(checkout, tmp_path, 'echo "compose $*"\n', "down")
+    assert done.returncode == 0 and "line 2" in done.stderr and done.stdout.strip().endswith(" down"), "it can be stopped all the same"
 
 
 def test_a_clone_that_is_cut_is_not_taken_for_the_release(tmp_path: Path) -> None:
