@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from sandbox.processes import Service, answers_http, free_port
 from sandbox.stack import ROOT
+from tests.support import sigv4
 
 MOTO = ROOT / ".venv" / "clients" / "bin" / "moto_server"
 ACCESS_KEY, SECRET_KEY = "AKIDSCANTESTS", "s3cretKeyOfTheTests/NeverToBeSeen"
@@ -50,8 +51,8 @@ def client_of(address: str) -> Any:
 @dataclass
 class Fault:
     """What happens to requests that `match`, `times` of them: `cut` (the connection closes within the request's body), `lost`
-    (done, but the answer does not come), `damaged` (a byte is turned over on the way), `tagged` (the answer's ETag is one of the
-    storage's own making), or an HTTP status."""
+    (done, but the answer does not come), `altered` (a byte is turned over before the storage compares what came), `damaged` (the same,
+    behind its back), `tagged` (the answer's ETag is one of the storage's own making), or an HTTP status."""
 
     kind: Any
     match: Callable[["Seen"], bool]
@@ -75,11 +76,12 @@ class Seen:
 
 @dataclass
 class Line:
-    """A proxy before the server."""
+    """A proxy before the server, which takes only what a storage that checks signatures and checksums would."""
 
     target: str
     port: int = field(default_factory=free_port)
     seen: "list[Seen]" = field(default_factory=list)
+    refused: "list[tuple[int, str]]" = field(default_factory=list)
     faults: "list[Fault]" = field(default_factory=list)
     is_down: bool = False
 
@@ -96,6 +98,7 @@ class Line:
         """The line is sound again, and has seen nothing."""
         self.faults.clear()
         self.seen.clear()
+        self.refused.clear()
         self.is_down = False
 
     def parts_sent(self) -> "list[int]":
@@ -140,6 +143,13 @@ def faulty_line(target: str) -> Iterator[Line]:
             body = self.rfile.read(seen.size_bytes)
             if fault is not None and isinstance(fault.kind, int):
                 self._answer(fault.kind, [], b"<Error><Code>SlowDown</Code><Message>by order of the test</Message></Error>")
+                return
+            if fault is not None and fault.kind == "altered":
+                body = bytes([body[0] ^ 1]) + body[1:]
+            refusal = sigv4.problem(self.command, self.path, self.headers, body, {ACCESS_KEY: SECRET_KEY})
+            if refusal is not None:
+                line.refused.append(refusal)
+                self._answer(refusal[0], [], f"<Error><Code>{refusal[1]}</Code><Message>-</Message></Error>".encode())
                 return
             if fault is not None and fault.kind == "damaged":
                 body = bytes([body[0] ^ 1]) + body[1:]
