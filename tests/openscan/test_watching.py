@@ -1,5 +1,4 @@
 """Figures for monitoring and the health page, over live HTTP."""
-import itertools
 import re
 import socket
 import threading
@@ -87,14 +86,20 @@ def test_ten_thousand_scans_cost_as_many_questions_as_one():
     with CaptureQueriesContext(connection) as few:
         before = figures(metrics.render())
     now = timezone.now()
+    states = [state for state, _ in Scan.STATES]
     Scan.objects.bulk_create([
-        Scan(token=token, name=f"scan {number}", state=state, photos=9, parts_count=1, declared_bytes=9, upload_nonce="x",
-             links_expire_at=now, started_at=now, approved_at=now, released_at=now, finished_at=now, images_count=9)
-        for number, state in zip(range(10_000), itertools.cycle([state for state, _ in Scan.STATES]))], batch_size=2000)
+        Scan(token=token, name=state, state=state, photos=9, parts_count=1, declared_bytes=9, upload_nonce="x", links_expire_at=now,
+             started_at=now, approved_at=now, released_at=now, finished_at=now, images_count=9) for state in states])
+    columns = [field.column for field in Scan._meta.concrete_fields if field.column != "id"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO openscan_scan ({', '.join(columns)}) SELECT "
+                       + ", ".join("name || n" if column == "name" else column for column in columns)
+                       + " FROM openscan_scan, generate_series(1, %s) n WHERE token_id = %s", [10_000 // len(states), token.pk])
+    count = Scan.objects.filter(token=token).count()
     with CaptureQueriesContext(connection) as many:
         after = figures(metrics.render())
     assert len(many) == len(few) < 40
-    assert after["openscan_photos_total"] == before["openscan_photos_total"] + 90_000
+    assert count >= 10_000 and after["openscan_photos_total"] == before["openscan_photos_total"] + 9 * count
 
 
 def test_figures_are_for_admins(stack, live_db, unique):
