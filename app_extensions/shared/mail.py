@@ -124,7 +124,7 @@ def _attempt(mail: AbstractOutgoingMail) -> bool:
         return False
     try:
         _send(mail, payload)
-    except (smtplib.SMTPException, OSError) as problem:
+    except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: settings or an address that Django refuses
         _put_off(mail, problem)
         return False
     _finish(mail, mail.SENT, "")

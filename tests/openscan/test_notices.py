@@ -145,6 +145,19 @@ def test_a_server_in_trouble_is_no_final_no(inbox):
     assert row.state == "waiting" and row.payload
 
 
+def test_settings_that_django_refuses_hold_up_no_other_mail(inbox, settings):
+    """Each is put off as with a server that is away, and goes out once the settings are put right."""
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = True
+    rows = [new_mail(), new_mail()]
+    assert mail.deliver_due(OutgoingMail) == 0
+    for row in rows:
+        row.refresh_from_db()
+        assert (row.state, row.attempts, row.last_error) == ("waiting", 1, "ValueError")
+        due(row)
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+    assert mail.deliver_due(OutgoingMail) == 2
+
+
 @pytest.mark.parametrize("where", ["refuse_data", "refuse_recipient"])
 def test_a_final_no_ends_it_and_wipes_it(inbox, where):
     setattr(inbox, where, "550 no such user ada@example.org")
