@@ -368,4 +368,5 @@ main() {
     esac
 }
 
-main "$@"
+# On one line: bash reads a script as it goes, and a `git pull` may have changed this one meanwhile
+main "$@"; exit

@@ -21,7 +21,7 @@ def call(*arguments: str, cwd: Optional[Path] = None, env: Optional[dict[str, st
 
 def functions(snippet: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Runs `snippet` with the script's functions defined and its main call left out."""
-    source = SCRIPT.read_text().replace('\nmain "$@"\n', "\n").replace(
+    source = SCRIPT.read_text().replace('\nmain "$@"; exit\n', "\n").replace(
         "SELF=${BASH_SOURCE[0]}", f'SELF={env.get("FAKE_ROOT", ROOT)}/webodm.sh')
     return subprocess.run([shutil.which("bash"), "-c", source + snippet], env=env, capture_output=True,
                           text=True, timeout=300)
@@ -80,6 +80,20 @@ def test_asking_for_help_installs_nothing(command, bare_env, tmp_path):
     done = subprocess.run([shutil.which("bash"), str(root / "webodm.sh"), command, "--help"], env=bare_env, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and command in done.stdout
     assert not (root / ".venv").exists()
+
+
+def test_a_script_that_is_changed_while_it_runs_ends_as_it_began(tmp_path):
+    """As by a `git pull` while the sandbox or the tests run."""
+    copy = tmp_path / "webodm.sh"
+    text = SCRIPT.read_text()
+    # the copy changes itself in place while its command runs, as a longer text
+    change = "import sys; f = open(sys.argv[1], 'r+'); t = f.read(); f.seek(0); f.write('#' * 900 + t)"
+    changing = f'usage() {{ python3 -c "{change}" "{copy}"; echo usage; }}'
+    copy.write_text(text.replace("# On one line: bash", changing + "\n# On one line: bash"))
+    copy.chmod(0o755)
+    done = call("--help", script=copy)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "usage\n", "")
+    assert copy.read_text().startswith("#" * 900), "it was changed"
 
 
 def fake_python(path: Path, version: str) -> Path:
