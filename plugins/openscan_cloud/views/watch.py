@@ -5,7 +5,7 @@ from typing import Optional
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan.health import UNAVAILABLE, health
