@@ -136,7 +136,7 @@ def _broker(answer: dict[str, Any]) -> list[Finding]:
     return [Finding("worker", FAULT, f"worker {name} lacks our tasks (it has: {', '.join(known) or 'none of ours'})",
                     "Restart it; it needs the same code, packages and settings override as the web server.")
             for name, known in workers.items() if len(known) < 2] \
-        or [Finding("worker", GOOD, f"{len(workers)} worker(s) know our tasks")]
+        or [Finding("worker", GOOD, "1 worker knows our tasks" if len(workers) == 1 else f"{len(workers)} workers know our tasks")]
 
 
 def _beat(answer: dict[str, Any]) -> list[Finding]:
@@ -204,7 +204,7 @@ def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:
         return [Finding("public-url", WARNING, text, mend)]
     host = urlsplit(url).hostname or ""
     if live.is_this_machine_only(host):
-        return [Finding("public-url", FAULT, f"rigs cannot reach {url}: {host} means themselves to them", mend)]
+        return [Finding("public-url", FAULT, f"rigs cannot reach {url}: on a rig, {host} is the rig itself", mend)]
     seen = web.get("public", {})
     if seen.get("error"):
         return [Finding("public-url", FAULT, f"{url}/api/openscan/status does not answer: {seen['error']}",

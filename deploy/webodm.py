@@ -89,8 +89,9 @@ class WebODM:
     def _candidates(self) -> Iterator[str]:
         if self.record.get("python"):
             yield self.record["python"]
-        for name in ("venv", ".venv", "python3-venv", "../venv", "../.venv"):
-            yield str(self.directory / name / "bin" / "python")
+        for root in (self.directory, self.directory.parent):
+            for name in ("venv", ".venv", "python3-venv"):
+                yield str(root / name / "bin" / "python")
         if os.environ.get("VIRTUAL_ENV"):
             yield os.path.join(os.environ["VIRTUAL_ENV"], "bin", "python")
         yield from self._running_pythons()

@@ -2,6 +2,7 @@
 import re
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.test import Client
@@ -150,6 +151,13 @@ class TestScans:
         scan.refresh_from_db()
         assert (scan.state, scan.ingest_attempts) == (Scan.INITIALIZED, 0)
 
+    def test_a_state_is_found_by_search(self, browser):
+        token, _ = private_token()
+        failed, fresh = new_scan(token), new_scan(token)
+        Scan.objects.filter(pk=failed.pk).update(state=Scan.FAILED)
+        text = browser.get(f"{PAGES}scan/?q=failed").content.decode()
+        assert f"scan/{failed.pk}/change/" in text and f"scan/{fresh.pk}/change/" not in text
+
     def test_a_deleted_task_is_said_to_be_so(self, browser):
         scan = new_scan(private_token()[0])
         Scan.objects.filter(pk=scan.pk).update(state=Scan.RELEASED, webodm_task_id="00000000-0000-4000-8000-000000000000")
@@ -167,6 +175,13 @@ class TestLedger:
         assert browser.post(f"{PAGES}ledgerentry/{entry.pk}/change/", {"amount_bytes": "1"}).status_code == 403
         browser.post(f"{PAGES}ledgerentry/", {"action": "delete_selected", "_selected_action": [entry.pk], "post": "yes"})
         assert LedgerEntry.objects.filter(pk=entry.pk).exists()
+
+
+def test_actions_fit_beside_each_other_on_a_phone():
+    """A select is as wide as its longest option, and a page that has one too wide scrolls sideways as a whole."""
+    labels = [words for kind in admin.site._registry.values() if type(kind).__module__.startswith("app_extensions.")
+              for name in kind.actions for words in [getattr(getattr(type(kind), name), "short_description")]]
+    assert labels and [words for words in labels if len(words) > 40] == []
 
 
 @pytest.mark.parametrize("page", ["token/", "token/add/", "scan/", "tokenrequest/", "ledgerentry/"])

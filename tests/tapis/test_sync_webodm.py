@@ -41,6 +41,31 @@ def test_removing_the_task_in_webodm_ends_the_sync_and_leaves_no_files(flyer, ta
     assert flyer.task("Removed").pk != task.pk
 
 
+def test_no_image_comes_into_a_task_whose_removal_has_begun(flyer, tapis, monkeypatch):
+    """WebODM deletes the directory after it told of the removal, and fails where a file comes in meanwhile."""
+    from app_extensions.host import tasks
+    from app_extensions.tapis.sync import fetch, run
+
+    ready(flyer, "Raced", 12)
+    directory = tasks.task_dir(flyer.task("Raced"))
+    there = []
+    flush = fetch.Turn._flush
+
+    def removed_just_before(turn: fetch.Turn) -> None:
+        if turn.fetched and not there:
+            run.task_removed(turn.task.pk)
+            before = sorted(directory.iterdir())
+            flush(turn)
+            there.append((before, sorted(directory.iterdir())))
+        else:
+            flush(turn)
+
+    monkeypatch.setattr(fetch.Turn, "_flush", removed_just_before)
+    assert run.sync_task(flyer.task("Raced")) is False
+    assert len(there) == 1 and there[0][0] == there[0][1]
+    assert list(flyer.files("Raced")) == []
+
+
 def test_a_quota_that_does_not_bear_the_flight_is_told_before_anything_is_fetched(flyer, tapis):
     ready(flyer, "TooMuch", 4, size_bytes=600_000)
     flyer.user.profile.quota = 1  # megabyte

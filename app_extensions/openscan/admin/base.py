@@ -1,12 +1,12 @@
 """What the admin pages share."""
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from app_extensions.shared.formatting import format_exact_bytes
+from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -24,9 +24,17 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 def size(field: str, title: str) -> Any:
     """A list column that shows a number of bytes as people read it, sorted by the number."""
+    return _size_column(field, title, format_bytes)
 
+
+def exact_size(field: str, title: str) -> Any:
+    """The same to the byte, for the page of one row: a list has not the room."""
+    return _size_column(field, title, format_exact_bytes)
+
+
+def _size_column(field: str, title: str, words: Callable[[int], str]) -> Any:
     def column(self: Any, row: Any) -> str:
-        return format_exact_bytes(getattr(row, field))
+        return words(getattr(row, field))
 
     column.short_description = title
     column.admin_order_field = field

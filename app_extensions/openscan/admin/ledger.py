@@ -1,7 +1,7 @@
 """The ledger in Django admin: to look at only."""
 from django.contrib import admin
 
-from app_extensions.openscan.admin.base import ReadOnlyAdmin, size
+from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size
 from app_extensions.openscan.models import LedgerEntry
 
 
@@ -13,5 +13,5 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     search_fields = ("token__prefix", "token__mail", "token__surname", "scan__name", "note")
     ordering = ("-id",)
 
-    amount = size("amount_bytes", "Amount")
-    balance = size("balance_bytes", "Balance after it")
+    amount = exact_size("amount_bytes", "Amount")
+    balance = exact_size("balance_bytes", "Balance after it")

@@ -1,7 +1,7 @@
 """What lies in object storage, in Django admin: where, how far, and what went wrong last."""
 from django.contrib import admin
 
-from app_extensions.openscan.admin.base import ReadOnlyAdmin, size
+from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size
 from app_extensions.openscan.models import ArchivedSet, StoredObject
 
 _COMMON = ("state", "place", "bytes", "sent", "attempts", "failures", "problem", "failed_at", "retry_at", "created_at", "stored_at",
@@ -15,8 +15,8 @@ class StoredAdmin(ReadOnlyAdmin):
     list_select_related = ("scan",)
     ordering = ("-id",)
 
-    bytes = size("size_bytes", "Size")
-    sent = size("sent_bytes", "Sent, repeats included")
+    bytes = exact_size("size_bytes", "Size")
+    sent = exact_size("sent_bytes", "Sent, repeats included")
 
 
 @admin.register(StoredObject)

@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import queue, scans, status
-from app_extensions.openscan.admin.base import ReadOnlyAdmin, moment, size
+from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size, moment, size
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan
 from app_extensions.shared.formatting import format_exact_bytes
@@ -18,10 +18,10 @@ from app_extensions.shared.formatting import format_exact_bytes
 class ScanAdmin(ReadOnlyAdmin):
     """Actions need the permission to change scans, although the rows are not changed by hand."""
 
-    list_display = ("name", "token", "state", "declared", "received", "charge", "created_at", "started_at", "finished_at")
+    list_display = ("name", "token", "state", "short_received", "charge", "created_at", "started_at", "finished_at")
     list_filter = ("state", "charge", "token__kind", "created_at")
     list_select_related = ("token",)
-    search_fields = ("name", "token__prefix", "token__mail", "token__surname", "error")
+    search_fields = ("name", "token__prefix", "token__mail", "token__surname", "state", "error")  # WebODM's style hides list filters
     ordering = ("-id",)
     actions = ("retry", "reset")
     fields = (
@@ -32,11 +32,12 @@ class ScanAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
 
-    declared = size("declared_bytes", "Declared size")
-    received = size("received_bytes", "Received")
-    held = size("held_bytes", "Credit held")
-    posted = size("posted_bytes", "Credit used up")
-    result_size = size("result_bytes", "Size of the result")
+    declared = exact_size("declared_bytes", "Declared size")
+    received = exact_size("received_bytes", "Received")
+    short_received = size("received_bytes", "Received")
+    held = exact_size("held_bytes", "Credit held")
+    posted = exact_size("posted_bytes", "Credit used up")
+    result_size = exact_size("result_bytes", "Size of the result")
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("openscan.change_scan")
@@ -66,13 +67,13 @@ class ScanAdmin(ReadOnlyAdmin):
     def retry(self, request: HttpRequest, chosen: QuerySet) -> None:
         self._each(request, chosen, queue.retry, "is tried again")
 
-    retry.short_description = "Retry: ingest or process again, free of charge"
+    retry.short_description = "Retry: process again, free of charge"
     retry.allowed_permissions = ("steer",)
 
     def reset(self, request: HttpRequest, chosen: QuerySet) -> None:
         self._each(request, chosen, scans.reset_scan_row, "is reset")
 
-    reset.short_description = "Reset: forget the scan, free its name, give back what is held"
+    reset.short_description = "Reset: free its name, give credit back"
     reset.allowed_permissions = ("steer",)
 
     def _each(self, request: HttpRequest, chosen: QuerySet, do: Any, done: str) -> None:

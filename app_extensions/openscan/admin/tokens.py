@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from app_extensions.openscan import ledger, limits, tokens
-from app_extensions.openscan.admin.base import size
+from app_extensions.openscan.admin.base import exact_size, size
 from app_extensions.openscan.conf import conf, parse_bytes
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token
@@ -70,7 +70,7 @@ class TokenForm(forms.ModelForm):
 @admin.register(Token)
 class TokenAdmin(admin.ModelAdmin):
     form = TokenForm
-    list_display = ("prefix", "kind", "person", "mail", "owner", "credit", "created_at", "last_used_at", "revoked_at")
+    list_display = ("prefix", "kind", "person", "mail", "owner", "short_credit", "created_at", "last_used_at", "revoked_at")
     list_filter = ("kind", "created_at", "revoked_at")
     list_select_related = ("owner",)
     search_fields = ("prefix", "label", "forename", "surname", "mail")
@@ -78,7 +78,8 @@ class TokenAdmin(admin.ModelAdmin):
     actions = ("revoke",)
     readonly_fields = ("prefix", "credit", "created_at", "last_used_at", "revoked_at", "refilled_on")
 
-    credit = size("credit_bytes", "Credit")
+    credit = exact_size("credit_bytes", "Credit")
+    short_credit = size("credit_bytes", "Credit")
 
     def get_fields(self, request: HttpRequest, obj: Optional[Token] = None) -> tuple:
         return (*TokenForm.Meta.fields, "grant", *(self.readonly_fields if obj else ()))
@@ -118,5 +119,5 @@ class TokenAdmin(admin.ModelAdmin):
         ended = sum(tokens.revoke(token) for token in chosen)
         self.message_user(request, "1 token is revoked." if ended == 1 else f"{ended} tokens are revoked.", messages.SUCCESS)
 
-    revoke.short_description = "Revoke: nothing can be uploaded with it any more"
+    revoke.short_description = "Revoke: it takes no more uploads"
     revoke.allowed_permissions = ("change",)

@@ -40,7 +40,7 @@ class TokenAdmin(admin.ModelAdmin):
         """Make tokens unusable here; Tapis is not asked."""
         queryset.update(is_valid=False, invalid_reason=SWITCHED_OFF)
 
-    switch_off.short_description = "Switch off: may not be used until the next login"
+    switch_off.short_description = "Switch off until the next login"
     switch_off.allowed_permissions = ("change",)  # without it, whoever may look may do it
 
     def switch_on(self, request: Any, queryset: QuerySet) -> None:

@@ -221,6 +221,11 @@ class Turn:
             for row, got in fetched:
                 dedup.share(self._part(row), dedup.twins(self.job.flight, row, got.size))
         with transaction.atomic():
+            # A task's removal ends the job first (`run.task_removed`) and waits here for its row: no file may come into a
+            # directory that WebODM is deleting.
+            if not TapisJob.objects.select_for_update().filter(pk=self.job.pk, state=TapisJob.RUNNING).exists():
+                self.stopping = True
+                return
             mine = set(FlightFile.objects.select_for_update().filter(
                 pk__in=[row.pk for row, _ in fetched], batch_id=self.batch.pk, state=FlightFile.FETCHING,
             ).values_list("pk", flat=True))
