@@ -9,9 +9,9 @@ logger = logging.getLogger("app.logger")
 
 APP = "app_extensions.openscan"
 MISSING = (
-    "The OpenScan Cloud plugin needs the Django app app_extensions.openscan, which is not loaded: put the repository's "
-    "app_extensions directory beside WebODM's app directory and mount app_extensions/settings_override.py as "
-    "webodm/settings_override.py. An import error in that file is swallowed by WebODM; `manage.py check` shows it."
+    "The OpenScan Cloud plugin needs the Django app app_extensions.openscan, which is not loaded. `./webodm.sh install --webodm DIR` "
+    "(in Docker `./webodm.sh start`) out of the project's repository adds it; then restart WebODM and enable the plugin. "
+    "If it was installed before, `./webodm.sh doctor --webodm DIR` says what keeps it from loading."
 )
 
 
