@@ -151,12 +151,18 @@ def _beat(answer: dict[str, Any]) -> list[Finding]:
 
 
 def _owners(answer: list[dict[str, Any]]) -> list[Finding]:
+    gone = [Finding("tokens", FAULT, f"tokens whose WebODM user was deleted, no scan can begin: {', '.join(one['tokens'])}",
+                    "Name another owner, or revoke them: in the administration under OpenScan Cloud > Tokens.")
+            for one in answer if one["user"] is None]
+    answer = [one for one in answer if one["user"] is not None]
     found = [Finding("nodes", FAULT, f"{one['user']} owns OpenScan tokens but may use no processing node: the scans would wait for ever",
                      "Give the user or its group `view_processingnode` on a node: Administration > Processing nodes > Object permissions.")
              for one in answer if not one["nodes"]]
     found += [Finding("nodes", WARNING, f"no processing node that {one['user']} may use is online",
                       "Start a node, or mend its address under Administration > Processing nodes.")
               for one in answer if one["nodes"] and not one["online"]]
+    if gone:
+        return gone + found
     if not answer:
         return [Finding("nodes", WARNING, "there is no OpenScan token yet",
                         "Make one: `manage openscan_token create --help`, or in the administration.")]

@@ -238,18 +238,23 @@ def beat() -> dict[str, Any]:
 
 
 def owners() -> list[dict[str, Any]]:
-    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use."""
+    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use.
+
+    The last may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
+    """
     from django.contrib.auth import get_user_model
 
     from app_extensions.host.nodes import nodes_for
     from app_extensions.openscan.models import Token
 
-    users = get_user_model().objects.filter(pk__in=Token.objects.filter(revoked_at=None).values("owner_id").distinct())
-    answer = []
+    live = Token.objects.filter(revoked_at=None)
+    users = get_user_model().objects.filter(pk__in=live.values("owner_id").distinct())
+    answer: list[dict[str, Any]] = []
     for user in users[:1000]:
         nodes = nodes_for(user)
         answer.append({"user": user.get_username(), "nodes": len(nodes), "online": sum(1 for node in nodes if node.online)})
-    return answer
+    ownerless = list(live.exclude(owner_id__in=get_user_model().objects.values("pk")).values_list("prefix", flat=True)[:20])
+    return answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
 
 
 def mail() -> dict[str, Any]:

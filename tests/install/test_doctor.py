@@ -139,6 +139,7 @@ SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True
     ({"broker": {"workers": {"celery@a": ["app_extensions.openscan"]}}}, {}, "worker"),
     ({"beat": {"entries": [], "age_seconds": None}}, {}, "beat"),
     ({"beat": {"entries": ["x"], "age_seconds": 3600.0}}, {}, "beat"),
+    ({"owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}, {}, "tokens"),
     ({"disk": {"directory": "/", "free_bytes": 10**9, "reserve_bytes": 10**9}}, {}, "disk"),
     ({"objects": {"place": "https://s3.example.org/scans", "problem": "the storage answered 403"}}, {}, "objects"),
     ({}, {"public": {"scheme": "http"}}, "proxy"),
