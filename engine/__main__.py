@@ -14,6 +14,8 @@ from typing import Optional
 
 from . import __version__
 
+_OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
+
 
 def _arguments(argv: Optional[list[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="engine", description="Photos to a textured 3D model, on the CPU.")
@@ -48,32 +50,38 @@ def main(argv: Optional[list[str]] = None) -> int:
     if arguments.list_options:
         print(json.dumps(listed_options(), indent=1))
         return 0
-    from .errors import EngineError
+    from .errors import EngineError, is_disk_full
     from .progress import Progress
     progress = Progress(_private_stdout())
     try:
         options = load_options(arguments.options)
         # The thread counts of the libraries are read when they load.
-        threads = options["max-concurrency"] or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
+        threads = min(options["max-concurrency"] or cores, cores)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
             os.environ[name] = str(threads)
         from .pipeline import run
+        from . import stages  # noqa: F401 - loads COLMAP, whose handler writes a stack trace for every SIGTERM
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         run(arguments.images, arguments.out, options, progress, threads,
             [name for name in arguments.hold_out.split(",") if name])
     except EngineError as error:
         progress.result(False, str(error))
         return 1
-    except MemoryError:
-        progress.result(False, "The machine ran out of memory. Use fewer photos, a lower pc-quality or a lower "
-                               "max-concurrency, or give the node more memory.")
-        return 1
-    except OSError as error:
-        traceback.print_exc()
-        progress.result(False, f"A file could not be read or written: {error}.")
-        return 1
     except Exception as error:  # noqa: BLE001 - the last line must be a result, whatever happened
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+            progress.result(False, "The machine ran out of memory. Use fewer photos, a lower pc-quality or a lower "
+                                   "max-concurrency, or give the node more memory.")
+            return 1
+        if is_disk_full(error, arguments.out):
+            progress.result(False, "The disk is full. Free some space and start the task again: it goes on with the stage that was not "
+                                   "finished. Fewer photos or a lower pc-quality need less.")
+            return 1
         traceback.print_exc()
+        if isinstance(error, OSError):
+            progress.result(False, f"A file could not be read or written: {error}.")
+            return 1
         progress.result(False, f"The engine failed in a way it should not ({type(error).__name__}: {error}); "
                                "the traceback is in the task's output.")
         return 1

@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 
 from . import patchmatch
 from .cloud import Cloud
+from .masks import resized_mask
 from .scene import Scene, View
 from .settings import MOST_POINTS
 
@@ -83,7 +84,7 @@ class Region:
         return ((points >= self.low) & (points <= self.high)).all(axis=1)
 
 
-def _mask_of(view: View, scale: float, region: Optional[Region], drawn: Optional[str]) -> np.ndarray:
+def _mask_of(view: View, scale: float, region: Optional[Region]) -> np.ndarray:
     width, height = view.size(scale)
     mask = np.ones((height, width), np.uint8)
     if region is not None:
@@ -92,10 +93,8 @@ def _mask_of(view: View, scale: float, region: Optional[Region], drawn: Optional
             hull = cv2.convexHull((pixels * scale).astype(np.float32)).astype(np.int32)
             mask[:] = 0
             cv2.fillConvexPoly(mask, hull, 1)
-    if drawn:
-        given = cv2.imread(drawn, cv2.IMREAD_GRAYSCALE)
-        if given is not None:
-            mask &= (cv2.resize(given, (width, height), interpolation=cv2.INTER_NEAREST) > 127).astype(np.uint8)
+    if view.mask is not None:
+        mask &= resized_mask(view.mask, width, height)
     return mask
 
 
@@ -156,8 +155,7 @@ def _stack(views: list[View], scale: float, load: Callable[[View, float], np.nda
 
 
 def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, levels: int, region: Optional[Region],
-              drawn: Optional[str], load: Callable[[View, float], np.ndarray]
-              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+              load: Callable[[View, float], np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth (h, w), normals (h, w, 3; camera frame) and cost of a view, from coarse to fine."""
     view, others = scene.views[index], [scene.views[j] for j in neighbours]
     low, high = depth_range(view, scene.points, region)
@@ -167,7 +165,7 @@ def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, lev
         image = load(view, s).astype(np.float32)
         sources = _stack(others, s, load)
         A, b, Kinv = _relative(view, others, s)
-        mask = _mask_of(view, s, region, drawn)
+        mask = _mask_of(view, s, region)
         height, width = image.shape
         if level == levels - 1:
             depth = _first_guess(view, scene.points[scene.seen[index]], s, low, high)

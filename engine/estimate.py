@@ -77,18 +77,22 @@ def _shrunk(size: tuple[int, int], limit: int) -> float:
     return size[0] * size[1] * scale * scale
 
 
-def available_memory() -> int:
-    """Bytes the machine could give now (Linux: MemAvailable; a container's limit if that is lower)."""
+def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes the machine could give now (Linux: MemAvailable; what a container's limit leaves if that is less).
+
+    Files that the kernel keeps in memory count as used in a cgroup, though it gives them up when memory is wanted: after an
+    upload they may fill it (cgroup-v2, memory.stat).
+    """
     available = 0
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    for line in meminfo.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists():
-        text = limit.read_text().strip()
-        if text != "max":
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            available = min(available, int(text) - used)
+    limit = cgroup / "memory.max"
+    if limit.exists() and limit.read_text().strip() != "max":
+        kept = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        given_up = int(kept.get("inactive_file", 0)) + int(kept.get("active_file", 0))
+        used = int((cgroup / "memory.current").read_text()) - given_up
+        available = min(available, int(limit.read_text()) - used)
     return available
 
 

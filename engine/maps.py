@@ -6,6 +6,7 @@ import numpy as np
 
 from . import raster
 from .geotiff import write_geotiff
+from .imagefile import write_image
 from .meshes import Mesh
 from .scene import Scene
 
@@ -68,6 +69,6 @@ def orthophoto(run: "Run", scene: Scene, mesh: Mesh, texture: np.ndarray) -> dic
                   top + frame["offset"][1], resolution, frame["epsg"])
     small = cv2.resize(picture, None, fx=(s := min(1.0, 4000 / max(width, height))), fy=s,
                        interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(run.space.result("odm_orthophoto/odm_orthophoto.png")), cv2.cvtColor(small, cv2.COLOR_RGBA2BGRA))
+    write_image(run.space.result("odm_orthophoto/odm_orthophoto.png"), cv2.cvtColor(small, cv2.COLOR_RGBA2BGRA))
     run.log(f"Orthophoto: {width} x {height} cells of {100 * resolution:.1f} cm")
     return {"orthophoto_resolution_m": resolution}

@@ -1,5 +1,7 @@
 """The engine's options: ODM's names where the meaning is the same, and what our presets make of them."""
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -9,6 +11,8 @@ from .errors import EngineError
 QUALITIES = ["ultra", "high", "medium", "low", "lowest"]
 RERUN = ["dataset", "opensfm", "openmvs", "odm_filterpoints", "odm_meshing", "mvs_texturing", "odm_georeferencing",
          "odm_dem", "odm_orthophoto", "odm_report"]
+
+_RANGE = re.compile(r"(?:integer|float): (\S+) <= x <= (\S+)")  # as ODM words it
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,13 @@ class Option:
         except (ValueError, KeyError, TypeError):
             allowed = ", ".join(self.domain) if isinstance(self.domain, list) else self.domain or self.type
             raise EngineError(f"Option {self.name}: {value!r} is not allowed; use one of: {allowed}.") from None
-        if isinstance(self.domain, str) and self.domain.startswith("positive") and number < 0:
+        if not math.isfinite(number):
+            raise EngineError(f"Option {self.name}: {value!r} is not allowed; it must be a finite number.")
+        if self.domain.startswith("positive") and number < 0:
             raise EngineError(f"Option {self.name}: {value!r} is not allowed; it must not be negative.")
+        limits = _RANGE.fullmatch(self.domain)
+        if limits and not float(limits[1]) <= number <= float(limits[2]):
+            raise EngineError(f"Option {self.name}: {value!r} is not allowed; it must lie between {limits[1]} and {limits[2]}.")
         return number
 
 
@@ -58,7 +67,7 @@ OPTIONS: list[Option] = [
            "set on their own go before the preset."),
     Option("feature-quality", "enum", "high", QUALITIES,
            "Size of the photos in which features are searched. Higher places more photos and takes longer."),
-    Option("min-num-features", "int", 8000, "positive integer",
+    Option("min-num-features", "int", 8000, "integer: 100 <= x <= 100000",
            "Features to search in each photo. More help where photos have little texture or overlap."),
     Option("matcher-neighbors", "int", 0, "positive integer",
            "Match each photo with this many neighbours by position or likeness; 0 chooses: all pairs in small sets."),
@@ -75,10 +84,10 @@ OPTIONS: list[Option] = [
     Option("skip-3dmodel", "bool", False, "bool", "Make no surface and no texture, only the point cloud."),
     Option("use-3dmesh", "bool", False, "bool",
            "Taken so that ODM's presets are understood: the surface is always a full 3D one."),
-    Option("mesh-octree-depth", "int", 9, "positive integer",
-           "Detail of the surface: each step doubles it. Between 6 and 14."),
-    Option("mesh-size", "int", 150000, "positive integer", "The most triangles that the model may have."),
-    Option("texturing-size", "int", 4096, "positive integer", "Width and height of the texture in pixels, at most."),
+    Option("mesh-octree-depth", "int", 9, "integer: 1 <= x <= 14",
+           "Detail of the surface: each step doubles it. Below 6 is taken as 6."),
+    Option("mesh-size", "int", 150000, "integer: 200 <= x <= 20000000", "The most triangles that the model may have."),
+    Option("texturing-size", "int", 4096, "integer: 256 <= x <= 16384", "Width and height of the texture in pixels, at most."),
     Option("texturing-skip-global-seam-leveling", "bool", False, "bool",
            "Do not even out brightness and colour between photos."),
     Option("texturing-keep-unseen-faces", "bool", True, "bool",
@@ -94,7 +103,7 @@ OPTIONS: list[Option] = [
            "Make a surface model of a flight. Flights with an orthophoto get one in any case."),
     Option("skip-orthophoto", "bool", False, "bool", "Make no orthophoto."),
     Option("skip-report", "bool", False, "bool", "Make no report.pdf."),
-    Option("max-concurrency", "int", 0, "positive integer", "Threads to use at most; 0 uses every core."),
+    Option("max-concurrency", "int", 0, "positive integer", "Threads to use at most; 0 uses every core, and so does more than there are."),
     Option("max-memory", "int", 0, "positive integer",
            "Memory in megabytes that a run may use; 0 takes what the machine has free. A set that needs more is "
            "refused before it begins."),
@@ -136,7 +145,7 @@ def load_options(path: Optional[Path]) -> dict[str, Any]:
     values = {option.name: option.value for option in OPTIONS}
     values.update(PRESETS[preset])
     values.update(parsed)
-    values["mesh-octree-depth"] = min(max(values["mesh-octree-depth"], 6), 14)
+    values["mesh-octree-depth"] = max(values["mesh-octree-depth"], 6)
     if values["bg-removal"]:
         values["background"] = "remove"
     return values

@@ -7,12 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from .errors import WriteError
+from .imagefile import write_image
+from .masks import prepare_mask, turned_upright
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
+# Pictures as cameras and phones write them, which nothing here can decode: named, so that nobody misses them.
+NOT_READ = {".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf",
+            ".rw2", ".raf", ".pef", ".srw", ".x3f", ".insp"}
+FILMS = {".mp4", ".mov", ".avi", ".m4v", ".mkv"}
 MASK_SUFFIX = "_mask"
 _FOCAL_35MM_WIDTH = 36.0  # mm; width of the film frame to which FocalLengthIn35mmFilm refers (EXIF 2.3, 0xA405)
 
@@ -61,6 +70,17 @@ class LeftOut:
     reason: str
 
 
+def not_read(directory: Path) -> list[LeftOut]:
+    """Pictures and films of kinds that cannot be read, among the photos."""
+    found = []
+    for path in sorted(directory.iterdir(), key=lambda p: p.name):
+        if path.is_file() and path.suffix.lower() in NOT_READ:
+            found.append(LeftOut(path.name, f"is a {path.suffix[1:].upper()} file, which is not read: export it as JPEG, PNG or TIFF"))
+        elif path.is_file() and path.suffix.lower() in FILMS:
+            found.append(LeftOut(path.name, "is a film: take photos, or export sharp single pictures of it as JPEG"))
+    return found
+
+
 def list_images(directory: Path) -> tuple[list[Path], dict[str, Path]]:
     """Image files of a directory by name, and the masks (``NAME_mask.png`` as ODM takes them) by photo stem."""
     images, masks = [], {}
@@ -93,6 +113,8 @@ def read_rgb(path: Path) -> tuple[np.ndarray, Image.Exif, list[str]]:
     Raises OSError or ValueError where the file cannot be decoded to its end.
     """
     data = path.read_bytes()
+    if not data:
+        raise ValueError("the file is empty")
     notes: list[str] = []
     with Image.open(io.BytesIO(data)) as image:
         exif = image.getexif()
@@ -114,11 +136,9 @@ def read_rgb(path: Path) -> tuple[np.ndarray, Image.Exif, list[str]]:
             notes.append("CMYK photo converted to RGB")
         elif mode in ("L", "LA", "1") and "grey photo" not in notes:
             notes.append("grey photo")
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
         rgb = image.convert("RGB")
-        if orientation not in (0, 1):
-            rgb.getexif()[ExifTags.Base.Orientation] = orientation
-            rgb = ImageOps.exif_transpose(rgb)
+        if exif.get(ExifTags.Base.Orientation) in range(2, 9):
+            rgb = turned_upright(rgb, exif[ExifTags.Base.Orientation])
             notes.append("turned upright by its EXIF orientation")
         return np.ascontiguousarray(np.asarray(rgb)), exif, notes
 
@@ -185,18 +205,33 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
     if scale < 1.0:
         rgb = cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     photo = Photo(name=path.name, source=str(path), width=rgb.shape[1], height=rgb.shape[0], scale=scale,
-                  notes=notes, mask=str(mask) if mask else None)
+                  notes=notes)
     _describe(photo, exif)
+    if mask is not None:
+        prepared = target.parent / "masks" / f"{target.name}.png"
+        usable, remark = prepare_mask(mask, exif.get(ExifTags.Base.Orientation, 1), photo.width, photo.height, prepared)
+        photo.mask = str(prepared) if usable else None
+        if remark:
+            photo.notes.append(remark)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     photo.sharpness = _sharpness(grey)
-    if not cv2.imwrite(str(target), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 96]):
-        raise OSError(f"cannot write {target.name}")
+    write_image(target, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 96])
     return photo, cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
 
 
 def prepared_name(name: str) -> str:
-    """File name of a photo's prepared copy; unique, as photo names are."""
+    """File name of a photo's prepared copy; unique, as photo names are.
+
+    COLMAP reads lists of pairs as two names with a space between them, and a line that begins with # as a comment.
+    """
+    for character in "% \t#":
+        name = name.replace(character, f"%{ord(character):02X}")
     return name + ".jpg"
+
+
+def photo_name(prepared: str) -> str:
+    """The photo whose prepared copy has this name."""
+    return unquote(prepared[: -len(".jpg")])
 
 
 def prepare(images: Iterable[Path], masks: dict[str, Path], target: Path, max_size: int, threads: int,
@@ -217,6 +252,10 @@ def prepare(images: Iterable[Path], masks: dict[str, Path], target: Path, max_si
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             made = _prepare_one(path, masks.get(path.stem.lower()), target / prepared_name(path.name), max_size)
             return path, digest, made, None
+        except UnidentifiedImageError:
+            return path, "", None, "it holds no picture of a known kind"
+        except WriteError:
+            raise
         except (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError) as error:
             return path, "", None, str(error) or type(error).__name__
 

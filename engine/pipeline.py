@@ -10,10 +10,18 @@ import cv2
 from . import __version__
 from .errors import EngineError
 from .estimate import estimate, photo_sizes, refuse_if_too_large
-from .photos import LeftOut, Photo, list_images, prepare
+from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
 from .progress import Progress
 from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
+
+#: What each stage leaves beside the intermediate files. What an earlier run left goes before the stage works again: with other options it
+#: may leave less.
+RESULTS: dict[str, tuple[str, ...]] = {
+    "mvs_texturing": ("odm_texturing",), "odm_georeferencing": ("odm_georeferencing", "entwine_pointcloud"),
+    "odm_dem": ("odm_dem",), "odm_orthophoto": ("odm_orthophoto",),
+    "odm_report": ("odm_report", "viewer.html", "cameras.json", "images.json"),
+}
 
 
 class Run:
@@ -28,7 +36,8 @@ class Run:
         self.files, self.masks = files, masks
         inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
         self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
-        self.stats: dict[str, Any] = {}
+        if options["rerun-from"] in ("dataset", "opensfm", "openmvs"):
+            (self.space.root / "depth.json").unlink(missing_ok=True)  # finished depth maps are not to be kept
 
     @property
     def photos(self) -> list[Photo]:
@@ -53,8 +62,11 @@ class Run:
 def dataset(run: Run) -> None:
     """Read, check and prepare the photos."""
     options = run.options
+    others = not_read(run.images)
     if not run.files:
-        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken.")
+        detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
+        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken."
+                          + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
     work_size = WORK_SIZE[options["pc-quality"]]
     need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
     refuse_if_too_large(need, options, run.space.root, len(run.files))
@@ -62,14 +74,19 @@ def dataset(run: Run) -> None:
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
+    left_out = others + left_out
     for item in left_out:
         run.log(f"Left out: {item.name} {item.reason}")
+    stems = {path.stem.lower() for path in run.files}
+    for stem, path in sorted(run.masks.items()):
+        if stem not in stems:
+            run.log(f"Mask {path.name} belongs to no photo and is not used")
     for photo in photos:
         if photo.notes:
             run.log(f"{photo.name}: {', '.join(photo.notes)}")
     if len(photos) < 3:
         detail = "; ".join(f"{item.name} {item.reason}" for item in left_out[:3])
-        raise EngineError(f"Only {len(photos)} of {len(run.files)} photos can be used, and a model needs at least 3"
+        raise EngineError(f"Only {len(photos)} of {len(run.files) + len(others)} photos can be used, and a model needs at least 3"
                           + (f" ({detail})" if detail else "") + ". Take 16 or more photos around the object.")
     located = [p.gps for p in photos if p.gps is not None]
     spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
@@ -89,7 +106,7 @@ def opensfm(run: Run) -> None:
     database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                         run.progress.update, run.log)
     model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
-    placed = {im.name[:-4] for im in model.images.values() if im.has_pose}
+    placed = {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
     if len(placed) < 3 or (len(placed) < 0.4 * len(photos) and len(photos) <= 60):
         raise EngineError(
@@ -99,12 +116,13 @@ def opensfm(run: Run) -> None:
             "plain or shiny object needs a patterned ground or a matt coat.")
     if loose:
         run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
-    solved = scene.build(model, images, run.space.directory("undistorted", empty=True), run.held_out, run.threads)
+    solved = scene.build(model, images, run.space.directory("undistorted", empty=True), run.held_out, run.threads,
+                         {p.name: p.mask for p in photos if p.mask is not None})
     cameras = []
     for camera in model.cameras.values():
         cameras.append({"id": camera.camera_id, "model": camera.model.name, "width": camera.width,
                         "height": camera.height, "params": list(map(float, camera.params))})
-    solved.meta = {"cameras": cameras, "camera_of": {im.name[:-4]: im.camera_id for im in model.images.values()},
+    solved.meta = {"cameras": cameras, "camera_of": {photo_name(im.name): im.camera_id for im in model.images.values()},
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
                    "loose": loose, "photos": len(photos)}
@@ -148,9 +166,7 @@ def run(images: Path, out: Path, options: dict[str, Any], progress: Progress, th
     for name, work, depends in stages:
         _one(this, name, work, this.picked(*depends))
     if options["optimize-disk-space"]:
-        this.space.drop(["photos", "undistorted", "depth", "sparse"])
-        for name, _, _ in stages:
-            (this.space.root / f"{name}.done").unlink(missing_ok=True)
+        this.space.remove()
 
 
 def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, Any]) -> None:
@@ -159,6 +175,7 @@ def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, 
         this.log(f"{name}: finished before, kept")
         return
     this.progress.begin(name)
+    this.space.remove_results(RESULTS.get(name, ()))
     began, used = time.monotonic(), time.process_time()
     work(this)
     seconds, used = round(time.monotonic() - began, 2), round(time.process_time() - used, 2)

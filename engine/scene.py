@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
 import cv2
 import numpy as np
 import pycolmap
 
-from .photos import prepared_name
+from .imagefile import write_image
+from .masks import resized_mask
+from .photos import photo_name
 
 
 @dataclass
@@ -25,6 +27,7 @@ class View:
     t: np.ndarray  # world to camera, scene units
     image: str     # path of the undistorted JPEG
     held_out: bool = False
+    mask: Optional[str] = None  # path of the undistorted mask, white where the photo counts
 
     @property
     def centre(self) -> np.ndarray:
@@ -79,7 +82,7 @@ class Scene:
     def save(self, directory: Path) -> None:
         """Write ``scene.npz`` and ``scene.json``."""
         rows = [{"name": v.name, "width": v.width, "height": v.height, "K": v.K.tolist(), "R": v.R.tolist(),
-                 "t": v.t.tolist(), "image": v.image, "held_out": v.held_out} for v in self.views]
+                 "t": v.t.tolist(), "image": v.image, "held_out": v.held_out, "mask": v.mask} for v in self.views]
         np.savez(directory / "scene.npz", points=self.points, colours=self.colours, errors=self.errors,
                  seen=np.concatenate(self.seen) if self.seen else np.zeros(0, np.int64),
                  counts=np.array([len(s) for s in self.seen]))
@@ -91,7 +94,7 @@ class Scene:
         data = np.load(directory / "scene.npz")
         rows = json.loads((directory / "scene.json").read_text())
         views = [View(r["name"], r["width"], r["height"], np.array(r["K"]), np.array(r["R"]), np.array(r["t"]),
-                      r["image"], r["held_out"]) for r in rows["views"]]
+                      r["image"], r["held_out"], r["mask"]) for r in rows["views"]]
         seen = np.split(data["seen"], np.cumsum(data["counts"])[:-1]) if len(views) else []
         return cls(views, data["points"], data["colours"], seen, data["errors"], rows["meta"])
 
@@ -103,7 +106,13 @@ class Scene:
             view.t = scale * view.t - view.R @ t
 
 
-def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path) -> tuple[int, int, np.ndarray]:
+def mask_path(image: Path) -> Path:
+    """Where the mask of an undistorted photo is."""
+    return image.with_name(f"{image.name}.mask.png")
+
+
+def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path, mask: Optional[str]) -> tuple[int, int, np.ndarray]:
+    """Write the undistorted photo, and its mask likewise where it has one; returns width, height and calibration."""
     options = pycolmap.UndistortCameraOptions()
     options.blank_pixels = 0.0
     options.max_scale = 1.3
@@ -122,14 +131,18 @@ def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path) -> tuple
                            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
     image = cv2.imread(str(source), cv2.IMREAD_COLOR)
     out = cv2.remap(image, dense[:, :, 0], dense[:, :, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    if not cv2.imwrite(str(target), out, [cv2.IMWRITE_JPEG_QUALITY, 96]):
-        raise OSError(f"cannot write {target}")
+    write_image(target, out, [cv2.IMWRITE_JPEG_QUALITY, 96])
+    if mask is not None:
+        shown = resized_mask(mask, image.shape[1], image.shape[0])
+        straight_mask = cv2.remap(shown * 255, dense[:, :, 0], dense[:, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        write_image(mask_path(target), straight_mask)
     return width, height, K_new
 
 
 def build(reconstruction: pycolmap.Reconstruction, images: Path, target: Path, held_out: Sequence[str], threads: int,
-          on_done: Optional[Callable[[int, int], None]] = None) -> Scene:
-    """Undistort the placed photos into ``target`` and gather poses and points."""
+          masks: Optional[dict[str, str]] = None) -> Scene:
+    """Undistort the placed photos into ``target`` and gather poses and points. ``masks``: paths by photo name."""
+    masks = masks or {}
     target.mkdir(parents=True, exist_ok=True)
     registered = sorted((reconstruction.images[i] for i in reconstruction.reg_image_ids()), key=lambda im: im.name)
     index_of: dict[int, int] = {}
@@ -143,18 +156,16 @@ def build(reconstruction: pycolmap.Reconstruction, images: Path, target: Path, h
     def work(image: pycolmap.Image) -> View:
         camera = reconstruction.cameras[image.camera_id]
         out = target / image.name
-        width, height, K = _undistort_one(camera, images / image.name, out)
+        name = photo_name(image.name)
+        width, height, K = _undistort_one(camera, images / image.name, out, masks.get(name))
         pose = image.cam_from_world()
-        name = image.name[: -len(prepared_name(""))]
         return View(name, width, height, K, np.array(pose.rotation.matrix()), np.array(pose.translation), str(out),
-                    name in set(held_out))
+                    name in set(held_out), str(mask_path(out)) if name in masks else None)
 
     views, seen = [], []
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for image, view in zip(registered, pool.map(work, registered)):
             views.append(view)
             seen.append(np.array([index_of[p.point3D_id] for p in image.points2D if p.has_point3D()], np.int64))
-            if on_done:
-                on_done(len(views), len(registered))
     return Scene(views, np.array(points).reshape(-1, 3), np.array(colours, np.uint8).reshape(-1, 3), seen,
                  np.array(errors))

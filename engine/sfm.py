@@ -15,6 +15,7 @@ import numpy as np
 import pycolmap
 
 from .errors import EngineError
+from .masks import resized_mask
 from .pairs import choose_pairs, match_pairs
 from .photos import Photo, prepared_name
 from .rescue import rescue
@@ -42,9 +43,7 @@ def extract(path: Path, mask: Optional[str], size: int, count: int) -> tuple[np.
         grey = cv2.resize(grey, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     allowed = None
     if mask:
-        drawn = cv2.imread(mask, cv2.IMREAD_GRAYSCALE)
-        if drawn is not None:
-            allowed = cv2.resize((drawn > 127).astype(np.uint8), grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        allowed = resized_mask(mask, *grey.shape[::-1])
     # A low contrast threshold: OpenCV keeps the strongest ``count``, so weakly textured objects still get enough.
     sift = cv2.SIFT_create(nfeatures=count, contrastThreshold=0.008, edgeThreshold=12)
     keypoints, descriptors = sift.detectAndCompute(grey, allowed)

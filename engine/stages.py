@@ -8,6 +8,7 @@ import numpy as np
 from . import dense, ept, isolate, maps, pictures, report, results, texture, viewer
 from .cloud import Cloud, joined, read_cloud, write_ply
 from .errors import EngineError
+from .imagefile import write_image
 from .meshes import Mesh, closed, write_glb, write_obj
 from .scene import Scene
 from .settings import DEPTH_SIZE
@@ -31,7 +32,6 @@ def openmvs(run: "Run") -> None:
     scale = _depth_scale(run, scene, region is None)
     near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
     maps = dense.DepthMaps(run.space.directory("depth"))
-    drawn = {p.name: p.mask for p in run.photos}
     # A map that an interrupted run finished is kept if it was made from the same input.
     token = [run.space.token, scale]
     if run.space.read_json("depth.json") != token:
@@ -41,7 +41,7 @@ def openmvs(run: "Run") -> None:
     for done, (i, others) in enumerate(near.items(), 1):
         if others and not maps.path(i).exists():
             depth, normal, cost = dense.depth_map(scene, i, others[:dense.NEIGHBOURS], scale, 2, region,
-                                                  drawn.get(scene.views[i].name), pictures)
+                                                  pictures)
             depth[cost > dense.MOST_COST] = 0
             maps.write(i, depth, normal)
         run.progress.update(0.93 * done / len(near))
@@ -77,6 +77,7 @@ def odm_filterpoints(run: "Run") -> None:
 
 def odm_meshing(run: "Run") -> None:
     """A triangle surface of at most mesh-size triangles, without islands."""
+    run.space.update_facts(faces=None, vertices=None, open_edges=None)
     if run.options["skip-3dmodel"]:
         return
     cloud = read_cloud(run.space.root / "filtered.ply")
@@ -106,6 +107,7 @@ def load_mesh(run: "Run") -> Mesh:
 
 def mvs_texturing(run: "Run") -> None:
     """Unwrap, colour, and write OBJ and GLB."""
+    run.space.update_facts(texture_size=None, textured_share=None)
     if run.options["skip-3dmodel"]:
         return
     scene, mesh = Scene.load(run.space.root), load_mesh(run)
@@ -150,6 +152,7 @@ def odm_georeferencing(run: "Run") -> None:
 
 def odm_dem(run: "Run") -> None:
     """Surface model of a flight."""
+    run.space.update_facts(area_m2=None, dsm_resolution_m=None)
     scene, textured = Scene.load(run.space.root), load_textured(run)
     if scene.meta["frame"]["epsg"] is None or textured is None:
         return
@@ -159,6 +162,7 @@ def odm_dem(run: "Run") -> None:
 
 def odm_orthophoto(run: "Run") -> None:
     """Orthophoto of a flight."""
+    run.space.update_facts(gsd_cm=None, orthophoto_resolution_m=None)
     scene, textured = Scene.load(run.space.root), load_textured(run)
     if scene.meta["frame"]["epsg"] is None or textured is None or run.options["skip-orthophoto"]:
         return
@@ -169,6 +173,7 @@ def odm_report(run: "Run") -> None:
     """What was done, for WebODM and for people: statistics, pictures, report, viewer."""
     scene, textured = Scene.load(run.space.root), load_textured(run)
     picture = None
+    run.space.update_facts(size=None)
     if textured is not None:
         mesh, atlas = textured
         run.space.update_facts(size=np.ptp(mesh.vertices, axis=0).tolist())
@@ -176,7 +181,7 @@ def odm_report(run: "Run") -> None:
             picture = pictures.contact_sheet(mesh, atlas)
         else:
             picture = pictures.side_view(mesh, atlas, -60.0, 45.0, 1200)
-        cv2.imwrite(str(run.space.result("odm_report/preview.png")), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        write_image(run.space.result("odm_report/preview.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         viewer.write_viewer(run.space.result("viewer.html"),
                             run.space.result("odm_texturing/odm_textured_model_geo.glb"), "3D model")
     run.progress.update(0.6)

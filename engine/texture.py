@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 
 from . import charts, raster
+from .masks import resized_mask
 from .meshes import Mesh
 from .scene import Scene, View
 
 _FULL_SIZE_FOR_VISIBILITY = 1600  # pixels of the longer side
+_IN_FRONT = -1e30
 _BASE_SIGMA = 0.012               # blur that parts detail from brightness, of the photo's longer side
 
 
@@ -30,6 +32,8 @@ def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[
         zbuffer, _, _ = raster.draw(mesh.vertices, mesh.faces, K, view.R, view.t, width, height)
         distance = float(np.median(zbuffer[np.isfinite(zbuffer)])) if np.isfinite(zbuffer).any() else 1.0
         tolerance = max(0.7 * edge, 2.0 * distance / K[0, 0])
+        if view.mask is not None:  # what is hidden lies behind something very near
+            zbuffer[resized_mask(view.mask, width, height) == 0] = _IN_FRONT
         raster.rate_faces(mesh.vertices, mesh.faces, normals, K, view.R, view.t, view.centre, zbuffer, tolerance,
                           quality)
         charts.insert_view(i, quality, best_view, best_quality)

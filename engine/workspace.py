@@ -2,6 +2,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -71,10 +72,18 @@ class Workspace:
         return self._digest
 
     def update_facts(self, **facts: Any) -> None:
-        """Figures for the report; a stage that runs again replaces its own."""
-        self.write_json("facts.json", {**self.read_json("facts.json", {}), **facts})
+        """Figures for the report; a stage that runs again replaces its own. None takes a figure away."""
+        merged = {**self.read_json("facts.json", {}), **facts}
+        self.write_json("facts.json", {name: value for name, value in merged.items() if value is not None})
 
-    def drop(self, names: list[str]) -> None:
-        """Delete intermediate directories that nothing needs any more."""
-        for name in names:
-            shutil.rmtree(self.root / name, ignore_errors=True)
+    def remove_results(self, names: Sequence[str]) -> None:
+        """Delete results (files or directories) of an earlier run, so that none of them passes for one of this run."""
+        for path in (self.out / name for name in names):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete all intermediate files."""
+        shutil.rmtree(self.root)

@@ -179,7 +179,7 @@ class TaskManager:
         if options not in (None, ""):
             task.options = self._complete_options(options, task.skip_post_processing)
         task.status = Status.QUEUED if task.ready else Status.RUNNING
-        task.error, task.progress = "", 0.0
+        task.error, task.progress, task.begun = "", 0.0, False
         task.date_created, task.date_started, task.date_finished = now_ms(), 0, 0
         task.turn = self._next_turn()
         self.console(task).clear()
@@ -291,15 +291,23 @@ class TaskManager:
         return EngineRun(
             self._command, images=project / "images", out=project, options=project / "options.json",
             on_line=lambda line: self.console(task).write(line),
-            on_progress=lambda progress: self._raise_progress(task, self._jobs[task.uuid], progress * ENGINE_SHARE),
+            on_progress=lambda progress: self._take_progress(task, self._jobs[task.uuid], progress),
         )
 
     def _write_options(self, task: Task) -> None:
-        options = task.options + ground_options(self._project(task))
+        """The options' file. A run that a kill has cut goes on from its last finished stage: it is not told again where to begin."""
+        options = [option for option in task.options if not (task.begun and option["name"] == "rerun-from")]
+        options += ground_options(self._project(task))
         path = self._project(task) / "options.json"
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps(options), encoding="utf-8")
         os.replace(unfinished, path)
+
+    def _take_progress(self, task: Task, job: Job, progress: float) -> None:
+        if not task.begun:
+            task.begun = True
+            self._save(task)
+        self._raise_progress(task, job, progress * ENGINE_SHARE)
 
     def _raise_progress(self, task: Task, job: Job, progress: float) -> None:
         if progress > task.progress and not job.canceled:

@@ -47,6 +47,8 @@ class Task:
     date_finished: int = 0
     images_count: int = 0
     progress: float = 0.0
+    # Whether the engine has begun with the options as they are: from then on ``rerun-from`` is done with.
+    begun: bool = False
     # Place in the queue: grows with each new or restarted task.
     turn: int = 0
     # The process group of the engine that runs for the task and when the kernel started its leader, so that a node that was

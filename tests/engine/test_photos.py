@@ -8,10 +8,19 @@ from tests.engine.running import run, script
 READ = """
 import json, sys
 from pathlib import Path
-from engine.photos import list_images, prepare
+import numpy as np
+from engine.masks import read_mask
+from engine.photos import list_images, not_read, prepare
 images, masks = list_images(Path(sys.argv[1]))
 photos, left = prepare(images, masks, Path(sys.argv[2]), 2000, 2)
-print(json.dumps({"photos": [p.as_dict() for p in photos], "left": [vars(l) for l in left]}))
+shown = {}
+for photo in photos:
+    if photo.mask:
+        mask = read_mask(photo.mask)
+        rows, columns = np.nonzero(mask)
+        shown[photo.name] = [list(mask.shape), [int(v) for v in (rows.min(), rows.max(), columns.min(), columns.max())]]
+print(json.dumps({"photos": [p.as_dict() for p in photos], "left": [vars(l) for l in not_read(Path(sys.argv[1])) + left],
+                  "masks": shown}))
 """
 
 MAKE = """
@@ -37,7 +46,25 @@ Image.fromarray(cv2.GaussianBlur(shifted(6), (0, 0), 9)).save(out / "blurred.jpg
 (out / "text.jpg").write_text("no photo at all")
 Image.fromarray(shifted(7)[:30, :30]).save(out / "tiny.png")
 Image.fromarray(shifted(8)[3:334, 5:566]).save(out / "odd.jpg")
-Image.fromarray(np.full((400, 600), 255, np.uint8)).save(out / "plain_mask.png")
+(out / "empty.jpg").write_bytes(b"")
+(out / "phone.HEIC").write_bytes(b"ftypheic")
+(out / "film.mp4").write_bytes(b"ftypmp42")
+(out / "places.txt").write_text("no photo")
+exif[274] = 9  # there is no such orientation
+Image.fromarray(shifted(9)).save(out / "nowhere.jpg", exif=exif)
+
+def mask(box, size=(600, 400)):
+    drawn = np.zeros(size[::-1], np.uint8)
+    drawn[box[0]:box[1], box[2]:box[3]] = 255
+    return Image.fromarray(drawn)
+mask((100, 200, 30, 90)).save(out / "cmyk_mask.png")
+mask((100, 200, 30, 90)).save(out / "turned_mask.png")              # as the camera stored the photo
+exif[274] = 6
+Image.fromarray(shifted(10)).save(out / "upright.jpg", exif=exif)
+mask((100, 200, 30, 90), (400, 600)).save(out / "upright_mask.png")  # as a viewer shows it
+mask((0, 1, 0, 1)).save(out / "grey_mask.png")
+(out / "odd_mask.png").write_bytes(b"no picture")
+mask((0, 200, 0, 100), (300, 200)).save(out / "deep_mask.png")
 """
 
 
@@ -73,12 +100,25 @@ def test_a_turned_photo_is_upright(read):
 
 def test_a_photo_of_another_odd_size_is_used_as_it_is(read):
     photo = next(p for p in read["photos"] if p["name"] == "odd.jpg")
-    assert (photo["width"], photo["height"], photo["notes"]) == (561, 331, [])
+    assert (photo["width"], photo["height"]) == (561, 331)
+    assert not [note for note in photo["notes"] if "mask" not in note]
 
 
-@pytest.mark.parametrize("name", ["cut.jpg", "text.jpg", "tiny.png"])
-def test_broken_files_are_left_out_and_named(read, name):
-    assert "cannot be read" in _reason(read, name)
+@pytest.mark.parametrize(("name", "why"), [
+    ("cut.jpg", "truncated"), ("text.jpg", "holds no picture"), ("tiny.png", "30x30"), ("empty.jpg", "is empty")])
+def test_broken_files_are_left_out_and_named(read, name, why):
+    assert "cannot be read" in _reason(read, name) and why in _reason(read, name)
+    assert "object at" not in _reason(read, name), "a sentence, no program's words"
+
+
+def test_kinds_that_are_not_read_are_named(read):
+    assert "HEIC" in _reason(read, "phone.HEIC") and "JPEG" in _reason(read, "phone.HEIC")
+    assert "film" in _reason(read, "film.mp4")
+    assert "places.txt" not in [item["name"] for item in read["left"]]
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing(read):
+    assert _notes(read, "nowhere.jpg") == ""
 
 
 def test_a_double_is_left_out_and_names_its_twin(read):
@@ -88,9 +128,21 @@ def test_a_double_is_left_out_and_names_its_twin(read):
 
 def test_a_mask_belongs_to_its_photo_and_is_none_itself(read):
     names = [p["name"] for p in read["photos"]] + [item["name"] for item in read["left"]]
-    assert "plain_mask.png" not in names
-    masked = [p for p in read["photos"] if p["mask"]]
-    assert len(masked) <= 1
+    assert not [name for name in names if "_mask" in name]
+    assert read["masks"]["cmyk.jpg"] == [[400, 600], [100, 199, 30, 89]]
+    assert set(read["masks"]) == {"cmyk.jpg", "turned.jpg", "upright.jpg", "grey.jpg", "deep.png", "deep.tif"}
+
+
+def test_a_mask_is_turned_with_its_photo(read):
+    # A quarter clockwise: row r of the stored picture is column 399 - r.
+    assert read["masks"]["turned.jpg"] == [[600, 400], [30, 89, 200, 299]]
+    assert read["masks"]["upright.jpg"] == [[600, 400], [100, 199, 30, 89]], "drawn on the upright photo"
+
+
+def test_masks_that_cannot_be_meant_are_noted(read):
+    assert "odd_mask.png cannot be read" in _notes(read, "odd.jpg")
+    assert "hides nearly all" in _notes(read, "grey.jpg")
+    assert read["masks"]["deep.png"] == [[400, 600], [0, 399, 0, 199]], "a smaller one is enlarged"
 
 
 def test_plain_photos_have_no_note(read):

@@ -171,7 +171,7 @@ def test_queued_and_running_tasks_outlive_a_kill(make_node) -> None:
     canceled = node.new_task(quick_mode="hang")
     node.wait_status(canceled, 20)
     node.pyodm().get_task(canceled).cancel()
-    running = node.new_task(quick_seconds=2)
+    running = node.new_task(quick_seconds=2, rerun_from="odm_meshing")
     waiting = [node.new_task(f"{number}.jpg") for number in range(3)]
     node.wait_status(running, 20)
     wait_for(lambda: "Running opensfm stage" in node.get(f"/task/{running}/output").json())
@@ -188,6 +188,13 @@ def test_queued_and_running_tasks_outlive_a_kill(make_node) -> None:
     assert told[: len(console)] == console
     assert "The processing node was restarted: the task goes on." in told
     assert (node.task_directory(running) / "quick_engine_runs").read_text() == "2"
+    # The second run goes on from its last finished stage, and is not sent back to where the first one was to begin …
+    options = node.task_directory(running) / "options.json"
+    assert "rerun-from" not in options.read_text()
+    # … until somebody asks for it anew.
+    node.pyodm().get_task(running).restart()
+    node.wait_status(running, 40)
+    assert {"name": "rerun-from", "value": "odm_meshing"} in json.loads(options.read_text())
 
 
 def test_an_engine_that_outlived_its_node_is_ended_at_the_next_start(make_node) -> None:
