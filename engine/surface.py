@@ -1,4 +1,7 @@
 """From oriented points to a clean triangle mesh: COLMAP's Poisson reconstruction, trimming and decimation."""
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import fast_simplification
@@ -8,6 +11,8 @@ from scipy.spatial import cKDTree
 
 from .cloud import Cloud, read_ply, write_ply
 from .meshes import Mesh, largest_part, without_degenerate
+
+_LEAST_ROOM = 16_000_000  # bytes of disk for the surface of a small cloud
 
 
 def estimate_normals(points: np.ndarray, towards: np.ndarray, neighbours: int = 16) -> np.ndarray:
@@ -35,6 +40,9 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
     source, target = work / "poisson_in.ply", work / "poisson_out.ply"
     centre = cloud.points.mean(axis=0)
     write_ply(source, Cloud(cloud.points - centre, cloud.colours, cloud.normals))
+    need = 4 * source.stat().st_size + _LEAST_ROOM
+    if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without a word
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
     options = pycolmap.PoissonMeshingOptions()
     options.depth, options.trim, options.num_threads = depth, trim, threads
     pycolmap.poisson_meshing(str(source), str(target), options)

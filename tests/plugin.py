@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -83,6 +83,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+#: Files that share one slow preparation, a finished run of the engine: one of two processes makes it, and runs them all.
+_TOGETHER = {f"tests/engine/test_{name}.py" for name in ("estimate", "failures", "killed", "mixed", "pairs", "results")}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile`` with some files as one."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/engine" if file in _TOGETHER else file
+
+    return Together(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -48,6 +48,25 @@ def test_a_thousand_photos_fit_into_a_usual_server():
     assert disk[3] > 1.9 * (disk[2] - disk[0]), "disk grows with the set"
 
 
+MEMORY = """
+import sys
+from pathlib import Path
+from engine.estimate import available_memory
+print(available_memory(Path(sys.argv[1]) / "meminfo", Path(sys.argv[1])))
+"""
+
+
+def test_files_that_the_kernel_keeps_do_not_fill_a_container(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    assert int(script("-c", MEMORY, str(tmp_path))) == 8000000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert int(script("-c", MEMORY, str(tmp_path))) == 8000000 * 1024
+    (tmp_path / "memory.max").write_text("4000000000\n")
+    (tmp_path / "memory.current").write_text("3900000000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000000\nfile 3400000000\ninactive_file 3000000000\nactive_file 300000000\n")
+    assert int(script("-c", MEMORY, str(tmp_path))) == 4000000000 - 600000000
+
+
 def test_a_cloud_keeps_to_its_limit_and_still_covers_the_object(finished):
     whole, thin = json.loads(script("-c", FUSE, str(finished[1])))
     assert whole[0] > 6000 and 1000 < thin[0] <= 3000

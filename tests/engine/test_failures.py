@@ -1,6 +1,11 @@
 """Sets that cannot become a model: the text says what is missing and what to do."""
+import json
+import os
+import signal
 import subprocess
 import time
+
+import pytest
 
 from tests.engine.conftest import TINY
 from tests.engine.running import ROOT, command, run, script
@@ -34,7 +39,7 @@ def test_too_much_for_the_memory_is_refused_with_the_figures(synthetic_object, t
 
 def test_sigterm_stops_at_once(synthetic_object, tmp_path):
     with subprocess.Popen(command(synthetic_object / "images", tmp_path / "out", TINY), cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if '"opensfm"' in line:
                 break
@@ -42,7 +47,62 @@ def test_sigterm_stops_at_once(synthetic_object, tmp_path):
         process.terminate()
         process.wait(timeout=60)
         assert time.monotonic() - began < 20
-        assert process.returncode != 0
+        assert process.returncode == -signal.SIGTERM
+        assert process.stderr.read() == "", "no stack trace in the console of a task that was canceled"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system that has a little more room than the photos are said to need."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(directory)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield directory
+    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def fill(directory, leave: int) -> None:
+    """Take the room of a file system but so many bytes; a second call changes what was taken."""
+    with open(directory / "filler", "w+b") as file:
+        disk = os.statvfs(directory)
+        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from engine.errors import WriteError, is_disk_full
+from engine.photos import list_images, prepare
+target = Path(sys.argv[2])
+try:
+    prepare(*list_images(Path(sys.argv[1])), target, 2000, 2)
+    print("written")
+except WriteError as error:
+    print("full" if is_disk_full(error, target) else error)
+"""
+
+
+def test_a_full_disk_is_told_before_and_while_it_happens(synthetic_object, small_disk):
+    images, out = synthetic_object / "images", small_disk / "out"
+    fill(small_disk, 100_000_000)
+    before = run(images, out, TINY)
+    assert before.code == 1
+    assert "0.2 GB of disk" in before.result["error"] and "0.1 GB are free" in before.result["error"]
+    assert not (out / ".engine" / "photos").exists(), "refused before anything is made"
+    (small_disk / "filler").unlink()
+    fill(small_disk, 50_000)
+    assert script("-c", WRITE, str(images), str(out / "photos")).strip() == "full", "a photo that cannot be written is no broken one"
+    (small_disk / "filler").unlink()
+    # COLMAP's database does not say what ails it.
+    with subprocess.Popen(command(images, out, TINY), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout:
+            row = json.loads(line)
+            if row["type"] == "progress" and row["stage"] == "opensfm" and not (small_disk / "filler").exists():
+                fill(small_disk, 200_000)
+        assert process.wait() == 1
+    assert "The disk is full" in row["error"]
 
 
 def test_a_missing_directory_is_named(tmp_path):

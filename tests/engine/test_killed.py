@@ -30,18 +30,32 @@ def killed(images: Path, out: Path, options: dict, stage: str, lines: int = 1, w
         return process.wait() == -signal.SIGKILL
 
 
+def finished_maps(out: Path) -> dict[Path, int]:
+    """The depth maps that are whole, and when they were written."""
+    return {path: path.stat().st_mtime_ns for path in (out / ".engine" / "depth").glob("*.npz") if ".part" not in path.name}
+
+
 def test_depth_maps_of_a_killed_run_are_kept(finished, synthetic_object, tmp_path):
     images, out = synthetic_object / "images", tmp_path / "out"
     shutil.copytree(finished[1], out)
-    assert killed(images, out, {**TINY, "rerun-from": "openmvs"}, "openmvs", lines=4)
-    maps = {path: path.stat().st_mtime_ns for path in (out / ".engine" / "depth").glob("*.npz") if ".part" not in path.name}
+    # As a kill after the twelfth map leaves it; the next run is killed after the thirteenth.
+    (out / ".engine" / "openmvs.done").unlink()
+    for index in (12, 13, 14):
+        (out / ".engine" / "depth" / f"{index}.npz").unlink()
+    assert killed(images, out, TINY, "openmvs", lines=14)
+    maps = finished_maps(out)
+    assert len(maps) >= 13
     done = run(images, out, TINY)
     assert done.code == 0, done.result
     kept = [line.split(":")[0] for line in done.logs if "finished before" in line]
     assert kept == ["dataset", "opensfm"]
-    assert maps and all(path.stat().st_mtime_ns == at for path, at in maps.items())
+    assert all(path.stat().st_mtime_ns == at for path, at in maps.items()) and len(finished_maps(out)) == 15
     facts = json.loads((out / "odm_report/stats.json").read_text())["engine"]
     assert facts["open_edges"] == 0 and facts["points"] > 5000
+
+    # Whoever asks for the depth again gets none of the old maps.
+    assert killed(images, out, {**TINY, "rerun-from": "openmvs"}, "openmvs", lines=2)
+    assert len(finished_maps(out)) < 15 and not set(maps.items()) & set(finished_maps(out).items())
 
 
 @pytest.mark.long

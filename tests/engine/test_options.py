@@ -2,7 +2,7 @@
 import json
 import subprocess
 
-from tests.engine.running import PYTHON, ROOT, run
+from tests.engine.running import PYTHON, ROOT, run, script
 
 
 def _listed() -> list[dict]:
@@ -36,10 +36,30 @@ def test_a_wrong_value_names_the_option_and_what_is_allowed(tmp_path):
     assert "pc-quality" in done.result["error"] and "medium" in done.result["error"]
 
 
-def test_a_negative_number_is_refused(tmp_path):
-    (tmp_path / "images").mkdir()
-    done = run(tmp_path / "images", tmp_path / "out", {"mesh-size": -5})
-    assert done.code == 1 and "mesh-size" in done.result["error"]
+PARSE = """
+import json, sys
+from engine.errors import EngineError
+from engine.options import BY_NAME
+said = []
+for name, value in json.loads(sys.argv[1]):
+    try:
+        said.append(BY_NAME[name].parse(value))
+    except EngineError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+def test_numbers_out_of_range_are_refused_and_the_least_and_most_are_taken():
+    wrong = [("mesh-size", -5), ("mesh-size", 0), ("mesh-octree-depth", 15), ("texturing-size", 100000), ("min-num-features", 0),
+             ("pc-filter", -1), ("pc-filter", "nan"), ("orthophoto-resolution", "inf"), ("max-concurrency", "two"), ("mesh-size", 1.5),
+             ("dsm", "maybe"), ("rerun-from", "odm_meshin")]
+    right = [("mesh-size", 200), ("mesh-size", "20000000"), ("mesh-octree-depth", 1), ("mesh-octree-depth", 14), ("texturing-size", 16384),
+             ("pc-filter", 0), ("max-memory", 0), ("dsm", "True"), ("rerun-from", "")]
+    said = json.loads(script("-c", PARSE, json.dumps(wrong + right)))
+    for (name, value), sentence in zip(wrong, said):
+        assert isinstance(sentence, str) and name in sentence and "not allowed" in sentence and str(value) in sentence
+    assert said[len(wrong):] == [200, 20000000, 1, 14, 16384, 0.0, 0, True, ""]
 
 
 def test_options_of_odm_alone_are_left_out(tmp_path):

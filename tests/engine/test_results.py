@@ -111,9 +111,24 @@ def test_a_second_run_keeps_what_is_finished_and_rerun_from_does_not(finished, s
 
 
 def test_a_changed_option_redoes_only_what_depends_on_it(finished, synthetic_object):
-    done = run(synthetic_object / "images", finished[1], {**TINY, "mesh-size": 8000})
+    # The least that the options take.
+    done = run(synthetic_object / "images", finished[1], {**TINY, "mesh-size": 200, "texturing-size": 256, "mesh-octree-depth": 1})
     assert done.code == 0
     kept = [line.split(":")[0] for line in done.logs if "finished before" in line]
     assert kept == ["dataset", "opensfm", "openmvs", "odm_filterpoints"]
-    stats = json.loads((finished[1] / "odm_report/stats.json").read_text())
-    assert stats["engine"]["faces"] <= 8000
+    engine = json.loads((finished[1] / "odm_report/stats.json").read_text())["engine"]
+    assert engine["faces"] <= 200 and engine["texture_size"] == 256 and engine["open_edges"] == 0
+
+
+def test_what_is_not_made_again_does_not_stay_from_before(finished, synthetic_object):
+    out = finished[1]
+    (out / "odm_orthophoto").mkdir()
+    (out / "odm_orthophoto/odm_orthophoto.tif").write_text("of an earlier run")
+    done = run(synthetic_object / "images", out, {**TINY, "skip-3dmodel": True, "skip-report": True, "rerun-from": "odm_orthophoto",
+                                                  "optimize-disk-space": True})
+    assert done.code == 0, done.result
+    for gone in ("odm_texturing", "odm_orthophoto", "odm_dem", "viewer.html", "odm_report/preview.png", "odm_report/report.pdf"):
+        assert not (out / gone).exists(), gone
+    engine = json.loads((out / "odm_report/stats.json").read_text())["engine"]
+    assert engine["points"] > 5000 and not {"faces", "texture_size", "size"} & set(engine)
+    assert not (out / ".engine").exists(), "optimize-disk-space leaves no intermediate files"
