@@ -86,7 +86,7 @@ OPTIONS: list[Option] = [
            "Taken so that ODM's presets are understood: the surface is always a full 3D one."),
     Option("mesh-octree-depth", "int", 9, "integer: 1 <= x <= 14",
            "Detail of the surface: each step doubles it. Below 6 is taken as 6."),
-    Option("mesh-size", "int", 150000, "integer: 200 <= x <= 20000000", "The most triangles that the model may have."),
+    Option("mesh-size", "int", 150000, "integer: 1000 <= x <= 20000000", "The most triangles that the model may have."),
     Option("texturing-size", "int", 4096, "integer: 256 <= x <= 16384", "Width and height of the texture in pixels, at most."),
     Option("texturing-skip-global-seam-leveling", "bool", False, "bool",
            "Do not even out brightness and colour between photos."),

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 from fpdf import FPDF
 
+from . import report_shots
 from .scene import Scene
 
 if TYPE_CHECKING:
     from .pipeline import Run
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
@@ -34,6 +35,15 @@ def _heading(pdf: FPDF, text: str) -> None:
     pdf.ln(3)
     pdf.set_font("Helvetica", "B", 13)
     pdf.cell(0, 9, _plain(text), new_x="LMARGIN", new_y="NEXT")
+
+
+def _picture(pdf: FPDF, picture: np.ndarray, most_height: float) -> None:
+    """A picture (RGB) across the page, at most so many millimetres high."""
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if ok:
+        height, width = picture.shape[:2]
+        shown = min(pdf.epw, most_height * width / height)
+        pdf.image(data.tobytes(), x=pdf.l_margin + (pdf.epw - shown) / 2, w=shown)
 
 
 def figures(run: "Run", scene: Scene) -> list[tuple[str, str]]:
@@ -68,17 +78,13 @@ def write_report(run: "Run", scene: Scene, picture: Optional[np.ndarray], path: 
     pdf.set_font("Helvetica", "B", 18)
     pdf.cell(0, 11, "Reconstruction report", new_x="LMARGIN", new_y="NEXT")
     if picture is not None:
-        ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
-        if ok:
-            height, width = picture.shape[:2]
-            shown = min(pdf.epw, 130.0 * width / height)
-            pdf.image(data.tobytes(), x=pdf.l_margin + (pdf.epw - shown) / 2, w=shown)
+        _picture(pdf, picture, 130.0)
     _heading(pdf, "Result")
     _table(pdf, figures(run, scene))
     timings = run.space.read_json("timings.json", {})
     _heading(pdf, "Time")
-    _table(pdf, [(name, _duration(seconds)) for name, seconds in timings.items()]
-           + [("together", _duration(sum(timings.values())))])
+    _table(pdf, [(name, duration(seconds)) for name, seconds in timings.items()]
+           + [("together", duration(sum(timings.values())))])
     notes = [f"{item.name}: left out, {item.reason}" for item in run.left_out]
     notes += [f"{name}: not placed, it shares too little with the others" for name in scene.meta["loose"]]
     notes += [f"{p.name}: {', '.join(p.notes)}" for p in run.photos if p.notes]
@@ -87,6 +93,14 @@ def write_report(run: "Run", scene: Scene, picture: Optional[np.ndarray], path: 
         pdf.set_font("Helvetica", "", 9)
         for note in notes[:200]:
             pdf.multi_cell(0, 5, _plain(note), new_x="LMARGIN", new_y="NEXT")
+    _heading(pdf, "Cameras")
+    _table(pdf, report_shots.cameras(run, scene))
+    _heading(pdf, "Shots")
+    _picture(pdf, report_shots.plan(scene), 110.0)
+    pdf.ln(2)
+    pdf.set_font("Helvetica", "", 8)
+    with pdf.text_columns(ncols=2, gutter=6, text_align="LEFT") as columns:
+        columns.write(_plain("\n".join(report_shots.shots(scene))))
     _heading(pdf, "Options")
     pdf.set_font("Helvetica", "", 9)
     pdf.multi_cell(0, 5, _plain(", ".join(f"{k}: {v}" for k, v in run.options.items() if v not in ("", None))))

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from . import __version__
 from .cloud import Cloud, write_laz, write_ply
 from .estimate import peak_memory
+from .report import duration
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def statistics(run: "Run", scene: Scene) -> dict[str, Any]:
     timings = run.space.read_json("timings.json", {})
     photos = run.photos
     return {
-        "odm_processing_statistics": {"total_time": sum(timings.values()), "total_time_human": "",
+        "odm_processing_statistics": {"total_time": sum(timings.values()), "total_time_human": duration(sum(timings.values())),
                                       "average_gsd": facts.get("gsd_cm")},
         "processing_statistics": {"steps_times": timings, "area": facts.get("area_m2"),
                                   "start_date": min((p.taken for p in photos if p.taken), default=""),

@@ -51,15 +51,15 @@ print(json.dumps(said))
 
 
 def test_numbers_out_of_range_are_refused_and_the_least_and_most_are_taken():
-    wrong = [("mesh-size", -5), ("mesh-size", 0), ("mesh-octree-depth", 15), ("texturing-size", 100000), ("min-num-features", 0),
+    wrong = [("mesh-size", -5), ("mesh-size", 999), ("mesh-octree-depth", 15), ("texturing-size", 100000), ("min-num-features", 0),
              ("pc-filter", -1), ("pc-filter", "nan"), ("orthophoto-resolution", "inf"), ("max-concurrency", "two"), ("mesh-size", 1.5),
              ("dsm", "maybe"), ("rerun-from", "odm_meshin")]
-    right = [("mesh-size", 200), ("mesh-size", "20000000"), ("mesh-octree-depth", 1), ("mesh-octree-depth", 14), ("texturing-size", 16384),
+    right = [("mesh-size", 1000), ("mesh-size", "20000000"), ("mesh-octree-depth", 1), ("mesh-octree-depth", 14), ("texturing-size", 16384),
              ("pc-filter", 0), ("max-memory", 0), ("dsm", "True"), ("rerun-from", "")]
     said = json.loads(script("-c", PARSE, json.dumps(wrong + right)))
     for (name, value), sentence in zip(wrong, said):
         assert isinstance(sentence, str) and name in sentence and "not allowed" in sentence and str(value) in sentence
-    assert said[len(wrong):] == [200, 20000000, 1, 14, 16384, 0.0, 0, True, ""]
+    assert said[len(wrong):] == [1000, 20000000, 1, 14, 16384, 0.0, 0, True, ""]
 
 
 def test_options_of_odm_alone_are_left_out(tmp_path):
