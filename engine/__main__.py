@@ -61,8 +61,8 @@ def main(argv: Optional[list[str]] = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
             os.environ[name] = str(threads)
-        from .pipeline import run
         from . import stages  # noqa: F401 - loads COLMAP, whose handler writes a stack trace for every SIGTERM
+        from .pipeline import run
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         run(arguments.images, arguments.out, options, progress, threads,
             [name for name in arguments.hold_out.split(",") if name])
