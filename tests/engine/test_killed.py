@@ -39,7 +39,8 @@ def test_depth_maps_of_a_killed_run_are_kept(finished, synthetic_object, tmp_pat
     images, out = synthetic_object / "images", tmp_path / "out"
     shutil.copytree(finished[1], out)
     # As a kill after the twelfth map leaves it; the next run is killed after the thirteenth.
-    (out / ".engine" / "openmvs.done").unlink()
+    for stage in STAGES[2:]:
+        (out / ".engine" / f"{stage}.done").unlink()
     for index in (12, 13, 14):
         (out / ".engine" / "depth" / f"{index}.npz").unlink()
     assert killed(images, out, TINY, "openmvs", lines=14)
