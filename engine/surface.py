@@ -2,6 +2,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fast_simplification
@@ -35,6 +37,20 @@ def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> C
     return cloud.keep(mean < mean.mean() + deviations * mean.std())
 
 
+@contextmanager
+def _working_in(directory: Path) -> Iterator[None]:
+    """In another working directory: COLMAP's Poisson reconstruction leaves its scratch files (``PR_…``) in it when it is killed."""
+    for left in directory.glob("PR_*"):
+        left.unlink()
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
 def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
     """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed)."""
     source, target = work / "poisson_in.ply", work / "poisson_out.ply"
@@ -45,7 +61,8 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
     options = pycolmap.PoissonMeshingOptions()
     options.depth, options.trim, options.num_threads = depth, trim, threads
-    pycolmap.poisson_meshing(str(source), str(target), options)
+    with _working_in(work):
+        pycolmap.poisson_meshing(source.name, target.name, options)
     rows, faces = read_ply(target)
     vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
     colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
