@@ -189,5 +189,7 @@ def place(scene: Scene, photos: list[Photo], flight: bool, scale_option: str, lo
         if scaled is not None:
             factor = scaled.pop("scale_factor")
             frame.update(scaled, middle=[factor * v for v in frame["middle"]])
+    elif scale_option.strip():
+        log("scale-distance is not used: the photos' GPS gives the scale, and a unit is a metre")
     scene.meta["frame"] = frame
     return frame

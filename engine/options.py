@@ -2,10 +2,12 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from . import lengths
 from .errors import EngineError
 
 QUALITIES = ["ultra", "high", "medium", "low", "lowest"]
@@ -24,6 +26,7 @@ class Option:
     value: Any
     domain: Union[str, list[str]]
     help: str
+    check: Optional[Callable[[str], Any]] = None  # of a string; raises EngineError
 
     def listed(self) -> dict[str, Any]:
         """The option in NodeODM's form."""
@@ -47,6 +50,8 @@ class Option:
                     raise ValueError(value)
                 return value
             else:
+                if self.check is not None:
+                    self.check(str(value))
                 return str(value)
         except (ValueError, KeyError, TypeError):
             allowed = ", ".join(self.domain) if isinstance(self.domain, list) else self.domain or self.type
@@ -92,8 +97,10 @@ OPTIONS: list[Option] = [
            "Do not even out brightness and colour between photos."),
     Option("texturing-keep-unseen-faces", "bool", True, "bool",
            "Keep the parts of the surface that no photo shows; they take the colour of their surroundings."),
-    Option("scale-distance", "string", "", "NAME:MILLIMETRES",
-           "The edge of printed tags beside the object, as in aruco:30.0: the model then measures millimetres."),
+    Option("scale-distance", "string", "", "FAMILY:MILLIMETRES or FAMILY:TAG-TAG=MILLIMETRES,...",
+           "What is known of printed tags beside the object, so that the model measures millimetres: their edge, as in "
+           "aruco:30.0, or distances between the centres of tags by their numbers, as in aruco:3-17=250,3-20=180.5. "
+           "With both the distances set the scale.", lengths.parse),
     Option("force-gps", "bool", False, "bool", "Use GPS positions for an object as well."),
     Option("orthophoto-resolution", "float", 5.0, "positive float",
            "Orthophoto resolution in centimetres a pixel; never finer than what the photos show."),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from fpdf import FPDF
 
-from . import report_shots
+from . import report_shots, scaling
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def figures(run: "Run", scene: Scene) -> list[tuple[str, str]]:
                  ("Distance to the photos' GPS", f"{frame['gps_error_mean_m']:.2f} m mean, "
                                                   f"{frame['gps_error_max_m']:.2f} m at most")]
     if frame.get("scale_note"):
-        rows.append(("Scale", frame["scale_note"]))
+        rows += [("Scale", frame["scale_note"]), *scaling.described(frame)]
     return rows
 
 

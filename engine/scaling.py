@@ -1,94 +1,158 @@
-"""Scale from printed ArUco tags of known size: the model then measures millimetres."""
+"""Scale from printed tags, by their known edge or by known distances between them: the model then measures millimetres."""
 from collections.abc import Callable
 from typing import Any, Optional
 
-import cv2
 import numpy as np
 
 from .errors import EngineError
+from .lengths import Distance, Lengths, parse
 from .scene import Scene
+from .tags import Located, Sighting, Tag, find_tags, locate, triangulate
 
-_DICTIONARIES = {"aruco": None, "4x4": cv2.aruco.DICT_4X4_250, "5x5": cv2.aruco.DICT_5X5_250,
-                 "6x6": cv2.aruco.DICT_6X6_250, "apriltag": cv2.aruco.DICT_APRILTAG_36h11}
-_MOST_RESIDUAL_PX = 3.0
-
-
-def parse(text: str) -> Optional[tuple[str, float]]:
-    """The family of tags and their edge in millimetres from ``NAME:MILLIMETRES``; None for an empty text."""
-    if not text.strip():
-        return None
-    name, _, length = text.partition(":")
-    name = name.strip().lower()
-    try:
-        edge = float(length)
-    except ValueError:
-        edge = 0.0
-    if name not in _DICTIONARIES or edge <= 0:
-        raise EngineError(f"Option scale-distance: {text!r} is not understood. Give the tags' family and their edge "
-                          f"in millimetres, as in aruco:30.0; families: {', '.join(_DICTIONARIES)}.")
-    return name, edge
+_AGREED = 0.01  # lengths that differ by more than this share of what was given are told
 
 
-def _triangulate(observations: list[tuple[np.ndarray, np.ndarray]]) -> Optional[np.ndarray]:
-    """The point seen at these pixels by these 3x4 projections; None where they do not agree."""
-    rows = []
-    for P, pixel in observations:
-        rows.append(pixel[0] * P[2] - P[0])
-        rows.append(pixel[1] * P[2] - P[1])
-    rows = [r / np.linalg.norm(r) for r in rows]
-    point = np.linalg.svd(np.array(rows))[2][-1]
-    if abs(point[3]) < 1e-12:
-        return None
-    point = point / point[3]
-    for P, pixel in observations:
-        seen = P @ point
-        if seen[2] <= 0 or np.linalg.norm(seen[:2] / seen[2] - pixel) > _MOST_RESIDUAL_PX:
-            return None
-    return point[:3]
+def _edges(found: dict[Tag, list[Sighting]]) -> list[float]:
+    """The lengths, in the scene's units, of all edges of tags whose corners two photos or more agree on."""
+    lengths = []
+    for sightings in found.values():
+        if len(sightings) < 2:
+            continue
+        corners = [triangulate([(s.P, s.corners[k]) for s in sightings]) for k in range(4)]
+        for a, b in zip(corners, corners[1:] + corners[:1]):
+            if a is not None and b is not None:
+                lengths.append(float(np.linalg.norm(a - b)))
+    return lengths
 
 
-def find_tags(scene: Scene, family: str) -> dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]]:
-    """Corners of all tags: (dictionary and id, corner) to their sightings (projection, pixel)."""
-    kinds = [k for n, k in _DICTIONARIES.items() if k is not None] if family == "aruco" else [_DICTIONARIES[family]]
-    parameters = cv2.aruco.DetectorParameters()
-    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    found: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for view in scene.views:
-        grey = view.load(grey=True)
-        P = view.K @ np.c_[view.R, view.t]
-        for kind in kinds:
-            detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(kind), parameters)
-            corners, ids, _ = detector.detectMarkers(grey)
-            for tag, name in zip(corners, [] if ids is None else ids.ravel()):
-                for k in range(4):
-                    found.setdefault((kind * 1000 + int(name), k), []).append((P, tag[0, k].astype(float)))
-    return found
+def _spread(lengths: list[float]) -> float:
+    """Robust standard deviation as a share of the median."""
+    middle = np.median(lengths)
+    return float(1.4826 * np.median(np.abs(np.array(lengths) - middle)) / middle)
+
+
+def robust_factor(given: np.ndarray, measured: np.ndarray) -> tuple[float, np.ndarray]:
+    """Millimetres a unit from lengths known in both, and which of them it was taken from (bool).
+
+    Least squares over those whose ratio is within three robust standard deviations of the median ratio, and never less than 1 %.
+    Up to two lengths are all taken: which one is wrong cannot be told.
+    """
+    ratios = given / measured
+    middle = np.median(ratios)
+    off = np.abs(ratios / middle - 1)
+    used = off <= max(3 * 1.4826 * float(np.median(off)), _AGREED) if len(ratios) > 2 else np.ones(len(ratios), bool)
+    return float((given * measured)[used].sum() / (measured ** 2)[used].sum()), used
+
+
+def _centre(found: dict[Tag, list[Sighting]], number: int) -> Located:
+    """Where the tag of this number lies, in whichever family it was seen."""
+    located = {tag.family: locate(sightings) for tag, sightings in found.items() if tag.number == number}
+    sure = {family: centre for family, centre in located.items() if centre.point is not None}
+    if len(sure) > 1:
+        return Located(None, 0, f"was seen in more than one family ({', '.join(sure)}): name the family instead of aruco")
+    if sure:
+        return next(iter(sure.values()))
+    # A pattern of one family is now and then taken for one of another in a single photo: the most seen speaks.
+    seen = max((tag for tag in found if tag.number == number), key=lambda tag: len(found[tag]), default=None)
+    return Located(None, 0, "was seen in fewer than two photos") if seen is None else located[seen.family]
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f} %"
+
+
+def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[float, dict[str, Any]]:
+    """The factor from distances between tags, and what each of them came out as."""
+    centres = {number: _centre(found, number) for d in asked.distances for number in (d.first, d.second)}
+    reasons = {number: f"tag {number} {centre.reason}" for number, centre in centres.items() if centre.point is None}
+
+    def reason(distance: Distance) -> str:
+        return "; ".join(reasons[n] for n in (distance.first, distance.second) if n in reasons)
+
+    def length(distance: Distance) -> float:
+        return float(np.linalg.norm(centres[distance.first].point - centres[distance.second].point))
+
+    whole = [d for d in asked.distances if not reason(d)]
+    if not whole:
+        raise EngineError(f"None of the distances of scale-distance could be measured: {'; '.join(reasons.values())}. Lay the tags beside "
+                          "the object, flat and fully in the picture of several photos from different sides, and leave them where they "
+                          "are; or leave scale-distance empty.")
+    given, measured = np.array([d.millimetres for d in whole]), np.array([length(d) for d in whole])
+    factor, used = robust_factor(given, measured)
+    rows, warnings = [], []
+    for distance in asked.distances:
+        row: dict[str, Any] = {"tags": [distance.first, distance.second], "given_mm": distance.millimetres}
+        if distance in whole:
+            k = whole.index(distance)
+            row.update(measured_mm=factor * measured[k], off=factor * measured[k] / distance.millimetres - 1, used=bool(used[k]),
+                       photos=[centres[n].photos for n in (distance.first, distance.second)])
+        else:
+            row.update(measured_mm=None, off=None, used=False, reason=reason(distance))
+            warnings.append(f"distance {distance} could not be measured: {row['reason']}")
+        rows.append(row)
+    off = [f"{d} came out as {factor * m:.2f} mm, given as {d.millimetres:g} mm ({_signed(factor * m / d.millimetres - 1)}"
+           f"{'' if taken else '; not used'})" for d, m, taken in zip(whole, measured, used)
+           if abs(factor * m / d.millimetres - 1) > _AGREED]
+    if off:
+        warnings.append(f"distances disagree by more than {100 * _AGREED:g} %: {', '.join(off)}; measure them again, and look at the "
+                        "tags' numbers")
+    note = f"{used.sum()} of {len(rows)} distances between tags"
+    if used.sum() > 1:
+        worst = float(np.abs(factor * measured[used] / given[used] - 1).max())
+        note += f", which agree within {100 * worst:.2f} %"
+    return factor, {"scale_note": note, "scale_distances": rows, "scale_warnings": warnings}
+
+
+def _check_edge(edges: list[float], edge: float, factor: float, answer: dict[str, Any]) -> None:
+    """Measure the tags' edge with a scale that distances gave, and tell it."""
+    if not edges:
+        answer["scale_warnings"].append("the tags' edge could not be measured: no tag was seen sharply in two photos")
+        return
+    measured = factor * float(np.median(edges))
+    off = measured / edge - 1
+    answer["scale_edge"] = {"given_mm": edge, "measured_mm": measured, "off": off, "edges": len(edges)}
+    if abs(off) > _AGREED:
+        answer["scale_warnings"].append(f"the tags' edge came out as {measured:.2f} mm, given as {edge:g} mm ({_signed(off)}); the "
+                                        "distances are what the scale is taken from")
 
 
 def scale_from_tags(scene: Scene, option: str, log: Callable[[str], None]) -> Optional[dict[str, Any]]:
     """Scale the scene so that a unit is a millimetre. Returns what was found, None where no scale was asked for.
 
+    Distances go before the edge, which is then only measured: they are longer, and an error of their ends weighs less.
     Raises EngineError where tags were promised and none is seen well in two photos.
     """
     asked = parse(option)
     if asked is None:
         return None
-    family, edge = asked
-    found = find_tags(scene, family)
-    corners = {key: _triangulate(seen) for key, seen in found.items() if len(seen) >= 2}
-    lengths = []
-    for tag in {tag for tag, _ in corners}:
-        for k in range(4):
-            a, b = corners.get((tag, k)), corners.get((tag, (k + 1) % 4))
-            if a is not None and b is not None:
-                lengths.append(float(np.linalg.norm(a - b)))
-    if len(lengths) < 2:
-        raise EngineError("No printed tag was seen sharply in two or more photos, so the model cannot be scaled. Lay "
-                          "the tags beside the object, flat and fully in the picture, or leave scale-distance empty.")
-    length = float(np.median(lengths))
-    spread = float(1.4826 * np.median(np.abs(np.array(lengths) - length)) / length)
-    factor = edge / length
+    found = find_tags(scene, asked.family)
+    lengths = _edges(found) if asked.edge else []
+    if asked.distances:
+        factor, answer = _by_distances(found, asked)
+        if asked.edge:
+            _check_edge(lengths, asked.edge, factor, answer)
+    else:
+        if len(lengths) < 2:
+            raise EngineError("No printed tag was seen sharply in two or more photos, so the model cannot be scaled. Lay the tags beside "
+                              "the object, flat and fully in the picture, or leave scale-distance empty.")
+        factor = asked.edge / float(np.median(lengths))
+        answer = {"scale_note": f"{len(lengths)} tag edges of {asked.edge:g} mm, which agree within {100 * _spread(lengths):.2f} %"}
     scene.transform(factor, np.eye(3), np.zeros(3))
-    note = f"{len(lengths)} tag edges of {edge:g} mm, which agree within {100 * spread:.2f} %"
-    log(f"Scale: {note}; a unit is a millimetre")
-    return {"unit": "mm", "scale_note": note, "scale_factor": factor}
+    log(f"Scale: {answer['scale_note']}; a unit is a millimetre")
+    for name, value in described(answer):
+        log(f"{name}: {value}")
+    return {"unit": "mm", "scale_factor": factor, **answer}
+
+
+def described(frame: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines for the console and the report: what each known length came out as, and what to look at."""
+    lines = []
+    for row in frame.get("scale_distances", []):
+        if row["measured_mm"] is not None:
+            lines.append((f"Distance of tags {row['tags'][0]} and {row['tags'][1]}",
+                          f"{row['measured_mm']:.2f} mm, given as {row['given_mm']:g} mm ({_signed(row['off'])}"
+                          f"{'' if row['used'] else '; not used'})"))
+    edge = frame.get("scale_edge")
+    if edge:
+        lines.append(("Edge of the tags", f"{edge['measured_mm']:.2f} mm, given as {edge['given_mm']:g} mm ({_signed(edge['off'])})"))
+    return lines + [("Scale, to look at", warning) for warning in frame.get("scale_warnings", [])]
