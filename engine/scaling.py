@@ -58,7 +58,7 @@ def _centre(found: dict[Tag, list[Sighting]], number: int) -> Located:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.2f} %"
+    return f"{round(100 * share, 2) + 0.0:+.2f} %"  # + 0.0: no -0.00
 
 
 def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[float, dict[str, Any]]:
@@ -84,8 +84,8 @@ def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[flo
         row: dict[str, Any] = {"tags": [distance.first, distance.second], "given_mm": distance.millimetres}
         if distance in whole:
             k = whole.index(distance)
-            row.update(measured_mm=factor * measured[k], off=factor * measured[k] / distance.millimetres - 1, used=bool(used[k]),
-                       photos=[centres[n].photos for n in (distance.first, distance.second)])
+            row.update(measured_mm=float(factor * measured[k]), off=float(factor * measured[k] / distance.millimetres - 1),
+                       used=bool(used[k]), photos=[centres[n].photos for n in (distance.first, distance.second)])
         else:
             row.update(measured_mm=None, off=None, used=False, reason=reason(distance))
             warnings.append(f"distance {distance} could not be measured: {row['reason']}")
@@ -96,7 +96,7 @@ def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[flo
     if off:
         warnings.append(f"distances disagree by more than {100 * _AGREED:g} %: {', '.join(off)}; measure them again, and look at the "
                         "tags' numbers")
-    note = f"{used.sum()} of {len(rows)} distances between tags"
+    note = f"{used.sum()} of {len(rows)} distances between tags" if len(rows) > 1 else "1 distance between tags"
     if used.sum() > 1:
         worst = float(np.abs(factor * measured[used] / given[used] - 1).max())
         note += f", which agree within {100 * worst:.2f} %"
@@ -155,4 +155,4 @@ def described(frame: dict[str, Any]) -> list[tuple[str, str]]:
     edge = frame.get("scale_edge")
     if edge:
         lines.append(("Edge of the tags", f"{edge['measured_mm']:.2f} mm, given as {edge['given_mm']:g} mm ({_signed(edge['off'])})"))
-    return lines + [("Scale, to look at", warning) for warning in frame.get("scale_warnings", [])]
+    return lines + [("Scale warning", warning) for warning in frame.get("scale_warnings", [])]

@@ -48,6 +48,7 @@ def test_tags_of_30_mm_make_a_unit_a_millimetre(tmp_path):
     measured = json.loads(script("-c", MEASURE, str(tmp_path), "tags"))
     assert measured["unit"] == "mm"
     assert abs(measured["ratio"] / (30 / 60) - 1) < 0.01
+    assert abs(measured["ratio"] / 0.5005607 - 1) < 1e-4  # as it was before distances could be given
 
 
 def test_promised_tags_that_are_not_there_are_said(tmp_path):
@@ -59,5 +60,5 @@ def test_a_malformed_length_is_refused(tmp_path):
                         "for t in ('aruco', 'aruco:-3', 'unknown:30'):\n"
                         "    try:\n        parse(t); print('taken')\n"
                         "    except EngineError as e:\n        print('refused' if t in str(e) else 'unnamed')\n"
-                        "print(parse('apriltag:40'), parse(''))")
-    assert text.split() == ["refused", "refused", "refused", "('apriltag',", "40.0)", "None"]
+                        "print(parse('apriltag:40')[:2], parse('apriltag:40')[2], parse(''))")
+    assert text.split() == ["refused", "refused", "refused", "('apriltag',", "40.0)", "()", "None"]
