@@ -39,9 +39,9 @@ def _refused(text: str, why: str) -> EngineError:
 
 
 def _millimetres(text: str) -> float:
-    """A length; 0 for what is none."""
+    """A length; 0 for what is none. Python alone would take 1_000 and the digits of other scripts."""
     try:
-        length = float(text)
+        length = float(text) if text.isascii() and "_" not in text else 0.0
     except ValueError:
         return 0.0
     return length if math.isfinite(length) and length > 0 else 0.0

@@ -40,8 +40,9 @@ def laid_out(layout: str, photo: int) -> list[tuple[tuple[str, int], tuple[float
         tags = [row for row in tags if row[0][1] != 17]
     if layout == "17 printed twice":
         tags.append((("4x4", 17), (200, 130, 0)))
-    if layout == "17 moved once" and photo == 2 or layout == "17 moved always":
-        tags = [(tag, (310, 60 + 16 * photo, 0) if tag[1] == 17 else place) for tag, place in tags]
+    moved = {"17 moved once": [0, 0, 32, 0, 0], "17 moved always": [0, 16, 32, 48, 64], "17 moved twice": [0, 0, 40, 40, 80]}
+    if layout in moved:
+        tags = [(tag, (310, 60 + moved[layout][photo], 0) if tag[1] == 17 else place) for tag, place in tags]
     if layout == "3 in two families":
         tags.append((("5x5", 3), (200, 130, 0)))
     return tags
@@ -138,7 +139,8 @@ def flown(views: list[View], option: str) -> list[str]:
 def main() -> None:
     directory, cases = Path(sys.argv[1]), json.loads(sys.argv[2])
     cv2.setNumThreads(1)
-    layouts = {layout: [view(layout, k, directory) for k in range(len(EYES))] for layout in sorted({layout for layout, _ in cases.values()})}
+    names = sorted({layout for layout, _ in cases.values()})
+    layouts = {layout: [view(layout, k, directory) for k in range(len(EYES))] for layout in names}
     answers = {name: tried(layouts[layout], option) for name, (layout, option) in cases.items()}
     table = layouts["table"]
     both = "4x4:3-17=250,3-20=175,17-41=200,3-99=70,42"
