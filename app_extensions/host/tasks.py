@@ -93,9 +93,14 @@ def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
     return dict(Task.objects.filter(pk__in=list(task_ids)).values_list("pk", "processing_node_id"))
 
 
+def task_path(task: Task) -> Path:
+    """Where the task's directory is, whether it is there or not: for looking at a task that may be on its way out."""
+    return Path(task.task_path())
+
+
 def task_dir(task: Task) -> Path:
     """The task's directory, made if need be. WebODM counts **every** file at its top level as an image."""
-    path = Path(task.task_path())
+    path = task_path(task)
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -130,7 +130,7 @@ def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
 
 def _disk_is_full(task: Any) -> bool:
     """Then WebODM cannot fetch results, whatever the node does, and its task stands still."""
-    return media.free_bytes(host_tasks.task_dir(task)) < conf.free_reserve_bytes
+    return media.free_bytes(host_tasks.task_path(task)) < conf.free_reserve_bytes
 
 
 def move(scan_id: int) -> None:

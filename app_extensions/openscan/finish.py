@@ -165,24 +165,30 @@ def discard(scan_id: int) -> None:
     with scan_lock(scan_id) as mine:
         if not mine:
             return  # an ingest is on its way out; a periodic job comes back
-        scan = Scan.objects.filter(pk=scan_id).first()
-        if scan is None or not is_discardable(scan):
-            return
-        results.remove_file(scan.result_file)
-        records.let_go(scan)
-        task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
-        state = host_tasks.task_state(task) if task is not None else None
-        fields: dict[str, Any] = {"result_file": "", "result_object": "", "result_bytes": 0}
-        if state is None:
-            fields["webodm_task_id"] = None
-        elif state.status == "completed":
-            fields["finished_at"] = scan.finished_at or timezone.now()
-        elif state.pending_action != "remove":
-            host_tasks.remove_task(task)
-        if scan.webodm_task_id:
-            for leftover in _incoming_of(scan):
-                shutil.rmtree(leftover, ignore_errors=True)
-        Scan.objects.filter(pk=scan_id).update(**fields)
+        with transaction.atomic():
+            # An administrator's retry comes before this or after it, never in between: it leaves a task that is being removed alone.
+            scan = Scan.objects.select_for_update().filter(pk=scan_id).first()
+            if scan is None or not is_discardable(scan):
+                return
+            _discard(scan)
+
+
+def _discard(scan: Scan) -> None:
+    results.remove_file(scan.result_file)
+    records.let_go(scan)
+    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    state = host_tasks.task_state(task) if task is not None else None
+    fields: dict[str, Any] = {"result_file": "", "result_object": "", "result_bytes": 0}
+    if state is None:
+        fields["webodm_task_id"] = None
+    elif state.status == "completed":
+        fields["finished_at"] = scan.finished_at or timezone.now()
+    elif state.pending_action != "remove":
+        host_tasks.remove_task(task)
+    if scan.webodm_task_id:
+        for leftover in _incoming_of(scan):
+            shutil.rmtree(leftover, ignore_errors=True)
+    Scan.objects.filter(pk=scan.pk).update(**fields)
 
 
 def _incoming_of(scan: Scan) -> "list[Any]":

@@ -167,10 +167,13 @@ def _hand_over(scan: Scan, owner: Any, node: Any, alone: bool) -> bool:
             if row is not None:
                 dispatch_on_commit("finish_scan", row.pk)  # its task was deleted in WebODM
             return False
+        state = host_tasks.task_state(task)
+        if state.pending_action == "remove":
+            return False  # its owner deleted it a moment ago; a start would take that back
         row.state, row.released_at, row.retry_at = Scan.RELEASED, timezone.now(), None
         row.save(update_fields=["state", "released_at", "retry_at"])
         # A task that its owner started in WebODM by hand is on its way already.
-        if host_tasks.task_state(task).status == "waiting":
+        if state.status == "waiting":
             # WebODM would choose by the length of queues alone, and a ClusterODM's is always empty.
             host_tasks.commit_task(task, options=options, node_id=None if alone else node.id)
     logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s, node %s", row.pk, row.images_count,
@@ -201,6 +204,8 @@ def retry(scan: Scan) -> None:
         complete = row.parts.exists() and not row.parts.filter(size_bytes=None).exists()
         if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
             row.state, row.error, row.ingest_attempts, row.retry_at, row.finished_at = Scan.INITIALIZED, "", 0, None, None
+            if task is not None and host_tasks.task_state(task).pending_action == "remove":
+                row.webodm_task_id = None  # the refused attempt's, on its way out; the new one gets its own
             dispatch_on_commit("ingest_scan", row.pk)
         elif row.state == Scan.FAILED and row.released_at is None:
             raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")

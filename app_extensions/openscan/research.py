@@ -125,9 +125,12 @@ def _fill(directory: Path, scan: Scan, task: Any) -> None:
 
 
 def photo_files(task: Any) -> "list[Path]":
-    """A set's photos as WebODM keeps them, sorted."""
-    return sorted(path for path in host_tasks.task_dir(task).iterdir()
-                  if path.is_file() and path.suffix.lower() in EXTENSIONS)
+    """A set's photos as WebODM keeps them, sorted; none of a task whose directory is gone."""
+    try:
+        return sorted(path for path in host_tasks.task_path(task).iterdir()
+                      if path.is_file() and path.suffix.lower() in EXTENSIONS)
+    except FileNotFoundError:
+        return []
 
 
 def model_files(task: Any) -> "list[Path]":

@@ -7,11 +7,13 @@ transaction.
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from app_extensions.host import media, quota
@@ -32,10 +34,12 @@ logger = logging.getLogger("app.logger")
 #: Minutes until the next attempt after a failure of ours (a full disk, a database that is away); then the last one again.
 WAITS_MINUTES = (1, 2, 5, 15, 60)
 LONGEST_SET_ASIDE = 20_000
+_REMOVED = ("Its task was deleted in WebODM while the photos were being put into it; nothing was charged. Reset the project and send "
+            "it again if that was a mistake.")
 
 
 class Stopped(Exception):
-    """The scan was reset meanwhile; what was written is discarded by the job that the reset queued."""
+    """The scan was reset or its task removed meanwhile; what was written is discarded by the job that was queued then."""
 
 
 def ingest(scan_id: int) -> None:
@@ -50,7 +54,7 @@ def ingest(scan_id: int) -> None:
             written = _write(scan)
             _approve(scan, written)
         except Stopped:
-            logger.info("OpenScan: scan %s was reset while it was taken in", scan_id)
+            logger.info("OpenScan: scan %s was reset, or its task removed, while it was taken in", scan_id)
         except (Refused, projects.NoOwner) as reason:
             refuse(scan_id, str(reason))
         except OSError as problem:
@@ -79,7 +83,9 @@ def _write(scan: Scan) -> Written:
             "delete old tasks there, or ask the site's administrator."
         )
     task = projects.make_waiting_task(scan)
-    target, incoming = host_tasks.task_dir(task), host_tasks.incoming_dir(task)
+    with _placing(scan):
+        target = host_tasks.task_dir(task)
+    incoming = host_tasks.incoming_dir(task)
     scratch = incoming.with_name(incoming.name + ".inner")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -88,10 +94,10 @@ def _write(scan: Scan) -> Written:
             _check_room(photo_set, target)
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
-                before_each=lambda: _check_wanted(scan),
+                before_each=lambda: _check_wanted(scan), placing=lambda: _placing(scan),
             )
     except OSError:
-        _check_wanted(scan)  # a reset takes the parts away under our hands, which is no failure
+        _check_wanted(scan)  # a reset takes the parts away under our hands, a removal the directory, which is no failure
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -107,9 +113,30 @@ def _check_room(photo_set: PhotoSet, target: Path) -> None:
 
 
 def _check_wanted(scan: Scan) -> None:
-    """:raises Stopped: the scan was reset"""
+    """:raises Stopped: the scan was reset, or its task is being removed"""
     if not Scan.objects.filter(pk=scan.pk, state=Scan.INITIALIZED).exists():
         raise Stopped
+
+
+@contextmanager
+def _placing(scan: Scan) -> Iterator[None]:
+    """Inside, the task's directory may be written: a removal of the task ends the scan first (`task_removed`) and waits here for
+    its row. WebODM deletes the directory after that, and fails where a file comes in meanwhile.
+
+    :raises Stopped: the scan was reset, or its task is being removed
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit TO OFF")  # a lock only, nothing is written: a photo need not wait for the disk
+        if Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first() is None:
+            raise Stopped
+        yield
+
+
+def task_removed(task_id: Any) -> None:
+    """End the ingest into a task that WebODM is about to remove: the scan fails, costs nothing, and no file comes in any more."""
+    for scan_id in Scan.objects.filter(webodm_task_id=task_id, state=Scan.INITIALIZED).values_list("pk", flat=True):
+        refuse(scan_id, _REMOVED)
 
 
 def _approve(scan: Scan, written: Written) -> None:
@@ -120,13 +147,14 @@ def _approve(scan: Scan, written: Written) -> None:
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
         if row is None:
             raise Stopped
+        task = host_tasks.get_task(row.webodm_task_id)
+        if task is None:
+            raise Refused(_REMOVED)  # in a way of which WebODM tells nobody: its row went with the project's
         row.state, row.approved_at, row.error, row.retry_at = Scan.APPROVED, timezone.now(), "", None
         row.images_count = written.photos
         row.set_aside = "\n".join(written.set_aside)[:LONGEST_SET_ASIDE]
         row.save()
-        task = host_tasks.get_task(row.webodm_task_id)
-        if task is not None:
-            host_tasks.update_counts(task)
+        host_tasks.update_counts(task)
         ledger.post(row)
         storage.drop_parts(row)
         dispatch_on_commit("release_queue")

@@ -5,8 +5,9 @@ So whatever lies there is whole, and a run that was cut goes on where it stopped
 """
 import os
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, Callable, NamedTuple
+from typing import BinaryIO, Callable, ContextManager, NamedTuple
 
 from . import gcp, images
 from .archives import DAMAGE, Member, PhotoSet
@@ -15,6 +16,8 @@ from .refusal import Refused, SetAside, quoted
 
 #: Larger ones are fresh memory from the system each time, whose page faults double the time of copying.
 CHUNK_BYTES = 1 << 17
+#: Makes what is entered around each renaming into place.
+Placing = Callable[[], ContextManager[None]]
 
 
 class Written(NamedTuple):
@@ -27,7 +30,7 @@ class Written(NamedTuple):
 
 def write_set(
     photo_set: PhotoSet, target: Path, incoming: Path, *, limit_photos: int, least_photos: int,
-    before_each: Callable[[], None] = lambda: None,
+    before_each: Callable[[], None] = lambda: None, placing: Placing = nullcontext,
 ) -> Written:
     """Write a set's photos and control points.
 
@@ -36,6 +39,7 @@ def write_set(
     :param limit_photos: most photos that the token allows
     :param least_photos: fewer usable ones than this are no set
     :param before_each: called before each photo; what it raises ends the work
+    :param placing: entered around each renaming into ``target``; what it raises ends the work as well
     :raises Refused: too many photos, or too few that are whole
     :raises OSError: the disk is full or failing; calling again goes on from there
     """
@@ -49,13 +53,13 @@ def write_set(
     for member in photo_set.photos:
         before_each()
         try:
-            photo_bytes += _write_photo(member, names, target, incoming)
+            photo_bytes += _write_photo(member, names, target, incoming, placing)
             photos += 1
         except SetAside as reason:
             set_aside.append(f"{quoted(member.path)} {reason} and was left out.")
     if photos < least_photos:
         raise Refused(_too_few(photos, least_photos, set_aside))
-    set_aside.extend(_write_texts(photo_set, names, target, incoming))
+    set_aside.extend(_write_texts(photo_set, names, target, incoming, placing))
     return Written(photos, photo_bytes, tuple(set_aside))
 
 
@@ -70,7 +74,7 @@ def _too_few(photos: int, least: int, set_aside: "list[str]") -> str:
     )
 
 
-def _write_photo(member: Member, names: Names, target: Path, incoming: Path) -> int:
+def _write_photo(member: Member, names: Names, target: Path, incoming: Path, placing: Placing) -> int:
     """:return: its bytes; :raises SetAside: it is no whole photo"""
     if member.size_bytes == 0:
         raise SetAside("is empty")
@@ -91,9 +95,10 @@ def _write_photo(member: Member, names: Names, target: Path, incoming: Path) -> 
                 if written != member.size_bytes:
                     raise SetAside(f"has {written} bytes where the archive says {member.size_bytes}")
                 images.inspect(temporary)
-                os.replace(temporary, final)
+                with placing():
+                    os.replace(temporary, final)
             except BaseException:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
                 raise
     except DAMAGE as problem:
         raise SetAside(f"is damaged ({type(problem).__name__})") from None
@@ -113,7 +118,7 @@ def _copy(head: bytes, source: BinaryIO, path: Path) -> int:
     return written
 
 
-def _write_texts(photo_set: PhotoSet, names: Names, target: Path, incoming: Path) -> "list[str]":
+def _write_texts(photo_set: PhotoSet, names: Names, target: Path, incoming: Path, placing: Placing) -> "list[str]":
     """Write what ODM reads. :return: sentences on the other texts"""
     left_out, taken = [], set()
     for member in photo_set.texts:
@@ -135,5 +140,6 @@ def _write_texts(photo_set: PhotoSet, names: Names, target: Path, incoming: Path
             renamed = gcp.with_new_names(role, text, names.by_base)
             temporary = incoming / f"{uuid.uuid4().hex}.part"
             temporary.write_bytes(raw if renamed == text else renamed.encode("utf-8"))
-            os.replace(temporary, target / role)
+            with placing():
+                os.replace(temporary, target / role)
     return left_out
