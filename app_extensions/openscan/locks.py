@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import Error, connection
+from django.db.transaction import TransactionManagementError
 
 logger = logging.getLogger("app.logger")
 
 #: The first of an advisory lock's two numbers; "OS" and what the second one counts.
-_SCAN, _JOB = 0x4F530001, 0x4F530002
+_SCAN, _JOB, _LINE = 0x4F530001, 0x4F530002, 0x4F530003
 
 
 #: A host that loses its power or its network closes no connection: PostgreSQL asks after it, and drops its locks within two
@@ -44,6 +45,17 @@ def job_lock(name: str, patience_seconds: float = 0) -> Iterator[bool]:
                 yield held
                 return
         time.sleep(0.05)
+
+
+def wait_in_line(name: str) -> None:
+    """Wait until nobody else has this name, and keep it until the transaction at hand ends. For a count and the insert that it allows.
+
+    :raises TransactionManagementError: there is no transaction
+    """
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("a place in line lasts as long as its transaction, and there is none")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LINE, zlib.crc32(name.encode()) & 0x7FFFFFFF])
 
 
 @contextmanager

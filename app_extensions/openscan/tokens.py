@@ -21,6 +21,7 @@ from django.utils import timezone
 from app_extensions.openscan import ledger, limits
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.locks import wait_in_line
 from app_extensions.openscan.models import RequestAttempt, Token, TokenRequest
 
 ALPHABET = string.ascii_letters + string.digits
@@ -208,8 +209,10 @@ def _count_attempt(client_address: str) -> None:
     now = timezone.now()
     an_hour_ago = now - datetime.timedelta(hours=1)
     RequestAttempt.objects.filter(created_at__lt=an_hour_ago).delete()
-    if RequestAttempt.objects.filter(client_address=client_address).count() >= conf.token_requests_per_hour:
-        raise OpenScanError(
-            f"Too many token requests from your address: {conf.token_requests_per_hour} an hour are allowed; try again later."
-        )
-    RequestAttempt.objects.create(client_address=client_address, created_at=now)
+    with transaction.atomic():
+        wait_in_line(f"openscan.token-request.{client_address}")  # else calls at the same time would not count each other
+        if RequestAttempt.objects.filter(client_address=client_address).count() >= conf.token_requests_per_hour:
+            raise OpenScanError(
+                f"Too many token requests from your address: {conf.token_requests_per_hour} an hour are allowed; try again later."
+            )
+        RequestAttempt.objects.create(client_address=client_address, created_at=now)

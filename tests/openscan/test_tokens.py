@@ -1,6 +1,9 @@
 """Tokens, requests for them, their limits and their command; what is stored, shown and mailed."""
 import json
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -9,7 +12,7 @@ from django.db import connection
 
 from app_extensions.openscan import ledger, limits, tokens
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.models import OutgoingMail, Token, TokenRequest
+from app_extensions.openscan.models import OutgoingMail, RequestAttempt, Token, TokenRequest
 from tests.openscan.helpers import private_token, public_token
 
 PERSON = {"forename": "Ada", "surname": "Lovelace", "mail": "Ada@Example.org"}
@@ -125,6 +128,32 @@ class TestRequests:
         assert tokens.refuse(request, actor="admin") is True and tokens.refuse(request) is False
         assert request.state == "refused" and OutgoingMail.objects.count() == before
         assert tokens.approve(request)[0].mail == "grace@example.org"
+
+
+def test_calls_at_the_same_time_do_not_pass_the_hourly_limit(live_db, settings, monkeypatch, unique):
+    """Each of the calls has a database connection of its own, and notes itself only when the others may have counted."""
+    settings.OPENSCAN_TOKEN_REQUESTS_PER_HOUR = "3"
+    create, begin = RequestAttempt.objects.create, threading.Barrier(8)
+
+    def slowly(**fields):
+        time.sleep(0.2)
+        return create(**fields)
+
+    def call(number: int) -> bool:
+        begin.wait(60)
+        try:
+            tokens.request_token(f"{number}-{unique}@example.org", "Grace", "Hopper", unique)
+            return True
+        except OpenScanError as refusal:
+            assert "3 an hour are allowed" in str(refusal)
+            return False
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(RequestAttempt.objects, "create", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(call, range(8))) == 3
+    assert TokenRequest.objects.filter(mail__endswith=f"-{unique}@example.org").count() == 3
 
 
 class TestLimits:
