@@ -98,7 +98,7 @@ def _put_off(scan: Scan, problem: OSError) -> None:
 
 
 def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
-    """The scan's processing failed or was canceled; told once for each time it fails after having run."""
+    """The scan's processing failed or was canceled; told once for each run that ends so, as `restarted` marks where one begins."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
         if row.state not in _HANDED_OVER or (row.state == Scan.FAILED and row.error == (sentence or _sentence(state))):
@@ -114,6 +114,16 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
         dispatch_on_commit("release_queue")
         transaction.on_commit(lambda: results.remove_file(before))
     logger.info("OpenScan: scan %s failed in processing", scan.pk)
+
+
+def restarted(task_id: Any) -> None:
+    """A task is processed again at its owner's wish: a scan that had failed is under way, and how this run ends is told as well."""
+    with transaction.atomic():
+        failed = Scan.objects.select_for_update().filter(webodm_task_id=task_id, state=Scan.FAILED, released_at__isnull=False)
+        for row in failed:
+            row.state, row.error, row.finished_at, row.retry_at, row.moves, row.tried_nodes = Scan.RELEASED, "", None, None, 0, ""
+            row.save(update_fields=["state", "error", "finished_at", "retry_at", "moves", "tried_nodes"])
+            logger.info("OpenScan: scan %s is processed again, its task was restarted in WebODM", row.pk)
 
 
 def _sentence(state: Any) -> str:

@@ -6,6 +6,7 @@ import re
 import socket
 
 import pytest
+import requests
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from django.db import connection
@@ -268,6 +269,32 @@ def test_failed_says_why_and_what_became_of_the_credit(inbox, alone):
     assert "could not be made" in message["Subject"]
     assert "“<fake>.jpg” is not a JPEG" in text_of(message) and "&lt;fake&gt;.jpg" in html_of(message)
     assert "the credit is back" in text_of(message)
+
+
+def test_each_run_that_fails_is_told_once_though_its_words_are_the_same(inbox, alone, stack, completed):  # noqa: F811
+    """The owner restarts the task in WebODM after a failure, and waits for word of this run as of the first one."""
+    from app_extensions.openscan import finish, status
+    from tests.openscan.flow import task_of
+
+    scan = completed(name="Vase")
+    task = task_of(scan)
+    task.project.owner.set_password("pass-word-1")
+    task.project.owner.save()
+    web = requests.Session()
+    web.auth = (task.project.owner.get_username(), "pass-word-1")
+    for run in (1, 2, 3):
+        type(task).objects.filter(pk=task.pk).update(status=30, last_error="out of memory", pending_action=None)
+        for _ in range(3):
+            finish.finish(scan.pk)
+            notices.deliver()
+        assert len(inbox.messages) == run and "out of memory" in text_of(inbox.messages[-1])
+        scan.refresh_from_db()
+        assert scan.state == Scan.FAILED and scan.charge == Scan.REFUNDED
+        answer = web.post(f"{stack.address()}/api/projects/{task.project_id}/tasks/{task.pk}/restart/", timeout=60)
+        assert answer.status_code == 200, answer.text
+        scan.refresh_from_db()
+        assert (scan.state, scan.error) == (Scan.RELEASED, "") and status.scan_status(scan) != "processing failed"
+        until(lambda: poke("deliver_mails") or task_of(scan).pending_action is None)
 
 
 def test_public_tokens_get_no_mail(inbox, alone):
