@@ -185,7 +185,8 @@ def command_logs(options: argparse.Namespace) -> int:
         say(f"No logs in {stack.data / 'log'}.")
         return 1
     argv = ["tail", "-n", str(options.lines)] + (["-F"] if options.follow else []) + [str(path) for path in paths]
-    return subprocess.call(argv)
+    code = subprocess.call(argv)
+    return code if code >= 0 else 128 - code  # ended by a signal, as shells say it
 
 
 def command_manage(options: argparse.Namespace) -> int:
@@ -243,6 +244,10 @@ def main() -> int:
     except ServiceError as error:
         say(f"error: {error}")
         return 1
+    except BrokenPipeError:
+        # Whoever read has enough, like `| head -1`. What is left to write goes nowhere, else the interpreter complains as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`webodm.sh` as a program: help, errors, where it may be called from, how it finds a Python 3.9, its lock."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +191,16 @@ def test_a_venv_is_made_again_only_when_its_requirements_change(tmp_path):
     done = functions(counting, env)
     assert done.stdout.count("pip tiny") == 6, done.stderr  # pip itself and the packages, three times
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["Setting", "Updating", "Setting"]
+
+
+@pytest.mark.parametrize("command", ["status", "logs"])
+def test_a_reader_that_has_enough_is_no_error(command, tmp_path):
+    """`./webodm.sh sandbox status | head -1`: it ends as other programs do, without a traceback."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "web.log").write_text("a line\n" * 50)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run([str(SCRIPT), "sandbox", command, "--data", str(tmp_path)], stdout=closed, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
