@@ -37,7 +37,8 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
     if len(facts["override"].get("apps", ())) < 2:
         return found  # nothing else of ours can be looked at before it is loaded
     for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
-                         ("beat", _beat), ("owners", _owners), ("mail", _mail), ("disk", _disk), ("objects", _objects)):
+                         ("beat", _beat), ("owners", _owners), ("preset", _preset), ("mail", _mail), ("disk", _disk),
+                         ("objects", _objects)):
         found += _unless_broken(name, facts.get(name), judged)
     return found + _public(facts, web) + _web(web)
 
@@ -167,6 +168,18 @@ def _owners(answer: list[dict[str, Any]]) -> list[Finding]:
         return [Finding("nodes", WARNING, "there is no OpenScan token yet",
                         "Make one: `manage openscan_token create --help`, or in the administration.")]
     return found or [Finding("nodes", GOOD, "every token's owner may use a node that is online")]
+
+
+def _preset(answer: dict[str, Any]) -> list[Finding]:
+    name, missing = answer["name"], answer["missing"]
+    if not missing:
+        return [Finding("preset", GOOD, f"every token's owner has the preset {name!r}")]
+    who = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    names = ", ".join(map(repr, answer["system"])) or "there are none"
+    return [Finding("preset", WARNING, f"WO_OPENSCAN_PRESET names the preset {name!r}, which {who} cannot use: the scans are processed "
+                    "with the processing node's defaults",
+                    f"Set WO_OPENSCAN_PRESET to a preset that they have (the system's: {names}), or make one of that name: in the "
+                    "administration under Presets, with System ticked for everybody, or with the user as its owner.")]
 
 
 def _mail(answer: dict[str, Any]) -> list[Finding]:

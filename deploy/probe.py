@@ -257,6 +257,19 @@ def owners() -> list[dict[str, Any]]:
     return answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
 
 
+def preset() -> dict[str, Any]:
+    """The preset that scans are processed with, the owners of live tokens who have none of that name, and the system's names."""
+    from django.contrib.auth import get_user_model
+
+    from app_extensions.host import presets
+    from app_extensions.openscan.conf import conf
+    from app_extensions.openscan.models import Token
+
+    owners = get_user_model().objects.filter(pk__in=Token.objects.filter(revoked_at=None).values("owner_id").distinct())
+    missing = [user.get_username() for user in owners.order_by("pk")[:1000] if not presets.has_preset(conf.preset, user)]
+    return {"name": conf.preset, "missing": missing, "system": presets.preset_names()}
+
+
 def mail() -> dict[str, Any]:
     """Whether mail can go out: the server is asked for its greeting, nothing is sent."""
     from django.conf import settings
@@ -305,7 +318,7 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, mail, public, disk, objects)
+QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, preset, mail, public, disk, objects)
 
 
 def doctor() -> dict[str, Any]:

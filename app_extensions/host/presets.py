@@ -9,10 +9,15 @@ from django.db.models import Q
 from app_extensions.host.nodes import NodeInfo
 
 
-def preset_names(user: User) -> list[str]:
+def preset_names(user: Optional[User] = None) -> list[str]:
     """The names that :func:`preset_options` takes for this user: the own presets' and the system's, in order of the alphabet."""
-    names = Preset.objects.filter(Q(owner=user) | Q(system=True)).values_list("name", flat=True)
+    names = Preset.objects.filter(Q(owner=user) | Q(system=True) if user else Q(system=True)).values_list("name", flat=True)
     return sorted({name for name in names if name}, key=str.lower)
+
+
+def has_preset(name: str, user: User) -> bool:
+    """Whether :func:`preset_options` finds something."""
+    return Preset.objects.filter(Q(owner=user) | Q(system=True), name__iexact=name).exists()
 
 
 def preset_options(name: str, user: Optional[User] = None) -> list[dict]:

@@ -63,7 +63,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
         "Plugin.objects.filter(name='tapis_storage').update(enabled=False)")
     done = installed.deploy("doctor", "--json", check=False, env={
         "WO_BROKER": f"{stack.django_env()['WO_BROKER'].rsplit('/', 1)[0]}/7",  # a Redis that no worker listens at
-        "WO_OPENSCAN_RESULT_DAYS": "0"})
+        "WO_OPENSCAN_RESULT_DAYS": "0", "WO_OPENSCAN_PRESET": "3D Modle"})
     found = findings(done)
     assert done.returncode == 1
     expected = {"worker": "no Celery worker", "beat": "never seen", "nodes": "nobody owns", "plugins": "tapis_storage is disabled"}
@@ -71,6 +71,8 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
         assert found[name]["level"] == "fault" and words in found[name]["text"], found[name]
         assert found[name]["mend"]
     assert found["mail"]["level"] == "warning" and "WO_SMTP_HOST" in found["mail"]["mend"]
+    assert found["preset"]["level"] == "warning" and "'3D Modle', which" in found["preset"]["text"] and "nobody" in found["preset"]["text"]
+    assert "the system's: " in found["preset"]["mend"] and "'3D Model'" in found["preset"]["mend"]
     assert found["public-url"]["level"] == "warning" and "WO_OPENSCAN_PUBLIC_URL" in found["public-url"]["text"]
     assert found["openscan.E004"]["level"] == "fault", "a system check's error is a fault"
     installed.shell("from app.models import Plugin; Plugin.objects.filter(name='tapis_storage').update(enabled=True)")
@@ -121,6 +123,7 @@ def _sound_facts() -> dict:
         "override": {"error": "", "problems": [], "apps": ["openscan", "tapis"], "includes": ["a", "b"]},
         "broker": {"workers": {"celery@a": ["app_extensions.openscan", "app_extensions.tapis"]}},
         "beat": {"entries": ["x"], "age_seconds": 5}, "owners": [{"user": "a", "nodes": 1, "online": 1}],
+        "preset": {"name": "3D Model", "missing": [], "system": ["3D Model", "Default"]},
         "mail": {"backend": "django.core.mail.backends.smtp.EmailBackend", "host": "h", "port": 25, "from": "a@b.c", "error": ""},
         "public": {"openscan": PUBLIC, "proxy_header": []}, "disk": {"directory": "/", "free_bytes": 10**12, "reserve_bytes": 1},
         "objects": {"place": "https://s3.example.org/scans", "problem": ""}}
