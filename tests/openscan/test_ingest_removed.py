@@ -36,7 +36,7 @@ class Thread(threading.Thread):
     def run(self):
         try:
             self.work(*self.arguments)
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 - raised again by `ended`
             self.problem = problem
         finally:
             connection.close()

@@ -5,9 +5,9 @@ So whatever lies there is whole, and a run that was cut goes on where it stopped
 """
 import os
 import uuid
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Callable, ContextManager, NamedTuple
+from typing import BinaryIO, Callable, NamedTuple
 
 from . import gcp, images
 from .archives import DAMAGE, Member, PhotoSet
@@ -17,7 +17,7 @@ from .refusal import Refused, SetAside, quoted
 #: Larger ones are fresh memory from the system each time, whose page faults double the time of copying.
 CHUNK_BYTES = 1 << 17
 #: Makes what is entered around each renaming into place.
-Placing = Callable[[], ContextManager[None]]
+Placing = Callable[[], AbstractContextManager]
 
 
 class Written(NamedTuple):
