@@ -20,8 +20,9 @@ import xatlas
 from benchmarks.engine_measures import ATLAS_DIRECTORY
 from engine import raster
 from engine.frame import focus_point
-from engine.meshes import Mesh, clean
+from engine.meshes import Mesh
 from engine.scene import Scene, View, build
+from engine.surface import clean
 from engine.texture import to_jpeg
 from engine.workspace import WORK_NAME
 

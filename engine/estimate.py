@@ -25,6 +25,7 @@ _TRIANGLE = 2500               # with its eight best photos, charts and texture 
 _WORK_PIXEL = 30               # of the photo that colours the texture
 _DISK_PER_PIXEL = 1.3          # two JPEG copies
 _DISK_PER_DEPTH_PIXEL = 10.0   # depth in 32 bit, normal in 16
+_DISK_POINT = 160              # of the cloud: as fused, cut, as PLY, LAZ and tiles; 104 bytes each, and up to half as many again
 _DISK_FEATURE = 128 + 16 + 60  # descriptor, keypoint, matches
 _DISK_RESULTS = 200e6
 
@@ -67,7 +68,8 @@ def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int
         "surface": points * _SURFACE_POINT,
         "texture": options["texturing-size"] ** 2 * _TEXEL + options["mesh-size"] * _TRIANGLE + max(pixels) * _WORK_PIXEL,
     }
-    disk = sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features * _DISK_FEATURE + _DISK_RESULTS
+    disk = (sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features * _DISK_FEATURE
+            + points * _DISK_POINT + _DISK_RESULTS)
     return Need(int(_BASE + max(stages.values())), int(disk))
 
 
