@@ -14,7 +14,7 @@ from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.tapis import jobs
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
-from app_extensions.tapis.sync import fetch, leases
+from app_extensions.tapis.sync import leases, tidy
 from tests.openscan.flow import part_files, photos_of, poke, send, started_scan, until, without_nodes
 from tests.openscan.helpers import Rig, private_token
 from tests.openscan.make_sets import make_zip, photos
@@ -166,7 +166,7 @@ def check_flights(flyer: Flyer, count: int) -> None:
         assert TapisJob.objects.filter(flight=row).count() == 1
         # Leases of killed workers end by themselves; the next sync sees to what they had.
         until(lambda row=row: leases.reap() or not SyncBatch.objects.filter(job__flight=row).exists())
-        fetch.remove_incoming(TapisJob.objects.get(flight=row))
+        tidy.remove_incoming(TapisJob.objects.get(flight=row))
         assert not host_tasks.incoming_path(row.task_id).exists()
 
 

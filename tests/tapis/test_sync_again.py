@@ -1,5 +1,8 @@
 """What later syncs of a flight do: nothing twice, nothing never."""
+import threading
+
 import pytest
+from django.db import connection
 
 from tests.support.flights import ready, until
 
@@ -75,6 +78,29 @@ def test_a_task_whose_processing_was_cancelled_can_be_synced_again(flyer, tapis,
     job = sync_here(flyer, "Stopped")
     assert job.state == "completed" and job.images_done == 3, job.error
     assert len(committed) == 2 and flyer.task("Stopped").images_count == 3
+
+
+def test_a_cancel_that_webodm_has_not_carried_out_yet_does_not_stop_the_sync_asked_for_after_it(flyer, tapis, monkeypatch):
+    from app import pending_actions
+    from app.models import Task
+    from nodeodm import status_codes
+
+    from app_extensions.tapis.sync import run
+
+    ready(flyer, "Hasty", 2)
+    row = Task.objects.filter(pk=flyer.task("Hasty").pk)
+    row.update(pending_action=pending_actions.CANCEL)
+    webodm = threading.Timer(2, lambda: (row.update(status=status_codes.CANCELED, pending_action=None), connection.close()))
+    webodm.start()
+    job = sync_here(flyer, "Hasty")
+    webodm.join()
+    assert job.state == "completed" and job.images_done == 2, job.error
+    # a worker that is away leaves it undone: then the sync says so
+    row.update(pending_action=pending_actions.CANCEL)
+    monkeypatch.setattr(run, "CANCEL_SECONDS", 1)
+    job = sync_here(flyer, "Hasty")
+    assert job.state == "failed" and job.error.endswith("WebODM is still stopping the task. Sync again in a moment.")
+    row.update(pending_action=None)
 
 
 def test_what_a_link_leads_to_may_come_later(flyer, tapis):

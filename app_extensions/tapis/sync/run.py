@@ -21,6 +21,8 @@ logger = logging.getLogger("app.logger")
 
 Told = Callable[[TapisJob], None]
 
+CANCEL_SECONDS = 20  # that a sync waits at most for WebODM to carry out a cancel
+
 
 def is_planned(job_id: Any) -> bool:
     """Whether the job has been listed, and its files are being fetched."""
@@ -59,7 +61,7 @@ def _plan(job: TapisJob) -> None:
     if task is None:
         raise SyncRefused("The flight's project was deleted in WebODM.", status=404)
     job.flight.refresh_from_db()
-    state = host_tasks.task_state(task)
+    state = _settled(task)
     if state.status in (host_tasks.QUEUED, host_tasks.RUNNING):
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
     if state.status == host_tasks.CANCELED:
@@ -73,6 +75,17 @@ def _plan(job: TapisJob) -> None:
         owner = task.project.owner
         plan.check_room(owner, host_tasks.task_dir(task), found.missing_bytes, plan.promised_bytes(owner, job))
     plan.note_plan(job, found)
+
+
+def _settled(task: Any) -> host_tasks.TaskState:
+    """The task's state once WebODM has carried out a cancel that was asked for before: late, it would stop this sync too."""
+    until = time.monotonic() + CANCEL_SECONDS
+    while (state := host_tasks.task_state(task)).pending_action == "cancel":
+        if time.monotonic() > until:
+            raise SyncRefused("WebODM is still stopping the task. Sync again in a moment.")
+        time.sleep(0.5)
+        task.refresh_from_db()
+    return state
 
 
 def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
