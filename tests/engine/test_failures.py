@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_before_and_while_it_happens(synthetic_object, small
     fill(small_disk, 100_000_000)
     before = run(images, out, TINY)
     assert before.code == 1
-    assert "0.2 GB of disk" in before.result["error"] and "0.1 GB are free" in before.result["error"]
+    assert "0.3 GB of disk" in before.result["error"] and "0.1 GB are free" in before.result["error"]
     assert not (out / ".engine" / "photos").exists(), "refused before anything is made"
     (small_disk / "filler").unlink()
     fill(small_disk, 50_000)
