@@ -56,7 +56,7 @@ def small_disk(tmp_path):
     """A file system that has a little more room than the photos are said to need."""
     directory = tmp_path / "small"
     directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(directory)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(directory)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     yield directory
