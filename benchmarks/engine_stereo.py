@@ -59,7 +59,8 @@ def place(images: Path, work: Path) -> pycolmap.Reconstruction:
     pycolmap.extract_features(str(database), str(images), camera_mode=pycolmap.CameraMode.SINGLE, device=pycolmap.Device.cpu)
     pycolmap.match_exhaustive(str(database), device=pycolmap.Device.cpu)
     models = pycolmap.incremental_mapping(str(database), str(images), str(work))
-    return max(models.values(), key=lambda model: model.num_reg_images())
+    best = max(models, key=lambda number: models[number].num_reg_images())
+    return pycolmap.Reconstruction(str(work / str(best)))  # as written: what the binding returned dies with the others
 
 
 def partners(scene: Scene, i: int) -> list[int]:
