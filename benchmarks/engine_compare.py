@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -25,6 +24,10 @@ for camera in document.chunk.cameras:
     camera.enabled = camera.path.rsplit("/", 1)[-1] not in sys.argv[-1].split(",")
 document.save()
 """
+
+
+class WayFailed(Exception):
+    """Another way that broke off; the table says so in its place."""
 
 
 @dataclass
@@ -75,7 +78,7 @@ def stereo(python: str, runs: Runs, photos: Path) -> Way:
     program = runs.program("compare-stereo", [python, "-m", "benchmarks.engine_stereo", str(photos), str(out), "--hold-out",
                                               HELD_OUT])
     if program.code:
-        sys.exit(f"{STEREO} failed: see {out}.err")
+        raise WayFailed(f"it failed: see {out}.err")
     told = json.loads(program.output.splitlines()[-1])
     cpu = {name: row["cpu_s"] for name, row in told["stages"].items()}
     stages = {"placing": cpu["placing"], "depth and fusion": cpu["depth and fusion"],
@@ -97,7 +100,7 @@ def pyarchinit(python: str, runs: Runs, photos: Path) -> Way:
     def step(name: str, *arguments: str) -> None:
         ended[name] = runs.program(f"compare-pyarchinit-{arguments[0]}{len(ended)}", [ppg, *arguments])
         if ended[name].code:
-            sys.exit(f"{PYARCHINIT}: {name} failed: see {out}-{arguments[0]}{len(ended) - 1}.err")
+            raise WayFailed(f"{name} failed: see {out}-{arguments[0]}{len(ended) - 1}.err")
 
     step("new", "new", project)
     step("photos", "add-photos", project, str(photos))
@@ -144,5 +147,8 @@ def compare(runs: Runs, photos: Path, stereo_python: Optional[str], rival_python
         if python is None or not Path(python).exists():
             rows.append(Row(name, skipped=f"{name} is not installed (or not named)"))
         else:
-            rows += rows_against(us, way(python, runs, photos_alone(runs, photos)))
+            try:
+                rows += rows_against(us, way(python, runs, photos_alone(runs, photos)))
+            except WayFailed as failure:
+                rows.append(Row(name, skipped=str(failure)))
     return print_table(rows)

@@ -96,20 +96,23 @@ def pair_points(scene: Scene, i: int, j: int, scale: float) -> tuple[np.ndarray,
     size = pictures[0].shape[1::-1]
     R = right.R @ left.R.T
     K1, K2 = left.scaled_K(scale), right.scaled_K(scale)
-    R1, R2, P1, P2, Q, _, _ = cv2.stereoRectify(K1, None, K2, None, size, R, right.t - R @ left.t, alpha=0,
-                                                flags=cv2.CALIB_ZERO_DISPARITY)
+    # Without CALIB_ZERO_DISPARITY the pictures are shifted towards each other: these pairs are so far apart that their disparities
+    # would be wider than the pictures.
+    R1, R2, P1, P2, Q, _, _ = cv2.stereoRectify(K1, None, K2, None, size, R, right.t - R @ left.t, alpha=0, flags=0)
     straight = [cv2.remap(p, *cv2.initUndistortRectifyMap(K, None, r, P, size, cv2.CV_32FC1), cv2.INTER_LINEAR)
                 for p, K, r, P in zip(pictures, (K1, K2), (R1, R2), (P1, P2))]
     seen = scene.points[scene.seen[i]]
     depth = ((seen @ left.R.T + left.t) @ R1.T)[:, 2]
     near, far = np.percentile(depth[depth > 0], [1, 99])
-    reach = abs(P2[0, 3])
-    low, high = int(reach / (far * 1.1)) - 8, int(reach / (near * 0.9)) + 8
+    reach, shift = abs(P2[0, 3]), P1[0, 2] - P2[0, 2]
+    low, high = int(reach / (far * 1.1) + shift) - 8, int(reach / (near * 0.9) + shift) + 8
     count = -(-(high - low) // 16) * 16
+    if max(abs(low), abs(low + count)) >= size[0]:  # OpenCV breaks off with a wild allocation, or a crash
+        return np.empty((0, 3)), np.empty((0, 3), np.uint8)
     matcher = cv2.StereoSGBM_create(low, count, 5, P1=8 * 3 * 25, P2=32 * 3 * 25, disp12MaxDiff=1, uniquenessRatio=10,
-                                    speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY)
+                                    speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM)  # 3WAY writes beyond its memory here
     disparity = matcher.compute(straight[0], straight[1]).astype(np.float32) / 16.0
-    good = disparity > max(low, 1) - 0.5
+    good = disparity > low - 0.5
     points = cv2.reprojectImageTo3D(disparity, Q)[good].astype(np.float64)
     return ((points @ R1) - left.t) @ left.R, straight[0][good]
 
