@@ -110,7 +110,7 @@ def pair_points(scene: Scene, i: int, j: int, scale: float) -> tuple[np.ndarray,
     if max(abs(low), abs(low + count)) >= size[0]:  # OpenCV breaks off with a wild allocation, or a crash
         return np.empty((0, 3)), np.empty((0, 3), np.uint8)
     matcher = cv2.StereoSGBM_create(low, count, 5, P1=8 * 3 * 25, P2=32 * 3 * 25, disp12MaxDiff=1, uniquenessRatio=10,
-                                    speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM)  # 3WAY writes beyond its memory here
+                                    speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM)
     disparity = matcher.compute(straight[0], straight[1]).astype(np.float32) / 16.0
     good = disparity > low - 0.5
     points = cv2.reprojectImageTo3D(disparity, Q)[good].astype(np.float64)
