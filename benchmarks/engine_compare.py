@@ -19,10 +19,10 @@ PYARCHINIT = "pyarchinit-photogrammetry"
 STEREO = "pycolmap, stereo pairs, Open3D, xatlas"
 DISABLE = """
 import sys
-from pyarchinit_photogrammetry.app import document
-for camera in document.chunk.cameras:
+from pyarchinit_photogrammetry.app import app
+for camera in app.document.chunk.cameras:
     camera.enabled = camera.path.rsplit("/", 1)[-1] not in sys.argv[-1].split(",")
-document.save()
+app.document.save()
 """
 
 
