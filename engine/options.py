@@ -68,7 +68,7 @@ class Option:
 
 OPTIONS: list[Option] = [
     Option("preset", "enum", "default", ["fast", "default", "high"],
-           "How much time to spend: for 16 photos on two cores about one minute, five, half an hour. Options that are "
+           "How much time to spend: for 16 photos on two cores about three minutes, five, half an hour. Options that are "
            "set on their own go before the preset."),
     Option("feature-quality", "enum", "high", QUALITIES,
            "Size of the photos in which features are searched. Higher places more photos and takes longer."),
