@@ -93,7 +93,7 @@ or name one: WEBODM_PYTHON=/path/to/python3.9 ./webodm.sh …"
 
 # requirements_key FILE...: what a venv was made of.
 requirements_key() {
-    (cd "$ROOT/requirements" && cat "$@" | cksum)
+    (cd "$ROOT" && cat "$@" | cksum)
 }
 
 # A lock is a symbolic link whose text is its holder's process id: it is made and named in one step, by one caller only.
@@ -172,30 +172,30 @@ make_venv() {
 }
 
 install_host() {
-    local r="$ROOT/requirements"
-    run_pip host -c "$r/webodm.txt" -r "$r/host.txt" -r "$r/ours.txt"
-    run_pip host --no-deps -r "$r/ours-nodeps.txt"
-    run_pip host -c "$r/webodm.txt" -r "$r/sandbox.txt" -r "$r/dev.txt"
+    local dev="$ROOT/dev/requirements" deploy="$ROOT/deploy/requirements"
+    run_pip host -c "$dev/webodm.txt" -r "$dev/host.txt" -r "$deploy/ours.txt"
+    run_pip host --no-deps -r "$deploy/ours-nodeps.txt"
+    run_pip host -c "$dev/webodm.txt" -r "$dev/sandbox.txt" -r "$dev/dev.txt"
 }
 
 install_engine() {
-    run_pip engine -r "$ROOT/requirements/engine.txt" -r "$ROOT/requirements/node.txt"
+    run_pip engine -r "$ROOT/node/requirements/engine.txt" -r "$ROOT/node/requirements/server.txt"
 }
 
 install_clients() {
-    run_pip clients -r "$ROOT/requirements/clients.txt"
+    run_pip clients -r "$ROOT/dev/requirements/clients.txt"
 }
 
 ensure_host() {
-    with_lock host make_venv host "$(requirements_key webodm.txt host.txt ours.txt ours-nodeps.txt sandbox.txt dev.txt)"
+    with_lock host make_venv host "$(requirements_key dev/requirements/{webodm,host,sandbox,dev}.txt deploy/requirements/ours{,-nodeps}.txt)"
 }
 
 ensure_engine() {
-    with_lock engine make_venv engine "$(requirements_key engine.txt node.txt)"
+    with_lock engine make_venv engine "$(requirements_key node/requirements/{engine,server}.txt)"
 }
 
 ensure_clients() {
-    with_lock clients make_venv clients "$(requirements_key clients.txt)"
+    with_lock clients make_venv clients "$(requirements_key dev/requirements/clients.txt)"
 }
 
 host_python() {
@@ -231,7 +231,7 @@ command_sandbox() {
         fi
         arguments+=("$argument")
     done
-    host_python -m sandbox "${arguments[@]}"
+    host_python -m dev.sandbox "${arguments[@]}"
 }
 
 command_demo() {
@@ -245,12 +245,12 @@ command_demo() {
     ensure_engine
     case $what in
         scan)
-            host_python -m sandbox start --detach
-            host_python -m sandbox.demo scan "$@"
+            host_python -m dev.sandbox start --detach
+            host_python -m dev.demo scan "$@"
             ;;
         tapis)
-            host_python -m sandbox start --detach --tapis
-            host_python -m sandbox.demo flight "$@"
+            host_python -m dev.sandbox start --detach --tapis
+            host_python -m dev.demo flight "$@"
             ;;
     esac
 }
@@ -274,17 +274,17 @@ command_test() {
 command_bench() {
     local topic=${1:-openscan}
     [ $# -eq 0 ] || shift
-    [ -f "$ROOT/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'; there are: $(cd "$ROOT/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
+    [ -f "$ROOT/dev/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'; there are: $(cd "$ROOT/dev/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
     ensure_host
     ensure_engine
-    host_python -m "benchmarks.$topic" "$@"
+    host_python -m "dev.benchmarks.$topic" "$@"
 }
 
 command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
     local script
-    for script in "$ROOT"/webodm.sh "$ROOT"/docker/bin/* "$ROOT"/docker/shim/*; do
+    for script in "$ROOT"/webodm.sh "$ROOT"/deploy/docker/bin/* "$ROOT"/deploy/docker/shim/*; do
         bash -n "$script"
     done
 }
@@ -313,7 +313,7 @@ command_manage() {
     [ $# -gt 0 ] || fail "manage needs a command, e.g. ./webodm.sh manage openscan_token list"
     echo "manage: in the sandbox" >&2
     ensure_host
-    host_python -m sandbox manage "$@"
+    host_python -m dev.sandbox manage "$@"
 }
 
 # A server that only runs Docker has no Python 3.9 as a rule, and needs none: any from 3.9 on will do, without our packages.

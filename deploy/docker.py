@@ -1,6 +1,6 @@
 """WebODM in Docker with us in it: `start`, `stop`, `down`, `restart`, `update`, `logs`, `config`, `manage`, `backup`.
 
-WebODM's own webodm.sh does the work, with all of its flags: `docker/shim/docker-compose` stands before the real Compose and
+WebODM's own webodm.sh does the work, with all of its flags: `deploy/docker/shim/docker-compose` stands before the real Compose and
 lays our files over those that WebODM names.
 """
 import os
@@ -18,7 +18,7 @@ from deploy.webodm import ROOT
 REPOSITORY = "https://github.com/WebODM/WebODM"
 #: The released version that COMPATIBILITY.md names: the commit of 3.2.4.
 RELEASE = "c373a15383b42dcca0bd47c73f98e484d79784b0"
-SHIM = ROOT / "docker" / "shim"
+SHIM = ROOT / "deploy" / "docker" / "shim"
 USAGE = """\
 Usage: ./webodm.sh start|restart [FLAGS]    WebODM with us in it; FLAGS are those of WebODM's own webodm.sh, which does the work
        ./webodm.sh stop|down [FLAGS]        stops it; `down` removes the containers too (volumes stay)

@@ -35,7 +35,7 @@ def requirements() -> list[Requirement]:
     """What we need at run time, in the order in which it is installed."""
     found = []
     for file_name, with_dependencies in (("ours.txt", True), ("ours-nodeps.txt", False)):
-        for line in (ROOT / "requirements" / file_name).read_text().splitlines():
+        for line in (ROOT / "deploy" / "requirements" / file_name).read_text().splitlines():
             line = line.split("#")[0].strip()
             if line:
                 name, _, version = line.partition("==")

@@ -7,8 +7,8 @@ from typing import Callable
 
 import pytest
 
-from sandbox.processes import Service
-from sandbox.stack import HOST_DIR, Stack
+from dev.sandbox.processes import Service
+from dev.sandbox.stack import HOST_DIR, Stack
 from tests.plugin import session_stack
 from tests.support.chromium import Chromium, Page
 from tests.support.consuming import Consuming

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "sandbox" / "host")]
+sys.path[:0] = [str(ROOT), str(ROOT / "dev" / "sandbox" / "host")]
 
-from sandbox.stack import Stack, remove_data  # noqa: E402
+from dev.sandbox.stack import Stack, remove_data  # noqa: E402
 
 QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
 

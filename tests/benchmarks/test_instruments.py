@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from benchmarks.http import get, send_file
-from benchmarks.processes import PeakMemory, cpu_seconds, family
-from benchmarks.table import Row, print_table
+from dev.benchmarks.http import get, send_file
+from dev.benchmarks.processes import PeakMemory, cpu_seconds, family
+from dev.benchmarks.table import Row, print_table
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from typing import Any, Callable, Optional
 import pytest
 import requests
 
-from sandbox.processes import Service, answers_http, free_port
-from sandbox.stack import ENGINE_PYTHON, Stack, remove_data
+from dev.sandbox.processes import Service, answers_http, free_port
+from dev.sandbox.stack import ENGINE_PYTHON, Stack, remove_data
 from tests.plugin import CALLERS_ENVIRONMENT, QUICK_ENGINE, ROOT
 
 PROBES = Path(__file__).parent / "probes"
@@ -177,7 +177,7 @@ class SandboxHost(Host):
         (data / "site").mkdir()
         (data / "site" / "settings_override.py").write_text(SETTINGS)
         super().__init__(self.stack.address(), (self.stack.config["admin_user"], self.stack.config["admin_password"]),
-                         [sys.executable, "manage.py"], self.stack.environment(), ROOT / "sandbox" / "host", data / "shell.log")
+                         [sys.executable, "manage.py"], self.stack.environment(), ROOT / "dev" / "sandbox" / "host", data / "shell.log")
 
     def media_root(self) -> str:
         return str(self.stack.data / "media")
@@ -314,7 +314,7 @@ def node(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     environment = {key: value for key, value in CALLERS_ENVIRONMENT.items() if not key.startswith("WO_")}
     service = Service(
         name="node", log=directory / "log", cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        argv=[str(ENGINE_PYTHON), "-m", "sandbox.node", "--host", "127.0.0.1", "--port", str(port), "--data",
+        argv=[str(ENGINE_PYTHON), "-m", "node.server", "--host", "127.0.0.1", "--port", str(port), "--data",
               str(directory / "data"), "--engine", QUICK_ENGINE],
         ready=lambda: answers_http(f"http://127.0.0.1:{port}/info"))
     service.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sandbox.demo.model import ModelError, inspect_model
+from dev.demo.model import ModelError, inspect_model
 from tests.plugin import ROOT
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.demo import scan
-from sandbox.stack import ROOT, Stack
+from dev.demo import scan
+from dev.sandbox.stack import ROOT, Stack
 
 
 @pytest.fixture
@@ -59,6 +59,6 @@ def test_too_few_photos(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_without_a_sandbox(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-m", "sandbox.demo", "scan", "--data", str(tmp_path)], cwd=ROOT, capture_output=True)
+    ended = subprocess.run([sys.executable, "-m", "dev.demo", "scan", "--data", str(tmp_path)], cwd=ROOT, capture_output=True)
     assert ended.returncode == 1
     assert b"No sandbox runs in" in ended.stderr and b"Traceback" not in ended.stderr

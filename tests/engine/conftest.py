@@ -14,7 +14,7 @@ TINY = {"preset": "fast", "pc-quality": "lowest", "feature-quality": "lowest", "
 def synthetic_object(tmp_path_factory) -> Path:
     """Photos of a known object on a table (``images``) and ``truth.json``."""
     directory = tmp_path_factory.mktemp("object")
-    script("-m", "benchmarks.engine_synthetic", "dome", str(directory), "--photos", "15", "--size", "480")
+    script("-m", "dev.benchmarks.engine_synthetic", "dome", str(directory), "--photos", "15", "--size", "480")
     return directory
 
 

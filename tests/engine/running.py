@@ -39,7 +39,7 @@ def command(images: Path, out: Path, options: Optional[dict[str, Any]] = None, *
     out.parent.mkdir(parents=True, exist_ok=True)
     file = out.parent / f"{out.name}.options.json"
     file.write_text(json.dumps([{"name": k, "value": v} for k, v in (options or {}).items()]))
-    return [PYTHON, "-m", "engine", "--images", str(images), "--out", str(out), "--options", str(file), *more]
+    return [PYTHON, "-m", "node.engine", "--images", str(images), "--out", str(out), "--options", str(file), *more]
 
 
 def run(images: Path, out: Path, options: Optional[dict[str, Any]] = None, *more: str,

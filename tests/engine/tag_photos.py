@@ -14,12 +14,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engine import frame, lengths, options, pipeline, report, results
-from engine.errors import EngineError
-from engine.photos import Photo
-from engine.progress import Progress
-from engine.scaling import scale_from_tags
-from engine.scene import Scene, View
+from node.engine import frame, lengths, options, pipeline, report, results
+from node.engine.errors import EngineError
+from node.engine.photos import Photo
+from node.engine.progress import Progress
+from node.engine.scaling import scale_from_tags
+from node.engine.scene import Scene, View
 
 MM_A_UNIT = 2.5
 EDGE = 40.0      # mm, the black square; around it are 8 mm of white

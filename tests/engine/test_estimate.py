@@ -5,9 +5,9 @@ from tests.engine.running import script
 
 ESTIMATE = """
 import json, sys
-from engine.estimate import estimate
-from engine.options import load_options
-from engine.settings import DEPTH_SIZE, WORK_SIZE
+from node.engine.estimate import estimate
+from node.engine.options import load_options
+from node.engine.settings import DEPTH_SIZE, WORK_SIZE
 options = load_options(None)
 quality = options["pc-quality"]
 needs = [estimate([(4000, 3000)] * count, options, 4, WORK_SIZE[quality], DEPTH_SIZE[quality]) for count in (16, 250, 1000, 2000)]
@@ -18,8 +18,8 @@ FUSE = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from engine import dense
-from engine.scene import Scene
+from node.engine import dense
+from node.engine.scene import Scene
 work = Path(sys.argv[1]) / ".engine"
 scene, facts = Scene.load(work), json.loads((work / "facts.json").read_text())
 near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
@@ -51,7 +51,7 @@ def test_a_thousand_photos_fit_into_a_usual_server():
 MEMORY = """
 import sys
 from pathlib import Path
-from engine.estimate import available_memory
+from node.engine.estimate import available_memory
 print(available_memory(Path(sys.argv[1]) / "meminfo", Path(sys.argv[1])))
 """
 

@@ -73,8 +73,8 @@ def fill(directory, leave: int) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from engine.errors import WriteError, is_disk_full
-from engine.photos import list_images, prepare
+from node.engine.errors import WriteError, is_disk_full
+from node.engine.photos import list_images, prepare
 target = Path(sys.argv[2])
 try:
     prepare(*list_images(Path(sys.argv[1])), target, 2000, 2)

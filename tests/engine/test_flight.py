@@ -12,7 +12,7 @@ import json, sys
 from pathlib import Path
 import numpy as np, tifffile, pyproj, laspy
 sys.path.insert(0, ".")
-from benchmarks import engine_synthetic as truth
+from dev.benchmarks import engine_synthetic as truth
 root = Path(sys.argv[1])
 out = {}
 for name in ("odm_orthophoto/odm_orthophoto.tif", "odm_dem/dsm.tif"):
@@ -52,7 +52,7 @@ print(json.dumps(out))
 def flight(tmp_path_factory) -> tuple[dict, dict]:
     """Statistics of a flight over the relief, and what its maps say."""
     directory = tmp_path_factory.mktemp("flight")
-    script("-m", "benchmarks.engine_synthetic", "relief", str(directory), "--photos", "12", "--size", "480")
+    script("-m", "dev.benchmarks.engine_synthetic", "relief", str(directory), "--photos", "12", "--size", "480")
     done = run(directory / "images", directory / "out", TINY)
     assert done.code == 0, (done.result, done.stderr[-2000:])
     stats = json.loads((directory / "out/odm_report/stats.json").read_text())

@@ -155,8 +155,8 @@ def test_the_families_have_the_numbers_that_are_allowed(answers):
 
 PARSE = """
 import json, sys
-from engine.errors import EngineError
-from engine.options import BY_NAME
+from node.engine.errors import EngineError
+from node.engine.options import BY_NAME
 said = []
 for text in json.loads(sys.argv[1]):
     try:

@@ -6,7 +6,7 @@ from tests.engine.running import PYTHON, ROOT, run, script
 
 
 def _listed() -> list[dict]:
-    done = subprocess.run([PYTHON, "-m", "engine", "--list-options"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([PYTHON, "-m", "node.engine", "--list-options"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -38,8 +38,8 @@ def test_a_wrong_value_names_the_option_and_what_is_allowed(tmp_path):
 
 PARSE = """
 import json, sys
-from engine.errors import EngineError
-from engine.options import BY_NAME
+from node.engine.errors import EngineError
+from node.engine.options import BY_NAME
 said = []
 for name, value in json.loads(sys.argv[1]):
     try:
@@ -71,7 +71,7 @@ def test_options_of_odm_alone_are_left_out(tmp_path):
 def test_an_options_file_that_is_none_is_named(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "o.json").write_text("{nonsense")
-    done = subprocess.run([PYTHON, "-m", "engine", "--images", str(tmp_path / "images"), "--out",
+    done = subprocess.run([PYTHON, "-m", "node.engine", "--images", str(tmp_path / "images"), "--out",
                            str(tmp_path / "out"), "--options", str(tmp_path / "o.json")], cwd=ROOT,
                           capture_output=True, text=True)
     last = json.loads(done.stdout.splitlines()[-1])

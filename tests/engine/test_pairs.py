@@ -8,9 +8,9 @@ from tests.engine.running import script
 PLACE = """
 import json, sys
 from pathlib import Path
-from engine import scene, sfm
-from engine.options import load_options
-from engine.photos import list_images, photo_name, prepare
+from node.engine import scene, sfm
+from node.engine.options import load_options
+from node.engine.photos import list_images, photo_name, prepare
 images, work, told = Path(sys.argv[1]), Path(sys.argv[2]), []
 files, masks = list_images(images)
 photos, _ = prepare(files, masks, work / "photos", 2000, 2)
@@ -22,8 +22,8 @@ shown = {}
 for view in solved.views:
     if view.mask:
         import cv2, numpy as np
-        from engine import dense, texture
-        from engine.meshes import Mesh
+        from node.engine import dense, texture
+        from node.engine.meshes import Mesh
         mask = cv2.imread(view.mask, cv2.IMREAD_GRAYSCALE) > 127
         pixels = view.project(solved.points[solved.seen[solved.views.index(view)]])[0].round().astype(int)
         inside = mask[pixels[:, 1].clip(0, mask.shape[0] - 1), pixels[:, 0].clip(0, mask.shape[1] - 1)]

@@ -9,8 +9,8 @@ READ = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from engine.masks import read_mask
-from engine.photos import list_images, not_read, prepare
+from node.engine.masks import read_mask
+from node.engine.photos import list_images, not_read, prepare
 images, masks = list_images(Path(sys.argv[1]))
 photos, left = prepare(images, masks, Path(sys.argv[2]), 2000, 2)
 shown = {}

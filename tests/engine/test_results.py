@@ -97,8 +97,8 @@ SHOTS = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from engine import report_shots
-from engine.scene import Scene
+from node.engine import report_shots
+from node.engine.scene import Scene
 scene = Scene.load(Path(sys.argv[1]) / ".engine")
 picture = report_shots.plan(scene)
 blue = (picture == [30, 90, 170]).all(axis=2)
@@ -120,7 +120,7 @@ def test_the_report_shows_the_model_and_the_shots(finished):
 
 
 def test_the_shape_is_right(finished, synthetic_object):
-    measured = json.loads(script("-m", "benchmarks.engine_measures", "shape", str(finished[1]),
+    measured = json.loads(script("-m", "dev.benchmarks.engine_measures", "shape", str(finished[1]),
                                  str(synthetic_object / "truth.json")))
     assert measured["parts"] == 1
     # The figure of the default quality (95 %) is checked by the long tests; this set has 480 pixels and 15 photos.

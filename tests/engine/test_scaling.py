@@ -7,9 +7,9 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import cv2, numpy as np
-from engine.errors import EngineError
-from engine.scaling import parse, scale_from_tags
-from engine.scene import Scene, View
+from node.engine.errors import EngineError
+from node.engine.scaling import parse, scale_from_tags
+from node.engine.scene import Scene, View
 out = Path(sys.argv[1])
 dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_250)
 # A sheet of 400 x 300 units with two tags of 60 units, drawn at 4 pixels a unit.

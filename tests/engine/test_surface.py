@@ -7,8 +7,8 @@ SPHERE = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
-from engine.cloud import Cloud
-from engine.surface import poisson
+from node.engine.cloud import Cloud
+from node.engine.surface import poisson
 work, gone = Path(sys.argv[1]), Path(sys.argv[2])
 (work / "PR_left").write_text("by a run that was killed")
 os.chdir(gone)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from sandbox.stack import HOST_DIR, ROOT, Stack
+from dev.sandbox.stack import HOST_DIR, ROOT, Stack
 
 #: What `install` brings in: requirements/ours*.txt and what they need.
 OUR_PACKAGES = ("cryptography", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.processes import free_port
-from sandbox.stack import ROOT
+from dev.sandbox.processes import free_port
+from dev.sandbox.stack import ROOT
 from tests.install.conftest import OUR_PACKAGES, Target
 from tests.plugin import need
 
@@ -243,7 +243,7 @@ def test_no_checkout_is_said(tmp_path: Path) -> None:
 
 
 def test_no_secret_stands_in_what_docker_reads() -> None:
-    for path in [OVERRIDE, ROOT / "Dockerfile", *(ROOT / "docker").glob("*.yml")]:
+    for path in [OVERRIDE, ROOT / "deploy" / "docker" / "Dockerfile", *(ROOT / "deploy" / "docker").glob("*.yml")]:
         text = path.read_text()
         assert not re.search(r"(?i)(password|secret|token|key)\s*[:=]\s*['\"]?[A-Za-z0-9]{4,}", text), path
     assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*", "the build context must not hold .venv, .git or env files"
@@ -252,16 +252,16 @@ def test_no_secret_stands_in_what_docker_reads() -> None:
 def test_dockerfile_lint() -> None:
     if not HADOLINT.exists():
         pytest.skip("hadolint is not in .venv/clients; ./webodm.sh test makes it")
-    done = subprocess.run([str(HADOLINT), str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    done = subprocess.run([str(HADOLINT), str(ROOT / "deploy" / "docker" / "Dockerfile")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 def test_steps_of_the_dockerfile(target: Target) -> None:
     """The RUN lines, in their order, on a WebODM with its pins: the packages come in, no pin moves, the code is found."""
     before = target.packages()
-    text = (ROOT / "Dockerfile").read_text()
+    text = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
     copied = {line.split()[-2].rstrip("/").split("/")[0] for line in text.splitlines() if line.startswith("COPY")}
-    assert {"app_extensions", "plugins", "deploy", "docker", "requirements"} <= copied | {"requirements"}
+    assert {"app_extensions", "plugins", "deploy"} <= copied
     steps = re.findall(r"^RUN (.+)$", text, re.MULTILINE)
     assert len(steps) == 2
     try:
@@ -322,7 +322,7 @@ def test_nginx_takes_long_lines_and_logs_no_secrets(tmp_path: Path) -> None:
     port = free_port()
     conf = tmp_path / "nginx.conf"
     conf.write_text(NGINX.format(tmp=tmp_path, port=port))
-    server = subprocess.Popen([str(ROOT / "docker" / "bin" / "nginx"), "-c", str(conf)], stderr=subprocess.DEVNULL,
+    server = subprocess.Popen([str(ROOT / "deploy" / "docker" / "bin" / "nginx"), "-c", str(conf)], stderr=subprocess.DEVNULL,
                               env={**os.environ, "PATH": f"{ROOT / 'docker' / 'bin'}:{Path(real).parent}:{os.environ['PATH']}"})
     try:
         paths = ["/api/openscan/getTokenInfo?token=SECRET1&ulink=" + "x" * 30000, "/api/openscan/u/SECRET2",
@@ -361,7 +361,7 @@ def test_nginx_without_the_places_to_change_does_not_start(tmp_path: Path, chang
     conf = tmp_path / "nginx.conf"
     before = NGINX.format(tmp=tmp_path, port=1).replace(*change)
     conf.write_text(before)
-    done = subprocess.run([str(ROOT / "docker" / "bin" / "nginx"), "-c", str(conf)], capture_output=True, text=True,
+    done = subprocess.run([str(ROOT / "deploy" / "docker" / "bin" / "nginx"), "-c", str(conf)], capture_output=True, text=True,
                           env={**os.environ, "PATH": f"{ROOT / 'docker' / 'bin'}:{os.environ['PATH']}"})
     assert done.returncode != 0 and words in done.stderr
     assert conf.read_text() == before, "nothing is written where it does not fit"
@@ -372,7 +372,7 @@ def test_nginx_is_patched_once(tmp_path: Path) -> None:
     conf.write_text(NGINX.format(tmp=tmp_path, port=1))
     texts = []
     for _ in range(2):
-        subprocess.run([sys.executable, str(ROOT / "docker" / "patch_nginx.py"), str(conf)], check=True)
+        subprocess.run([sys.executable, str(ROOT / "deploy" / "docker" / "patch_nginx.py"), str(conf)], check=True)
         texts.append(conf.read_text())
     assert texts[0] == texts[1] and texts[0].count("large_client_header_buffers 4 64k") == 1
 

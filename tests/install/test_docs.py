@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sandbox.stack import ROOT
+from dev.sandbox.stack import ROOT
 
 
 @pytest.mark.parametrize(("app", "reader", "prefix"), [("openscan", "_get", "WO_OPENSCAN_"), ("tapis", "read", "WO_TAPIS_")])

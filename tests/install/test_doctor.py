@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from deploy import doctor, live
 from deploy.webodm import WebODM
-from sandbox.processes import free_port
-from sandbox.stack import HOST_DIR, Stack
+from dev.sandbox.processes import free_port
+from dev.sandbox.stack import HOST_DIR, Stack
 from tests.install.conftest import Target
 
 PUBLIC = "https://scan.example.org"

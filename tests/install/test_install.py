@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.stack import ROOT
+from dev.sandbox.stack import ROOT
 from tests.install.conftest import OUR_PACKAGES, Target
 
 SITE_OVERRIDE = "APP_NAME = 'A site of its own'\nPLUGINS_BLACKLIST = ['measure']\n"

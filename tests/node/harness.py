@@ -48,7 +48,7 @@ class NodeProgram:
         self.token = token
         self.log = data.parent / (data.name + ".log")
         self._arguments = [
-            str(NODE_PYTHON), "-m", "sandbox.node", "--data", str(data), "--port", "0", "--reserve-mb", "0", "--engine", engine, *arguments,
+            str(NODE_PYTHON), "-m", "node.server", "--data", str(data), "--port", "0", "--reserve-mb", "0", "--engine", engine, *arguments,
         ]
         self.process: Optional[subprocess.Popen] = None
         self.url = ""

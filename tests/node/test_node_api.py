@@ -180,7 +180,7 @@ def test_long_fields_are_refused(node: NodeProgram) -> None:
 
 
 def _fails_to_start(*arguments: str) -> str:
-    ended = subprocess.run([str(NODE_PYTHON), "-m", "sandbox.node", *arguments], cwd=ROOT, capture_output=True, timeout=120)
+    ended = subprocess.run([str(NODE_PYTHON), "-m", "node.server", *arguments], cwd=ROOT, capture_output=True, timeout=120)
     assert ended.returncode != 0
     assert b"Traceback" not in ended.stderr
     return ended.stderr.decode()

@@ -1,10 +1,10 @@
 """The node's small rules: file names, options, wanted outputs, console lines."""
 import pytest
 
-from sandbox.node.console import Console
-from sandbox.node.names import safe_name, unused_name
-from sandbox.node.options import OptionsError, filter_options
-from sandbox.node.results import parse_outputs
+from node.server.console import Console
+from node.server.names import safe_name, unused_name
+from node.server.options import OptionsError, filter_options
+from node.server.results import parse_outputs
 
 
 @pytest.mark.parametrize(("name", "kept"), [

@@ -2,8 +2,8 @@
 import pytest
 
 from app_extensions.openscan.models import ArchivedSet, StoredObject
+from dev.standins.s3 import S3_QUEUE, Store, faulty_line, s3_server
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
-from tests.support.s3 import S3_QUEUE, Store, faulty_line, s3_server
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import requests
 
 from app_extensions.openscan import scans, storage, tokens
 from app_extensions.openscan.models import Scan, Token
-from sandbox.processes import Service, answers_http, free_port
-from sandbox.stack import HOST_DIR
+from dev.sandbox.processes import Service, answers_http, free_port
+from dev.sandbox.stack import HOST_DIR
 
 MB = 1_000_000
 BASIC = ("openscan", "free")

@@ -8,8 +8,8 @@ from typing import Any, Callable
 from app_extensions.openscan import results, status, storage
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle
+from dev.standins.s3 import PART_BYTES
 from tests.openscan.test_results import MODEL, link_text
-from tests.support.s3 import PART_BYTES
 
 #: A model that is published in three parts.
 LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}

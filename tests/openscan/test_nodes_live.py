@@ -18,7 +18,7 @@ from app_extensions.host import processing
 from app_extensions.openscan import ledger
 from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
 from app_extensions.openscan.tokens import create_token
-from sandbox.processes import free_port
+from dev.sandbox.processes import free_port
 from tests.node.harness import QUICK_ENGINE, NodeProgram, shell_engine
 from tests.openscan.flow import poke, send, task_of, until, without_nodes
 from tests.openscan.helpers import Rig
@@ -177,7 +177,7 @@ def test_a_full_node_and_one_that_forgets(site, tmp_path):
 
 def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
     first, second = site.machine(seconds=2), site.machine(seconds=2)
-    program = subprocess.Popen([sys.executable, str(ROOT / "tests" / "support" / "cluster.py"), "--node", first.url, "--node", second.url],
+    program = subprocess.Popen([sys.executable, str(ROOT / "dev" / "standins" / "cluster.py"), "--node", first.url, "--node", second.url],
                                stdout=subprocess.PIPE)
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", program.stdout.readline().decode()).group()

@@ -18,10 +18,10 @@ from app_extensions.openscan import finish, periodic, results, scans, status, st
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish
+from dev.standins.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
 from tests.openscan.flow import task_of
 from tests.openscan.stored import LARGE, files_of, link_of
 from tests.openscan.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
-from tests.support.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from app_extensions.openscan import finish, periodic, results, storage
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish, records
+from dev.standins.s3 import BUCKET
 from tests.openscan.flow import task_of
 from tests.openscan.stored import LARGE, in_the_bucket, in_the_file_system, later, link_of
 from tests.openscan.test_results import completed, fill, link_text  # noqa: F401 - a fixture
-from tests.support.s3 import BUCKET
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from django.utils import timezone
 from app_extensions.openscan import finish, periodic, results, scans
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import lifecycle, publish, records
+from dev.standins.s3 import BUCKET
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.helpers import in_processes
 from tests.openscan.stored import LARGE, files_of, in_a_thread, in_the_bucket, in_the_file_system, later, link_of
 from tests.openscan.test_results import completed  # noqa: F401 - a fixture
-from tests.support.s3 import BUCKET
 
 LONG = pytest.mark.long
 

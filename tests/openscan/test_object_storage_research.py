@@ -15,13 +15,13 @@ from app_extensions.openscan import finish, periodic, research, scans
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.models import ArchivedSet, Scan
 from app_extensions.openscan.objects import archive, client, lifecycle
+from dev.standins.s3 import BUCKET, PART_BYTES
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.flow import started_scan, task_of, without_nodes
 from tests.openscan.helpers import in_processes, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
 from tests.openscan.stored import in_a_thread
 from tests.openscan.test_results import MODEL, fill
-from tests.support.s3 import BUCKET, PART_BYTES
 
 
 @pytest.fixture

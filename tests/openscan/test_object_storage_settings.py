@@ -15,6 +15,7 @@ from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.objects import checks, publish
 from app_extensions.shared import metrics
 from deploy import doctor, probe
+from dev.standins.s3 import BUCKET, S3_QUEUE
 from tests.install.test_doctor import SOUND_WEB, _sound_facts
 from tests.openscan.flow import poke, send, until
 from tests.openscan.helpers import Rig, public_token
@@ -22,7 +23,6 @@ from tests.openscan.make_sets import photos
 from tests.openscan.test_results import completed  # noqa: F401 - a fixture
 from tests.openscan.test_settings import found
 from tests.openscan.test_watching import figures
-from tests.support.s3 import BUCKET, S3_QUEUE
 
 SOUND = {"OPENSCAN_S3_BUCKET": "scans", "OPENSCAN_S3_ENDPOINT": "https://minio.example.org:9000", "OPENSCAN_S3_ACCESS_KEY": "a",
          "OPENSCAN_S3_SECRET_KEY": "b"}

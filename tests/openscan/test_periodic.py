@@ -12,7 +12,7 @@ from django.utils import timezone
 from app_extensions.openscan import finish, periodic, results, scans, status, storage
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.models import Part, Scan, Token
-from sandbox.stack import HOST_DIR
+from dev.sandbox.stack import HOST_DIR
 from tests.openscan.flow import part_files, started_scan, task_of, until, wait_for, without_nodes
 from tests.openscan.helpers import Rig, private_token, public_token, put_part
 from tests.openscan.make_sets import make_zip, photos

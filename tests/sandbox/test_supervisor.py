@@ -15,8 +15,8 @@ import psutil
 import pytest
 import requests
 
-from sandbox.processes import free_port
-from sandbox.stack import remove_data
+from dev.sandbox.processes import free_port
+from dev.sandbox.stack import remove_data
 from tests.plugin import QUICK_ENGINE, ROOT
 
 
@@ -28,7 +28,7 @@ class Sandbox:
         self.port = port
 
     def __call__(self, command: str, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run([sys.executable, "-m", "sandbox", command, "--data", str(self.data), *arguments], cwd=ROOT,
+        done = subprocess.run([sys.executable, "-m", "dev.sandbox", command, "--data", str(self.data), *arguments], cwd=ROOT,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}")

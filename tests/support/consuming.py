@@ -6,7 +6,7 @@ keep busy with the same rows. The worker is not stopped for it: it is told, as a
 import time
 from typing import Any, Optional
 
-from sandbox.stack import Stack
+from dev.sandbox.stack import Stack
 
 QUEUE = "celery"
 #: Seconds to wait for what the worker has in hand.

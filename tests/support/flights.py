@@ -5,7 +5,7 @@ from typing import Any, Callable, Optional
 
 import requests
 
-from sandbox.tapis import CLIENT_ID
+from dev.standins.tapis import CLIENT_ID
 from tests.support.tapis import StandIn
 
 PREFIX = "ptdatax.project."

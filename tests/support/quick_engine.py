@@ -1,4 +1,4 @@
-"""A small engine program for tests of queues and failures: speaks the command line of ``python -m engine``, needs only Python.
+"""A small engine program for tests of queues and failures: speaks the command line of ``python -m node.engine``, needs only Python.
 
 It really writes a result in ODM's layout, a textured cube and its coloured points, within a tenth of a second, but reconstructs nothing.
 How it behaves is told, the later before the earlier, by ``--mode`` and ``--seconds``; by ``--control FILE``, a JSON file with

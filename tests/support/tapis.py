@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from sandbox.tapis import CLIENT_ID
+from dev.standins.tapis import CLIENT_ID
 
 #: Tokens that are no access token of a person in the tenant; what ``StandIn.token`` takes as ``kind``.
 FALSE_KINDS = ("forged", "tampered", "none", "hs256", "wrong_tenant", "wrong_issuer", "refresh", "service", "expired")
@@ -42,7 +42,7 @@ class StandIn:
         self._call("POST", "counters/reset")
 
     def fault(self, kind: str, **more: Any) -> None:
-        """Switch a fault on; see ``sandbox/tapis/control.py``."""
+        """Switch a fault on; see ``dev/standins/tapis/control.py``."""
         self._call("POST", "faults", {"kind": kind, **more})
 
     def faults(self) -> list[dict]:

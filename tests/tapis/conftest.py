@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.processes import Service, answers_http, free_port
-from sandbox.stack import ROOT, Stack
+from dev.sandbox.processes import Service, answers_http, free_port
+from dev.sandbox.stack import ROOT, Stack
 from tests.support.flights import Flyer
 from tests.support.tapis import Browser, StandIn
 
@@ -19,7 +19,7 @@ def lone_tapis(tmp_path_factory) -> Iterator[StandIn]:
     port = free_port()
     service = Service(
         name="tapis", log=folder / "tapis.log", cwd=ROOT, env=dict(os.environ),
-        argv=[sys.executable, "-m", "sandbox.tapis", "--port", str(port), "--data", str(folder / "data"),
+        argv=[sys.executable, "-m", "dev.standins.tapis", "--port", str(port), "--data", str(folder / "data"),
               "--flights", str(ROOT / "tests" / "data" / "photos")],
         ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"),
     )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sandbox.stack import HOST_DIR
+from dev.sandbox.stack import HOST_DIR
 
 COMMAND = "discover_tapis_flights"
 

@@ -1,7 +1,7 @@
 """The flights page in a real browser, on a desk and on a phone: the whole way from the login to the model, and every state's words."""
 import pytest
 
-from sandbox.tapis import CLIENT_ID
+from dev.standins.tapis import CLIENT_ID
 from tests.support.chromium import DESK, PHONE
 from tests.support.flights import PREFIX
 

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 from django.contrib.auth.models import User
 
-from sandbox.tapis import CLIENT_ID
+from dev.standins.tapis import CLIENT_ID
 from tests.support.chromium import PHONE
 
 PAGE = "/plugins/tapis_storage/"

@@ -135,7 +135,7 @@ def test_whatever_tapis_does_it_is_no_500(stack, tapis, browser, fault):
 
 def test_an_unreachable_tapis_is_502(stack, tapis, browser, live_db, unique):
     from app_extensions.tapis.models import TapisOAuth2Client
-    from sandbox.processes import free_port
+    from dev.sandbox.processes import free_port
 
     TapisOAuth2Client.objects.create(
         client_id=f"gone-{unique}", name="gone", client_secret="x", base_url=f"http://127.0.0.1:{free_port()}",

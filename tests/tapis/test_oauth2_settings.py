@@ -82,7 +82,7 @@ def test_the_plugin_loads_without_its_app_and_says_so(ground, caplog):
     from django.apps import apps
     from django.test.utils import modify_settings
 
-    from sandbox.stack import ROOT
+    from dev.sandbox.stack import ROOT
 
     name = "plugins_under_test.tapis_storage"
     for part, path in (("plugins_under_test", None), (name, ROOT / "plugins" / "tapis_storage" / "__init__.py")):

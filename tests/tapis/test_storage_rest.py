@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from sandbox.tapis import CLIENT_ID
+from dev.standins.tapis import CLIENT_ID
 from tests.support.flights import Flyer
 
 ENDPOINTS = [
@@ -170,7 +170,7 @@ def test_a_named_client_must_exist(flyer):
 
 def test_tapis_that_cannot_be_reached_is_502(flyer, stack):
     from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
-    from sandbox.processes import free_port
+    from dev.sandbox.processes import free_port
 
     dead = TapisOAuth2Client.objects.create(
         name="Dead", client_id="dead-" + flyer.name, client_secret="x", base_url=f"http://127.0.0.1:{free_port()}",

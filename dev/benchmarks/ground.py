@@ -1,0 +1,46 @@
+"""A private sandbox for measurements, with Django ready in this process over the same database."""
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.sandbox.stack import HOST_DIR, ROOT, Stack, remove_data
+
+QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
+
+
+@contextmanager
+def sandbox() -> Iterator[Stack]:
+    """A running web server on a database of its own, which is gone afterwards. The data lie in TMPDIR."""
+    data = Path(tempfile.mkdtemp(prefix="webodm-bench-"))
+    # PostgreSQL runs as a user of its own when we are root.
+    data.chmod(0o755)
+    stack = Stack(data, node_engine=QUICK_ENGINE)
+    try:
+        stack.prepare_files()
+        stack.start_database()
+        stack.start(["redis"])
+        stack.provision()
+        stack.start(["redis", "web"])
+        os.environ.update(stack.django_env())
+        sys.path[:0] = [str(ROOT), str(HOST_DIR)]
+        import django
+
+        django.setup()
+        yield stack
+    finally:
+        stack.stop()
+        remove_data(data)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="webodm-bench-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
