@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from dev.sandbox.processes import Service, answers_http, free_port
 from dev.sandbox.stack import ROOT
-from tests.support import sigv4
+from dev.standins import sigv4
 
 MOTO = ROOT / ".venv" / "clients" / "bin" / "moto_server"
 ACCESS_KEY, SECRET_KEY = "AKIDSCANTESTS", "s3cretKeyOfTheTests/NeverToBeSeen"

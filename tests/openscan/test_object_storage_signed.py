@@ -8,10 +8,10 @@ from django.utils import timezone
 from app_extensions.openscan import finish
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.objects import checks, publish
+from dev.standins import sigv4
 from dev.standins.s3 import ACCESS_KEY, SECRET_KEY
 from tests.openscan.stored import LARGE, in_the_bucket, in_the_file_system, later, link_of
 from tests.openscan.test_results import completed  # noqa: F401 - a fixture
-from tests.support import sigv4
 
 #: The example of AWS' own documentation for presigned links, with its keys.
 EXAMPLE_KEYS = {"AKIAIOSFODNN7EXAMPLE": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
