@@ -38,8 +38,8 @@ def installed(target: Target) -> Iterator[Target]:
 def test_a_running_sandbox_is_sound(stack: Stack, live_db) -> None:
     """Against live web server, worker, broker, database and mail server: no fault but the address, which is this machine's."""
     from app_extensions.host import heartbeat
+    from app_extensions.openscan.accounts.tokens import create_token, default_owner
     from app_extensions.openscan.models import Token
-    from app_extensions.openscan.tokens import create_token, default_owner
 
     heartbeat.note()  # beat does not run in the tests
     Token.objects.update(revoked_at=timezone.now())  # those of other tests, some of whose owners may use no node on purpose

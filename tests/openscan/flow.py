@@ -8,7 +8,8 @@ from typing import Any, Callable, Optional
 
 from django.utils import timezone
 
-from app_extensions.openscan import scans, storage, uploads
+from app_extensions.openscan import part_files
+from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import Scan, Token
 from tests.openscan.helpers import Rig, put_part
 from tests.openscan.make_sets import cut, make_zip
@@ -116,7 +117,7 @@ def photos_of(scan: Scan) -> dict:
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
-def part_files(scan: Scan) -> list:
+def files_of_parts(scan: Scan) -> list:
     """The files in the scan's directory of parts."""
-    directory = storage.scan_dir(scan.pk)
+    directory = part_files.scan_dir(scan.pk)
     return sorted(directory.iterdir()) if directory.exists() else []

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from app_extensions.openscan import scans, storage, tokens
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import tokens
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan, Token
 from dev.sandbox.processes import Service, answers_http, free_port
 from dev.sandbox.stack import HOST_DIR
@@ -145,17 +147,17 @@ def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, *
 
 def kept_files(scan: Scan) -> list[str]:
     """The names of the files that lie in a scan's directory."""
-    directory = storage.scan_dir(scan.pk)
+    directory = part_files.scan_dir(scan.pk)
     return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
 
 def files_being_received(scan: Scan) -> list[str]:
     """The names of the files in `.incoming` that belong to a scan."""
-    return sorted(path.name for path in storage.incoming_dir().glob(f"{scan.pk}-*"))
+    return sorted(path.name for path in part_files.incoming_dir().glob(f"{scan.pk}-*"))
 
 
 def files_match_rows(scan: Scan) -> bool:
     """Whether the scan's directory holds exactly the files that its part rows name, each of its size."""
     rows = {part.file_name: part.size_bytes for part in scan.parts.exclude(size_bytes=None)}
-    directory = storage.scan_dir(scan.pk)
+    directory = part_files.scan_dir(scan.pk)
     return rows == {name: (directory / name).stat().st_size for name in kept_files(scan)}
