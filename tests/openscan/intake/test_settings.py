@@ -10,6 +10,7 @@ from app_extensions.openscan.conf import _parse_networks, conf, parse_bytes
 from app_extensions.openscan.intake.addresses import client_address
 from app_extensions.openscan.upkeep.checks import check_settings
 from app_extensions.shared.formatting import format_bytes, format_duration, format_exact_bytes
+from tests.openscan.helpers import found_by_checks
 
 
 @pytest.mark.parametrize("text, size_bytes", [
@@ -56,13 +57,6 @@ def test_the_clients_address_behind_proxies(remote, forwarded, proxies, expected
     assert client_address(remote, forwarded, _parse_networks(proxies)) == expected
 
 
-def found(**values) -> set:
-    from django.test import override_settings
-
-    with override_settings(**values):
-        return {message.id for message in check_settings(None)}
-
-
 @pytest.mark.parametrize("values, expected", [
     ({}, set()),
     ({"OPENSCAN_LIMIT_FILESIZE": "lots"}, {"openscan.E001"}),
@@ -87,7 +81,7 @@ def found(**values) -> set:
     ({"OPENSCAN_LIMIT_PART": "100MB"}, {"openscan.W002"}),
     ({"CELERY_INCLUDE": []}, {"openscan.W003"})])
 def test_bad_settings_are_found_by_number(values, expected):
-    assert found(**values) == expected
+    assert found_by_checks(**values) == expected
 
 
 def test_every_number_has_bounds():
@@ -111,7 +105,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch, name, meant):
 
 def test_tls_without_a_public_address_is_warned_of(monkeypatch):
     monkeypatch.setenv("WO_SSL", "YES")
-    assert found(OPENSCAN_PUBLIC_URL="") == {"openscan.W001"}
+    assert found_by_checks(OPENSCAN_PUBLIC_URL="") == {"openscan.W001"}
 
 
 def test_a_setting_that_cannot_be_read_names_itself(settings):
