@@ -49,6 +49,7 @@ def openmvs(run: "Run") -> None:
             maps.write(i, depth, normal)
         run.progress.update(0.93 * done / len(near))
     near = {i: [j for j in others if maps.path(j).exists()] for i, others in near.items() if maps.path(i).exists()}
+    isolate.cut_scans(scene, maps, near, scale, region, run.log)
     cloud = dense.fuse(scene, maps, near, scale, 3 if len(near) > 4 else 2,
                        lambda done, total: run.progress.update(0.93 + 0.07 * done / total))
     if len(cloud) < 1000:
