@@ -38,7 +38,7 @@ Work with a WebODM:
 Develop:
   test [--long] [PYTEST ARGUMENTS]
   bench [openscan|tapis|engine]
-  lint                  ruff, and bash scripts read without running them
+  lint                  ruff, the import contracts, and a syntax check of the bash scripts
 EOF
 }
 
@@ -283,6 +283,7 @@ command_bench() {
 command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
+    (cd "$ROOT" && PYTHONPATH="$ROOT" "$VENVS/host/bin/lint-imports" --no-cache)
     local script
     for script in "$ROOT"/webodm.sh "$ROOT"/deploy/docker/bin/* "$ROOT"/deploy/docker/shim/*; do
         bash -n "$script"

@@ -19,7 +19,7 @@ COMPOSE_NAME = ".webodm-extensions-compose.yml"
 SERVICES = ("webapp", "worker")
 
 _NEW_SETTINGS = """\
-# Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, values as they are. docs/settings.md lists them all.
+# Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, values as they are. docs/admin/settings.md lists them all.
 # This file holds secrets: only you can read it, keep it so.
 #WO_OPENSCAN_PUBLIC_URL=https://scan.example.org
 #WO_BEHIND_TLS_PROXY=YES

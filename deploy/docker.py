@@ -28,7 +28,7 @@ Usage: ./webodm.sh start|restart [FLAGS]    WebODM with us in it; FLAGS are thos
        ./webodm.sh manage COMMAND …         a management command in the running webapp container
 
 WEBODM_DIR names WebODM's directory (default: ./WebODM; `start` clones the tried release where there is none).
-FLAGS with paths mean them as seen from there. docs/docker.md tells more."""
+FLAGS with paths mean them as seen from there. docs/admin/docker.md tells more."""
 
 
 def find_checkout(clone: bool) -> Path:

@@ -183,7 +183,7 @@ def _preset(answer: dict[str, Any]) -> list[Finding]:
 
 
 def _mail(answer: dict[str, Any]) -> list[Finding]:
-    mend = "Set WO_SMTP_HOST, WO_SMTP_PORT, WO_SMTP_USER, WO_SMTP_PASSWORD, WO_SMTP_TLS and WO_SMTP_FROM (docs/settings.md)."
+    mend = "Set WO_SMTP_HOST, WO_SMTP_PORT, WO_SMTP_USER, WO_SMTP_PASSWORD, WO_SMTP_TLS and WO_SMTP_FROM (docs/admin/settings.md)."
     if not answer["backend"].endswith("smtp.EmailBackend"):
         return [Finding("mail", WARNING, f"mail goes to {answer['backend']}: nobody gets it", mend)]
     if answer["error"]:
@@ -208,7 +208,7 @@ def _objects(answer: dict[str, Any]) -> list[Finding]:
         return [Finding("objects", FAULT, f"the object storage {answer['place']} cannot be used: {answer['problem']}. Results are served "
                         "from the file system meanwhile",
                         "Mend what the error names: the address and the network for a connection, the bucket's name for 404, the keys "
-                        "and the rights in docs/object-storage.md for 403, WO_OPENSCAN_S3_VERIFY for a certificate.")]
+                        "and the rights in docs/admin/object-storage.md for 403, WO_OPENSCAN_S3_VERIFY for a certificate.")]
     return [Finding("objects", GOOD, f"{answer['place']} takes, lists and gives up objects")]
 
 
@@ -239,7 +239,7 @@ def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:
 def _proxy_mend(answer: dict[str, Any]) -> str:
     if not answer["proxy_header"]:
         return "Set WO_BEHIND_TLS_PROXY=YES, and let the proxy send `X-Forwarded-Proto: https` (and drop what clients send)."
-    return "Let the proxy send `X-Forwarded-Proto: https`; docs/troubleshooting.md has the lines for nginx, Caddy and Apache."
+    return "Let the proxy send `X-Forwarded-Proto: https`; docs/admin/troubleshooting.md has the lines for nginx, Caddy and Apache."
 
 
 def _web(web: dict[str, Any]) -> list[Finding]:
@@ -256,7 +256,7 @@ def _web(web: dict[str, Any]) -> list[Finding]:
     if not web["long_line"]:
         found.append(Finding("web", FAULT, "request lines of 20 kB are turned away: uploader.py and WindowsUploader.py send such",
                              "Start gunicorn with --limit-request-line 0 (GUNICORN_CMD_ARGS) and give nginx "
-                             "`large_client_header_buffers 4 64k;` (docs/install.md)."))
+                             "`large_client_header_buffers 4 64k;` (docs/admin/install.md)."))
     return found or [Finding("web", GOOD, f"{web['url']} has our routes, and takes long request lines")]
 
 

@@ -53,5 +53,5 @@ def main(out: Path) -> int:
         path = make_zip(plugin, out)
         print(f"+ {path} ({path.stat().st_size} bytes)")
     print("* upload them in WebODM under Administration > Plugins > Load Plugin (.zip). They need `app_extensions` in "
-          "WebODM's Python: docs/install.md")
+          "WebODM's Python: docs/admin/install.md")
     return 0

@@ -312,7 +312,7 @@ def disk() -> dict[str, Any]:
 
 def objects() -> dict[str, Any]:
     """Whether the object storage that the settings name takes, lists and gives up objects; a small one is written and removed."""
-    from app_extensions.openscan.objects import checks, client
+    from app_extensions.openscan.results.object_storage import checks, client
 
     place = client.place()
     return {"place": place, "problem": checks.try_it() if place else ""}

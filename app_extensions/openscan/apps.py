@@ -11,7 +11,8 @@ class OpenScanConfig(AppConfig):
     verbose_name = "OpenScan Cloud"
 
     def ready(self) -> None:
-        from app_extensions.openscan import checks, metrics, periodic, signals
+        from app_extensions.openscan import signals
+        from app_extensions.openscan.upkeep import checks, metrics, periodic
 
         register(checks.check_settings)
         signals.connect()

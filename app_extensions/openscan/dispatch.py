@@ -5,13 +5,16 @@ What is queued here is only ever a hint: the periodic jobs find the same work in
 import logging
 from typing import Any, Optional
 
-from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError as BrokerError
 
+from app_extensions.host.celery_app import app
 from app_extensions.openscan.conf import conf
 
 logger = logging.getLogger("app.logger")
+
+#: Registered names of our jobs begin with this. Jobs are sent by name, so no rule needs to import ``tasks``.
+TASKS = "app_extensions.openscan.tasks."
 
 #: Kombu tries for ever to reach a Redis that is away, whatever `retry` says; a rig waits a minute for its answer.
 _IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5, "socket_connect_timeout": 3,
@@ -26,13 +29,11 @@ def dispatch(task_name: str, *arguments: Any, expires_seconds: Optional[float] =
     :param expires_seconds: not worth running after this long; for jobs that are queued again and again
     :return: False where the broker did not take it
     """
-    from app_extensions.openscan import tasks
-
     try:
-        with current_app.connection_for_write() as connection:
+        with app.connection_for_write() as connection:
             connection.transport_options = {**connection.transport_options, **_IMPATIENT}
-            getattr(tasks, task_name).apply_async(
-                args=list(arguments), retry=False, expires=expires_seconds, queue=conf.celery_queue or None,
+            app.send_task(
+                TASKS + task_name, args=list(arguments), retry=False, expires=expires_seconds, queue=conf.celery_queue or None,
                 connection=connection,
             )
     except BrokerError as problem:

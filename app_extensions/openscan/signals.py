@@ -4,11 +4,11 @@ from typing import Any
 
 from app_extensions.host import signals as host_signals
 from app_extensions.host.log_fields import log_fields
-from app_extensions.openscan import finish
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.models import Scan
-from app_extensions.openscan.objects import archive
+from app_extensions.openscan.processing import finish
+from app_extensions.openscan.results.object_storage import archive
 
 
 def connect() -> None:

@@ -6,9 +6,11 @@ from celery import shared_task
 
 from app_extensions.host import processing
 from app_extensions.host.log_fields import log_fields
-from app_extensions.openscan import failover, finish, nodes, notices, periodic, queue
 from app_extensions.openscan.ingest import run
-from app_extensions.openscan.objects import archive, lifecycle, publish
+from app_extensions.openscan.notices import messages
+from app_extensions.openscan.processing import failover, finish, nodes, queue
+from app_extensions.openscan.results.object_storage import archive, lifecycle, publish
+from app_extensions.openscan.upkeep import periodic
 
 
 @shared_task(ignore_result=True)
@@ -83,7 +85,7 @@ def watch_nodes() -> None:
 @shared_task(ignore_result=True)
 def deliver_mails() -> None:
     """Send mail that is due."""
-    notices.deliver()
+    messages.deliver()
 
 
 @shared_task(ignore_result=True)

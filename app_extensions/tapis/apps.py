@@ -11,7 +11,7 @@ class TapisConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks, our periodic jobs, and what follows WebODM's signals."""
-        from . import checks, metrics, schedule  # noqa: F401  (the import of checks registers them)
+        from app_extensions.tapis import checks, metrics, schedule  # noqa: F401  (the import of checks registers them)
 
         schedule.schedule()
         schedule.connect()

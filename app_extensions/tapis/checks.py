@@ -8,9 +8,8 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from app_extensions.shared import settings_checks
 from app_extensions.shared.crypto import key_texts
-
-from .conf import Conf, conf
-from .models.clients import validate_service_url
+from app_extensions.tapis.conf import Conf, conf
+from app_extensions.tapis.models.clients import validate_service_url
 
 _DAY, _YEAR_HOURS = 86400, 366 * 24
 #: Beyond these nothing works: no download would ever begin, or a time would overflow a date.
@@ -44,7 +43,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found += [Error(f"{_names(name)} cannot be used: {problem}.", id="tapis.E006") for name, problem in _wrong_texts()]
     known = [f"WO_TAPIS_{name.upper()}" for name in settings_checks.properties(Conf)]
     found += [Warning(f"{name} is no setting and changes nothing.", id="tapis.W002",
-                      hint=f"Is {meant} meant?" if meant else "docs/settings.md lists them all.")
+                      hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in settings_checks.unknown_names("WO_TAPIS_", known)]
     try:
         key_texts()

@@ -10,15 +10,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from app_extensions.host import celery_app as host_queue
 from app_extensions.host import projects as host_projects
-from app_extensions.host import queue as host_queue
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields, note_fields
-
-from .access import TapisAccess
-from .conf import conf
-from .models import Flight, SyncBatch, TapisJob, TapisMail, TapisOAuth2Client, TapisOAuth2Token
-from .models.jobs import active_sync, from_now
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.models import Flight, SyncBatch, TapisJob, TapisMail, TapisOAuth2Client, TapisOAuth2Token
+from app_extensions.tapis.models.jobs import active_sync, from_now
 
 logger = logging.getLogger("app.logger")
 

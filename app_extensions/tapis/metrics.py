@@ -6,8 +6,7 @@ from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
 from app_extensions.shared.metrics import COUNTER, Metric, register
-
-from .models import Flight, TapisJob
+from app_extensions.tapis.models import Flight, TapisJob
 
 #: Over how long the rate is taken.
 RATE_WINDOW = timedelta(minutes=10)

@@ -7,10 +7,9 @@ from django.template.loader import render_to_string
 from app_extensions.host import projects as host_projects
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.mail import enqueue
-
-from . import jobs
-from .models import TapisJob, TapisMail
-from .preferences import preferences_of
+from app_extensions.tapis import jobs
+from app_extensions.tapis.models import TapisJob, TapisMail
+from app_extensions.tapis.preferences import preferences_of
 
 logger = logging.getLogger("app.logger")
 

@@ -7,10 +7,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from app_extensions.host import presets as host_presets
-
-from .models import TapisPreferences
-from .problems import BadInput
-from .systems import check_system_ids
+from app_extensions.tapis.models import TapisPreferences
+from app_extensions.tapis.problems import BadInput
+from app_extensions.tapis.system_ids import check_system_ids
 
 
 def preferences_of(user: Any) -> TapisPreferences:

@@ -3,9 +3,11 @@ from typing import Any
 
 from app_extensions.host import signals
 from app_extensions.host.beat import add_periodic
-
-from .conf import conf
-from .jobs import NAMES
+from app_extensions.tapis.catalog.discovery import after_login
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.jobs import NAMES
+from app_extensions.tapis.login.oauth2 import logged_in
+from app_extensions.tapis.sync.run import task_removed
 
 HOUR = 3600.0
 
@@ -24,19 +26,13 @@ def schedule() -> None:
 
 def connect() -> None:
     """Follow WebODM's signals, and logins."""
-    from .oauth2 import logged_in
-
     signals.task_removing.connect(_task_removing, dispatch_uid="tapis.task_removing")
     logged_in.connect(_logged_in, dispatch_uid="tapis.logged_in")
 
 
 def _task_removing(sender: Any, task_id: Any, **kwargs: Any) -> None:
-    from .sync.run import task_removed
-
     task_removed(task_id)
 
 
 def _logged_in(sender: Any, user: Any, client: Any, **kwargs: Any) -> None:
-    from .discovery import after_login
-
     after_login(user, client)

@@ -1,13 +1,13 @@
 """The documented classes: a face over the functions, with the dictionaries of the REST answers."""
 from typing import Any, Optional
 
-from . import discovery, systems
-from .access import TapisAccess
-from .flights import check_flight, named_flight, scan_system
-from .models import Flight, TapisOAuth2Client
-from .problems import BadInput
-from .projects import create_project_from_flight, project_of
-from .sync import run
+from app_extensions.tapis.catalog import discovery, systems
+from app_extensions.tapis.catalog.flights import check_flight, named_flight, scan_system
+from app_extensions.tapis.catalog.projects import create_project_from_flight, project_of
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.models import Flight, TapisOAuth2Client
+from app_extensions.tapis.problems import BadInput
+from app_extensions.tapis.sync import run
 
 
 class TapisStorageService:

@@ -8,17 +8,18 @@ from typing import Any, Optional
 from django.contrib.auth import get_user_model
 
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.celery_app import app
 from app_extensions.host.log_fields import note_fields
-from app_extensions.host.queue import app
 from app_extensions.shared.mail import deliver_due
-
-from . import discovery, jobs, states
-from .access import TapisAccess, client_for, require_token
-from .conf import conf
-from .flights import named_flight
-from .models import Flight, TapisMail
-from .problems import TapisProblem
-from .sync import fetch, leases, run
+from app_extensions.tapis import jobs
+from app_extensions.tapis.catalog import discovery
+from app_extensions.tapis.catalog.flights import named_flight
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login import states
+from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
+from app_extensions.tapis.models import Flight, TapisMail
+from app_extensions.tapis.problems import TapisProblem
+from app_extensions.tapis.sync import fetch, leases, run
 
 logger = logging.getLogger("app.logger")
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional
 import requests
 from requests.adapters import HTTPAdapter
 
-from .conf import conf
+from app_extensions.tapis.conf import conf
 
 
 class CutAfter:

@@ -62,7 +62,7 @@ def main(name: str) -> int:
         text = path.read_text()
         new = patched(text)
     except (OSError, AnchorMissing) as error:
-        print(f"error: {name} could not be made fit for OpenScan rigs: {error}. See docs/docker.md.", file=sys.stderr)
+        print(f"error: {name} could not be made fit for OpenScan rigs: {error}. See docs/admin/docker.md.", file=sys.stderr)
         return 1
     if new != text:
         path.write_text(new)

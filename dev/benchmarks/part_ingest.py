@@ -113,7 +113,9 @@ def _copy(source: Path, target: Path) -> float:
 
 
 def _upload_link(stack: Stack) -> str:
-    from app_extensions.openscan import links, scans, tokens
+    from app_extensions.openscan import links
+    from app_extensions.openscan.accounts import tokens
+    from app_extensions.openscan.intake import scans
 
     token, _ = tokens.create_token(forename="Bench", surname="Mark", mail="bench@example.org", credit_bytes=10 * PART_BYTES)
     scan = scans.create_scan(token, uuid.uuid4().hex, photos=1, parts=1, filesize_bytes=PART_BYTES)

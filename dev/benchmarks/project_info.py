@@ -17,7 +17,7 @@ BOUND = 1.2
 
 def measure(stack: Stack) -> list[Row]:
     """The median of 300 requests over all scans: with ten, with ten thousand, and with ten again, as the machine may drift."""
-    from app_extensions.openscan import tokens
+    from app_extensions.openscan.accounts import tokens
     from app_extensions.openscan.models import Scan
 
     token, secret = tokens.create_token(forename="Bench", surname="Mark", mail="info@example.org", credit_bytes=1)

@@ -43,23 +43,25 @@ def _result(stack: Stack) -> tuple[str, Path]:
     """A scan that is done, with a result of random bytes: its link and its file."""
     from django.utils import timezone
 
-    from app_extensions.openscan import results, storage, tokens
+    from app_extensions.openscan import part_files
+    from app_extensions.openscan.accounts import tokens
     from app_extensions.openscan.models import Scan
+    from app_extensions.openscan.results import packing
 
     token, _ = tokens.create_token(forename="Bench", surname="Mark", mail="results@example.org", credit_bytes=1)
     now = timezone.now()
     scan = Scan.objects.create(
         token=token, name=uuid.uuid4().hex, state=Scan.DONE, photos=1, parts_count=1, declared_bytes=1, upload_nonce="x",
-        links_expire_at=now, released_at=now, finished_at=now, result_bytes=RESULT_BYTES, result_link=results.new_link(),
+        links_expire_at=now, released_at=now, finished_at=now, result_bytes=RESULT_BYTES, result_link=packing.new_link(),
         result_expires_at=now + datetime.timedelta(days=7),
     )
-    scan.result_file = results.new_file_name(scan)
+    scan.result_file = packing.new_file_name(scan)
     scan.save()
-    path = storage.results_dir() / scan.result_file
+    path = part_files.results_dir() / scan.result_file
     with path.open("wb") as file:
         for _ in range(RESULT_BYTES // 1_000_000):
             file.write(os.urandom(1_000_000))
-    return results.result_url(scan, stack.address()), path
+    return packing.result_url(scan, stack.address()), path
 
 
 def _resumed_bytes(link: str, path: Path) -> int:

@@ -66,7 +66,7 @@ class Bench:
 
     def token(self) -> str:
         """A token to send."""
-        from app_extensions.tapis import tokens
+        from app_extensions.tapis.login import tokens
 
         return tokens.access_token_for(self.flyer.user, self.flyer.client)
 
@@ -83,9 +83,9 @@ def discovery(bench: Bench, systems: int, directories: int) -> None:
     from tapipy.errors import NotFoundError
     from tapipy.tapis import Tapis
 
-    from app_extensions.tapis.access import TapisAccess
-    from app_extensions.tapis.flights import discover
-    from app_extensions.tapis.listing import JPEG_PATTERN
+    from app_extensions.tapis.catalog.flights import discover
+    from app_extensions.tapis.catalog.listing import JPEG_PATTERN
+    from app_extensions.tapis.login.access import TapisAccess
 
     ids = []
     for number in range(systems):
@@ -116,9 +116,9 @@ def discovery(bench: Bench, systems: int, directories: int) -> None:
 
 def imported(bench: Bench, name: str, images: int, size: int) -> Any:
     """A generated flight with its project. :returns: our row"""
-    from app_extensions.tapis.access import TapisAccess
-    from app_extensions.tapis.flights import check_flight
-    from app_extensions.tapis.projects import create_project_from_flight
+    from app_extensions.tapis.catalog.flights import check_flight
+    from app_extensions.tapis.catalog.projects import create_project_from_flight
+    from app_extensions.tapis.login.access import TapisAccess
 
     bench.flyer.flight(name, images, size_bytes=size)
     access = TapisAccess(bench.flyer.user, bench.flyer.client)
@@ -129,7 +129,7 @@ def imported(bench: Bench, name: str, images: int, size: int) -> Any:
 def synced(bench: Bench, flight: Any) -> Any:
     """The whole sync in this process. :returns: the ended job"""
     from app_extensions.tapis import jobs
-    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis.login.access import TapisAccess
     from app_extensions.tapis.sync import run
 
     job, _ = jobs.start_sync(TapisAccess(bench.flyer.user, bench.flyer.client), flight, queue=False)
@@ -255,8 +255,8 @@ def child() -> None:
         django.setup()
         from types import SimpleNamespace
 
-        from app_extensions.tapis.access import TapisAccess
-        from app_extensions.tapis.content import ContentFetcher
+        from app_extensions.tapis.login.access import TapisAccess
+        from app_extensions.tapis.sync.content import ContentFetcher
 
         access = TapisAccess(None, SimpleNamespace(base_url=task["base"], tenant_id="portals"), task["token"])
         fetcher = ContentFetcher(access)

@@ -183,7 +183,7 @@ Point a client at a WebODM with this plugin (here {stack.address()}; this sandbo
   OpenScan3     Settings, Cloud: host {stack.address()}/api/openscan, user openscan, password free, the token
   OpenScan2     the cloud address in its Node-RED flow: {stack.address()}/api/openscan/ ; the token on its cloud page
   uploader.py   server = '{stack.address()}/api/openscan/' and token = '…' at the top of the file
-  more          docs/clients.md
+  more          docs/makers/clients.md
 
 The sandbox goes on; ./webodm.sh sandbox stop ends it.""")
 

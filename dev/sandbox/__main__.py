@@ -15,7 +15,7 @@ DEFAULT_DATA = ROOT / ".sandbox"
 DEFAULT_PORT = 8000
 START_TIMEOUT_SECONDS = 180
 #: The default preset for scans, "3D Model", asks for depth in full-size photos: half an hour's work for two cores. "Default" leaves
-#: the quality to the engine (docs/engine.md). An environment variable of the caller's wins.
+#: the quality to the engine (docs/admin/engine.md). An environment variable of the caller's wins.
 PRESET = {"WO_OPENSCAN_PRESET": os.environ.get("WO_OPENSCAN_PRESET", "Default")}
 
 

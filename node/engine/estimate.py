@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from .errors import EngineError
 from .settings import FEATURE_SIZE, MOST_POINTS
 
-# What each stage holds at its peak. Bytes; measured on runs of 15 to 256 photos, rounded up (docs/engine.md, "Size of a set").
+# What each stage holds at its peak. Bytes; measured on runs of 15 to 256 photos, rounded up (docs/admin/engine.md, "Size of a set").
 _BASE = 450e6                  # interpreter, libraries, compiled code
 _READING_PIXEL = 14            # of the largest original, a thread: as read, decoded, turned, and as it is written
 _FEATURE_PIXEL = 250           # SIFT's pyramid of the doubled photo in floats; two photos at a time

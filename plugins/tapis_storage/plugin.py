@@ -26,14 +26,14 @@ class Plugin(PluginBase):
     def root_mount_points(self) -> list:
         if not self._is_ready():
             return []
-        from app_extensions.tapis.routes import root_routes
+        from .routes import root_routes
 
         return [MountPoint(pattern, view) for pattern, view in root_routes()]
 
     def app_mount_points(self) -> list:
         if not self._is_ready():
             return []
-        from app_extensions.tapis.routes import app_routes
+        from .routes import app_routes
 
         return [MountPoint(pattern, view) for pattern, view in app_routes()]
 

@@ -13,13 +13,14 @@ def test_every_setting_is_documented(app: str, reader: str, prefix: str) -> None
     names = {prefix + call.args[0].value for call in ast.walk(tree)
              if isinstance(call, ast.Call) and reader in (getattr(call.func, "attr", ""), getattr(call.func, "id", ""))
              and call.args and isinstance(call.args[0], ast.Constant)}
-    documented = set(re.findall(rf"^\| `({prefix}[A-Z0-9_]+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(rf"^\| `({prefix}[A-Z0-9_]+)`", (ROOT / "docs" / "admin" / "settings.md").read_text(), re.MULTILINE))
     assert len(names) > 10
     assert documented == names, f"missing: {sorted(names - documented)}; gone: {sorted(documented - names)}"
 
 
 def test_every_link_between_our_documents_leads_somewhere() -> None:
-    for path in [ROOT / "COMPATIBILITY.md", *(ROOT / "docs" / f"{name}.md" for name in
-                                              ("install", "docker", "settings", "scaling", "troubleshooting"))]:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    assert len(documents) > 10
+    for path in documents:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
-            assert (path.parent / link).exists(), f"{path.name}: {link}"
+            assert (path.parent / link).exists(), f"{path.relative_to(ROOT)}: {link}"

@@ -5,11 +5,13 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
-from app_extensions.openscan import results, status, storage
+from app_extensions.openscan import part_files
 from app_extensions.openscan.models import Scan, StoredObject
-from app_extensions.openscan.objects import lifecycle
+from app_extensions.openscan.processing import status
+from app_extensions.openscan.results import packing
+from app_extensions.openscan.results.object_storage import lifecycle
 from dev.standins.s3 import PART_BYTES
-from tests.openscan.test_results import MODEL, link_text
+from tests.openscan.finished import MODEL, link_text
 
 #: A model that is published in three parts.
 LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}
@@ -17,12 +19,12 @@ LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)
 
 def link_of(web: Any, scan: Scan) -> str:
     """A result's link at a web server of its own."""
-    return f"{web.address}{results.DOWNLOAD_PATH}{link_text(scan)}.zip"
+    return f"{web.address}{packing.DOWNLOAD_PATH}{link_text(scan)}.zip"
 
 
 def files_of(scan: Scan) -> "list[str]":
     """The names of a scan's results in the file system, unfinished ones too."""
-    return [path.name for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
+    return [path.name for path in part_files.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
 
 
 def in_the_bucket(scan: Scan, store: Any) -> dict:
@@ -44,7 +46,7 @@ def in_the_file_system(scan: Scan) -> bytes:
     """What a result in the file system holds; it can be downloaded."""
     scan.refresh_from_db()
     assert scan.state == Scan.DONE and status.scan_status(scan) == "processing done"
-    data = (storage.results_dir() / scan.result_file).read_bytes()
+    data = (part_files.results_dir() / scan.result_file).read_bytes()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
     return data

@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from app_extensions.openscan import ledger, tokens
+from app_extensions.openscan.accounts import ledger, token_requests, tokens
 from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
 from tests.openscan.helpers import new_scan, private_token, public_token
 
@@ -90,7 +90,7 @@ class TestTokens:
 
 class TestRequests:
     def asked(self) -> TokenRequest:
-        tokens.request_token("eve@example.org", "Eve", "Example", "somewhere")
+        token_requests.request_token("eve@example.org", "Eve", "Example", "somewhere")
         return TokenRequest.objects.get(mail="eve@example.org")
 
     def test_approve_mails_the_token_once_and_does_not_show_it(self, browser):
@@ -125,7 +125,7 @@ class TestScans:
         assert scan.name in browser.get(f"{PAGES}scan/").content.decode()
 
     def test_a_hostile_name_is_only_text(self, browser):
-        from app_extensions.openscan import scans
+        from app_extensions.openscan.intake import scans
 
         scan = scans.create_scan(private_token()[0], "<script>alert(1)</script>", photos=1, parts=1, filesize_bytes=5)
         for page in (f"{PAGES}scan/", f"{PAGES}scan/{scan.pk}/change/"):

@@ -13,14 +13,18 @@ from django.utils import timezone
 from app_extensions.host import assets
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import finish, ledger, periodic, projects, queue, results, scans, storage
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.ingest import run
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, Scan
+from app_extensions.openscan.processing import finish, projects, queue
+from app_extensions.openscan.results import packing
 from tests.openscan.crash import run_in_child, spread
-from tests.openscan.flow import part_files, photos_of, poke, send, started_scan, task_of, until, without_nodes
-from tests.openscan.helpers import private_token
+from tests.openscan.finished import MODEL, fill
+from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, task_of, until, without_nodes
+from tests.openscan.helpers import private_token, wanted_by_catch_up
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos
-from tests.openscan.test_results import MODEL, fill
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -62,8 +66,8 @@ def check_ingest(scan, token):
     assert Task.objects.filter(project_id=scan.webodm_project_id, name=scan.name).count() == 1
     assert scan.charge == Scan.POSTED and scan.posted_bytes == scan.received_bytes
     assert not scan.parts.exists()
-    storage.sweep(0)
-    assert not part_files(scan)
+    part_files.sweep(0)
+    assert not files_of_parts(scan)
     assert not host_tasks.incoming_path(scan.webodm_task_id).exists()
 
 
@@ -73,8 +77,8 @@ def make_refusal(token):
 
 def check_refusal(scan, token):
     assert "“../evil.jpg” leads out" in scan.error and scan.charge == Scan.VOIDED
-    storage.sweep(0)
-    assert not part_files(scan)
+    part_files.sweep(0)
+    assert not files_of_parts(scan)
     token.refresh_from_db()
     assert token.credit_bytes == 100_000_000
 
@@ -96,9 +100,9 @@ def make_finish(token):
 
 
 def check_finish(scan, token):
-    for path in results.stray_files(0):
+    for path in packing.stray_files(0):
         path.unlink()
-    mine = [path.name for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
+    mine = [path.name for path in part_files.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
     assert mine == [scan.result_file]
     assert OutgoingMail.objects.filter(kind="done").count() == scan.mails_before + 1
     assert scan.charge == Scan.POSTED
@@ -126,7 +130,7 @@ def make_discard(token):
 
 
 def check_discard(scan, token):
-    assert not [path for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
+    assert not [path for path in part_files.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
     assert task_of(scan) is not None and assets.assets_dir(task_of(scan)).exists()
 
 
@@ -250,19 +254,9 @@ def test_the_live_worker_killed_in_the_middle_of_an_ingest(rig, stack, running_w
 
 def test_what_is_under_way_is_not_queued_as_lost(token):
     scan = make_ingest(token)
-    assert scan.pk not in wanted("ingest_scan")  # it was started a moment ago
+    assert scan.pk not in wanted_by_catch_up("ingest_scan")  # it was started a moment ago
     Scan.objects.filter(pk=scan.pk).update(started_at=timezone.now() - timezone.timedelta(minutes=1))
-    assert scan.pk in wanted("ingest_scan")
+    assert scan.pk in wanted_by_catch_up("ingest_scan")
     Scan.objects.filter(pk=scan.pk).update(retry_at=timezone.now() + timezone.timedelta(minutes=1))
-    assert scan.pk not in wanted("ingest_scan")
+    assert scan.pk not in wanted_by_catch_up("ingest_scan")
 
-
-def wanted(job):
-    """The scans for which catch_up queues a job, without queueing it."""
-    found = []
-    kept, periodic.dispatch = periodic.dispatch, lambda name, pk, **_: found.append((name, pk))
-    try:
-        periodic.catch_up()
-    finally:
-        periodic.dispatch = kept
-    return [pk for name, pk in found if name == job]

@@ -9,13 +9,15 @@ from django.utils import timezone
 
 from app_extensions.host import processing
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import ledger, results, storage
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import OutgoingMail, Scan
+from app_extensions.openscan.results import packing
 from app_extensions.tapis import jobs
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.sync import leases, tidy
-from tests.openscan.flow import part_files, photos_of, poke, send, started_scan, until, without_nodes
+from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, until, without_nodes
 from tests.openscan.helpers import Rig, private_token
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.flights import Flyer
@@ -133,14 +135,14 @@ def _deliver(chaos: Chaos, rows, deadline: float) -> None:
 
 
 def check_scans(scans: list, sets: list, log: str) -> None:
-    storage.sweep(0)
-    for path in results.stray_files(0):
+    part_files.sweep(0)
+    for path in packing.stray_files(0):
         path.unlink()  # of a worker killed between packing and its commit; the clock does it after an hour
     for scan, members in zip(scans, sets):
         assert photos_of(scan) == members and scan.images_count == len(members)
         assert [entry.kind for entry in scan.entries.order_by("pk")] == ["hold", "post"]
-        assert scan.posted_bytes == scan.declared_bytes and not scan.parts.exists() and not part_files(scan)
-        mine = [path.name for path in storage.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
+        assert scan.posted_bytes == scan.declared_bytes and not scan.parts.exists() and not files_of_parts(scan)
+        mine = [path.name for path in part_files.results_dir().iterdir() if path.name.startswith(f"{scan.pk}-")]
         assert mine == [scan.result_file]
         assert not host_tasks.incoming_path(scan.webodm_task_id).exists()
         # Each line is there twice, by the two handlers that WebODM and Celery have in a worker.

@@ -34,8 +34,8 @@ class Flyer:
 
     def store_token(self) -> None:
         """Keep tokens as the login's callback does."""
-        from app_extensions.tapis import tokens
-        from app_extensions.tapis.authenticator import TokenAnswer, _ends
+        from app_extensions.tapis.login import tokens
+        from app_extensions.tapis.login.authenticator import TokenAnswer, _ends
         from app_extensions.tapis.models import TapisIdentity
 
         pair = self.tapis.pair(self.name)

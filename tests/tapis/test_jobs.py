@@ -131,7 +131,8 @@ def test_periodic_discovery_is_off_until_switched_on(ground, settings):
 
 
 def test_periodic_discovery_is_staggered_and_keeps_the_cooldown(flyer, stack, tapis, unique, settings, monkeypatch):
-    from app_extensions.tapis import discovery, jobs
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.catalog import discovery
 
     other = Flyer(stack.address(), tapis, "p" + unique)
     without = Flyer(stack.address(), tapis, "q" + unique, token=False)
@@ -195,8 +196,9 @@ def test_mails_on_finish_and_failure_by_preference(stack, tapis, live_db, unique
 
 def test_a_user_with_two_logins_gets_the_discoveries_of_both_one_after_the_other(flyer, tapis, unique, settings, stack):
     """Two clients of one user: two turns, and the second is not lost where the first is still under way."""
-    from app_extensions.tapis import discovery, jobs
-    from app_extensions.tapis.access import TapisAccess
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.catalog import discovery
+    from app_extensions.tapis.login.access import TapisAccess
     from app_extensions.tapis.models import TapisJob, TapisOAuth2Client, TapisOAuth2Token
     from app_extensions.tapis.tasks import discover_and_create_flight_projects
 

@@ -1,7 +1,7 @@
 """The documented classes under ``app.services.tapis_storage``: a face over what the REST API does."""
 import pytest
 
-from tests.tapis.test_oauth2_secrets import database_dump
+from tests.support.database import database_dump
 
 
 def test_the_examples_of_the_documentation(flyer):
@@ -63,7 +63,7 @@ def test_problems_are_raised_in_words(flyer, tapis):
 
 def test_no_secret_is_in_the_logs_or_in_the_rows_of_jobs(flyer, tapis, stack):
     """After a discovery and syncs that fail and succeed, no token is to be found where it does not belong."""
-    from app_extensions.tapis import tokens
+    from app_extensions.tapis.login import tokens
     from app_extensions.tapis.models import TapisJob, TapisOAuth2Token
 
     flyer.flight("Quiet", 2)

@@ -3,7 +3,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from app_extensions.openscan import links, tokens
+from app_extensions.openscan import links
+from app_extensions.openscan.accounts import token_requests
 from app_extensions.openscan.admin.base import ReadOnlyAdmin
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import TokenRequest
@@ -25,7 +26,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
     def approve(self, request: HttpRequest, chosen: QuerySet) -> None:
         for row in chosen:
             try:
-                token, _ = tokens.approve(row, actor=request.user.get_username(), base_url=links.base_url(request))
+                token, _ = token_requests.approve(row, actor=request.user.get_username(), base_url=links.base_url(request))
             except OpenScanError as error:
                 self.message_user(request, f"{row.mail}: {error.sentence}", messages.ERROR)
             else:
@@ -36,7 +37,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
 
     def refuse(self, request: HttpRequest, chosen: QuerySet) -> None:
         for row in chosen:
-            if tokens.refuse(row, actor=request.user.get_username()):
+            if token_requests.refuse(row, actor=request.user.get_username()):
                 self.message_user(request, f"The request of {row.mail} is refused.", messages.SUCCESS)
             else:
                 self.message_user(request, f"{row.mail}: this request was {row.state} before.", messages.ERROR)

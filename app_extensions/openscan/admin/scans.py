@@ -7,10 +7,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import queue, scans, status
 from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size, moment, size
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.processing import queue, status
 from app_extensions.shared.formatting import format_exact_bytes
 
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from app_extensions.openscan import ledger, limits, tokens
+from app_extensions.openscan.accounts import ledger, limits, tokens
 from app_extensions.openscan.admin.base import exact_size, size
 from app_extensions.openscan.conf import conf, parse_bytes
 from app_extensions.openscan.errors import OpenScanError

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, NamedTuple, Optional
 
-from . import images
-from .names import is_clutter, member_path
-from .parts import JoinedParts, Slice
-from .refusal import Refused, quoted
+from app_extensions.openscan.file_names import PHOTO_EXTENSIONS
+from app_extensions.openscan.ingest import images
+from app_extensions.openscan.ingest.names import is_clutter, member_path
+from app_extensions.openscan.ingest.parts import JoinedParts, Slice
+from app_extensions.openscan.ingest.refusal import Refused, quoted
 
 _END = b"PK\x05\x06"
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -165,7 +166,7 @@ class PhotoSet:
             self.clutter += 1
             return
         extension = ("." + path.rpartition(".")[2]).lower()
-        if extension not in (*images.EXTENSIONS, ".txt", ".zip"):
+        if extension not in (*PHOTO_EXTENSIONS, ".txt", ".zip"):
             self.set_aside.append(f"{shown} is not a photo (JPEG, PNG or TIFF) and was left out.")
             return
         if info.compress_type not in _METHODS:

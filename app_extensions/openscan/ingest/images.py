@@ -7,12 +7,11 @@ from typing import Any, NamedTuple, Optional
 
 from PIL import Image
 
-from .refusal import SetAside
+from app_extensions.openscan.ingest.refusal import SetAside
 
 #: Above this a "photo" is a decompression bomb to whatever opens it: 400 megapixels, four times the largest cameras'.
 MAX_PIXELS = 400_000_000
 #: File name endings of what can be a photo here, as ODM reads them.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 _SEGMENTS_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD8)])
 _FRAME_HEADERS = frozenset([0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 

@@ -1,11 +1,9 @@
 """Names of members as people wrote them, and names of photos as WebODM and ODM can use them."""
 import re
-import unicodedata
 
-from .refusal import Refused, quoted
+from app_extensions.openscan.file_names import plain
+from app_extensions.openscan.ingest.refusal import Refused, quoted
 
-#: ODM and node software pass names through shells and reports: letters, digits and these are safe everywhere.
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 MAX_NAME_LENGTH = 100
 
@@ -45,13 +43,6 @@ def is_clutter(path: str) -> bool:
     pieces = path.split("/")
     base = pieces[-1]
     return "__MACOSX" in pieces[:-1] or base.startswith(".") or base.lower() in ("thumbs.db", "desktop.ini")
-
-
-def plain(text: str) -> str:
-    """The text in ASCII letters, digits, ``.``, ``_``, ``-``: umlauts lose their dots, the rest becomes ``_``."""
-    text = text.replace("ß", "ss")
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "_"
-    return _UNSAFE.sub("_", text)
 
 
 class Names:

@@ -18,16 +18,18 @@ from django.utils import timezone
 
 from app_extensions.host import media, quota
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import ledger, notices, projects, storage, tokens
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.ingest.archives import Limits, PhotoSet
+from app_extensions.openscan.ingest.refusal import Refused
+from app_extensions.openscan.ingest.write import Written, write_set
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
+from app_extensions.openscan.notices import messages
+from app_extensions.openscan.processing import projects
 from app_extensions.shared.formatting import format_bytes
-
-from .archives import Limits, PhotoSet
-from .refusal import Refused
-from .write import Written, write_set
 
 logger = logging.getLogger("app.logger")
 
@@ -90,7 +92,7 @@ def _write(scan: Scan) -> Written:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        with PhotoSet(storage.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
+        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
             _check_room(photo_set, target)
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
@@ -156,7 +158,7 @@ def _approve(scan: Scan, written: Written) -> None:
         row.save()
         host_tasks.update_counts(task)
         ledger.post(row)
-        storage.drop_parts(row)
+        part_files.drop_parts(row)
         dispatch_on_commit("release_queue")
     logger.info("OpenScan: scan %s taken in: %d photos, %d bytes, %d members left out", row.pk, written.photos,
                 written.photo_bytes, len(written.set_aside))
@@ -175,8 +177,8 @@ def refuse(scan_id: int, sentence: str, *, keep_parts: bool = False) -> None:
         row.save()
         ledger.void(row, note="refused")
         if not keep_parts:
-            storage.drop_parts(row)
-        notices.scan_failed(row)
+            part_files.drop_parts(row)
+        messages.scan_failed(row)
         dispatch_on_commit("discard_scan", row.pk)
     logger.info("OpenScan: scan %s refused", scan_id)
 

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Callable, NamedTuple
 
-from . import gcp, images
-from .archives import DAMAGE, Member, PhotoSet
-from .names import Names
-from .refusal import Refused, SetAside, quoted
+from app_extensions.openscan.ingest import gcp, images
+from app_extensions.openscan.ingest.archives import DAMAGE, Member, PhotoSet
+from app_extensions.openscan.ingest.names import Names
+from app_extensions.openscan.ingest.refusal import Refused, SetAside, quoted
 
 #: Larger ones are fresh memory from the system each time, whose page faults double the time of copying.
 CHUNK_BYTES = 1 << 17

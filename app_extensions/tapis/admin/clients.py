@@ -4,7 +4,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 
-from ..models import TapisOAuth2Client
+from app_extensions.tapis.models import TapisOAuth2Client
 
 
 class ClientForm(forms.ModelForm):

@@ -5,7 +5,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 
-from ..models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
+from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 
 
 class IdentityForm(forms.ModelForm):

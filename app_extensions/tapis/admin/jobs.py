@@ -6,8 +6,7 @@ from django.db.models import QuerySet
 from django.utils.text import Truncator
 
 from app_extensions.shared.formatting import format_bytes
-
-from ..models import Flight, TapisJob
+from app_extensions.tapis.models import Flight, TapisJob
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

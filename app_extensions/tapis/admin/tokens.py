@@ -4,7 +4,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 
-from ..models import TapisOAuth2Token
+from app_extensions.tapis.models import TapisOAuth2Token
 
 SWITCHED_OFF = "switched off by an administrator."
 

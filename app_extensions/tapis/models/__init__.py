@@ -1,12 +1,12 @@
 """The Tapis app's tables."""
-from .clients import TapisOAuth2Client
-from .flights import Flight, FlightFile
-from .identities import TapisIdentity
-from .jobs import SyncBatch, TapisJob
-from .mail import TapisMail
-from .preferences import TapisPreferences
-from .states import TapisOAuth2State
-from .tokens import TapisOAuth2Token
+from app_extensions.tapis.models.clients import TapisOAuth2Client
+from app_extensions.tapis.models.flights import Flight, FlightFile
+from app_extensions.tapis.models.identities import TapisIdentity
+from app_extensions.tapis.models.jobs import SyncBatch, TapisJob
+from app_extensions.tapis.models.mail import TapisMail
+from app_extensions.tapis.models.preferences import TapisPreferences
+from app_extensions.tapis.models.states import TapisOAuth2State
+from app_extensions.tapis.models.tokens import TapisOAuth2Token
 
 __all__ = [
     "Flight",

@@ -9,8 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 from app_extensions.shared.crypto import EncryptedTextField
-
-from ..conf import conf
+from app_extensions.tapis.conf import conf
 
 
 def default_base_url() -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from app_extensions.host import tasks as host_tasks
-
-from ..models import Flight, FlightFile
+from app_extensions.tapis.models import Flight, FlightFile
 
 
 def has_twins(flight: Flight) -> bool:

@@ -16,14 +16,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
-
-from ..access import TapisAccess, pool_thread
-from ..conf import conf
-from ..content import ContentFetcher, Fetched, FileProblem, Stopped
-from ..models import FlightFile, SyncBatch, TapisJob
-from ..problems import SystemNotAccessible, TapisProblem
-from . import dedup, leases
-from .plan import check_room, promised_bytes
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login.access import TapisAccess, pool_thread
+from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
+from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem
+from app_extensions.tapis.sync import dedup, leases
+from app_extensions.tapis.sync.content import ContentFetcher, Fetched, FileProblem, Stopped
+from app_extensions.tapis.sync.plan import check_room, promised_bytes
 
 logger = logging.getLogger("app.logger")
 

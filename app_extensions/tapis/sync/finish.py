@@ -8,10 +8,9 @@ from django.utils import timezone
 
 from app_extensions.host import presets as host_presets
 from app_extensions.host import tasks as host_tasks
-
-from .. import notices
-from ..models import FlightFile, TapisJob
-from ..preferences import preferences_of
+from app_extensions.tapis import notices
+from app_extensions.tapis.models import FlightFile, TapisJob
+from app_extensions.tapis.preferences import preferences_of
 
 logger = logging.getLogger("app.logger")
 

@@ -10,9 +10,9 @@ from django.db import connection, transaction
 from django.db.models import Sum
 from django.db.models.functions import Now
 
-from ..conf import conf
-from ..models import FlightFile, SyncBatch, TapisJob
-from ..models.jobs import from_now
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
+from app_extensions.tapis.models.jobs import from_now
 
 #: "tapis" in ASCII; advisory locks are numbers.
 LOCK = 0x7461706973

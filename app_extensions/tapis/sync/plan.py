@@ -11,13 +11,12 @@ from app_extensions.host import media as host_media
 from app_extensions.host import quota as host_quota
 from app_extensions.host import tasks as host_tasks
 from app_extensions.shared.formatting import format_bytes
-
-from ..access import TapisAccess
-from ..conf import conf
-from ..listing import Entry, TapisListing
-from ..models import Flight, FlightFile, TapisJob
-from ..problems import PathNotFound, SyncRefused
-from .names import unique_name
+from app_extensions.tapis.catalog.listing import Entry, TapisListing
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.models import Flight, FlightFile, TapisJob
+from app_extensions.tapis.problems import PathNotFound, SyncRefused
+from app_extensions.tapis.sync.names import unique_name
 
 logger = logging.getLogger("app.logger")
 

@@ -9,13 +9,13 @@ from django.db.models.functions import Now
 
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import note_fields
-
-from .. import jobs, projects
-from ..access import TapisAccess
-from ..models import Flight, TapisJob
-from ..models.jobs import from_now
-from ..problems import SyncRefused, TapisProblem
-from . import fetch, finish, leases, plan, tidy
+from app_extensions.tapis import jobs
+from app_extensions.tapis.catalog import projects
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.models import Flight, TapisJob
+from app_extensions.tapis.models.jobs import from_now
+from app_extensions.tapis.problems import SyncRefused, TapisProblem
+from app_extensions.tapis.sync import fetch, finish, leases, plan, tidy
 
 logger = logging.getLogger("app.logger")
 

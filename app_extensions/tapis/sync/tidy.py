@@ -2,8 +2,7 @@
 import logging
 
 from app_extensions.host import tasks as host_tasks
-
-from ..models import SyncBatch, TapisJob
+from app_extensions.tapis.models import SyncBatch, TapisJob
 
 logger = logging.getLogger("app.logger")
 

@@ -6,7 +6,7 @@ from typing import Optional
 
 from django.http import HttpRequest
 
-from app_extensions.openscan import tokens
+from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token

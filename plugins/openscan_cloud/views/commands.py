@@ -1,10 +1,13 @@
-"""The rig API's commands (`docs/openscan-api.md`). Each parses its parameters, calls one rule and answers its JSON."""
+"""The rig API's commands (`docs/makers/openscan-api.md`). Each parses its parameters, calls one rule and answers its JSON."""
 from typing import Callable, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 
-from app_extensions.openscan import ledger, links, queue, scans, tokens
+from app_extensions.openscan import links
+from app_extensions.openscan.accounts import ledger, token_requests
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import scans
+from app_extensions.openscan.processing import queue, status
 
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
@@ -51,7 +54,7 @@ def start_project(call: Call) -> dict:
 
 
 def get_project_info(call: Call) -> dict:
-    return scans.project_info(call.caller.token(), call.parameters.required("project"), call.caller.address, call.base_url)
+    return status.project_info(call.caller.token(), call.parameters.required("project"), call.caller.address, call.base_url)
 
 
 def reset_project(call: Call) -> dict:
@@ -60,8 +63,8 @@ def reset_project(call: Call) -> dict:
 
 
 def request_token(call: Call) -> dict:
-    tokens.request_token(call.parameters.text("mail"), call.parameters.text("forename"), call.parameters.text("lastname"),
-                         call.caller.address)
+    token_requests.request_token(call.parameters.text("mail"), call.parameters.text("forename"), call.parameters.text("lastname"),
+                           call.caller.address)
     return {}
 
 
@@ -69,7 +72,7 @@ def get_queue_estimate(call: Call) -> dict:
     return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
 
 
-def status(call: Call) -> dict:
+def get_status(call: Call) -> dict:
     return {"status": "online"}
 
 
@@ -81,7 +84,7 @@ COMMANDS: dict[str, Callable[[Call], dict]] = {
     "resetProject": reset_project,
     "requestToken": request_token,
     "getQueueEstimate": get_queue_estimate,
-    "status": status,
+    "status": get_status,
 }
 _METHODS = ["GET", "POST"]
 

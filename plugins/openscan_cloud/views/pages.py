@@ -7,9 +7,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from app_extensions.host.plugins import plugin_enabled
-from app_extensions.openscan import links, overview, tokens
+from app_extensions.openscan import links
+from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.upkeep import overview
 from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .http import PLUGIN_NAME

@@ -10,7 +10,8 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.utils.http import http_date, parse_http_date_safe
 
 from app_extensions.host import log_fields
-from app_extensions.openscan import metrics, results
+from app_extensions.openscan import traffic
+from app_extensions.openscan.results import packing
 
 from .http import method_not_allowed, rig_view
 
@@ -74,7 +75,7 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     expired, 503 while it cannot be had."""
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)
-    result = results.find_result(link)
+    result = packing.find_result(link)
     if _is_unchanged(request, result):
         return _with_headers(HttpResponse(status=304), result)
     if result.path is None and request.method == "GET":
@@ -100,9 +101,9 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     return _with_headers(response, result)
 
 
-def _redirect(result: results.Result) -> HttpResponse:
+def _redirect(result: packing.Result) -> HttpResponse:
     """To the storage, which serves ranges itself. HEAD is answered here: what is signed there is a GET."""
-    metrics.note_redirect()
+    traffic.note_redirect()
     response = HttpResponse(status=302)
     response["Location"] = result.url
     response["Cache-Control"] = "no-store"
@@ -115,14 +116,14 @@ def _when_sent(link: str, wanted_bytes: int) -> Callable[[int], None]:
     fields = {**log_fields.current(), "scan": link.partition(".")[0]}
 
     def sent(sent_bytes: int) -> None:
-        metrics.note_sent(sent_bytes)
+        traffic.note_sent(sent_bytes)
         with log_fields.log_fields(**fields):
             logger.info("OpenScan: %d of %d bytes of a result sent", sent_bytes, wanted_bytes)
 
     return sent
 
 
-def _with_headers(response: HttpResponse, result: results.Result) -> HttpResponse:
+def _with_headers(response: HttpResponse, result: packing.Result) -> HttpResponse:
     response["Accept-Ranges"] = "bytes"
     response["ETag"] = result.etag
     response["Last-Modified"] = http_date(result.modified_at)
@@ -133,7 +134,7 @@ def _with_headers(response: HttpResponse, result: results.Result) -> HttpRespons
     return response
 
 
-def _is_unchanged(request: HttpRequest, result: results.Result) -> bool:
+def _is_unchanged(request: HttpRequest, result: packing.Result) -> bool:
     """RFC 9110, 13.1.2 and 13.1.3: the tag counts before the time."""
     tags = request.META.get("HTTP_IF_NONE_MATCH", "")
     if tags:
@@ -142,7 +143,7 @@ def _is_unchanged(request: HttpRequest, result: results.Result) -> bool:
     return since is not None and int(result.modified_at) <= since
 
 
-def _wanted_range(request: HttpRequest, result: results.Result) -> Optional[tuple]:
+def _wanted_range(request: HttpRequest, result: packing.Result) -> Optional[tuple]:
     """(first, last) byte, None for the whole file, () for a range beyond its end. Several ranges get the whole file, which
     RFC 9110, 14.2 allows; so does a form that is not understood."""
     match = _RANGE.match(request.META.get("HTTP_RANGE", "").strip())
@@ -160,7 +161,7 @@ def _wanted_range(request: HttpRequest, result: results.Result) -> Optional[tupl
     return (start, end) if start < size else ()
 
 
-def _range_holds(request: HttpRequest, result: results.Result) -> bool:
+def _range_holds(request: HttpRequest, result: packing.Result) -> bool:
     """Whether If-Range, if sent, means the file as it is now; else the client gets all of the new one."""
     condition = request.META.get("HTTP_IF_RANGE", "").strip()
     if not condition:

@@ -1,9 +1,9 @@
 """The upload links: POST or PUT of one part's raw bytes. The link is the only key, so other Authorization is ignored."""
 from django.http import HttpRequest, HttpResponse
 
-from app_extensions.openscan import uploads
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import uploads
 
 from .body import RequestBody
 from .http import answer, method_not_allowed, rig_view

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from app_extensions.host.plugins import plugin_enabled
-from app_extensions.openscan.health import UNAVAILABLE, health
+from app_extensions.openscan.upkeep.health import UNAVAILABLE, health
 from app_extensions.shared.metrics import render
 
 from .http import PLUGIN_NAME

@@ -4,10 +4,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from app_extensions.openscan import ledger, storage
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.models import LedgerEntry, Part, Token
-from app_extensions.openscan.objects import lifecycle
-from app_extensions.openscan.objects.client import StorageError
+from app_extensions.openscan.results.object_storage import lifecycle
+from app_extensions.openscan.results.object_storage.client import StorageError
 
 
 class Command(BaseCommand):
@@ -19,10 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON for scripts")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        swept = storage.sweep() if options["sweep"] else 0
-        problems = ledger.find_discrepancies() + storage.missing_files()
+        swept = part_files.sweep() if options["sweep"] else 0
+        problems = ledger.find_discrepancies() + part_files.missing_files()
         problems += [f"The file {path.parent.name}/{path.name} belongs to no part; --sweep removes it."
-                     for path in storage.stray_files()]
+                     for path in part_files.stray_files()]
         if options["objects"]:
             problems += self._objects()
         counted = {"tokens": Token.objects.count(), "entries": LedgerEntry.objects.count(),

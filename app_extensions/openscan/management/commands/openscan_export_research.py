@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from app_extensions.openscan import research
-from app_extensions.openscan.objects.client import StorageError
+from app_extensions.openscan.results import research, research_export
+from app_extensions.openscan.results.object_storage.client import StorageError
 
 
 class Command(BaseCommand):
@@ -28,13 +28,13 @@ class Command(BaseCommand):
         if options["list"]:
             for scan, _ in research.in_webodm(since):
                 self.stdout.write(f"scan {scan.pk}: {scan.images_count} photos, started {scan.started_at:%Y-%m-%d}")
-            for entry in research.only_archived(since):
+            for entry in research_export.only_archived(since):
                 self.stdout.write(f"scan {entry.scan_id}: {entry.scan.images_count} photos, started "
                                   f"{entry.scan.started_at:%Y-%m-%d}, only in object storage ({entry.prefix})")
             return
         fresh = there = failed = 0
         try:
-            for exported in research.export(options["directory"], since):
+            for exported in research_export.export(options["directory"], since):
                 if exported.problem:
                     failed += 1
                     self.stderr.write(f"scan {exported.scan_id}: {exported.problem}")

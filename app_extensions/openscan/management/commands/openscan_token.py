@@ -6,7 +6,7 @@ from typing import Any, Optional
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from app_extensions.openscan import ledger, tokens
+from app_extensions.openscan.accounts import ledger, token_requests, tokens
 from app_extensions.openscan.conf import parse_bytes
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token, TokenRequest
@@ -93,13 +93,13 @@ class Command(BaseCommand):
 
     def _approve(self, options: dict) -> tuple[dict, str]:
         request = _request(options["which"])
-        token, secret = tokens.approve(request, owner=_user(options["owner"]), credit_bytes=options["credit"],
+        token, secret = token_requests.approve(request, owner=_user(options["owner"]), credit_bytes=options["credit"],
                                        actor="command line")
         return {"token": secret, **_described(token)}, f"Token {token.pk} was made and is mailed to {request.mail}."
 
     def _refuse(self, options: dict) -> tuple[dict, str]:
         request = _request(options["which"])
-        if not tokens.refuse(request, actor="command line"):
+        if not token_requests.refuse(request, actor="command line"):
             raise CommandError(f"This request was {request.state} before.")
         return {"id": request.pk, "state": request.state}, f"The request of {request.mail} is refused."
 

@@ -11,14 +11,15 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 
 from app_extensions.shared.formatting import format_bytes
-from app_extensions.tapis import discovery, jobs
-from app_extensions.tapis.access import TapisAccess, client_for, require_token
-from app_extensions.tapis.flights import NOTHING_FOUND
+from app_extensions.tapis import jobs
+from app_extensions.tapis.catalog import discovery
+from app_extensions.tapis.catalog.flights import NOTHING_FOUND
+from app_extensions.tapis.catalog.projects import known_flights
+from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
 from app_extensions.tapis.models import TapisJob
 from app_extensions.tapis.problems import BadInput, NoClient, NoToken, TapisProblem, TokenExpired
-from app_extensions.tapis.projects import known_flights
 from app_extensions.tapis.sync import run
-from app_extensions.tapis.systems import check_system_ids
+from app_extensions.tapis.system_ids import check_system_ids
 
 DONE, INCOMPLETE, USAGE, LOGIN, INACCESSIBLE = range(5)
 

@@ -1,0 +1,1 @@
+"""Who may send what: tokens, requests for tokens, the credit ledger, and limits."""

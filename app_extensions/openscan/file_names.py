@@ -1,0 +1,15 @@
+"""File names that WebODM, ODM and node software can use."""
+import re
+import unicodedata
+
+#: Extensions of photos as they are stored in a task.
+PHOTO_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+#: ODM and node software pass names through shells and reports: letters, digits and these are safe everywhere.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def plain(text: str) -> str:
+    """The text in ASCII letters, digits, ``.``, ``_``, ``-``: umlauts lose their dots, the rest becomes ``_``."""
+    text = text.replace("ß", "ss")
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "_"
+    return _UNSAFE.sub("_", text)

@@ -1,0 +1,244 @@
+"""A scan's life as its client steers it: created, started, asked for, reset; and what happens to one nobody starts.
+
+Rows are locked scan first, token second (see `ledger`). What has to follow a change, a Celery job or the removal of
+files, is done once the change is committed; if the process dies before that, the periodic jobs catch up.
+"""
+import datetime
+import logging
+import secrets
+from typing import Any, Optional
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from app_extensions.host import media, quota
+from app_extensions.host.log_fields import note_fields
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger, limits, tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.models import Part, Scan, Token
+from app_extensions.shared.formatting import format_bytes, format_exact_bytes
+
+logger = logging.getLogger("app.logger")
+
+UNKNOWN_PROJECT_STATUS = 401  # what getProjectInfo answers for a project that is not there
+NO_ROOM_STATUS = 507
+_MISSING_PARTS_SHOWN = 20
+
+
+def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_bytes: int, address: str = "",
+                base_url: str = "") -> Scan:
+    """Creates the scan `name`, or renews the links of one that is still only created; its credit is held once.
+
+    Asked again with the same parts and size, received parts stay; with another cut, they are dropped, as they are
+    slices of another archive. Raises OpenScanError (400, or 507 without room on the disk) with the reason.
+    """
+    limits.check_name(name)
+    limits.check_set(token, photos=photos, parts=parts, filesize_bytes=filesize_bytes)
+    _check_owner_and_room(token, filesize_bytes)
+    declared = {"photos": photos, "parts_count": parts, "declared_bytes": filesize_bytes}
+    for _ in range(3):
+        try:
+            with transaction.atomic():
+                scan = _find_locked(token, name)
+                if scan is not None and scan.state == Scan.EXPIRED and scan.started_at is None:
+                    _forget(scan)
+                    scan = None
+                if scan is None:
+                    return _create(token, name, address, base_url, declared)
+                _check_address(scan, token, address)
+                return _renew(scan, base_url, declared)
+        except IntegrityError:
+            continue  # somebody else created this name between our look and our insert: now it is there to be renewed
+    raise OpenScanError("This project is being created by several clients at once; try again.", 503)
+
+
+def start_scan(token: Token, name: str, address: str = "") -> Scan:
+    """Starts a scan whose parts are all there. Started before: nothing happens, and that is fine.
+
+    Raises OpenScanError (400) where parts are missing or do not add up; the scan then stays created.
+    """
+    with transaction.atomic():
+        scan = _find_locked(token, name)
+        if scan is None:
+            raise OpenScanError("This project is not known under this token; create it before starting it.")
+        _check_address(scan, token, address)
+        if scan.state == Scan.EXPIRED:
+            raise OpenScanError("This project has expired; reset it, then create and upload it again.")
+        if scan.state != Scan.CREATED:
+            return scan
+        _check_complete(scan)
+        scan.state, scan.started_at = Scan.INITIALIZED, timezone.now()
+        scan.save(update_fields=["state", "started_at"])
+        note_fields(scan=scan.pk)
+        dispatch_on_commit("ingest_scan", scan.pk)
+    logger.info("OpenScan: scan %s started: %d parts, %d bytes", scan.pk, scan.parts_count, scan.received_bytes)
+    return scan
+
+
+def reset_scan(token: Token, name: str, address: str = "") -> bool:
+    """Forgets a scan: its name is free, its files go, what was only held is given back. False if there was none.
+
+    Raises OpenScanError (400) where the name belongs to another client of a public token.
+    """
+    if not limits.is_storable(name):
+        return False
+    with transaction.atomic():
+        scan = _find_locked(token, name)
+        if scan is None:
+            return False
+        _check_address(scan, token, address)
+        _forget(scan)
+    return True
+
+
+def reset_scan_row(scan: Scan) -> bool:
+    """What `reset_scan` does, for a row in hand (admin). False if it was reset before."""
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().get(pk=scan.pk)
+        if row.state == Scan.RESET:
+            return False
+        _forget(row)
+    scan.refresh_from_db()
+    return True
+
+
+def find_scan(token: Token, name: str, address: str = "") -> Scan:
+    """The scan `name` of `token`. Raises OpenScanError (401) where this client has none of that name."""
+    scan = _scans(token, name).first() if limits.is_storable(name) else None
+    if scan is None or not _is_allowed(scan, token, address):
+        raise OpenScanError("This project is not known under this token; it was reset, or never created.",
+                            UNKNOWN_PROJECT_STATUS)
+    scan.token = token
+    return scan
+
+
+def missing_parts(scan: Scan) -> list[int]:
+    """The numbers (from 1) of the parts of `scan` that have not come."""
+    return list(scan.parts.filter(size_bytes=None).order_by("number").values_list("number", flat=True))
+
+
+def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
+    """Gives up scans that were created long ago and never started: credit back, parts away. Returns how many."""
+    now = now or timezone.now()
+    limit = now - datetime.timedelta(hours=conf.unstarted_hours)
+    due = Scan.objects.filter(state=Scan.CREATED, created_at__lt=limit, links_expire_at__lt=now)
+    expired = 0
+    for scan_id in list(due.values_list("pk", flat=True)):
+        with transaction.atomic():
+            # Asked again under the lock: its client may have renewed or started it meanwhile.
+            row = due.select_for_update().filter(pk=scan_id).first()
+            if row is None:
+                continue
+            row.state, row.expired_at = Scan.EXPIRED, timezone.now()
+            row.error = f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."
+            row.received_bytes = 0
+            row.save(update_fields=["state", "expired_at", "error", "received_bytes"])
+            part_files.drop_parts(row)
+            ledger.void(row, note="never started")
+            expired += 1
+    return expired
+
+
+def _scans(token: Token, name: str) -> Any:
+    return Scan.objects.filter(token_id=token.pk, name=name).exclude(state=Scan.RESET)
+
+
+def _find_locked(token: Token, name: str) -> Optional[Scan]:
+    limits.check_name(name)
+    return _scans(token, name).select_for_update().first()
+
+
+def _is_allowed(scan: Scan, token: Token, address: str) -> bool:
+    """Everybody shares a public token, so a name there belongs to the client address that created it."""
+    return not token.is_public or not conf.bind_public_names or scan.client_address == address
+
+
+def _check_address(scan: Scan, token: Token, address: str) -> None:
+    if not _is_allowed(scan, token, address):
+        raise OpenScanError("This project's name is taken by another user of this public token; choose another name.")
+
+
+def _check_owner_and_room(token: Token, filesize_bytes: int) -> None:
+    owner = tokens.token_owner(token)
+    if owner is None:
+        raise OpenScanError("This token has no WebODM user any more; ask the site's administrator to name one.")
+    if quota.quota_exceeded(owner, filesize_bytes):
+        raise OpenScanError(
+            f"The set's {format_exact_bytes(filesize_bytes)} do not fit into the storage quota of this token's WebODM user; "
+            "delete old tasks there, or ask the site's administrator."
+        )
+    check_disk(filesize_bytes)
+
+
+def check_disk(wanted_bytes: int) -> None:
+    """Raises OpenScanError (507) where `wanted_bytes` would eat into the reserve that has to stay free."""
+    free = media.free_bytes(part_files.incoming_dir())
+    if free - wanted_bytes < conf.free_reserve_bytes:
+        raise OpenScanError(
+            f"The server's disk is full: {format_bytes(wanted_bytes)} are needed, "
+            f"{format_bytes(max(0, free - conf.free_reserve_bytes))} can be used; try again later.", NO_ROOM_STATUS)
+
+
+def _create(token: Token, name: str, address: str, base_url: str, declared: dict) -> Scan:
+    scan = Scan.objects.create(
+        token=token, name=name, client_address=address if token.is_public else "", base_url=base_url[:200],
+        research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)
+    _make_part_rows(scan)
+    ledger.hold(scan, scan.declared_bytes)
+    note_fields(scan=scan.pk)
+    logger.info("OpenScan: scan %s created: %d photos, %d parts, %d bytes", scan.pk, scan.photos, scan.parts_count, scan.declared_bytes)
+    return scan
+
+
+def _renew(scan: Scan, base_url: str, declared: dict) -> Scan:
+    if scan.state != Scan.CREATED:
+        raise OpenScanError("This project was started before; reset it first, or choose another name.")
+    scan.links_expire_at, scan.base_url = _links_expire_at(), base_url[:200]
+    same_cut = (scan.parts_count, scan.declared_bytes) == (declared["parts_count"], declared["declared_bytes"])
+    for field, value in declared.items():
+        setattr(scan, field, value)
+    if not same_cut:
+        scan.upload_nonce, scan.received_bytes = secrets.token_hex(8), 0
+    scan.save()
+    if not same_cut:
+        part_files.drop_parts(scan)
+        _make_part_rows(scan)
+        ledger.hold(scan, scan.declared_bytes)
+    return scan
+
+
+def _make_part_rows(scan: Scan) -> None:
+    Part.objects.bulk_create([Part(scan=scan, number=number) for number in range(1, scan.parts_count + 1)])
+
+
+def _links_expire_at() -> datetime.datetime:
+    return timezone.now() + datetime.timedelta(seconds=conf.upload_link_seconds)
+
+
+def _check_complete(scan: Scan) -> None:
+    missing = missing_parts(scan)
+    if missing:
+        shown = ", ".join(str(number) for number in missing[:_MISSING_PARTS_SHOWN])
+        more = f" and {len(missing) - _MISSING_PARTS_SHOWN} more" if len(missing) > _MISSING_PARTS_SHOWN else ""
+        raise OpenScanError(f"{len(missing)} of {scan.parts_count} parts are missing ({shown}{more}); "
+                            "upload them, then start again.")
+    if scan.received_bytes != scan.declared_bytes:
+        raise OpenScanError(
+            f"The parts add up to {format_exact_bytes(scan.received_bytes)}, but {format_exact_bytes(scan.declared_bytes)} "
+            "were declared as filesize; upload the parts again, or create the project with the right filesize."
+        )
+
+
+def _forget(scan: Scan) -> None:
+    """Resets a locked scan. Its row stays for the books; the WebODM task is removed by a job."""
+    note_fields(scan=scan.pk)
+    scan.state, scan.reset_at, scan.received_bytes = Scan.RESET, timezone.now(), 0
+    scan.save(update_fields=["state", "reset_at", "received_bytes"])
+    part_files.drop_parts(scan)
+    ledger.void(scan, note="reset")
+    logger.info("OpenScan: scan %s is reset", scan.pk)
+    if scan.webodm_task_id or scan.started_at:
+        dispatch_on_commit("discard_scan", scan.pk)

@@ -1,0 +1,1 @@
+"""Mail to token owners and administrators."""

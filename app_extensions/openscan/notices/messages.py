@@ -1,0 +1,96 @@
+"""Mail that people get: done and failed to the owners of private tokens, requests to admins, a new token to its person.
+
+Called in the transaction of what they tell about; sent by a job once that is committed. Public tokens have no owner to
+write to.
+"""
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from app_extensions.openscan import links
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.shared.formatting import format_bytes
+from app_extensions.shared.mail import deliver_due, enqueue
+
+LONGEST_NAME = 80
+MOST_SET_ASIDE = 10
+
+
+def scan_done(scan: Scan, link: str) -> None:
+    """Tell a private token's person that the model is there.
+
+    :param link: the signed address of the result
+    """
+    _to_person(scan, "done", f"Your 3D model “{_short(scan.name)}” is ready", {
+        "link": link,
+        "size": format_bytes(scan.result_bytes),
+        "expires_at": scan.result_expires_at.astimezone(timezone.utc),
+    })
+
+
+def scan_failed(scan: Scan) -> None:
+    """Tell a private token's person that there will be no model, why, and what became of the credit."""
+    _to_person(scan, "failed", f"Your 3D model “{_short(scan.name)}” could not be made", {
+        "error": scan.error,
+        "credit_is_back": scan.charge in (Scan.VOIDED, Scan.REFUNDED, Scan.NOT_CHARGED),
+    })
+
+
+def token_requested(request: TokenRequest) -> None:
+    """Tell the admins that somebody wants a private token; an answer to the mail goes to that person."""
+    to = conf.admin_mails or list(
+        get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True)
+    )
+    if to:
+        _send("token-request", to, f"OpenScan token requested by {request.forename} {request.surname}",
+              # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
+              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else ""},
+              reply_to=request.mail)
+
+
+def send_token(token: Token, text: str, base_url: str = "") -> None:
+    """Mail a new token to its person, the only time that it is sent.
+
+    :param text: the token; it waits encrypted and is wiped on delivery
+    :param base_url: where this WebODM is reached, if no setting says it
+    """
+    base_url = links.base_url() or base_url
+    _send("token", [token.mail], "Your OpenScan token", {
+        "token": token, "text": text, "credit": format_bytes(token.credit_bytes),
+        "limit_filesize": format_bytes(token.limit_filesize_bytes),
+        "base_url": f"{base_url}/api/openscan" if base_url else "",
+    }, reply_to=conf.support_mail)
+
+
+def deliver() -> int:
+    """Send what is due. :return: how many"""
+    return deliver_due(OutgoingMail)
+
+
+def _to_person(scan: Scan, kind: str, subject: str, context: "dict[str, Any]") -> None:
+    token = scan.token
+    if token.is_public or not token.mail:
+        return
+    left_out = scan.set_aside.splitlines()
+    context.update(
+        scan=scan, person=token.person, left_out=left_out[:MOST_SET_ASIDE],
+        left_out_more=max(0, len(left_out) - MOST_SET_ASIDE), support_mail=conf.support_mail,
+    )
+    _send(kind, [token.mail], subject, context, reply_to=conf.support_mail)
+
+
+def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", reply_to: str) -> None:
+    enqueue(
+        OutgoingMail, kind=kind, to=to, subject=" ".join(subject.split()),
+        text=render_to_string(f"openscan/mail/{kind}.txt", context),
+        html=render_to_string(f"openscan/mail/{kind}.html", {**context, "subject": subject}), reply_to=reply_to,
+    )
+    dispatch_on_commit("deliver_mails")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -1,0 +1,223 @@
+"""A scan whose processing node fails it goes back into the queue and on to another node: free of charge, a few times.
+
+WebODM itself hands a task on only while it waits in a node's own queue. A task that was running when its node died ends as
+failed there, one whose node forgets it too, and one whose node hangs stands still for ever. This module tells a node's faults
+from those of the photos, takes the task off the node, and makes the scan wait again where it was; what was charged stays
+charged once. Failures that nobody can lay at the node's door end the scan as before (``finish``).
+"""
+import logging
+import re
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Optional
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import media, processing
+from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
+from app_extensions.openscan.accounts import tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch, dispatch_on_commit
+from app_extensions.openscan.locks import scan_lock
+from app_extensions.openscan.models import NodeWatch, Scan
+from app_extensions.openscan.processing import nodes
+
+logger = logging.getLogger("app.logger")
+
+#: Minutes until the next attempt where no other node is there to take the scan.
+WAITS_MINUTES = (1, 5, 15)
+#: How long a job waits for WebODM to end its step with the task; a step that asks a node which hangs takes 30 s.
+PATIENCE_SECONDS = 45
+#: Looks further apart than this say nothing of what was in between: the worker that polls the nodes was away, too.
+GAP = timedelta(minutes=5)
+WATCH_SECONDS = 60
+_LONGEST_NOTES = 4000
+
+
+class Trouble(NamedTuple):
+    """A node's fault: its name for logs, words for people, and whether other scans had better be kept off the node."""
+
+    kind: str
+    words: str
+    rests: bool = False
+
+
+#: What task errors look like that are a node's: our own node's, NodeODM's, ClusterODM's, and WebODM's on the way to them.
+#: A lack of memory is not among them: the next node needs as much.
+_FAULTS = (
+    (re.compile(r"no space left|disk (is )?full|no room on the node|ENOSPC", re.I),
+     Trouble("full", "its disk was full", rests=True)),
+    (re.compile(r"^\S{32,36} not found|\buuid\b.*\bnot found|invalid uuid|invalid route for task", re.I),
+     Trouble("forgotten", "it had forgotten the task")),
+    (re.compile(r"node went offline|^connection (error|timeout)|connection (refused|aborted|reset)|max retries exceeded|"
+                r"HTTPConnectionPool|proxy redirect error|^unexpected status code: 5\d\d|^5\d\d$", re.I),
+     Trouble("unreachable", "it could not be reached any more")),
+    (re.compile(r"no nodes (are )?(available|online)|failed to forward task|maximum upload retries|"
+                r"maximum number of concurrent tasks|^uuh, slow down", re.I),
+     Trouble("no machine", "none of its machines took the task")),
+    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it failed by itself")),
+)
+SILENT = Trouble("silent", "it did not answer any more", rests=True)
+STALLED = Trouble("stalled", "it made no progress any more", rests=True)
+OFFLINE = Trouble("offline", "it went offline")
+REMOVED = Trouble("removed", "it was taken out of WebODM")
+#: Node errors that tell of the photos: another node would say the same, and they cost what they cost.
+PHOTOS_AT_FAULT = re.compile(
+    r"photos? could be placed|images? could be (placed|matched)|not enough (overlap|features|matches|images)|"
+    r"too few (photos|images|features|matches)|overlap", re.IGNORECASE)
+
+
+def fault_in(error: str) -> Optional[Trouble]:
+    """The node's fault that a failed task's error tells of; None where it is the photos', or not known whose."""
+    if PHOTOS_AT_FAULT.search(error):
+        return None
+    return next((trouble for pattern, trouble in _FAULTS if pattern.search(error)), None)
+
+
+def watch() -> int:
+    """Look at every scan that is on a node, and have those moved whose node is dead or hangs. :return: how many"""
+    now, moved = timezone.now(), 0
+    NodeWatch.objects.exclude(scan__state=Scan.RELEASED).delete()
+    for scan in Scan.objects.filter(state=Scan.RELEASED).select_related("token"):
+        task = host_tasks.get_task(scan.webodm_task_id)
+        if task is None:
+            continue  # catch_up sees to it
+        note_signs(scan, task, now)
+        if _trouble(scan, task) is not None:
+            with log_fields(scan=scan.pk):
+                dispatch("move_scan", scan.pk, expires_seconds=WATCH_SECONDS)
+            moved += 1
+    return moved
+
+
+def note_signs(scan: Scan, task: Any, now: datetime) -> NodeWatch:
+    """Write down a released scan's signs of life as they are now."""
+    progress, answer = processing.life_signs(task)
+    seen = NodeWatch.objects.filter(scan_id=scan.pk).first()
+    # While it waits in the node's own queue nothing has to happen.
+    anew = seen is None or now - seen.looked_at > GAP or not processing.is_running(task)
+    seen, _ = NodeWatch.objects.update_or_create(scan_id=scan.pk, defaults={
+        "looked_at": now, "progress": progress[:200], "answer": answer[:220],
+        "progress_at": now if anew or seen.progress != progress[:200] else seen.progress_at,
+        "answer_at": now if anew or seen.answer != answer[:220] else seen.answer_at})
+    return seen
+
+
+def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
+    """What is wrong with a released scan's node, if anything is."""
+    state = host_tasks.task_state(task)
+    if state.pending_action is not None:
+        return None
+    if state.status == host_tasks.FAILED:
+        return fault_in(state.error)
+    node_id, _, is_online = processing.node_of(task)
+    if state.status not in (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING):
+        return None
+    if node_id is None:
+        return None if task.auto_processing_node else REMOVED  # WebODM leaves a task without its node alone
+    if not is_online:
+        return OFFLINE
+    seen = NodeWatch.objects.filter(scan_id=scan.pk).first()
+    if seen is None or not processing.is_running(task) or _disk_is_full(task):
+        return None
+    # Only what was looked at counts: `looked_at` is now, or it was the worker that was away.
+    if seen.looked_at - seen.answer_at >= timedelta(minutes=conf.silent_minutes):
+        return SILENT
+    if 0 < conf.stalled_minutes <= (seen.looked_at - seen.progress_at).total_seconds() / 60:
+        return STALLED
+    return None
+
+
+def _disk_is_full(task: Any) -> bool:
+    """Then WebODM cannot fetch results, whatever the node does, and its task stands still."""
+    return media.free_bytes(host_tasks.task_path(task)) < conf.free_reserve_bytes
+
+
+def move(scan_id: int) -> None:
+    """Take a scan off its node, if there still is something wrong with it. Safe to call at any time."""
+    with scan_lock(scan_id) as mine:
+        scan = Scan.objects.select_related("token").filter(pk=scan_id, state=Scan.RELEASED).first() if mine else None
+        task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
+        if task is not None and _trouble(scan, task) is not None:
+            _move(scan)
+
+
+def take_elsewhere(scan: Scan, task: Any) -> bool:
+    """What ``finish`` asks of a task that failed: whether the scan goes to another node, so that it has not failed (yet).
+
+    Hold the scan's lock. True as well while WebODM still has the task in hand; the next look comes back to it.
+    """
+    if scan.state != Scan.RELEASED or not _has_attempts(scan) or _trouble(scan, task) is None:
+        return False
+    _move(scan)
+    return True
+
+
+def is_on_its_way(scan: Scan, error: str) -> bool:
+    """Whether a task that failed with this error has not failed its scan: another node is going to get it.
+
+    Clients stop asking once they are told of a failure.
+    """
+    return scan.state == Scan.RELEASED and _has_attempts(scan) and fault_in(error) is not None
+
+
+def _has_attempts(scan: Scan) -> bool:
+    return scan.moves + 1 < conf.node_attempts
+
+
+def _move(scan: Scan) -> bool:
+    with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as mine:
+        task = host_tasks.get_task(scan.webodm_task_id) if mine else None
+        trouble = _trouble(scan, task) if task is not None else None  # the step that we waited for may have mended it
+        if trouble is None:
+            return False
+        node_id, label, is_online = processing.node_of(task)
+        if is_online:
+            # First of all: a crash behind this leaves a task that its node has forgotten, which is moved as well.
+            processing.drop_on_node(task)
+            processing.renew_task_lock(task.id)
+        with transaction.atomic():
+            row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.RELEASED).first()
+            if row is None:
+                return False
+            if not _has_attempts(row):
+                _give_up(row, task, trouble)
+            else:
+                _back_to_queue(row, task, trouble, node_id, label)
+    return True
+
+
+def _back_to_queue(row: Scan, task: Any, trouble: Trouble, node_id: Optional[int], label: str) -> None:
+    places = nodes.Places()
+    now = timezone.now()
+    processing.take_off_node(task.id)
+    row.state, row.released_at, row.moves = Scan.APPROVED, None, row.moves + 1
+    _note(row, now, label, trouble)
+    if node_id is not None:
+        nodes.note_trouble(node_id, f"{trouble.words} ({now:%Y-%m-%d %H:%M} UTC)", trouble.rests)
+        if not places.is_cluster(node_id):
+            row.tried_nodes = ",".join(dict.fromkeys([*filter(None, row.tried_nodes.split(",")), str(node_id)]))[-200:]
+    owner = tokens.token_owner(row.token)
+    others = [node for node in places.usable(owner) if node.id != node_id] if owner is not None else []
+    minutes = WAITS_MINUTES[min(row.moves, len(WAITS_MINUTES)) - 1]
+    row.retry_at = None if others else now + timedelta(minutes=minutes)
+    row.save(update_fields=["state", "released_at", "moves", "node_notes", "tried_nodes", "retry_at"])
+    NodeWatch.objects.filter(scan_id=row.pk).delete()
+    dispatch_on_commit("release_queue")
+    logger.warning("OpenScan: scan %s is taken off node %s, %s: %s", row.pk, label or "(none)", trouble.words,
+                   "back into the queue" if others else f"no other node is there, next attempt in {minutes} min")
+
+
+def _give_up(row: Scan, task: Any, trouble: Trouble) -> None:
+    """Its last node hangs: end its task as failed, so that the scan fails and its credit goes back."""
+    _note(row, timezone.now(), processing.node_of(task)[1], trouble)
+    row.save(update_fields=["node_notes"])
+    processing.fail_task(task.id, f"The processing node failed: {trouble.words}. {row.moves + 1} attempts were made.")
+    dispatch_on_commit("finish_scan", row.pk)
+    logger.error("OpenScan: scan %s is given up after %d attempts on processing nodes", row.pk, row.moves + 1)
+
+
+def _note(row: Scan, now: datetime, label: str, trouble: Trouble) -> None:
+    line = f"{now:%Y-%m-%d %H:%M} UTC: taken off {label or 'its node'}, {trouble.words} ({trouble.kind})"
+    row.node_notes = "\n".join(filter(None, [row.node_notes, line]))[-_LONGEST_NOTES:]

@@ -1,0 +1,280 @@
+"""The queue of approved scans: whose turn it is, when there is room, and how long it will take.
+
+Private tokens come before public ones. Within a kind, tokens take turns: a token's first scan stands before anybody's
+second, scans that run count as had turns, and between equals the one started first goes first. A scan is handed to
+WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
+"""
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Optional
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import nodes as host_nodes
+from app_extensions.host import presets
+from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
+from app_extensions.openscan.accounts import tokens
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.locks import job_lock
+from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.processing.nodes import Places
+
+logger = logging.getLogger("app.logger")
+
+#: Used until a site has processed something itself; a quick node's pace at full photo size.
+FIRST_GUESS_SECONDS_PER_PHOTO = 5.0
+_RECENT = 20
+
+
+class Waiting(NamedTuple):
+    """A scan in the queue, as far as its place depends on it."""
+
+    pk: int
+    token_id: int
+    is_public: bool
+    started_at: Any
+    photos: int
+
+
+def waiting_scans() -> "list[Waiting]":
+    """The approved scans in the order in which they will be released."""
+    rows = Scan.objects.filter(state=Scan.APPROVED).values_list(
+        "pk", "token_id", "token__kind", "started_at", "images_count"
+    )
+    return ordered(
+        [Waiting(pk, token, kind == Token.PUBLIC, started, photos) for pk, token, kind, started, photos in rows],
+        Counter(Scan.objects.filter(state=Scan.RELEASED).values_list("token_id", flat=True)),
+    )
+
+
+def ordered(waiting: Iterable[Waiting], running: "dict[int, int]") -> "list[Waiting]":
+    """Put scans in order.
+
+    :param running: token → how many of its scans are being processed
+    """
+    turns: Counter = Counter(running)
+    keyed = []
+    for scan in sorted(waiting, key=lambda entry: (entry.started_at, entry.pk)):
+        keyed.append(((scan.is_public, turns[scan.token_id], scan.started_at, scan.pk), scan))
+        turns[scan.token_id] += 1
+    return [scan for _, scan in sorted(keyed)]
+
+
+def position(scan: Scan) -> int:
+    """A waiting scan's place from 1, 0 if it does not wait."""
+    for place, entry in enumerate(waiting_scans(), 1):
+        if entry.pk == scan.pk:
+            return place
+    return 0
+
+
+def what_it_waits_for(scan: Scan) -> str:
+    """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
+    owner = tokens.token_owner(scan.token)
+    if owner is None:
+        return "This token has no WebODM user any more; ask the site's administrator to name one."
+    online = [node for node in host_nodes.nodes_for(owner) if node.online]
+    if not online:
+        return "Waiting: no processing node that this token's WebODM user may use is online; the site's administrator can see to it."
+    if not _large_enough(online, scan.images_count):
+        most = max(node.max_images for node in online)
+        return (f"Waiting: the set has {scan.images_count} photos, and the processing nodes that are online take {most} at most; "
+                "send fewer photos, or ask the site's administrator.")
+    if scan.moves:
+        return "Its processing node failed, which was not the photos' fault; it is handed to another one, free of charge."
+    if not Places().usable(owner):
+        return "Waiting: the processing nodes that are online had trouble of their own and are left alone for a while."
+    return ""
+
+
+def release(patience_seconds: float = 5) -> int:
+    """Hand over to WebODM what there is room for. Only one process does it at a time.
+
+    :param patience_seconds: how long to wait for another that does it; a periodic job comes back after that
+    :return: how many scans were handed over
+    """
+    with job_lock("openscan.queue", patience_seconds) as mine:
+        if not mine:
+            return 0
+        released, places = 0, Places()
+        full: set = set()
+        for entry in waiting_scans():
+            scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED).first()
+            if scan is None or scan.token.owner_id in full or _is_put_off(scan):
+                continue
+            owner = tokens.token_owner(scan.token)
+            usable = places.usable(owner) if owner else []
+            free = _free_places(owner, usable, places) if usable else {}
+            if not any(free.values()):
+                full.add(scan.token.owner_id)
+                continue
+            node = _choose(scan, usable, free)
+            if node is not None:
+                with log_fields(scan=scan.pk):
+                    released += _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1)
+        return released
+
+
+def _is_put_off(scan: Scan) -> bool:
+    return scan.retry_at is not None and scan.retry_at > timezone.now()
+
+
+def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
+    return [node for node in nodes if not node.max_images or node.max_images >= photos]
+
+
+def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, int]":
+    """How many more tasks each of an owner's nodes takes: by what WebODM knows of them, and in all no more than our own
+    released scans leave, since a task that was just handed over may show on no node yet. One that has a node which is not theirs
+    leaves them alone."""
+    ids = {node.id for node in nodes}
+    ours = 0
+    released = list(Scan.objects.select_related("token").filter(state=Scan.RELEASED))
+    placed = host_tasks.nodes_of(scan.webodm_task_id for scan in released if scan.webodm_task_id)
+    for scan in released:
+        place = placed.get(scan.webodm_task_id)
+        if place is not None and place not in ids:
+            continue
+        other = tokens.token_owner(scan.token)
+        if other is not None and (other == owner or ids & {node.id for node in host_nodes.nodes_for(other)}):
+            ours += 1
+    by_node = {key: free for key, free in host_nodes.places_by_node(owner, places).items() if key in ids}
+    left = min(sum(map(places, nodes)) - ours, host_nodes.free_places(owner, places, refresh=False))
+    return by_node if left > 0 else dict.fromkeys(by_node, 0)
+
+
+def _choose(scan: Scan, usable: "list[Any]", free: "dict[int, int]") -> Optional[Any]:
+    """The node for a scan: large enough, not one that failed it if there is another, and the one with the most room."""
+    fitting = _large_enough(usable, scan.images_count)
+    tried = {int(number) for number in scan.tried_nodes.split(",") if number}
+    fitting = [node for node in fitting if node.id not in tried] or fitting
+    fitting = [node for node in fitting if free.get(node.id)]
+    return max(fitting, key=lambda node: (free[node.id], -(node.queue_count or 0), -node.id), default=None)
+
+
+def _hand_over(scan: Scan, owner: Any, node: Any, alone: bool) -> bool:
+    """:param alone: the owner has this node only, and WebODM finds it itself"""
+    options = _options(owner, [node])
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED).first()
+        task = host_tasks.get_task(row.webodm_task_id) if row is not None and row.webodm_task_id else None
+        if row is None or task is None:
+            if row is not None:
+                dispatch_on_commit("finish_scan", row.pk)  # its task was deleted in WebODM
+            return False
+        state = host_tasks.task_state(task)
+        if state.pending_action == "remove":
+            return False  # its owner deleted it a moment ago; a start would take that back
+        row.state, row.released_at, row.retry_at = Scan.RELEASED, timezone.now(), None
+        row.save(update_fields=["state", "released_at", "retry_at"])
+        # A task that its owner started in WebODM by hand is on its way already.
+        if state.status == "waiting":
+            # WebODM would choose by the length of queues alone, and a ClusterODM's is always empty.
+            host_tasks.commit_task(task, options=options, node_id=None if alone else node.id)
+    logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s, node %s", row.pk, row.images_count,
+                row.webodm_task_id, node.label)
+    return True
+
+
+def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
+    """The preset's options that every node which may get the task knows."""
+    try:
+        options = presets.preset_options(conf.preset, owner)
+    except LookupError:
+        logger.error("OpenScan: WebODM has no preset %r (WO_OPENSCAN_PRESET); its nodes' defaults are used", conf.preset)
+        return []
+    for node in nodes:
+        options = presets.filter_options(options, node)
+    return options
+
+
+def retry(scan: Scan) -> None:
+    """Take a scan up again where it got stuck or failed, free of charge.
+
+    :raises OpenScanError: there is nothing left to try again with, or nothing to try
+    """
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().get(pk=scan.pk)
+        task = host_tasks.get_task(row.webodm_task_id) if row.webodm_task_id else None
+        complete = row.parts.exists() and not row.parts.filter(size_bytes=None).exists()
+        if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
+            row.state, row.error, row.ingest_attempts, row.retry_at, row.finished_at = Scan.INITIALIZED, "", 0, None, None
+            if task is not None and host_tasks.task_state(task).pending_action == "remove":
+                row.webodm_task_id = None  # the refused attempt's, on its way out; the new one gets its own
+            dispatch_on_commit("ingest_scan", row.pk)
+        elif row.state == Scan.FAILED and row.released_at is None:
+            raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")
+        elif row.state in (Scan.FAILED, Scan.RELEASED, Scan.DONE, Scan.EXPIRED) and task is not None:
+            _process_again(row, task)
+        else:
+            raise OpenScanError(f"A scan that is {row.state} cannot be tried again.")
+        row.save()
+    scan.refresh_from_db()
+
+
+def _process_again(row: Scan, task: Any) -> None:
+    state = host_tasks.task_state(task)
+    if state.status in ("queued", "running"):
+        raise OpenScanError("Its task is being processed already.")
+    if state.status == "completed":
+        # Processing went well; it is the result that is packed anew.
+        row.state, row.result_source, row.retry_at, row.finish_attempts = Scan.RELEASED, "", None, 0
+        dispatch_on_commit("finish_scan", row.pk)
+        return
+    row.state, row.error, row.finished_at, row.moves, row.tried_nodes = Scan.RELEASED, "", None, 0, ""
+    host_tasks.restart_task(task)
+
+
+def seconds_per_photo() -> float:
+    """The pace of the last scans that were processed here."""
+    recent = list(
+        Scan.objects.filter(processing_seconds__gt=0, images_count__gt=0, finished_at__isnull=False)
+        .order_by("-finished_at").values_list("processing_seconds", "images_count")[:_RECENT]
+    )
+    if not recent:
+        return FIRST_GUESS_SECONDS_PER_PHOTO
+    return sum(seconds for seconds, _ in recent) / sum(photos for _, photos in recent)
+
+
+def estimate_seconds(token: Optional[Token] = None) -> int:
+    """How long a set sent now would wait for its processing to begin; 0 where a node is free.
+
+    :param token: whose set it would be; without one, a public token's place in the queue is assumed
+    """
+    new = Waiting(2**31, token.pk if token else 0, token.is_public if token else True, timezone.now(), 0)
+    running = list(Scan.objects.filter(state=Scan.RELEASED).values_list("pk", "token_id", "images_count", "webodm_task_id"))
+    rows = Scan.objects.filter(state__in=(Scan.APPROVED, Scan.INITIALIZED)).values_list(
+        "pk", "token_id", "token__kind", "started_at", "images_count", "photos")
+    waiting = [Waiting(pk, owner, kind == Token.PUBLIC, started or new.started_at, count or declared)
+               for pk, owner, kind, started, count, declared in rows]
+    line = ordered([*waiting, new], Counter(token_id for _, token_id, _, _ in running))
+    ahead = [entry.photos for entry in line[:line.index(new)]]
+    slots = max(1, _slots(token))
+    if len(running) + len(ahead) < slots:
+        return 0
+    tasks = host_tasks.tasks_by_id(task_id for _, _, _, task_id in running if task_id)
+    photos_ahead = sum(ahead) + sum(_photos_left(count, tasks.get(task_id)) for _, _, count, task_id in running)
+    return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
+
+
+def _photos_left(photos: int, task: Optional[Any]) -> float:
+    if task is None:
+        return 0.0
+    state = host_tasks.task_state(task)
+    return photos * (1.0 - state.progress) if state.status in ("running", "queued", "waiting") else 0.0
+
+
+def _slots(token: Optional[Token]) -> int:
+    try:
+        owner = tokens.token_owner(token) if token is not None else tokens.default_owner()
+    except OpenScanError:
+        owner = None
+    if owner is None:
+        return 0
+    places = Places()
+    return sum(map(places, places.usable(owner)))

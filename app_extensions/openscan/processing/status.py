@@ -1,0 +1,149 @@
+"""What a client is told of its scan, derived live from the scan's row and its WebODM task.
+
+The words and their order are the wire contract's: created → initialized → file approved → processing started →
+processing done | processing failed; expired once the result is gone.
+"""
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Optional
+
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import links
+from app_extensions.openscan.intake import scans
+from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.processing import failover, queue
+from app_extensions.openscan.results import packing
+
+CREATED, INITIALIZED, APPROVED = "created", "initialized", "file approved"
+STARTED, DONE, FAILED, EXPIRED = "processing started", "processing done", "processing failed", "expired"
+
+#: States in which the WebODM task, not the row, says what is going on.
+_LIVE = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
+
+
+class Look(NamedTuple):
+    """A scan seen at one moment: the contract's word, progress from 0 to 1, and the task's state if there is one."""
+
+    status: str
+    progress: float
+    task: Optional[Any]
+
+
+class Known:
+    """What pages with many scans read once for all of them: their tasks, the queue, and what scans of one owner wait for."""
+
+    def __init__(self, scans: "Iterable[Scan]"):
+        self.tasks = host_tasks.tasks_by_id(scan.webodm_task_id for scan in scans if scan.webodm_task_id)
+        self.places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
+        self._waits: dict[tuple, str] = {}
+
+    def task(self, scan: Scan) -> Optional[Any]:
+        """The scan's task, None where it is gone."""
+        return self.tasks.get(scan.webodm_task_id)
+
+    def position(self, scan: Scan) -> int:
+        """As ``queue.position``."""
+        return self.places.get(scan.pk, 0)
+
+    def what_it_waits_for(self, scan: Scan) -> str:
+        """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""
+        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0)
+        if alike not in self._waits:
+            self._waits[alike] = queue.what_it_waits_for(scan)
+        return self._waits[alike]
+
+
+def look(scan: Scan, known: Optional[Known] = None) -> Look:
+    """See how a scan is doing; at most one task is read."""
+    if scan.state == Scan.CREATED:
+        return Look(CREATED, 0.0, None)
+    if scan.state == Scan.INITIALIZED:
+        return Look(INITIALIZED, 0.0, None)
+    if scan.state == Scan.RESET or not scan.webodm_task_id:
+        return Look(FAILED if scan.state == Scan.FAILED else EXPIRED, 0.0, None)
+    if scan.state == Scan.FAILED and scan.released_at is None:
+        return Look(FAILED, 0.0, None)  # refused by ingest; what is left of its task is being removed
+    task = known.task(scan) if known else host_tasks.get_task(scan.webodm_task_id)
+    if task is None:
+        return Look(EXPIRED, 0.0, None)
+    state = host_tasks.task_state(task)
+    return Look(*_live(scan, task, state), state)
+
+
+def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
+    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.error)):
+        return APPROVED, 0.0
+    if state.status == "running":
+        return STARTED, state.progress
+    if state.status in ("failed", "canceled"):
+        return FAILED, state.progress
+    # Completed. "Done" stops clients from asking, so it is said only when there is something to download.
+    if packing.is_current(scan, task):
+        if scan.state == Scan.DONE and not packing.is_expired(scan):
+            return DONE, 1.0
+        return (FAILED, 1.0) if scan.state == Scan.FAILED else (EXPIRED, 1.0)
+    return STARTED, 1.0
+
+
+def scan_status(scan: Scan) -> str:
+    """The contract's word for a scan, e.g. ``processing started``."""
+    return look(scan).status
+
+
+def scan_progress(scan: Scan) -> float:
+    """How far processing is, from 0 to 1."""
+    return look(scan).progress
+
+
+def project_info(token: Token, name: str, address: str = "", base_url: str = "") -> dict:
+    """What getProjectInfo answers: `dlink`, `status`, `ulink`, and more for newer clients. Cheap: rigs poll it.
+
+    Raises OpenScanError (401) for an unknown project.
+    """
+    scan = scans.find_scan(token, name, address)
+    info = {
+        "dlink": "",
+        "ulink": links.upload_links(scan, base_url) if scan.state == Scan.CREATED else [],
+        "photos": scan.photos,
+        "filesize": scan.declared_bytes,
+        "received": scan.received_bytes,
+        "missing_parts": scans.missing_parts(scan) if scan.state == Scan.CREATED else [],
+        "error_text": scan.error,
+    }
+    info.update(scan_details(scan, base_url))
+    return info
+
+
+def scan_details(scan: Scan, base_url: str = "", known: Optional[Known] = None) -> "dict[str, Any]":
+    """What getProjectInfo says beyond the row: ``status``, ``dlink``, ``progress`` (0 to 1), ``queue_position`` (0: not
+    waiting), ``message`` (what it waits for) and ``set_aside`` (members left out, a sentence each).
+
+    :param base_url: what ``dlink`` begins with
+    :param known: what was read before for many scans
+    """
+    seen = look(scan, known)
+    details = {
+        "status": seen.status,
+        "dlink": packing.result_url(scan, base_url) if seen.status == DONE else "",
+        "progress": round(seen.progress, 3),
+        "queue_position": 0,
+        "message": "",
+        "set_aside": scan.set_aside.splitlines(),
+    }
+    if seen.status == APPROVED and scan.state == Scan.APPROVED:
+        source: Any = known or queue
+        details["queue_position"] = source.position(scan)
+        details["message"] = source.what_it_waits_for(scan)
+    if seen.status == FAILED:
+        details["error_text"] = error_text(scan, seen)
+    return details
+
+
+def error_text(scan: Scan, seen: Look) -> str:
+    """One sentence on why a scan failed."""
+    if scan.error:
+        return scan.error
+    if seen.task is not None and seen.task.status == "canceled":
+        return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
+    if seen.task is not None and seen.task.error:
+        return f"Processing failed: {seen.task.error}"
+    return "Processing failed; ask the site's support, the credit of a failure that is not the photos' is given back."

@@ -1,0 +1,1 @@
+"""The finished model: packing, download links, expiry, object storage, and the research archive."""

@@ -1,0 +1,169 @@
+"""Results moved to the bucket: streamed there while they are packed, or from the file system where the storage was away.
+
+A model is packed straight into an object: no zip of it is written to a disk here. Only where the storage fails is it packed into
+the file system, handed out from there, and moved to the bucket later, piece by piece from that file, which then goes.
+"""
+import logging
+import shutil
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional
+
+from django.db import transaction
+
+from app_extensions.host import assets
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan import part_files
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.locks import scan_lock
+from app_extensions.openscan.models import Scan, StoredObject
+from app_extensions.openscan.results import packing
+from app_extensions.openscan.results.object_storage import client, offer, records
+from app_extensions.openscan.results.object_storage.upload import Differs, ObjectWriter, Written
+
+logger = logging.getLogger("app.logger")
+
+ZIP = "application/zip"
+
+
+class Published(NamedTuple):
+    """An object that is complete and that no scan names yet."""
+
+    entry: StoredObject
+    written: Written
+
+
+def publish_model(scan: Scan, files: "list[Path]", source: str) -> Optional[Published]:
+    """Pack a model straight into the bucket.
+
+    :param files: as `packing.model_files` gives them
+    :param source: their fingerprint
+    :return: None where object storage is off or does not work now
+    :raises OSError: a file of the model cannot be read
+    """
+    if not client.is_configured() or records.is_pausing():
+        return None
+    return _write(scan, source, lambda out: packing.write_zip(out, files, seekable=False))
+
+
+def publish_file(scan_id: int) -> None:
+    """Move a result that lies in the file system to the bucket. One that lies in both, since the storage was away for a while,
+    loses its file once the storage answers again."""
+    with scan_lock(scan_id) as mine:
+        scan = Scan.objects.filter(pk=scan_id, state=Scan.DONE).exclude(result_file="").first() if mine else None
+        if scan is None or packing.is_expired(scan) or not client.is_configured() or records.is_pausing():
+            return
+        if scan.result_object and _is_still_there(scan):
+            return
+        path, source = part_files.results_dir() / scan.result_file, f"file:{scan.result_file}"
+        try:
+            published = _write(scan, source, lambda out: _copy(path, out))
+        except OSError as problem:
+            logger.error("OpenScan: the result %s of scan %s cannot be read: %s", path.name, scan.pk, problem)
+            records.note_failure(records.begin(scan, source)[0], "its file in the file system cannot be read", storage_failed=False)
+            return
+        if published is None:
+            return
+        with transaction.atomic():
+            row = Scan.objects.select_for_update().get(pk=scan_id)
+            if row.state != Scan.DONE or row.result_file != scan.result_file or not records.keep(row, *published):
+                records.abandon(published.entry)
+                return
+            _drop_file(row)
+    logger.info("OpenScan: the result of scan %s was moved to object storage, %d bytes", scan_id, published.written.size_bytes)
+
+
+def restore(scan_id: int) -> None:
+    """Pack a published result into the file system again, while the storage is away or because its object is gone."""
+    with scan_lock(scan_id) as mine:
+        scan = Scan.objects.filter(pk=scan_id, state=Scan.DONE, result_file="").exclude(result_object="").first() if mine else None
+        if scan is None or packing.is_expired(scan):
+            return
+        gone = False
+        try:
+            offer.look(offer.stored_object(scan), patient=False)
+            return
+        except client.ObjectMissing as problem:
+            gone, why = True, problem
+        except client.StorageError as problem:
+            why = problem
+        task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+        if task is None or host_tasks.task_state(task).status != "completed" or not packing.is_current(scan, task):
+            return  # a new run brings a new result; a task that is gone ends the scan
+        path, size = packing.pack(packing.model_files(assets.assets_dir(task)), packing.new_file_name(scan))
+        with transaction.atomic():
+            row = Scan.objects.select_for_update().get(pk=scan_id)
+            if row.state != Scan.DONE or row.result_object != scan.result_object or row.result_file:
+                transaction.on_commit(lambda: packing.remove_file(path.name))
+                return
+            row.result_file, row.result_bytes = path.name, size
+            if gone:
+                records.lost(row)
+            row.save(update_fields=["result_file", "result_bytes", "result_object"])
+    logger.warning("OpenScan: the result of scan %s was packed again, it could not be had from object storage: %s", scan_id, why)
+
+
+def _write(scan: Scan, source: str, fill: Callable[[Any], None]) -> Optional[Published]:
+    """Send what `fill` writes. :return: None, and the failure noted, where the storage did not take it"""
+    entry, begun = records.begin(scan, source)
+    writer = None
+    try:
+        bucket = client.current()
+        if bucket is None:
+            return None
+        existing = None
+        if begun:
+            try:
+                existing = bucket.find(entry.key)  # complete, but killed before the row said so
+            except client.ObjectMissing:
+                existing = None
+        # The presigned link asks for the name too; not every storage listens.
+        headers = {"ContentType": ZIP, "ContentDisposition": client.disposition(packing.download_name(scan))}
+        writer = ObjectWriter(bucket, entry.key, headers, conf.s3_part_bytes, existing=existing, resume=begun)
+        fill(writer)
+        return Published(entry, writer.finish())
+    except Differs as problem:
+        records.note_failure(entry, str(problem), writer.sent_bytes if writer else 0)
+        records.abandon(entry)
+        logger.error("OpenScan: the result of scan %s arrived damaged in object storage and is sent again: %s", scan.pk, problem)
+    except client.StorageError as problem:
+        records.note_failure(entry, str(problem), writer.sent_bytes if writer else 0)
+        logger.warning("OpenScan: the result of scan %s could not be published and stays in the file system for now: %s",
+                       scan.pk, problem)
+    return None
+
+
+def _copy(path: Path, out: Any) -> None:
+    with open(path, "rb") as source:
+        shutil.copyfileobj(source, out, client.READ_BYTES)
+
+
+def _is_still_there(scan: Scan) -> bool:
+    """Whether the scan needs nothing more: its object is there (the file goes), or the storage is still away."""
+    entry = offer.stored_object(scan)
+    try:
+        offer.look(entry, patient=True)
+    except client.ObjectMissing:
+        with transaction.atomic():
+            row = Scan.objects.select_for_update().get(pk=scan.pk)
+            records.lost(row)
+            row.save(update_fields=["result_object"])
+        return False
+    except client.StorageError as problem:
+        if entry.place != client.place():
+            return False  # another bucket is named now: the result moves there, and the old object is nobody's
+        records.note_failure(entry, str(problem))
+        return True
+    with transaction.atomic():
+        row = Scan.objects.select_for_update().get(pk=scan.pk)
+        if row.state == Scan.DONE and row.result_object == scan.result_object:
+            StoredObject.objects.filter(pk=entry.pk).update(attempts=0, problem="", retry_at=None)
+            row.result_bytes = entry.size_bytes
+            _drop_file(row)
+    return True
+
+
+def _drop_file(row: Scan) -> None:
+    """A locked scan's file goes once the transaction is committed; downloads under way read it to their end."""
+    name, row.result_file = row.result_file, ""
+    row.save(update_fields=["result_file", "result_object", "result_bytes"])
+    transaction.on_commit(lambda: packing.remove_file(name))

@@ -1,0 +1,257 @@
+"""Results: the model packed once into one zip, a signed link to it, and its end.
+
+A result is packed from the task's own files into an object of the storage (``objects.publish``), or into a new file that is
+renamed into place before the row names it, so a link never gives half a zip. Which files it came from is kept as a
+fingerprint: a task restarted in WebODM has others, and its result is packed anew.
+"""
+import base64
+import datetime
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from app_extensions.host import assets
+from app_extensions.openscan import links, part_files
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.file_names import plain
+from app_extensions.openscan.models import Scan
+from app_extensions.openscan.results.object_storage import client, offer
+
+logger = logging.getLogger("app.logger")
+
+DOWNLOAD_PATH = "/api/openscan/download/"
+NOT_FOUND, GONE, AWAY = 404, 410, 503
+TEMPORARY_SUFFIX = ".packing"
+#: Names that `new_file_name` gives, and those of files being packed.
+_OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.zip(\.packing)?")
+#: What belongs to a model; ODM leaves settings and intermediate files beside it.
+_MODEL_SUFFIXES = (".obj", ".mtl", ".glb", ".ply", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+#: Already compressed: deflating them again costs time and saves nothing.
+_STORED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".glb", ".laz")
+#: For people: a page that shows the model offline and a picture of it, as our engine makes them.
+_FOR_PEOPLE = ("viewer.html", "odm_report/preview.png")
+_FALLBACKS = ("odm_georeferencing/odm_georeferenced_model.laz", "odm_georeferencing/odm_georeferenced_model.ply")
+_FORM = re.compile(r"(\d{1,18})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
+
+
+class NoModel(Exception):
+    """The node said it was done and delivered no model."""
+
+
+class Result(NamedTuple):
+    """A result that may be handed out: a file here, or an address at the object storage."""
+
+    path: Optional[Path]
+    file_name: str
+    etag: str
+    modified_at: float
+    size_bytes: int
+    url: str = ""
+
+
+def model_files(directory: Path) -> "list[Path]":
+    """A task's files that make up its model, sorted, then what shows it; the point cloud where there is no mesh.
+
+    :param directory: the task's assets
+    """
+    texturing = directory / "odm_texturing"
+    found = [path for path in _regular_files(texturing) if path.suffix.lower() in _MODEL_SUFFIXES]
+    if any(path.suffix.lower() in (".obj", ".glb") for path in found):
+        return found + _present(directory, _FOR_PEOPLE)
+    return _present(directory, _FALLBACKS)
+
+
+def _present(directory: Path, names: "tuple[str, ...]") -> "list[Path]":
+    return [path for path in (directory / name for name in names) if path.is_file() and not path.is_symlink()]
+
+
+def _regular_files(directory: Path) -> "list[Path]":
+    try:
+        return sorted(path for path in directory.iterdir() if stat.S_ISREG(path.lstat().st_mode))
+    except FileNotFoundError:
+        return []
+
+
+def fingerprint(files: "list[Path]") -> str:
+    """What tells one run's files from another's: names, sizes and times. Empty for no files."""
+    if not files:
+        return ""
+    told = "\n".join(f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns}" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def is_current(scan: Scan, task: Any) -> bool:
+    """Whether the scan's outcome (result, or its lack) belongs to what the completed task holds now."""
+    if scan.state not in (Scan.DONE, Scan.EXPIRED, Scan.FAILED) or scan.released_at is None:
+        return False
+    return scan.result_source == source_of(task)
+
+
+def source_of(task: Any) -> str:
+    """The fingerprint of a task's model; ``none`` where it has none."""
+    try:
+        return fingerprint(model_files(assets.assets_dir(task))) or "none"
+    except FileNotFoundError:
+        return "none"  # replaced while we looked; the next look sees the new ones
+
+
+def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
+    """Zip a model's files, all at the archive's root.
+
+    :param name: the result's file name; a random one, never the project's
+    :return: its path and bytes; it is complete and durable
+    :raises NoModel: there is nothing to pack
+    :raises OSError: the disk is full, or a file vanished
+    """
+    if not files:
+        raise NoModel("The processing node delivered no model.")
+    final = part_files.results_dir() / name
+    temporary = final.with_name(final.name + TEMPORARY_SUFFIX)
+    try:
+        with open(temporary, "wb") as out:
+            write_zip(out, files)
+            out.flush()
+            os.fsync(out.fileno())
+        size = temporary.stat().st_size
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+    part_files.sync_directory(final.parent)
+    return final, size
+
+
+def write_zip(out: Any, files: "list[Path]", seekable: bool = True) -> None:
+    """Write a model's files as a zip, each at the archive's root; the same files give the same bytes.
+
+    :param out: a binary file
+    :param seekable: False for a stream: sizes then follow the data, which readers from the start bear with deflated members
+        only, so that what is compressed already is wrapped in deflate's uncompressed blocks
+    """
+    kind, level = (zipfile.ZIP_STORED, None) if seekable else (zipfile.ZIP_DEFLATED, 0)
+    # Not strict: zips cannot hold years before 1980, which some nodes write.
+    with zipfile.ZipFile(out, "w", allowZip64=True, strict_timestamps=False) as archive:
+        for path in files:
+            compressed = path.suffix.lower() in _STORED_SUFFIXES
+            archive.write(path, plain(path.name), kind if compressed else zipfile.ZIP_DEFLATED, level if compressed else 6)
+
+
+def new_file_name(scan: Scan) -> str:
+    """A file name for a scan's next result that no earlier one had."""
+    return f"{scan.pk}-{secrets.token_hex(8)}.zip"
+
+
+def expiry() -> datetime.datetime:
+    """When a result that is packed now ends."""
+    return timezone.now() + datetime.timedelta(days=conf.result_days)
+
+
+def new_link() -> str:
+    """What makes a result's link its own: links to an earlier result of the scan end with it. Worthless by itself."""
+    return secrets.token_hex(8)
+
+
+def is_expired(scan: Scan) -> bool:
+    """Whether a result is past its end, its file removed or not."""
+    return not (scan.result_file or scan.result_object) or scan.result_expires_at is None or scan.result_expires_at <= timezone.now()
+
+
+def result_url(scan: Scan, base_url: str = "") -> str:
+    """The result's absolute link: good without a login until it expires, without anything that has to be quoted.
+
+    :param base_url: what it begins with; empty: the setting, or the address under which the scan was created
+    """
+    base = links.base_url() or base_url or scan.base_url
+    expires = int(scan.result_expires_at.timestamp())
+    return f"{base}{DOWNLOAD_PATH}{scan.pk}.{expires}.{_sign(scan.pk, expires, scan.result_link)}.zip"
+
+
+def find_result(link_text: str) -> Result:
+    """What a link gives now: the object, else the file.
+
+    :param link_text: what stands between ``download/`` and ``.zip``
+    :raises OpenScanError: 404 for no link of ours, 410 once it has expired or its result was replaced or reset, 503 while the
+        object storage is away and there is no file
+    """
+    match = _FORM.match(link_text)
+    number, expires, signature = match.groups() if match else ("0", "0", "")
+    scan = Scan.objects.filter(pk=int(number)).first() if match and int(number) < 2**31 else None
+    if scan is None:
+        raise OpenScanError("This download link is not valid.", NOT_FOUND)
+    if not hmac.compare_digest(signature, _sign(scan.pk, int(expires), scan.result_link)):
+        raise OpenScanError("This download link is not valid (any more); ask for the project's state again.", NOT_FOUND)
+    if int(expires) <= timezone.now().timestamp() or scan.state != Scan.DONE or is_expired(scan):
+        raise OpenScanError(f"This result has expired; results are kept for {conf.result_days} days.", GONE)
+    if scan.result_object:
+        published = _published(scan)
+        if published is not None:
+            return published
+    path = part_files.results_dir() / scan.result_file
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        logger.error("OpenScan: the result %s of scan %s is missing on disk", path.name, scan.pk)
+        raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
+    return Result(path, download_name(scan), f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
+
+
+def download_name(scan: Scan) -> str:
+    """What a download is called: the project's name in letters, digits and ``._-``."""
+    return f"{plain(scan.name).strip('._-')[:80] or 'model'}.zip"
+
+
+def _published(scan: Scan) -> Optional[Result]:
+    """The object of a result; None where it cannot be had and a file can.
+
+    :raises OpenScanError: 503 where there is neither; the result is being packed again then
+    """
+    try:
+        offered = offer.offer(scan, download_name(scan))
+    except client.StorageError as problem:
+        logger.error("OpenScan: the result of scan %s cannot be handed out from object storage: %s", scan.pk, problem)
+        if scan.result_file:
+            return None
+        dispatch("restore_result", scan.pk)
+        raise OpenScanError("The storage that holds this result does not answer just now; the result is being prepared again, "
+                            "try again in a minute.", AWAY) from None
+    return Result(None, download_name(scan), offered.etag, offered.stored_at, offered.size_bytes, offered.url)
+
+
+def _sign(scan_id: int, expires: int, nonce: str) -> str:
+    """128 bits of an HMAC-SHA256 keyed by the site's secret key, in URL-safe base64."""
+    key = salted_hmac("openscan.result-link", "key").digest()
+    text = f"{scan_id}.{expires}.{nonce}".encode("ascii")
+    return base64.urlsafe_b64encode(hmac.new(key, text, hashlib.sha256).digest()[:16]).rstrip(b"=").decode("ascii")
+
+
+def remove_file(name: str) -> None:
+    """Remove a result's file; one that is gone is fine."""
+    if name:
+        (part_files.results_dir() / name).unlink(missing_ok=True)
+
+
+def stray_files(min_age_seconds: float) -> "list[Path]":
+    """Files of results that no row names: left by a process killed between packing and its commit, or before a removal."""
+    before = timezone.now().timestamp() - min_age_seconds
+    found = []
+    for path in part_files.results_dir().iterdir():
+        if not _OURS.fullmatch(path.name):
+            continue  # somebody else's, should our directory be shared
+        named = Scan.objects.filter(result_file=path.name).exists()
+        try:
+            if not named and path.stat().st_ctime <= before:
+                found.append(path)
+        except FileNotFoundError:
+            continue  # removed by its owner while we looked
+    return found

@@ -1,0 +1,1 @@
+"""Periodic jobs, tidying up, metrics, health, and system checks."""

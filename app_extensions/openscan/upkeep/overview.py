@@ -1,0 +1,145 @@
+"""What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
+from typing import Any, NamedTuple, Optional
+
+from django.db.models import Count, F, Q, QuerySet, Sum
+
+from app_extensions.host import nodes as host_nodes
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.processing import queue, status
+from app_extensions.openscan.results.object_storage import lifecycle
+
+MOST_ROWS = 50
+#: A scan's word → how it is coloured.
+_TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
+
+
+class ScanRow(NamedTuple):
+    """A scan as one line of a table."""
+
+    scan: Scan
+    status: str
+    tone: str
+    percent: int
+    message: str
+    set_aside: "list[str]"
+    link: str
+    task_url: str
+
+
+class TokenRow(NamedTuple):
+    """A token as one line of a table."""
+
+    token: Token
+    credit_percent: int
+    waiting: int
+    running: int
+    scans: int
+
+
+def scan_rows(scans: "list[Scan]", base_url: str = "", known: Optional[status.Known] = None) -> "list[ScanRow]":
+    """A line for each scan, its status read live.
+
+    :param base_url: what download links begin with
+    :param known: what was read before, for these scans and others
+    """
+    known = known or status.Known(scans)
+    return [_scan_row(scan, base_url, known) for scan in scans]
+
+
+def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
+    details = status.scan_details(scan, base_url, known)
+    word = details["status"]
+    task = known.task(scan)
+    message = details.get("error_text", "") or details["message"]
+    if details["queue_position"]:
+        message = f"Place {details['queue_position']} in the queue. {message}".strip()
+    return ScanRow(
+        scan=scan, status=word, tone=_TONES.get(word, "open"), percent=int(round(100 * details["progress"])),
+        message=message, set_aside=details["set_aside"], link=details["dlink"],
+        task_url=host_tasks.task_url(task) if task is not None else "",
+    )
+
+
+def for_token(token: Token, base_url: str) -> "dict[str, Any]":
+    """What the holder of a token is shown. A public token is shared, so its scans are nobody's to list.
+
+    :param base_url: what download links begin with
+    """
+    ledger.refill(token)
+    scans: list[ScanRow] = []
+    if not token.is_public:
+        mine = token.scans.exclude(state=Scan.RESET).select_related("token").order_by("-pk")[:MOST_ROWS]
+        scans = scan_rows(list(mine), base_url)
+    return {
+        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token),
+        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": len(queue.waiting_scans()),
+    }
+
+
+def for_operator(user: Any) -> "dict[str, Any]":
+    """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
+    mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
+    scans = Scan.objects.filter(token__in=mine).select_related("token")
+    places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
+    waiting = sorted(scans.filter(state=Scan.APPROVED), key=lambda scan: places.get(scan.pk, len(places) + 1))
+    groups = {
+        "waiting": waiting[:MOST_ROWS], "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
+        "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
+    }
+    known = status.Known([scan for group in groups.values() for scan in group])
+    tokens = list(_with_counts(mine))
+    granted = _granted(tokens)
+    nodes = host_nodes.nodes_for(user)
+    return {
+        "everything": user.is_superuser,
+        **{name: scan_rows(group, known=known) for name, group in groups.items()},
+        "waiting_count": len(waiting), "running_count": scans.filter(state=Scan.RELEASED).count(),
+        "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
+        "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
+        "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
+        "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
+        if user.is_superuser else 0,
+        "object_storage": lifecycle.summary() if user.is_superuser else None,
+        "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
+        "pace_seconds": queue.seconds_per_photo(),
+    }
+
+
+def _arriving(scans: QuerySet) -> QuerySet:
+    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_ROWS]
+
+
+def _ended(scans: QuerySet) -> QuerySet:
+    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_ROWS]
+
+
+def _with_counts(mine: QuerySet) -> QuerySet:
+    counted = mine.annotate(
+        waiting_scans=Count("scans", filter=Q(scans__state=Scan.APPROVED)),
+        running_scans=Count("scans", filter=Q(scans__state=Scan.RELEASED)),
+        all_scans=Count("scans", filter=~Q(scans__state=Scan.RESET)),
+    )
+    # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
+    return counted.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS]
+
+
+def _token_row(token: Token, granted_bytes: int) -> TokenRow:
+    return TokenRow(token, _credit_percent(token, granted_bytes), token.waiting_scans, token.running_scans, token.all_scans)
+
+
+def _granted(tokens: "list[Token]") -> "dict[int, int]":
+    """What each token was ever granted, in bytes."""
+    rows = LedgerEntry.objects.filter(token__in=tokens, kind=LedgerEntry.GRANT).values_list("token_id")
+    return dict(rows.annotate(granted=Sum("amount_bytes")).order_by())
+
+
+def _credit_percent(token: Token, granted_bytes: int) -> int:
+    """Credit left against what the token is given: the daily amount, or all that was ever granted."""
+    given = token.daily_bytes or granted_bytes
+    return min(100, round(100 * token.credit_bytes / given)) if given else 0
+
+
+def _any_token(mine: QuerySet) -> Optional[Token]:
+    return mine.filter(revoked_at=None, kind=Token.PUBLIC).first() or mine.filter(revoked_at=None).first()

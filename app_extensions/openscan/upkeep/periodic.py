@@ -1,0 +1,123 @@
+"""What is done again and again: the safety net under every signal and queued job, and the end of things.
+
+The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute, ``watch_nodes`` at the nodes that they
+are on (``failover``); ``tidy_up`` at everything that has a
+time to end, every ten minutes.
+"""
+import logging
+from datetime import timedelta
+from typing import Callable
+
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from app_extensions.host import beat
+from app_extensions.host import tasks as host_tasks
+from app_extensions.host.log_fields import log_fields
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.dispatch import dispatch
+from app_extensions.openscan.intake import scans
+from app_extensions.openscan.models import Scan
+from app_extensions.openscan.processing import failover, finish
+from app_extensions.openscan.results import packing
+from app_extensions.openscan.results.object_storage import archive, lifecycle, records
+
+logger = logging.getLogger("app.logger")
+
+CATCH_UP_SECONDS = 60
+RELEASE_SECONDS = 15
+MAILS_SECONDS = 60
+TIDY_UP_SECONDS = 600
+#: A job queued by the one who changed the scan gets this long before it is queued again.
+GRACE_SECONDS = 20
+_STRAY_SECONDS = 3600
+#: Results and sets that go to object storage a minute at most: a backlog must not keep new scans from the worker.
+_MOST_OBJECTS = 10
+#: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
+_WATCH_DAYS = 30
+
+
+def schedule() -> None:
+    """Put the jobs into WebODM's beat; called while the app loads."""
+    prefix = "app_extensions.openscan.tasks."
+    for name, seconds in (("release_queue", RELEASE_SECONDS), ("deliver_mails", MAILS_SECONDS),
+                          ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS), ("watch_nodes", failover.WATCH_SECONDS)):
+        beat.add_periodic("openscan-" + name.replace("_", "-"), prefix + name, seconds, queue=conf.celery_queue)
+
+
+def catch_up() -> int:
+    """Queue what should be under way for scans in motion. What is under way is not done twice: each job takes the scan's
+    lock. :return: how many jobs were queued"""
+    now = timezone.now()
+    grace = now - timedelta(seconds=GRACE_SECONDS)
+    wanted = []
+    ready = Q(retry_at=None) | Q(retry_at__lte=now)
+    wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, webodm_task_id__isnull=False, finished_at=None,
+                                                   reset_at__lte=grace)]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, reset_at__lte=grace).exclude(
+        result_file="", result_object="")]
+    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
+                                                   finished_at__lte=grace)]
+    for scan in Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED)):
+        if needs_finish(scan):
+            wanted.append(("finish_scan", scan.pk))
+    wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
+    wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
+    for name, scan_id in wanted:
+        with log_fields(scan=scan_id):
+            dispatch(name, scan_id, expires_seconds=CATCH_UP_SECONDS)
+    return len(wanted)
+
+
+def _ids(*conditions: Q, **fields: object) -> QuerySet:
+    return Scan.objects.filter(*conditions, **fields).values_list("pk", flat=True)
+
+
+def needs_finish(scan: Scan) -> bool:
+    """Whether a scan's task came to an end that its row does not know of."""
+    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+    if task is None:
+        return scan.state != Scan.EXPIRED
+    status = host_tasks.task_state(task).status
+    if status == "completed":
+        return not packing.is_current(scan, task)
+    return status in ("failed", "canceled") and scan.state != Scan.FAILED
+
+
+def tidy_up() -> None:
+    """End what is past its time. One step that fails does not keep the others from their work.
+
+    :raises Exception: the first failure, after all steps were tried
+    """
+    steps: list[Callable[[], object]] = [
+        ledger.refill_all, scans.expire_unstarted, finish.expire_results,
+        lambda: finish.drop_old_parts(conf.unstarted_hours), part_files.sweep, _remove_stray_results, _look_at_ended,
+        lifecycle.tidy,
+    ]
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except Exception as problem:
+            logger.exception("OpenScan: a step of tidying up failed")
+            failures.append(problem)
+    if failures:
+        raise failures[0]
+
+
+def _remove_stray_results() -> None:
+    for path in packing.stray_files(_STRAY_SECONDS):
+        path.unlink(missing_ok=True)
+
+
+def _look_at_ended() -> None:
+    """Find tasks that were restarted or deleted in WebODM after their scan had ended."""
+    since = timezone.now() - timedelta(days=_WATCH_DAYS)
+    ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
+                                finished_at__gte=since, webodm_task_id__isnull=False)
+    for scan in ended.order_by(F("finished_at").desc()).iterator():
+        if needs_finish(scan):
+            dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)

@@ -1,0 +1,283 @@
+"""What is on Tapis: systems and directories, through tapipy, in pages.
+
+tapipy gets time limits (a call's, and one for all that a discovery or a sync lists), no refresh token, percent-encoded
+paths and a session that follows no redirect (it would carry the token along). See contracts: "tapipy beside WebODM's pins" and "Files".
+"""
+import itertools
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+from urllib.parse import quote
+
+from tapipy import errors as tapipy_errors
+from tapipy.tapis import Tapis, TapisResult
+
+from app_extensions.shared.retry import pause, retry_after, waits
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.problems import PathNotFound, RequestRefused, SystemNotAccessible, TapisProblem, TapisUnreachable, TokenExpired
+from app_extensions.tapis.transport import BoundedAdapter
+
+#: Default and maximum of ``limit``; a shorter page is the last.
+PAGE = 1000
+ATTEMPTS = 4
+#: Right whether the service searches with it or matches whole names.
+JPEG_PATTERN = r"regex:(?i).*\.jpe?g$"
+JPEG_NAME = re.compile(r"\.jpe?g\Z", re.IGNORECASE)
+SYSTEM_FIELDS = "id,systemType,host,description,enabled,created,notes"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item of a directory listing."""
+
+    name: str
+    path: str
+    type: str
+    size: int
+    last_modified: str
+
+    @property
+    def is_link(self) -> bool:
+        """A symbolic link, whose size is its own length."""
+        return self.type == "symbolic_link"
+
+    @property
+    def may_be_directory(self) -> bool:
+        """A directory, or a link that may lead to one."""
+        return self.type in ("dir", "symbolic_link", "unknown")
+
+    @property
+    def is_image(self) -> bool:
+        """A file, or a link that may lead to one, named .jpg or .jpeg in any case."""
+        return self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
+
+
+def quoted(path: str) -> str:
+    """A path for tapipy: percent-encoded, ``/`` kept, the root as ``/``."""
+    return quote(path.strip("/"), safe="/") or "/"
+
+
+class TapisListing:
+    """Listings with one user's access; one tapipy client a thread. All of its calls together may take ``TAPIS_LISTING_SECONDS``.
+
+    :param stopped: asked while waiting between attempts
+    """
+
+    def __init__(self, access: TapisAccess, stopped: Optional[Callable[[], bool]] = None) -> None:
+        self.access = access
+        self.stopped = stopped
+        self._local = threading.local()
+        self._seconds = conf.listing_seconds
+        self._end = time.monotonic() + self._seconds
+        self.calls = 0
+
+    def seconds_left(self) -> float:
+        """Seconds until no further call is made."""
+        return self._end - time.monotonic()
+
+    def systems(self) -> list[dict]:
+        """Every enabled system whose id starts with the prefix, in the documented form.
+
+        :raises TapisProblem: the list cannot be had
+        """
+        prefix = conf.system_prefix
+        found = self._call(
+            "", lambda tapis: tapis.systems.getSystems(
+                listType="ALL", search=f"(id.like.{prefix}*)", select=SYSTEM_FIELDS, orderBy="id", limit=-1
+            ), _system,
+        )
+        return [system for system in found if system and system["id"].startswith(prefix)]
+
+    def pages(self, system_id: str, path: str, pattern: str = "") -> Iterator[list[Entry]]:
+        """A directory's entries in pages of up to 1000, in the order of their names.
+
+        :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
+        """
+        more = {"pattern": pattern} if pattern else {}
+        offset = 0
+        while True:
+            page = self._call(
+                system_id, lambda tapis, offset=offset: tapis.files.listFiles(
+                    systemId=quote(system_id, safe=""), path=quoted(path), limit=PAGE, offset=offset, **more
+                ), _entry,
+            )
+            yield page
+            if len(page) < PAGE:
+                return
+            offset += len(page)
+
+    def images(self, system_id: str, path: str) -> Iterator[list[Entry]]:
+        """A directory's images in pages. Filtered here again: only LINUX systems know patterns, others answer 400."""
+        pages = self.pages(system_id, path, JPEG_PATTERN)
+        try:
+            first = next(pages)
+        except RequestRefused:
+            pages = self.pages(system_id, path)
+            first = next(pages)
+        for page in itertools.chain([first], pages):
+            # Listing a file gives a list of that file: its path is then the asked one, not one below it.
+            yield [entry for entry in page if entry.is_image and entry.path.strip("/") != path.strip("/")]
+
+    def _client(self, token: str) -> Tapis:
+        held = getattr(self._local, "held", None)
+        if held is None or held[0] != token:
+            tapis = Tapis(base_url=self.access.base_url, tenant_id=self.access.client.tenant_id, access_token=token)
+            for scheme in ("https://", "http://"):
+                tapis.requests_session.mount(scheme, BoundedAdapter(self.seconds_left))
+            tapis.requests_session.max_redirects = 0
+            tapis.plugin_on_call_post_request_callables.append(self._keep)
+            held = (token, tapis)
+            self._local.held = held
+        return held[1]
+
+    def _keep(self, operation: Any, response: Any, **kwargs: Any) -> None:
+        """What tapipy calls with every answer before it makes objects of it."""
+        self._local.answer = response
+
+    def _asked(self, operation: Callable[[Tapis], Any], tapis: Tapis) -> Any:
+        """tapipy's answer; the body itself where tapipy fails at it: it knows no lists within lists, and a system's ``notes`` may
+        hold any JSON, such as the outline of a survey."""
+        self._local.answer = None
+        try:
+            return operation(tapis)
+        except TypeError:
+            if self._local.answer is None:
+                raise
+            return self._local.answer.content
+
+    def _call(self, system_id: str, operation: Callable[[Tapis], Any], read: Callable[[Any], Any]) -> list[Any]:
+        """One call, tried again where that may help. :param read: makes what is wanted of an item :returns: that of each"""
+        renewed = timed_out = False
+        wait = waits(ATTEMPTS, conf.retry_seconds)
+        while True:
+            if self.seconds_left() <= 0:
+                raise SystemNotAccessible(
+                    f"Listing was given up after {self._seconds:g} seconds in all (WO_TAPIS_LISTING_SECONDS).", status=502)
+            token = self.access.token()
+            try:
+                self.calls += 1
+                return _read(_items(self._asked(operation, self._client(token))), read)
+            except tapipy_errors.UnauthorizedError as error:
+                if not renewed:
+                    renewed = True
+                    if self.access.renew(token) != token:
+                        continue
+                raise _unauthorized(error, system_id) from None
+            except tapipy_errors.ForbiddenError as error:
+                raise SystemNotAccessible(f"Tapis forbids it: {_reason(error)}") from None
+            except tapipy_errors.NotFoundError as error:
+                raise PathNotFound(f"Tapis does not find it: {_reason(error)}") from None
+            except tapipy_errors.BadRequestError as error:
+                raise RequestRefused(f"Tapis refuses the request: {_reason(error)}") from None
+            except tapipy_errors.BaseTapyException as error:
+                problem, again = _temporary(error, timed_out)
+                timed_out = timed_out or problem.detail.startswith("No answer")
+                seconds = next(wait, None) if again else None
+                if seconds is None or (self.stopped and self.stopped()):
+                    raise problem from None
+                if error.response is not None:
+                    seconds = max(seconds, retry_after(error.response.headers.get("Retry-After")))
+                pause(min(seconds, max(0.0, self.seconds_left())), self.stopped)
+
+
+def _items(answer: Any) -> list[Any]:
+    """tapipy gives a list of objects, or the raw JSON where the result is empty, or bytes for odd content types."""
+    if isinstance(answer, bytes):
+        try:
+            answer = json.loads(answer)
+        except ValueError:
+            raise tapipy_errors.InvalidServerResponseError("the answer is not JSON") from None
+    if isinstance(answer, dict):
+        answer = answer.get("result")
+    if answer is None:
+        return []
+    if not isinstance(answer, list):
+        raise tapipy_errors.InvalidServerResponseError("the answer is not a list")
+    return answer
+
+
+def _read(items: list[Any], read: Callable[[Any], Any]) -> list[Any]:
+    try:
+        if not all(isinstance(item, (dict, TapisResult)) for item in items):
+            raise TypeError("an item is no object")
+        return [read(item) for item in items]
+    except (TypeError, ValueError, OverflowError):
+        raise tapipy_errors.InvalidServerResponseError("an item has another form than documented") from None
+
+
+def _get(item: Any, name: str, default: Any = None) -> Any:
+    value = item.get(name) if isinstance(item, dict) else getattr(item, name, None)
+    return default if value is None else value
+
+
+def _text(item: Any, name: str) -> str:
+    """:raises TypeError: it is there, and no text"""
+    value = _get(item, name, "")
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _system(item: Any) -> Optional[dict]:
+    """The documented form; None for a system that is disabled."""
+    if _get(item, "enabled", True) is False:
+        return None
+    title = _get(_get(item, "notes", {}), "title", "")
+    return {
+        "id": _text(item, "id"),
+        "host": _text(item, "host"),
+        "systemType": _text(item, "systemType"),
+        "description": _text(item, "description") or (title if isinstance(title, str) else ""),
+        "created": _text(item, "created"),
+    }
+
+
+def _entry(item: Any) -> Entry:
+    name = _text(item, "name")
+    if not name:
+        raise ValueError("an entry without a name")
+    return Entry(
+        name=name, path=_text(item, "path"), type=_text(item, "type") or "unknown",
+        size=int(_get(item, "size", 0)), last_modified=str(_get(item, "lastModified", "")),
+    )
+
+
+def _reason(error: tapipy_errors.BaseTapyException) -> str:
+    """Tapis's own words, one line, cut: they go to people."""
+    text = error.message
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    return " ".join(str(text or "no reason given").split())[:200]
+
+
+def _unauthorized(error: tapipy_errors.BaseTapyException, system_id: str) -> TapisProblem:
+    """401 as JSON: no credentials on that system. 401 as plain text: the token (contracts, "Errors")."""
+    response = error.response
+    content_type = response.headers.get("Content-Type", "") if response is not None else ""
+    if system_id and "json" in content_type:
+        return SystemNotAccessible(f"No credentials for this system: {_reason(error)}", status=403)
+    return TokenExpired("Tapis does not accept the token. Log in to Tapis again.")
+
+
+def _temporary(error: tapipy_errors.BaseTapyException, timed_out: bool) -> "tuple[TapisProblem, bool]":
+    """The problem to report in the end, and whether another attempt may help."""
+    status = error.response.status_code if error.response is not None else 0
+    if status == 500 and "revoked" in _reason(error).lower():
+        return TokenExpired("Tapis says that the token is revoked. Log in to Tapis again."), False
+    if status >= 500 or status == 429:
+        return SystemNotAccessible(f"Tapis answers {status}: {_reason(error)}", status=502), True
+    if status:
+        return SystemNotAccessible(f"Tapis answers {status}: {_reason(error)}", status=502), False
+    reason = _reason(error)
+    if "timed out" in reason.lower():
+        return TapisUnreachable(f"No answer within {conf.timeout:g} seconds."), not timed_out
+    if "redirects" in reason.lower():
+        return TapisUnreachable("Tapis redirects elsewhere; the token does not follow."), False
+    if isinstance(error, tapipy_errors.InvalidServerResponseError):
+        return SystemNotAccessible(f"Tapis's answer cannot be read: {reason}", status=502), False
+    return TapisUnreachable("The connection to Tapis failed."), True

@@ -1,0 +1,178 @@
+"""WebODM projects made from flights: one project and one waiting task a flight, exactly as documented."""
+import hashlib
+from typing import Any, Optional
+from urllib.parse import quote
+
+from django.db import transaction
+from django.utils import timezone
+
+from app_extensions.host import projects as host_projects
+from app_extensions.host import tasks as host_tasks
+from app_extensions.tapis.catalog.flights import FoundFlight
+from app_extensions.tapis.models import Flight, TapisOAuth2Client
+
+MAX_NAME = 255
+
+
+def import_url(system_id: str, images_path: str) -> str:
+    """``tapis://<system>/<path>``, percent-encoded: a flight's name may hold ``#`` or ``?``."""
+    return f"tapis://{system_id}/{quote(images_path.strip('/'), safe='/')}"
+
+
+def tag(text: str) -> str:
+    """A text as one of WebODM's tags, which are one comma-separated text."""
+    return " ".join(text.replace(",", "_").split())
+
+
+def tags_for(found: FoundFlight) -> list[str]:
+    """``tapis, flight, <SystemID>, <FlightName>``."""
+    return ["tapis", "flight", tag(found.system_id), tag(found.flight_name)]
+
+
+def project_name(found: FoundFlight, taken: "set[str]") -> str:
+    """``<FlightName> (<SystemID>)`` in at most 255 characters, unlike the names of the user's other flights.
+
+    :param taken: project names of the user's other flights
+    """
+    suffix = f" ({found.system_id})"
+    name = found.flight_name + suffix
+    if len(name) > MAX_NAME:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        # A system id may itself be as long as a name: then its end gives way as well.
+        suffix = f"… {mark}" + suffix[:MAX_NAME // 2]
+        name = found.flight_name[:MAX_NAME - len(suffix)] + suffix
+    number = 1
+    result = name
+    while result in taken:
+        number += 1
+        more = f" #{number}"
+        result = name[:MAX_NAME - len(more)] + more
+    return result
+
+
+def description(found: FoundFlight) -> str:
+    """What the project's description says."""
+    when = found.discovered_at.strftime("%Y-%m-%d %H:%M UTC")
+    return (f"Drone flight {found.flight_name} on the Tapis system {found.system_id}: {found.image_count} images in "
+            f"{found.images_path}, discovered {when}.")
+
+
+@transaction.atomic
+def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: FoundFlight, *,
+                               again: bool = False) -> tuple[Flight, bool]:
+    """The flight's row with its project and waiting task, made where they are missing.
+
+    Two that run at once meet at the row's unique constraint: the second waits for the first and finds its project.
+
+    :param again: make a project anew if the user deleted the one that was there (an explicit wish, not a routine)
+    :returns: the flight, and whether a project was made now
+    """
+    flight, _ = Flight.objects.get_or_create(
+        user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id, system_id=found.system_id,
+        name=found.flight_name,
+        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count},
+    )
+    flight = Flight.objects.select_for_update().get(pk=flight.pk)
+    flight.client = client
+    flight.image_count = found.image_count
+    flight.discovered_at = found.discovered_at
+    made = False
+    if flight.project_id is None or (again and host_projects.get_project(flight.project_id) is None):
+        _make(flight, user, found)
+        made = True
+    flight.save()
+    return flight, made
+
+
+def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
+    # Every name that may be tried starts alike (see project_name): the others need not be read for each of a thousand flights.
+    alike = Flight.objects.filter(user_id=user.pk, project_name__startswith=found.flight_name[:100]).exclude(pk=flight.pk)
+    taken = set(alike.values_list("project_name", flat=True))
+    name = project_name(found, taken)
+    project = host_projects.create_project(user, name, description(found), tags_for(found))
+    task = host_tasks.create_waiting_task(
+        project, found.flight_name[:MAX_NAME], import_url=import_url(found.system_id, found.images_path)
+    )
+    flight.project_id, flight.project_name, flight.task_id = project.pk, name, task.pk
+    flight.synced_at = None
+    flight.files.all().delete()
+
+
+def known_flights(user: Any, client: TapisOAuth2Client) -> dict[tuple[str, str], Flight]:
+    """The user's flights at the client's tenant that have, or had, a project: (system, name) → flight."""
+    rows = Flight.objects.filter(user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id,
+                                 project_id__isnull=False)
+    return {(row.system_id, row.name): row for row in rows}
+
+
+def project_of(flight: Flight) -> Optional[Any]:
+    """The flight's WebODM project, None where it was deleted."""
+    return host_projects.get_project(flight.project_id) if flight.project_id is not None else None
+
+
+@transaction.atomic
+def ensure_task(flight: Flight) -> Optional[Any]:
+    """The flight's WebODM task; a waiting one is made in its project where the user removed it. None without a project."""
+    flight = Flight.objects.select_for_update().get(pk=flight.pk)
+    task = host_tasks.get_task(flight.task_id) if flight.task_id else None
+    if task is not None:
+        return task
+    project = project_of(flight)
+    if project is None:
+        return None
+    task = host_tasks.create_waiting_task(
+        project, flight.name[:MAX_NAME], import_url=import_url(flight.system_id, flight.images_path)
+    )
+    flight.task_id, flight.synced_at = task.pk, None
+    flight.save(update_fields=["task_id", "synced_at"])
+    flight.files.all().delete()
+    return task
+
+
+def flight_projects(user: Any, *, details: bool = False) -> list[dict[str, Any]]:
+    """The projects made from the user's flights that still exist, newest first, in the documented form.
+
+    :param details: with the flight and the state of its task
+    """
+    rows = {row.project_id: row for row in Flight.objects.filter(user_id=user.pk, project_id__isnull=False)}
+    tasks = host_tasks.tasks_by_id(row.task_id for row in rows.values() if row.task_id) if details else {}
+    counts, hints = host_projects.task_counts(rows), {}
+    found = []
+    for project in host_projects.projects_by_id(rows):
+        row = rows[project.pk]
+        found.append({
+            **(_details(row, tasks.get(row.task_id), hints) if details else {}),
+            "id": project.pk,
+            "name": project.name,
+            "description": project.description,
+            "created_at": project.created_at.isoformat(),
+            "tags": host_projects.project_tags(project),
+            "task_count": counts.get(project.pk, 0),
+        })
+    return sorted(found, key=lambda item: item["created_at"], reverse=True)
+
+
+def _details(flight: Flight, task: Any, hints: "dict[int, str]") -> dict[str, Any]:
+    """What a page shows of a flight's project besides the documented form."""
+    return {
+        "flight_name": flight.name,
+        "system_id": flight.system_id,
+        "synced_at": flight.synced_at.isoformat() if flight.synced_at else None,
+        "task": _task(task, hints) if task is not None else None,
+    }
+
+
+def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
+    """A flight's task: where it can be seen, and how it is getting on (``progress``: 0 … 1 of the processing)."""
+    state = host_tasks.task_state(task, hints)
+    return {
+        "id": str(task.pk), "state": state.status, "progress": round(state.progress, 3), "images_count": state.images_count,
+        "error": state.error, "hint": state.hint, "pending_action": state.pending_action, "url": host_tasks.task_url(task),
+        "map_url": host_tasks.map_url(task), "model_url": host_tasks.model_url(task),
+    }
+
+
+def mark_synced(flight: Flight) -> None:
+    """Note that every image of the flight is here."""
+    flight.synced_at = timezone.now()
+    flight.save(update_fields=["synced_at"])

@@ -1,0 +1,27 @@
+"""Which systems a user can reach, and which of them a request asks for."""
+from collections.abc import Iterable
+from typing import Optional
+
+from app_extensions.tapis.catalog.listing import TapisListing
+from app_extensions.tapis.login.access import TapisAccess
+
+
+def project_systems(access: TapisAccess) -> list[dict[str, str]]:
+    """The user's enabled ``ptdatax.project.*`` systems: ``id, host, systemType, description, created`` each.
+
+    :raises TapisProblem: the list cannot be had
+    """
+    return TapisListing(access).systems()
+
+
+def chosen(reachable: Iterable[dict[str, str]], wanted: Optional[list[str]]) -> tuple[list[str], list[str]]:
+    """The ids to scan, and an error each for the wanted ones that cannot be reached.
+
+    :param wanted: ids asked for; None or empty: all of them
+    """
+    ids = [system["id"] for system in reachable]
+    if not wanted:
+        return ids, []
+    missing = [name for name in wanted if name not in ids]
+    return ([name for name in wanted if name in ids],
+            [f"{name}: System not accessible (it does not exist, is disabled, or is not shared with you)" for name in missing])

@@ -1,0 +1,244 @@
+"""The login: from our authorize address through Tapis to the callback, and what a person may have to choose there.
+
+A state is used once, within ten minutes, by the browser session that began it. Rules only: the views are in ``views/oauth2.py``.
+"""
+import json
+import logging
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Optional
+from urllib.parse import urlencode, urlsplit
+
+from django.db import transaction
+from django.dispatch import Signal
+from django.utils import timezone
+
+from app_extensions.tapis.login import authenticator, identity, tokens, verification
+from app_extensions.tapis.login.authenticator import TokenAnswer
+from app_extensions.tapis.login.verification import Claims
+from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
+from app_extensions.tapis.models.states import default_expiry
+from app_extensions.tapis.problems import BadInput, NoClient, TapisProblem
+
+#: Sent after every finished login with ``user`` and ``client``.
+logged_in = Signal(providing_args=["user", "client"])
+
+logger = logging.getLogger("app.logger")
+
+SESSION_KEY = "tapis_login"
+DEFAULT_REDIRECT = "/dashboard/"
+
+
+class BadState(TapisProblem):
+    """The state is unknown, used, too old, or belongs to another browser session."""
+
+    status = 400
+    error = "This Tapis login cannot be finished"
+
+    def __init__(self, detail: str = "It was begun in another browser or more than ten minutes ago, or it is finished "
+                                     "already. Begin again.") -> None:
+        super().__init__(detail)
+
+
+class Denied(TapisProblem):
+    """Tapis came back without a code."""
+
+    status = 403
+    error = "Tapis did not allow the login"
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login that was finished."""
+
+    identity: TapisIdentity
+    client: TapisOAuth2Client
+    redirect_after: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A verified login that waits for a person's choice of account. ``repr`` shows no token."""
+
+    state: TapisOAuth2State
+    claims: Claims
+    answer: TokenAnswer
+
+
+def active_client(client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
+    """The active client of that id. :param tenant_id: needed only where two tenants have a client of the same id
+
+    :raises NoClient: there is none; :raises BadInput: ``tenant_id`` is needed
+    """
+    clients = TapisOAuth2Client.objects.filter(client_id=client_id, is_active=True)
+    if tenant_id:
+        clients = clients.filter(tenant_id=tenant_id)
+    found = list(clients[:2])
+    if not found:
+        raise NoClient("No active Tapis client of this id is registered here.")
+    if len(found) > 1:
+        raise BadInput("tenant_id", "several tenants have a client of this id; name one.")
+    return found[0]
+
+
+def client_of(user: Any, client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
+    """The client, active or not, that a user has tokens of; else as ``active_client``. :raises NoClient, BadInput:"""
+    mine = TapisOAuth2Token.objects.filter(user_id=user.pk, client__client_id=client_id).select_related("client")
+    if tenant_id:
+        mine = mine.filter(client__tenant_id=tenant_id)
+    found = list(mine[:2])
+    return found[0].client if len(found) == 1 else active_client(client_id, tenant_id)
+
+
+def local_path(target: str, host: str) -> str:
+    """A path on this host to go to after the login, from what a caller asked for; empty: the dashboard.
+
+    :param target: a path, or an address on ``host`` (as in the Host header)
+    :raises BadInput: it leads elsewhere, or a browser might read it so
+    """
+    if not target:
+        return DEFAULT_REDIRECT
+    error = BadInput("redirect_after", "must be a path on this WebODM.")
+    # Browsers strip tabs and newlines and read a backslash as a slash: none of these has a place here.
+    if len(target) > 2000 or "\\" in target or any(char.isspace() or not char.isprintable() for char in target):
+        raise error
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise error from None
+    if parts.scheme or parts.netloc:
+        if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.lower():
+            raise error
+        target = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
+    if not target.startswith("/") or target.startswith("//"):
+        raise error
+    return target
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _session_hash(session: Any, make: bool = False) -> str:
+    """The hash of the browser session's secret; it survives signing in, which changes the session's key."""
+    if make and not session.get(SESSION_KEY):
+        session[SESSION_KEY] = secrets.token_urlsafe(32)
+    return _hash(session[SESSION_KEY]) if session.get(SESSION_KEY) else ""
+
+
+def _user_id(user: Any) -> Optional[int]:
+    return user.pk if user is not None and user.is_authenticated else None
+
+
+def begin_login(client: TapisOAuth2Client, session: Any, user: Any, redirect_after: str) -> str:
+    """Make a state for this browser session. :return: Tapis' address to send the browser to"""
+    state = secrets.token_urlsafe(32)
+    TapisOAuth2State.objects.create(
+        state=_hash(state), session_hash=_session_hash(session, make=True), client=client, user_id=_user_id(user),
+        redirect_after=redirect_after,
+    )
+    query = urlencode({
+        "client_id": client.client_id, "redirect_uri": client.callback_url, "response_type": "code", "state": state,
+    })
+    return f"{client.authorization_url}{'&' if '?' in client.authorization_url else '?'}{query}"
+
+
+def take_state(state: str, session: Any, user: Any) -> TapisOAuth2State:
+    """Use up a state. Another session's attempt neither gets nor spends it. :raises BadState:"""
+    session_hash = _session_hash(session)
+    if not state or len(state) > 200 or not session_hash:
+        raise BadState
+    own = TapisOAuth2State.objects.filter(state=_hash(state), session_hash=session_hash)
+    if own.filter(used_at=None, expires_at__gt=timezone.now()).update(used_at=timezone.now()) != 1:
+        raise BadState
+    found = own.select_related("client").get()
+    if found.user_id is not None and found.user_id != _user_id(user):
+        raise BadState("You signed in to WebODM as somebody else meanwhile. Begin again.")
+    if not found.client.is_active:
+        raise NoClient("This Tapis client was switched off meanwhile.")
+    return found
+
+
+def finish_login(state_text: str, code: str, session: Any, user: Any) -> Login:
+    """What the callback does: state, code, tokens, identity.
+
+    :raises BadState, Denied, Refused, InvalidToken, NotLinked, LinkedElsewhere, TapisUnreachable: as named
+    :raises ChoiceNeeded: the person must choose an account; the tokens wait encrypted, see ``pending_login``
+    """
+    state = take_state(state_text, session, user)
+    if not code:
+        raise Denied("Tapis sent no code.")
+    answer = authenticator.exchange_code(state.client, code)
+    claims = verification.verify(answer.access_token, state.client)
+    try:
+        who = identity.identity_for_login(claims, user if _user_id(user) is not None else None)
+    except identity.ChoiceNeeded:
+        _keep(state, claims, answer)
+        raise
+    return _finished(who, state, answer)
+
+
+def _finished(who: TapisIdentity, state: TapisOAuth2State, answer: TokenAnswer) -> Login:
+    tokens.store_tokens(who, state.client, answer)
+    identity.note_login(who)
+    state.delete()
+    return Login(who, state.client, state.redirect_after or DEFAULT_REDIRECT)
+
+
+def tell_logged_in(done: Login) -> None:
+    """Send ``logged_in``. A receiver that fails, such as on a broker that is away, is logged and spoils no login."""
+    for receiver, outcome in logged_in.send_robust(
+        sender=TapisOAuth2Client, user=done.identity.user, client=done.client
+    ):
+        if isinstance(outcome, Exception):
+            name = getattr(receiver, "__name__", receiver)
+            logger.error("Tapis: after a login, %s failed: %s", name, type(outcome).__name__, exc_info=outcome)
+
+
+def _keep(state: TapisOAuth2State, claims: Claims, answer: TokenAnswer) -> None:
+    state.pending_tokens = json.dumps({"claims": asdict(claims), "answer": asdict(answer)}, default=datetime.isoformat)
+    state.expires_at = default_expiry()
+    state.save(update_fields=["pending_tokens", "expires_at"])
+
+
+def pending_login(session: Any) -> Pending:
+    """This browser session's latest login that waits for a choice. :raises BadState: there is none"""
+    session_hash = _session_hash(session)
+    states = (
+        TapisOAuth2State.objects.select_related("client")
+        .filter(session_hash=session_hash, expires_at__gt=timezone.now(), client__is_active=True)
+        .exclude(used_at=None).order_by("-used_at")
+    ) if session_hash else ()
+    state = next((each for each in states if each.pending_tokens), None)
+    if state is None:
+        raise BadState
+    return _read(state)
+
+
+def _read(state: TapisOAuth2State) -> Pending:
+    kept = json.loads(state.pending_tokens)
+    answer = kept["answer"]
+    for name in ("expires_at", "refresh_expires_at"):
+        answer[name] = datetime.fromisoformat(answer[name]) if answer[name] else None
+    return Pending(state, Claims(**kept["claims"]), TokenAnswer(**answer))
+
+
+def finish_pending(pending: Pending, user: Any, create: bool) -> Login:
+    """Do what the person chose: link the Tapis user to the account signed in, or make a new account for it.
+
+    :raises BadState: the choice was made already, or it does not fit who is signed in
+    """
+    signed_in = _user_id(user) is not None
+    if create == signed_in:
+        raise BadState("Sign in to link an account; sign out to get a new one.")
+    with transaction.atomic():
+        if not TapisOAuth2State.objects.select_for_update().filter(pk=pending.state.pk).exists():
+            raise BadState
+        known = identity.find_identity(pending.claims)
+        if create:
+            who = known or identity.create_identity(pending.claims, identity.free_username(pending.claims))
+        else:
+            who = identity.link_identity(pending.claims, user)
+        return _finished(who, pending.state, pending.answer)

@@ -1,0 +1,206 @@
+"""Fetching one file's content: a streaming requests session a thread, checked before it counts.
+
+Not through tapipy, which reads whole bodies into memory and parses them as JSON twice (contracts). Never a range: ranges
+are unsafe at Tapis, a broken file is fetched anew.
+"""
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from app_extensions.shared.retry import pause, retry_after, waits
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem, TokenExpired
+from app_extensions.tapis.sync.verify import NotAnImage, check_jpeg
+from app_extensions.tapis.transport import CutAfter
+
+BLOCK_BYTES = 1 << 18
+#: A file that comes slower than this on the whole is given up, so that a trickle does not hold a connection for ever.
+LEAST_BYTES_A_SECOND = 5000
+#: Where nobody knows how large it is.
+MOST_SECONDS = 3600.0
+ATTEMPTS = 6
+#: Answers after which another attempt may help. 500 is SSH trouble, save for a revoked token.
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class FileProblem(Exception):
+    """One file could not be had; others may.
+
+    missing: Tapis does not find it. broken: fetched whole twice, and no JPEG: it is so at its source.
+    """
+
+    def __init__(self, reason: str, *, missing: bool = False, broken: bool = False) -> None:
+        super().__init__(reason)
+        self.missing = missing
+        self.broken = broken
+
+
+class Stopped(Exception):
+    """The caller asked to stop."""
+
+
+class _Again(Exception):
+    """An attempt failed in a way that another one may mend."""
+
+    def __init__(self, reason: str, *, wait: float = 0.0, strain: bool = True) -> None:
+        super().__init__(reason)
+        self.wait = wait
+        self.strain = strain
+
+
+@dataclass
+class Fetched:
+    """What lies at the target now."""
+
+    size: int
+    moved: int
+
+
+class ContentFetcher:
+    """Fetches files with one user's access, from as many threads as like to.
+
+    :param stopped: asked between blocks
+    :param strained: called when Tapis shows signs of strain (429, 5xx, broken connections): open fewer
+    """
+
+    def __init__(self, access: TapisAccess, stopped: Callable[[], bool] = lambda: False,
+                 strained: Callable[[], None] = lambda: None) -> None:
+        self.access = access
+        self.stopped = stopped
+        self.strained = strained
+        self._local = threading.local()
+
+    def fetch(self, system_id: str, path: str, target: Path, size: Optional[int]) -> Fetched:
+        """Bring a file's content to ``target`` (overwritten), whole and checked.
+
+        :param size: bytes that it must have; None where the listing does not tell (symbolic links)
+        :raises FileProblem: this file cannot be had
+        :raises TapisProblem: no file of this system can be had with this access
+        :raises Stopped: as the caller asked
+        """
+        url = f"{self.access.base_url}/v3/files/content/{quote(system_id, safe='')}/{quote(path.strip('/'), safe='/')}"
+        wait = waits(ATTEMPTS, conf.retry_seconds)
+        moved = broken = 0
+        last_size = -1
+        renewed = False
+        while True:
+            token = self.access.token()
+            try:
+                got = self._attempt(url, token, target, size)
+                moved += got
+                try:
+                    check_jpeg(target)
+                except NotAnImage as problem:
+                    broken += 1
+                    if broken > 1 and last_size == got:
+                        raise FileProblem(f"{problem} (fetched twice with {got} bytes)", broken=True) from None
+                    last_size = got
+                    raise _Again(str(problem), strain=False) from None
+                return Fetched(got, moved)
+            except _Unauthorized as refused:
+                if not renewed:
+                    renewed = True
+                    if self.access.renew(token) != token:
+                        continue
+                raise refused.problem from None
+            except _Again as problem:
+                moved += getattr(problem, "moved", 0)
+                if problem.strain:
+                    self.strained()
+                seconds = next(wait, None)
+                if seconds is None:
+                    raise FileProblem(f"{problem} ({ATTEMPTS} attempts)") from None
+                pause(max(seconds, problem.wait), self.stopped)
+                if self.stopped():
+                    raise Stopped() from None
+
+    def close(self) -> None:
+        """Close the calling thread's connections."""
+        session = getattr(self._local, "session", None)
+        if session is not None:
+            session.close()
+            self._local.session = None
+
+    def _session(self) -> requests.Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.headers["Accept-Encoding"] = "identity"
+            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            self._local.session = session
+            self._local.used_at = 0.0
+        elif time.monotonic() - self._local.used_at > 4:
+            session.close()  # the proxy closes connections that were idle for 5 s; a dead one would cost an attempt
+        return session
+
+    def _attempt(self, url: str, token: str, target: Path, size: Optional[int]) -> int:
+        session = self._session()
+        got = 0
+        limit: Optional[CutAfter] = None
+        try:
+            with session.get(url, headers={"X-Tapis-Token": token}, stream=True, allow_redirects=False,
+                             timeout=(conf.connect_timeout, conf.timeout)) as response:
+                self._check_answer(response)
+                with open(target, "wb") as out, CutAfter(response, _seconds_for(size)) as limit:
+                    for block in response.iter_content(BLOCK_BYTES):
+                        out.write(block)
+                        got += len(block)
+                        if size is not None and got > size:
+                            raise _Again(f"more than the {size} bytes that were listed", strain=False)
+                        if self.stopped():
+                            raise Stopped()
+        except requests.RequestException as error:
+            reason = "it came too slowly" if limit is not None and limit.cut else type(error).__name__
+            again = _Again(f"the connection broke after {got} bytes ({reason})")
+            again.moved = got  # type: ignore[attr-defined]
+            raise again from None
+        except _Again as again:
+            again.moved = got  # type: ignore[attr-defined]
+            raise
+        finally:
+            self._local.used_at = time.monotonic()
+        if size is not None and got != size:
+            again = _Again(f"{got} bytes instead of {size}")
+            again.moved = got  # type: ignore[attr-defined]
+            raise again
+        return got
+
+    def _check_answer(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status in (200, 206):
+            return
+        text = " ".join(response.raw.read(2000, decode_content=True).decode("utf-8", "replace").split())[:200]
+        if status == 401:
+            raise _Unauthorized(_refusal(response, text))
+        if status == 500 and "revoked" in text.lower():
+            raise TokenExpired("Tapis says that the token is revoked. Log in to Tapis again.")
+        if status in AGAIN:
+            raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
+        if status == 404:
+            raise FileProblem("Tapis does not find it any more", missing=True)
+        raise FileProblem(f"Tapis answers {status}: {text}")
+
+
+def _seconds_for(size: Optional[int]) -> float:
+    return MOST_SECONDS if size is None else 2 * conf.timeout + size / LEAST_BYTES_A_SECOND
+
+
+class _Unauthorized(Exception):
+    def __init__(self, problem: TapisProblem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _refusal(response: requests.Response, text: str) -> TapisProblem:
+    if "json" in response.headers.get("Content-Type", ""):
+        return SystemNotAccessible(f"No credentials for this system: {text}", status=403)
+    return TokenExpired("Tapis does not accept the token. Log in to Tapis again.")

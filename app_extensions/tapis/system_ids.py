@@ -1,0 +1,27 @@
+"""Ids of Tapis systems as clients send them."""
+from typing import Any, Optional
+
+from app_extensions.tapis.conf import conf
+from app_extensions.tapis.problems import BadInput
+
+
+def check_system_ids(value: Any, field: str = "systems") -> Optional[list[str]]:
+    """A list of system ids as a client sent it, without doubles; None where none was sent.
+
+    :raises BadInput: not a list of ids that start with the prefix
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise BadInput(field, "must be a list of system ids")
+    return list(dict.fromkeys(check_system_id(item, f"{field}[{number}]") for number, item in enumerate(value)))
+
+
+def check_system_id(value: Any, field: str) -> str:
+    """:raises BadInput: not the id of a system that belongs to the prefix"""
+    prefix = conf.system_prefix
+    if not isinstance(value, str) or not value.startswith(prefix) or len(value) == len(prefix) or len(value) > 255:
+        raise BadInput(field, f"must be a system id that starts with {prefix}")
+    if set(value) & set("/\\\0") or not value.isprintable():
+        raise BadInput(field, "holds a character that no system id has")
+    return value

@@ -1,0 +1,107 @@
+"""Who calls our REST endpoints: WebODM's session, Basic and ``JWT``, and ``Bearer`` with a Tapis token or WebODM's JWT."""
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import jwt
+from rest_framework.authentication import (
+    BaseAuthentication,
+    BasicAuthentication,
+    SessionAuthentication,
+    get_authorization_header,
+)
+from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework_jwt.authentication import BaseJSONWebTokenAuthentication, JSONWebTokenAuthentication
+
+from app_extensions.tapis.login import verification
+from app_extensions.tapis.login.identity import AccountDisabled, find_identity
+from app_extensions.tapis.login.verification import ExpiredToken, InvalidToken
+from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client
+from app_extensions.tapis.problems import TapisProblem
+
+
+@dataclass(frozen=True)
+class TapisBearer:
+    """``request.auth`` of a call that came with a Tapis token: it is used towards Tapis, no stored one is needed."""
+
+    access_token: str = field(repr=False)
+    client: TapisOAuth2Client
+    identity: TapisIdentity
+
+
+class Unavailable(APIException):
+    """Tapis could not be asked for the key that verifies the token."""
+
+    status_code = 502
+    default_code = "tapis_unreachable"
+
+
+class EndedToken(AuthenticationFailed):
+    """A Tapis token that was good once: programs are told to send a new one, not that nobody is logged in."""
+
+    error = ExpiredToken.error
+
+
+class BearerAuthentication(BaseAuthentication):
+    """``Authorization: Bearer <token>``."""
+
+    def authenticate(self, request: Request) -> Optional[tuple[Any, Any]]:
+        """The user and a ``TapisBearer`` or WebODM's JWT; None without a Bearer header. :raises AuthenticationFailed:"""
+        header = get_authorization_header(request).split()
+        if not header or header[0].lower() != b"bearer":
+            return None
+        if len(header) != 2:
+            raise AuthenticationFailed("The Bearer header must hold one token.")
+        try:
+            token = header[1].decode("ascii")
+            # Not believed yet: it only tells which of the two kinds this claims to be.
+            claims = jwt.decode(token, verify=False)
+        except (jwt.InvalidTokenError, ValueError):
+            raise AuthenticationFailed("The Bearer token is no JWT.") from None
+        if "tapis/tenant_id" in claims:
+            return self._tapis_user(token, claims)
+        return WebODMJWT(token).authenticate(request)
+
+    @staticmethod
+    def _tapis_user(token: str, claims: dict[str, Any]) -> tuple[Any, TapisBearer]:
+        clients = TapisOAuth2Client.objects.filter(is_active=True, tenant_id=str(claims["tapis/tenant_id"])[:100])
+        client = next((each for each in clients.order_by("pk") if each.issuer == claims.get("iss")), None)
+        if client is None:
+            raise AuthenticationFailed("The token is of a tenant that this WebODM has no client for.")
+        try:
+            identity = find_identity(verification.verify(token, client))
+        except ExpiredToken as problem:
+            raise EndedToken(f"{problem.detail} Send a new one.") from None
+        except (InvalidToken, AccountDisabled) as problem:
+            raise AuthenticationFailed(str(problem)) from None
+        except TapisProblem as problem:
+            raise Unavailable(str(problem)) from None
+        if identity is None:
+            raise AuthenticationFailed("This Tapis user is not linked to a WebODM user. Log in to Tapis here once.")
+        return identity.user, TapisBearer(token, client, identity)
+
+    def authenticate_header(self, request: Request) -> str:
+        """For ``WWW-Authenticate``: without it, 401 would become 403."""
+        return 'Bearer realm="api"'
+
+
+class WebODMJWT(BaseJSONWebTokenAuthentication):
+    """WebODM's own JWT, given as a Bearer token."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def get_jwt_value(self, request: Request) -> str:
+        """The token given."""
+        return self.token
+
+
+#: For every REST view of ours. Bearer first: its header names the scheme of a 401.
+AUTHENTICATION_CLASSES = (
+    BearerAuthentication, JSONWebTokenAuthentication, BasicAuthentication, SessionAuthentication,
+)
+
+
+def bearer(request: Request) -> Optional[TapisBearer]:
+    """The Tapis token that a request came with, if it came with one."""
+    return request.auth if isinstance(request.auth, TapisBearer) else None

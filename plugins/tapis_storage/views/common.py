@@ -1,0 +1,134 @@
+"""What all views of the Tapis plugin share: the plugin's switch, pages for people, JSON for programs, REST settings."""
+import logging
+from functools import wraps
+from typing import Any, Callable
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
+from app_extensions.host.plugins import plugin_enabled
+from app_extensions.tapis.problems import TapisProblem
+
+from ..authentication import AUTHENTICATION_CLASSES
+
+logger = logging.getLogger("app.logger")
+
+PLUGIN = "tapis_storage"
+TEMPLATES = f"plugins/{PLUGIN}/templates/"
+
+
+def require_enabled() -> None:
+    """Root mounts stay live after the plugin is disabled. :raises Http404: it is"""
+    if not plugin_enabled(PLUGIN):
+        raise Http404("The Tapis plugin is not enabled.")
+
+
+def wants_page(request: HttpRequest) -> bool:
+    """Whether a person's browser asks, and not a program."""
+    return "text/html" in request.META.get("HTTP_ACCEPT", "")
+
+
+def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "") -> HttpResponse:
+    """A problem as a page or as JSON. :param again: an address that begins anew, shown on the page"""
+    if not wants_page(request):
+        return JsonResponse(problem.as_dict(), status=problem.status)
+    context = {"title": problem.error, "error": problem.error, "detail": problem.detail, "again": again}
+    return render(request, TEMPLATES + "error.html", context, status=problem.status)
+
+
+def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A plain view of ours: only while the plugin is enabled, never cached, problems as a page or as JSON."""
+
+    @wraps(view)
+    @never_cache
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        require_enabled()
+        with request_fields(request) as request_id:
+            try:
+                response = view(request, *args, **kwargs)
+            except TapisProblem as problem:
+                response = problem_response(request, problem, again="/api/oauth2/tapis/")
+        response[REQUEST_HEADER] = request_id
+        response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
+        response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code
+        return response
+
+    return guarded
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """JSON whatever the Accept header says: a person who opens such an address in a browser sees it, too."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """The parser of the body's type, None for a type that we do not take (415)."""
+        return DefaultContentNegotiation().select_parser(request, parsers)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        """The only renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class TapisAPIView(APIView):
+    """A REST view of ours: JSON only, WebODM's and Tapis' logins, errors in the documented shape."""
+
+    authentication_classes = AUTHENTICATION_CLASSES
+    permission_classes = (IsAuthenticated,)
+    parser_classes = (JSONParser, FormParser, MultiPartParser)
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = AlwaysJSON
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
+        """The view, with its id in all log lines and in the answer."""
+        with request_fields(request) as request_id:
+            response = super().dispatch(request, *args, **kwargs)
+        response[REQUEST_HEADER] = request_id
+        return response
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Ask whether the plugin is enabled before anything else."""
+        require_enabled()
+        super().initial(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        """What is told about a person is not kept by caches."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
+        if isinstance(exc, TapisProblem):
+            response = Response(exc.as_dict(), status=exc.status)
+            response.exception = True
+            return response
+        response = super().handle_exception(exc)
+        detail = response.data.get("detail") if isinstance(response.data, dict) else None
+        response.data = {
+            "success": False, "error": getattr(exc, "error", "") or ERRORS.get(response.status_code, "Bad request"),
+            "detail": str(detail if detail is not None else response.data),
+        }
+        if isinstance(exc, exceptions.ParseError):
+            response.data.update(field="body", fields={"body": response.data["detail"]})
+        return response
+
+
+ERRORS = {
+    401: "Not logged in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 415: "Unsupported media type",
+    429: "Too many requests", exceptions.APIException.status_code: "Internal error", 502: "Tapis is not reachable",
+}
+
+
+def text_of(data: Any, name: str, default: str = "") -> str:
+    """A text out of a request's data; anything else counts as missing."""
+    value = data.get(name, default) if hasattr(data, "get") else default
+    return value if isinstance(value, str) else default

@@ -1,0 +1,168 @@
+"""``/api/tapis-storage/``: systems, discovery, projects, syncs."""
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from app_extensions.host import projects as host_projects
+from app_extensions.host import tasks as host_tasks
+from app_extensions.tapis import jobs
+from app_extensions.tapis.catalog import discovery, flights, projects, systems
+from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
+from app_extensions.tapis.models import Flight
+from app_extensions.tapis.problems import BadInput, SyncRefused, SystemNotAccessible, TapisProblem
+from app_extensions.tapis.system_ids import check_system_ids
+
+from ..authentication import bearer
+from .common import TapisAPIView
+
+
+def access_for(request: Request) -> TapisAccess:
+    """The caller's access: with the Tapis token that the request came with, else with the stored one.
+
+    A ``client_id`` in body or query chooses among several clients.
+
+    :raises NoToken: neither is there; :raises NoClient: no such client
+    """
+    carried = bearer(request)
+    if carried is not None:
+        return TapisAccess(request.user, carried.client, carried.access_token)
+    wanted = request.query_params.get("client_id") or (body(request).get("client_id") if request.data else None)
+    if wanted is not None and not isinstance(wanted, str):
+        raise BadInput("client_id", "must be a text")
+    client = client_for(request.user, wanted)
+    require_token(request.user, client)
+    return TapisAccess(request.user, client)
+
+
+def body(request: Request) -> "dict[str, Any]":
+    """The request's JSON object, or form; empty where there is none. :raises BadInput: anything else"""
+    data = request.data
+    if hasattr(data, "getlist"):
+        return {key: data.getlist(key) if key in ("systems", "systems[]") else data.get(key) for key in data}
+    if data is None or data == "":
+        return {}
+    if not isinstance(data, dict):
+        raise BadInput("body", "must be a JSON object")
+    return data
+
+
+class SystemsView(TapisAPIView):
+    """The caller's systems."""
+
+    def get(self, request: Request) -> Response:
+        """``GET systems/``"""
+        found = systems.project_systems(access_for(request))
+        return Response({"success": True, "systems": found, "count": len(found)})
+
+
+class DiscoverFlightsView(TapisAPIView):
+    """The flights on the caller's systems. Nothing is created."""
+
+    def post(self, request: Request) -> Response:
+        """``POST discover-flights/``, body ``{"systems": [...]}`` optional"""
+        wanted = check_system_ids(body(request).get("systems"))
+        found = flights.discover(access_for(request), wanted)
+        if found.nothing_readable is not None:
+            problem = found.nothing_readable
+            raise SystemNotAccessible("; ".join(found.errors)[:2000], status=problem.status)
+        answer: dict[str, Any] = {
+            "success": True, "flights": [flight.as_dict() for flight in found.flights], "count": len(found.flights),
+        }
+        if not found.flights:
+            answer["message"] = flights.NOTHING_FOUND
+        if found.errors:
+            answer["errors"] = found.errors
+        return Response(answer)
+
+
+class CreateProjectsView(TapisAPIView):
+    """Projects from flights: from all that are found, or from those named."""
+
+    def post(self, request: Request) -> Response:
+        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``"""
+        data = body(request)
+        automatic = data.get("auto_discover", False)
+        if isinstance(automatic, str) and automatic.lower() in ("true", "false"):  # a form
+            automatic = automatic.lower() == "true"
+        if not isinstance(automatic, bool):
+            raise BadInput("auto_discover", "must be true or false")
+        if automatic == ("flights" in data):
+            raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
+        if automatic:
+            wanted = check_system_ids(data.get("systems"))
+            results = discovery.discover_and_create(access_for(request), wanted)
+        else:
+            discovery.check_descriptions(data["flights"])
+            results = discovery.create_from_descriptions(access_for(request), data["flights"])
+        answer: dict[str, Any] = {"success": True, "results": results}
+        if automatic and not results["flights_discovered"]:
+            answer["message"] = flights.NOTHING_FOUND
+        return Response(answer)
+
+
+class FlightProjectsView(TapisAPIView):
+    """The caller's projects that were made from flights."""
+
+    def get(self, request: Request) -> Response:
+        """``GET flight-projects/``; ``?details=1`` adds the flight and the state of its task to each"""
+        found = projects.flight_projects(request.user, details=request.query_params.get("details") == "1")
+        return Response({"success": True, "projects": found, "count": len(found)})
+
+
+class SyncView(TapisAPIView):
+    """Starts the sync of a project's flights in the background, or joins the one under way."""
+
+    def post(self, request: Request) -> Response:
+        """``POST sync-project-images/``, body ``{"project_id": 123}``"""
+        project_id = body(request).get("project_id")
+        if isinstance(project_id, str) and project_id.isdigit() and project_id.isascii():
+            project_id = int(project_id)
+        if isinstance(project_id, bool) or not isinstance(project_id, int) or not 0 < project_id < 2**31:
+            raise BadInput("project_id", "must be the number of a project")
+        flight = self._flight(request, project_id)
+        access = self._access(request, flight)
+        self._refuse_busy(flight)
+        job, joined = jobs.start_sync(access, flight)
+        verb = "is under way already" if joined else "has started"
+        return Response({"success": True, "message": f"The sync of {flight} {verb}.", "job_id": str(job.pk)}, status=202)
+
+    def _flight(self, request: Request, project_id: int) -> Flight:
+        project = host_projects.get_project(project_id)
+        if project is None or not host_projects.user_can(request.user, "view_project", project):
+            raise TapisProblem(f"project_id: there is no project {project_id}.", status=404, error="Project not found")
+        if not host_projects.user_can(request.user, "change_project", project):
+            raise TapisProblem(f"You may not change project {project_id}.", status=403, error="Not allowed")
+        flight = Flight.objects.select_related("user", "client").filter(project_id=project_id).first()
+        if flight is None:
+            raise TapisProblem(f"project_id: project {project_id} was not made from a flight.", status=404,
+                               error="Not a flight project")
+        return flight
+
+    def _access(self, request: Request, flight: Flight) -> TapisAccess:
+        """The caller's own access to the flight's tenant, never another user's."""
+        carried = bearer(request)
+        client = jobs.client_of(flight, request.user)
+        if carried is not None:
+            if (carried.client.base_url, carried.client.tenant_id) != (flight.base_url, flight.tenant_id):
+                raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")
+            return TapisAccess(request.user, carried.client, carried.access_token)
+        if client is None:
+            raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)
+        access = TapisAccess(request.user, client)
+        access.token()  # "No Tapis token found" and "Token expired" are told now, not in the background
+        return access
+
+    def _refuse_busy(self, flight: Flight) -> None:
+        task = host_tasks.get_task(flight.task_id)
+        if task is not None and host_tasks.task_state(task).status in (host_tasks.QUEUED, host_tasks.RUNNING):
+            raise SyncRefused("The task is being processed. Sync again when it has ended.")
+
+
+ROUTES = [
+    (r"^api/tapis-storage/systems/?$", SystemsView.as_view()),
+    (r"^api/tapis-storage/discover-flights/?$", DiscoverFlightsView.as_view()),
+    (r"^api/tapis-storage/create-projects/?$", CreateProjectsView.as_view()),
+    (r"^api/tapis-storage/flight-projects/?$", FlightProjectsView.as_view()),
+    (r"^api/tapis-storage/sync-project-images/?$", SyncView.as_view()),
+]

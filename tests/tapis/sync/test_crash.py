@@ -1,0 +1,191 @@
+"""What a sync survives: a worker killed in the middle, a lost message, several workers on one flight."""
+import os
+import signal
+import time
+
+from tests.support.flights import leftovers, ready, until
+
+
+def _kill_everything(service):
+    """SIGKILL to a worker and its children, as the kernel's memory killer does it."""
+    import psutil
+
+    parent = psutil.Process(service.pid)
+    for process in [*parent.children(recursive=True), parent]:
+        os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_killed_worker_costs_the_files_it_had_in_hand_and_no_more(flyer, tapis, stack):
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.models import FlightFile
+
+    running_worker = stack.service("worker")
+    ready(flyer, "Killed", 40, size_bytes=400_000)
+    tapis.fault("slow", operation="content", seconds=0.3)
+    job_id = flyer.sync("Killed")
+    until(lambda: flyer.job(job_id)["images_done"] >= 8)
+    _kill_everything(running_worker)
+    until(lambda: not running_worker.running())
+    before = flyer.files("Killed")
+    states = dict(FlightFile.objects.filter(flight=flyer.row("Killed")).values_list("local_name", "state"))
+    tapis.end_faults()
+    stack.services.pop("worker")
+    stack.start(["worker"])
+    assert 8 <= len(before) < 40 and set(before.values()) == {400_000}
+    assert {name for name, state in states.items() if state == "done"} <= set(before) and "fetching" in states.values()
+    assert flyer.job(job_id)["state"] == "running"
+    time.sleep(7)  # the lease of the killed worker ends
+    tapis._call("POST", "counters/reset")
+    assert jobs.take_up_again() >= 1  # beat's part, once a minute
+    job = flyer.wait(job_id)
+    assert job["state"] == "completed" and job["images_done"] == 40 and job["bytes_done"] == 40 * 400_000
+    assert set(flyer.files("Killed").values()) == {400_000} and len(flyer.files("Killed")) == 40
+    assert tapis.counters()["content"] <= 40 - len(before) + 4
+    until(lambda: leftovers(flyer, "Killed") == [])
+    assert flyer.task("Killed").images_count == 40
+
+
+def test_a_job_whose_message_was_lost_is_taken_up_again(flyer, tapis):
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob
+
+    ready(flyer, "Lost", 3)
+    job, joined = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Lost"), queue=False)
+    assert not joined and TapisJob.objects.filter(pk=job.pk).update(created_at="2020-01-01T00:00:00Z")
+    assert jobs.take_up_again() >= 1
+    assert flyer.wait(str(job.pk))["state"] == "completed"
+
+
+def test_a_job_that_is_worked_on_is_left_alone(flyer, tapis):
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.models import TapisJob
+
+    ready(flyer, "Alive", 30)
+    tapis.fault("slow", operation="content", seconds=0.5)
+    job_id = flyer.sync("Alive")
+    until(lambda: flyer.job(job_id)["images_done"] >= 2)
+    TapisJob.objects.filter(pk=job_id).update(created_at="2020-01-01T00:00:00Z")
+    jobs.take_up_again()
+    assert flyer.wait(job_id)["state"] == "completed"
+    assert tapis.counters()["content"] == 30
+
+
+def test_several_workers_share_one_flight_within_its_connections(flyer, tapis, stack):
+    from app_extensions.tapis.models import SyncBatch
+
+    second = stack.add_worker("worker2", "-c", "2")
+    second.start()
+    second.wait_ready()
+    try:
+        ready(flyer, "Many", 60)
+        tapis.fault("slow", operation="content", seconds=0.3)
+        job_id = flyer.sync("Many")
+        most, sharers = 0, 0
+        while flyer.job(job_id)["state"] in ("queued", "running"):
+            rows = list(SyncBatch.objects.filter(job_id=job_id).values_list("connections", flat=True))
+            most, sharers = max(most, sum(rows)), max(sharers, sum(1 for row in rows if row))
+            time.sleep(0.2)
+        assert flyer.wait(job_id)["state"] == "completed"
+        assert most <= 4 and sharers >= 2, (most, sharers)
+        assert tapis.counters()["content"] == 60 and tapis.peaks()["content"] <= 4
+    finally:
+        second.stop()
+        stack.services.pop("worker2")
+
+
+def test_the_whole_instance_keeps_within_its_connections(flyer, tapis):
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.sync import leases
+
+    batches = []
+    for number in range(4):
+        flyer.flight(f"I{number}", 1)
+    flyer.create()
+    try:
+        for number in range(4):
+            job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row(f"I{number}"), queue=False)
+            batches.append(leases.open_batch(job))
+        assert [batch.connections for batch in batches] == [4, 4, 0, 0]
+        leases.close_batch(batches[0])
+        assert leases.renew_batch(batches[2]) == 4
+        assert leases.renew_batch(batches[0]) is None
+    finally:
+        for batch in batches:
+            leases.close_batch(batch)
+
+
+def test_a_flight_without_connections_holds_no_worker_and_its_message_is_not_doubled(flyer, tapis, monkeypatch):
+    """After a discovery of fifty flights most wait for connections: WebODM's own jobs are in the same queue."""
+    from app_extensions.tapis import jobs, tasks
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.sync import fetch, leases, run
+
+    for number in range(3):
+        flyer.flight(f"W{number}", 1)
+    flyer.create()
+    access = TapisAccess(flyer.user, flyer.client)
+    started = [jobs.start_sync(access, flyer.row(f"W{number}"), queue=False)[0] for number in range(3)]
+    sent = []
+    monkeypatch.setattr(jobs, "send", lambda name, *args, **more: sent.append((name, args[0], more.get("countdown"))))
+    busy = [leases.open_batch(job) for job in started[:2]]
+    waiting = str(started[2].pk)
+    try:
+        tasks.sync_flight(waiting)
+        assert sent == [("sync_batch", waiting, None)] * 2
+        monkeypatch.setattr(fetch.time, "sleep", lambda seconds: (_ for _ in ()).throw(AssertionError("a worker waits")))
+        tasks.sync_batch(waiting)
+        assert sent[2:] == [("sync_batch", waiting, tasks.FULL_SECONDS)]
+        tasks.sync_flight(waiting)  # the same message again
+        TapisJob.objects.filter(pk=waiting).update(created_at="2020-01-01T00:00:00Z", moved_at="2020-01-01T00:00:00Z")
+        jobs.take_up_again()  # its turn is in the queue
+        assert [message for message in sent if message[1] == waiting][3:] == []
+        TapisJob.objects.filter(pk=waiting).update(lease_until="2020-01-01T00:00:00Z")
+        jobs.take_up_again()
+        jobs.take_up_again()
+        assert [message for message in sent if message[1] == waiting][3:] == [("sync_batch", waiting, None)] * 2
+    finally:
+        for batch in busy:
+            leases.close_batch(batch)
+    monkeypatch.undo()
+    assert all(run.run_here(job.pk).state == "completed" for job in started)
+
+
+def test_more_messages_than_workers_do_no_harm(flyer, tapis, monkeypatch):
+    from app_extensions.tapis import jobs, tasks
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.sync import leases, run
+
+    ready(flyer, "Crowd", 2)
+    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Crowd"), queue=False)
+    assert run.take_plan(job.pk)
+    sent = []
+    monkeypatch.setattr(jobs, "send", lambda *message, **more: sent.append(message))
+    batches = [leases.open_batch(job) for _ in range(2)]
+    tasks.sync_batch(str(job.pk))
+    assert sent == [] and leases.workers_of(job.pk) == 2
+    for batch in batches:
+        leases.close_batch(batch)
+    monkeypatch.undo()
+    assert run.run_here(job.pk).state == "completed"
+
+
+def test_fewer_connections_when_tapis_shows_strain_and_more_when_it_recovers(monkeypatch):
+    from app_extensions.tapis.sync import fetch
+
+    now = [100.0]
+    monkeypatch.setattr(fetch.time, "monotonic", lambda: now[0])
+    throttle = fetch.Throttle(0)
+    assert throttle.limit == 4
+    throttle.strained()
+    throttle.strained()  # of the same moment
+    assert throttle.limit == 3
+    for _ in range(5):
+        now[0] += 2
+        throttle.strained()
+    assert throttle.limit == 1
+    for _ in range(fetch.GOOD_RUN):
+        throttle.succeeded()
+    assert throttle.limit == 2
