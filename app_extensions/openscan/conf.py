@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from app_extensions.host import celery_queue
+
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -220,8 +222,8 @@ class Conf:
 
     @property
     def celery_queue(self) -> str:
-        """Celery queue of our jobs. Empty: WebODM's default one, which its worker listens to."""
-        return self._get("CELERY_QUEUE", "", str).strip()
+        """Celery queue of OpenScan's jobs. Empty: the queue of all our jobs, `WO_EXTENSIONS_QUEUE`."""
+        return self._get("CELERY_QUEUE", "", str).strip() or celery_queue.queue_name()
 
     @property
     def s3_bucket(self) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Callable, Optional
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from app_extensions.host import celery_queue
+
 
 def _boolean(text: str) -> bool:
     known = {"yes": True, "true": True, "1": True, "on": True, "no": False, "false": False, "0": False, "off": False}
@@ -150,8 +152,8 @@ class Conf:
 
     @property
     def queue(self) -> str:
-        """Celery queue of syncs and discoveries; empty: WebODM's default queue, which every worker serves."""
-        return read("QUEUE", "")
+        """Celery queue of syncs and discoveries. Empty: the queue of all our jobs, ``WO_EXTENSIONS_QUEUE``."""
+        return read("QUEUE", "") or celery_queue.queue_name()
 
 
 conf = Conf()
