@@ -34,7 +34,7 @@ def session_stack() -> Stack:
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
         data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
-        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY)
+        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY, one_worker=True)
         _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
 

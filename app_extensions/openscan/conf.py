@@ -4,6 +4,7 @@ import re
 from typing import Optional, Union
 from urllib.parse import urlsplit
 
+from app_extensions.host import celery_queue
 from app_extensions.shared.settings import (
     Setting,
     Settings,
@@ -108,7 +109,10 @@ class Conf(Settings):
     ingest_attempts = integer(8, "How often we try to read a set before it fails through our fault.", 1, 1000)
     support_mail = text("", "Where replies to our emails go (Reply-To). Empty: to the sender, `WO_SMTP_FROM`.")
     admin_mails = words("", "Who is notified of token requests. Empty: every active WebODM administrator with an email address.")
-    celery_queue = text("", "Celery queue of our jobs. Empty: WebODM's default queue, which its worker serves.")
+    celery_queue = Setting(
+        "", lambda value: parse_text(value) or celery_queue.queue_name(),
+        "Celery queue of OpenScan's jobs. Empty: the queue of all our jobs, `WO_EXTENSIONS_QUEUE`.",
+    )
     s3_bucket = text("", "Bucket for results and for the archive of public sets. Empty: everything stays in the file system.")
     s3_endpoint = Setting("", _parse_url, "Address of an S3-compatible storage (`https://minio.example.org:9000`). Empty: Amazon.")
     s3_public_endpoint = Setting(

@@ -1,4 +1,5 @@
 """The settings of the Tapis app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
+from app_extensions.host import celery_queue
 from app_extensions.shared.settings import Setting, Settings, integer, number, parse_text, size, switch, text
 
 _DAY = 86400
@@ -34,7 +35,10 @@ class Conf(Settings):
     sync_hours = number(0.0, "Hours between periodic syncs of every flight. 0: none.", 0, _YEAR_HOURS)
     stagger_seconds = number(
         30.0, "Seconds between the periodic discoveries of two users, so that they do not reach Tapis at once.", 0, _DAY)
-    queue = text("", "Celery queue of syncs and discoveries. Empty: WebODM's default queue, which every worker serves.")
+    queue = Setting(
+        "", lambda value: parse_text(value) or celery_queue.queue_name(),
+        "Celery queue of syncs and discoveries. Empty: the queue of all our jobs, `WO_EXTENSIONS_QUEUE`.",
+    )
 
 
 conf = Conf()
