@@ -11,7 +11,7 @@ from .cloud import Cloud
 from .dense import DepthMaps, Region, cut_below, fuse
 from .errors import EngineError
 from .frame import own_up, rotation_between
-from .reasons import NO_TEXTURE
+from .reasons import NO_TEXTURE, too_few_points
 from .scene import Scene
 
 _MARGIN = 0.15      # of the object's extent, added around it
@@ -100,6 +100,8 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     low, high = low - margin, high + margin
     if supported:
         low[2] = -0.25 * margin
+    else:  # what is below an overhang has few sparse points
+        low[2] = max(low[2] - 0.4 * float((high - low).max()), min(low[2], middle[2] - 1.1 * _ball(scene, middle)))
     return Region(low, high)
 
 
@@ -200,6 +202,8 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
     support was measured, but nothing that stands on it.
     """
     inside = cloud.keep(region.contains(cloud.points))
+    if len(inside) < 1000:
+        raise EngineError(too_few_points(len(inside)))
     z = inside.points[:, 2]
     middle = (region.low + region.high) / 2
     extent = float((region.high - region.low).max())

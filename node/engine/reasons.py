@@ -7,6 +7,12 @@ NO_TEXTURE = ("The object shows too little that can be recognized from photo to 
               "reflections, and take the photos again.")
 
 
+def too_few_points(count: int) -> str:
+    """Why the depth of the photos does not make a surface."""
+    return (f"Only {count} points on the surface could be measured: neighbouring photos do not agree. Take photos closer to each other "
+            "(15 degrees or less), sharp and in even light; a plain, shiny or transparent surface needs texture: a matt or speckled coat.")
+
+
 def not_placed(placed: Collection[str], loose: Sequence[str], count: int, background: Optional[dict[str, Any]]) -> str:
     """Why too few photos could be placed, and what to do, for the user."""
     told = f"Only {len(placed)} of {count} photos could be placed" if placed else f"None of the {count} photos could be placed"

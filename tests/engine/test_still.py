@@ -44,9 +44,8 @@ def split():
         dark = cv2.imread(str(work / "bare" / "images" / photo.name.replace("_again0", "").replace("_again1", "")), 0) < 60
         keypoints = np.asarray(db.read_keypoints(ids[prepared_name(photo.name)]))
         at = keypoints[:, :2].astype(int).clip(0, [479, 359])
-        behind = cv2.erode(dark.astype(np.uint8), np.ones((9, 9)))[at[:, 1], at[:, 0]] > 0
-        counts[0] += int(behind.sum())
-        counts[1] += int((~behind).sum())
+        for k, part in enumerate((dark, ~dark)):
+            counts[k] += int((cv2.erode(part.astype(np.uint8), np.ones((15, 15)))[at[:, 1], at[:, 0]] > 0).sum())
     db.close()
     return counts
 before = split()
