@@ -1,5 +1,6 @@
 """Several scans of one object that was turned over between them: one model of all of them where they share enough surface."""
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from .scene import Scene
 
 _NAME = re.compile(r"(scan\d+)[_\-]", re.IGNORECASE)  # as OpenScan3 names photos: scan01_001.jpg
 _LEAST_PHOTOS = 8     # of a scan
+_LEAST_SHARE = 0.25   # of all photos, for a part without names to count as a scan
 _JOINED = 0.5         # of a scan's placed photos that have to be in the common model
 _LEAST_HEIGHT = 0.012  # of the cameras' distance: what is lower belongs to the support
 
@@ -33,11 +35,16 @@ class Scan:
 
 @dataclass
 class Solved:
-    """What could be placed. ``scans``: those that are joined in ``model``, none where the photos are of one scan; ``note`` for the user."""
+    """What could be placed.
+
+    ``scans``: those that are joined in ``model``, none where the photos are of one scan; ``note``: for the user, where a scan is left
+    out; ``left_out``: how many photos that scan has.
+    """
 
     model: Optional[pycolmap.Reconstruction]
     scans: list[Scan] = field(default_factory=list)
     note: str = ""
+    left_out: int = 0
 
     def supports(self, scene: Scene) -> dict[str, list[float]]:
         """Each joined scan's support, by its name, in the scene's coordinates: normal (3) and offset."""
@@ -62,28 +69,48 @@ def named_scans(photos: Sequence[Photo]) -> dict[str, list[str]]:
     return groups if enough else {}
 
 
-def place(work: Path, images: Path, database: Path, photos: Sequence[Photo], threads: int, on_fraction: Callable[[float], None],
-          log: Callable[[str], None]) -> Solved:
-    """Place the photos; of several scans each is placed by itself first, to tell its support from the object."""
-    groups = named_scans(photos)
-    if not groups:
-        return Solved(sfm.map_photos(work, images, database, photos, threads, on_fraction, log))
-    scans = [_alone(work, images, database, name, names, threads, log) for name, names in groups.items()]
+def place(work: Path, images: Path, database: Path, photos: Sequence[Photo], flight: bool, threads: int,
+          on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Solved:
+    """Place the photos; of several scans each is placed by itself first, to tell its support from the object.
+
+    Scans are told by the photos' names, or by a large part of the photos that can only be placed by itself.
+    """
+    groups = {} if flight else named_scans(photos)
+    if groups:
+        scans = [_alone(work, images, database, Scan(name, names), threads, log) for name, names in groups.items()]
+        model = None
+    else:
+        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+        loose = sorted({p.name for p in photos} - _placed(model))
+        if flight or len(loose) < max(_LEAST_PHOTOS, _LEAST_SHARE * len(photos)):
+            return Solved(model)
+        other = _alone(work, images, database, Scan("the second group of photos", loose), threads, log)
+        if model is None or len(other.centres) < max(_LEAST_PHOTOS, 0.5 * len(loose)):
+            return Solved(model)
+        scans = [_described(Scan("the first group", sorted(_placed(model)), model), log), other]
     if any(scan.plane is not None for scan in scans):
         _leave_out_supports(work, database, scans)
-    model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
-    placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
+    if groups or any(scan.plane is not None for scan in scans):
+        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+    placed = _placed(model)
     joined = [s for s in scans if s.centres and len(placed & set(s.photos)) >= max(3, _JOINED * len(s.centres))]
     if len(joined) > 1:
         kept = {name for scan in joined for name in scan.photos}
         left = [s.name for s in scans if s not in joined]
         log(f"Joined into one model: {', '.join(s.name for s in joined)}")
-        return Solved(_only(model, kept), joined, _not_joined(left, sorted(placed - kept), joined[0].name) if left else "")
+        unused = sorted({name for s in scans if s not in joined for name in s.photos})
+        return Solved(_only(model, kept), joined, _not_joined(left, unused, "the others") if left else "", len(unused))
     best = max(scans, key=lambda s: len(s.centres))
+    if best.model is None:
+        return Solved(model)
     others = [s for s in scans if s is not best]
     note = _not_joined([s.name for s in others], [name for s in others for name in s.photos], best.name)
     log(note)
-    return Solved(best.model if best.model is not None else model, [], note)
+    return Solved(best.model, [], note, sum(len(s.photos) for s in others))
+
+
+def _placed(model: Optional[pycolmap.Reconstruction]) -> set[str]:
+    return set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
 
 
 def _not_joined(scans: Sequence[str], photos: Sequence[str], kept: str) -> str:
@@ -99,25 +126,32 @@ def _only(model: pycolmap.Reconstruction, names: set[str]) -> pycolmap.Reconstru
     return model
 
 
-def _alone(work: Path, images: Path, database: Path, name: str, names: Sequence[str], threads: int, log: Callable[[str], None]) -> Scan:
-    """A scan placed by itself, and the support found in it."""
-    scan = Scan(name, list(names))
+def _alone(work: Path, images: Path, database: Path, scan: Scan, threads: int, log: Callable[[str], None]) -> Scan:
+    """Place a scan by itself, and find what it stood on."""
     pipeline = pycolmap.IncrementalPipelineOptions()
     pipeline.num_threads, pipeline.random_seed, pipeline.min_model_size = threads, 1, 3
     pipeline.ba_global_function_tolerance = 1e-6
-    pipeline.image_names = [prepared_name(n) for n in names]
-    target = work / "sparse-scans" / name
-    target.mkdir(parents=True, exist_ok=True)
+    pipeline.image_names = [prepared_name(name) for name in scan.photos]
+    target = work / "sparse-scan"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
     models = pycolmap.incremental_mapping(str(database), str(images), str(target), options=pipeline)
     if not models:
+        log(f"{scan.name}: none of its {len(scan.photos)} photos could be placed by themselves")
         return scan
     scan.model = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
+    return _described(scan, log)
+
+
+def _described(scan: Scan, log: Callable[[str], None]) -> Scan:
+    """Fill in the camera positions and the support of a scan that was placed."""
     poses = {photo_name(im.name): im.cam_from_world() for im in scan.model.images.values() if im.has_pose}
     turns = np.array([np.array(p.rotation.matrix()) for p in poses.values()])
     scan.centres = {n: -R.T @ np.array(p.translation) for R, (n, p) in zip(turns, poses.items())}
     points = np.array([p.xyz for p in scan.model.points3D.values()]).reshape(-1, 3)
     scan.plane = find_support(points, np.array(list(scan.centres.values())), turns[:, 2], own_up(turns))
-    log(f"{name}: {len(poses)} of {len(names)} photos placed by themselves, {'on a support' if scan.plane else 'no support seen'}")
+    log(f"{scan.name}: {len(poses)} of {len(scan.photos)} photos placed by themselves, "
+        + ("on a support" if scan.plane else "no support seen"))
     return scan
 
 
