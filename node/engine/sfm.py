@@ -152,7 +152,8 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
-    background = still.leave_out(database, images, work / "still", photos, ids, log)
+    background = still.leave_out(database, images, work / "still", photos, ids,
+                                 lambda photo, mask: extract(images / prepared_name(photo.name), mask, size, count), log)
     found_still = None if background is None else vars(background)
     (work / "still.json").write_text(json.dumps(found_still))
     n = len(photos)
