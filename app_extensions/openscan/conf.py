@@ -112,7 +112,8 @@ class Conf:
 
     @property
     def unstarted_hours(self) -> int:
-        """How long a created scan that nobody starts keeps its parts and its held credit."""
+        """How long a created scan that nobody starts keeps its parts and its held credit, counted from its creation. Links given within
+        this time work to their end; createProject after it begins the project anew."""
         return self._get("UNSTARTED_HOURS", 24, int)
 
     @property
@@ -129,6 +130,37 @@ class Conf:
     def bind_public_names(self) -> bool:
         """Whether a scan's name under a public token belongs to the client address that created it."""
         return self._get("BIND_PUBLIC_NAMES", True, _parse_bool)
+
+    @property
+    def public_share(self) -> int:
+        """Percent of a public token's daily credit that one client address may hold and use up in a day."""
+        return self._get("PUBLIC_SHARE", 25, int)
+
+    @property
+    def public_hold_minutes(self) -> int:
+        """How long a public token's credit stays set aside for a project of which no byte has come."""
+        return self._get("PUBLIC_HOLD_MINUTES", 60, int)
+
+    @property
+    def open_scans(self) -> int:
+        """How many projects one client may have created that are not read in yet, per token. A client is an address under a public
+        token, and the holder of a private one."""
+        return self._get("OPEN_SCANS", 50, int)
+
+    @property
+    def open_scans_per_token(self) -> int:
+        """How many projects all clients of a public token together may have created that are not read in yet."""
+        return self._get("OPEN_SCANS_PER_TOKEN", 1000, int)
+
+    @property
+    def calls_per_day(self) -> int:
+        """createProject calls that one client may make in a day (UTC), per token."""
+        return self._get("CALLS_PER_DAY", 2000, int)
+
+    @property
+    def refusals_per_day(self) -> int:
+        """How many sets of one client may be refused in a day (UTC), per token, before it can create no more on that day."""
+        return self._get("REFUSALS_PER_DAY", 20, int)
 
     @property
     def trusted_proxies(self) -> list[Network]:

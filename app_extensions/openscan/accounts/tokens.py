@@ -137,7 +137,12 @@ def default_owner() -> object:
 
 def token_owner(token: Token) -> Optional[object]:
     """The WebODM user behind `token`, or None if that user was deleted (also while this app was not loaded)."""
-    return get_user_model().objects.filter(pk=token.owner_id).first() if token.owner_id else None
+    return user(token.owner_id)
+
+
+def user(user_id: Optional[int]) -> Optional[object]:
+    """The WebODM user with this id, or None if there is none."""
+    return get_user_model().objects.filter(pk=user_id).first() if user_id else None
 
 
 def check_person(forename: str, surname: str, mail: str) -> None:

@@ -62,10 +62,11 @@ def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
     )
 
 
-def for_token(token: Token, base_url: str) -> "dict[str, Any]":
+def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]":
     """What the holder of a token is shown. A public token is shared, so its scans are nobody's to list.
 
     :param base_url: what download links begin with
+    :param address: the client's
     """
     ledger.refill(token)
     scans: list[ScanRow] = []
@@ -73,8 +74,8 @@ def for_token(token: Token, base_url: str) -> "dict[str, Any]":
         mine = token.scans.exclude(state=Scan.RESET).select_related("token").order_by("-pk")[:MOST_ROWS]
         scans = scan_rows(list(mine), base_url)
     return {
-        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token),
-        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": len(queue.waiting_scans()),
+        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token, address),
+        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": queue.waiting_count(),
     }
 
 
