@@ -18,7 +18,7 @@ from app_extensions.shared.formatting import format_exact_bytes
 
 OPEN = (Scan.CREATED, Scan.INITIALIZED)
 #: Days of counts that are kept; yesterday's help to understand what a client complains about.
-KEPT_DAYS = 2
+KEPT_DAYS = 1
 _TOMORROW = "Try again after 00:00 UTC"
 
 
