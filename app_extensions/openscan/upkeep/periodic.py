@@ -40,8 +40,8 @@ _STRAY_SECONDS = 3600
 _MOST_OBJECTS = 10
 #: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
 _WATCH_DAYS = 30
-#: Of the older ones, one in so many is looked at each time: each one every six hours.
-_TURNS = 36
+#: So many of them are looked at in one run, about.
+_MOST_ENDED = 500
 _AT_ONCE = 500
 #: Resets whose leftovers are removed a minute at most.
 _MOST_DISCARDS = 200
@@ -140,13 +140,12 @@ def _remove_stray_results() -> None:
 def _look_at_ended() -> None:
     """Find tasks that were restarted or deleted in WebODM after their scan had ended, where the signal was lost.
 
-    Scans that ended within a day are looked at each time, older ones in turns, so that a large site does not look at all its results
-    every ten minutes.
+    A large site has them looked at in turns, so that a run costs the same whatever there is.
     """
     now = timezone.now()
-    turn = int(now.timestamp()) // TIDY_UP_SECONDS % _TURNS
     ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
                                 finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
-    ended = ended.annotate(turn=F("pk") % _TURNS).filter(Q(finished_at__gte=now - timedelta(days=1)) | Q(turn=turn))
-    for scan in _with_ended_tasks(ended):
+    turns = -(-ended.count() // _MOST_ENDED) or 1
+    turn = int(now.timestamp()) // TIDY_UP_SECONDS % turns
+    for scan in _with_ended_tasks(ended.annotate(turn=F("pk") % turns).filter(turn=turn)):
         dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)
