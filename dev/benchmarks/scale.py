@@ -184,6 +184,7 @@ class Site:
         return {
             "createProject": self.create,
             "createProject, public": self.create_public,
+            "createProject, 2,000 parts": lambda: self._create_and_reset(self.token, "", parts=2000),
             "getProjectInfo, done": lambda: status.project_info(some, done, base_url="https://h"),
             "getProjectInfo, waiting": lambda: status.project_info(self.public, queued.name, queued.client_address, "https://h"),
             "getQueueEstimate, anonymous": lambda: queue.estimate_seconds(),
@@ -205,11 +206,13 @@ class Site:
         """The same by one of the clients of the public token."""
         self._create_and_reset(self.public, "203.0.113.7")
 
-    def _create_and_reset(self, token: Any, address: str) -> None:
+    def _create_and_reset(self, token: Any, address: str, parts: int = 10) -> None:
+        from app_extensions.openscan import links
         from app_extensions.openscan.intake import scans
 
         name = uuid.uuid4().hex
-        scans.create_scan(token, name, photos=100, parts=10, filesize_bytes=_SET_BYTES, address=address)
+        scan = scans.create_scan(token, name, photos=100, parts=parts, filesize_bytes=2 * _SET_BYTES, address=address)
+        links.upload_links(scan, "https://h")
         scans.reset_scan(token, name, address)
 
     def _books(self, first: int, last: int) -> None:
