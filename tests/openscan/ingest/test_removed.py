@@ -12,7 +12,8 @@ from app_extensions.openscan.accounts import books
 from app_extensions.openscan.ingest import run, write
 from app_extensions.openscan.models import OutgoingMail, Scan, Token
 from app_extensions.openscan.processing import finish, projects, queue, status
-from tests.openscan.flow import files_of_parts, photos_of, started_scan, task_of, until, without_nodes
+from app_extensions.shared import photo_files
+from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, until, without_nodes
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import make_zip, photos
 
@@ -65,7 +66,7 @@ def test_no_photo_comes_into_a_task_that_webodm_is_deleting(token, monkeypatch):
     before = timezone.now()
     scan = started_scan(token, [make_zip(photos(6))])
     third, go_on = threading.Event(), threading.Event()
-    real, calls, rmdir = write.images.inspect, iter(range(100)), os.rmdir
+    real, calls, rmdir = photo_files.examine, iter(range(100)), os.rmdir
 
     def inspect(path):
         if next(calls) == 2:
@@ -73,7 +74,7 @@ def test_no_photo_comes_into_a_task_that_webodm_is_deleting(token, monkeypatch):
             assert go_on.wait(PATIENCE)
         return real(path)
 
-    monkeypatch.setattr(write.images, "inspect", inspect)
+    monkeypatch.setattr(photo_files, "examine", inspect)
     ingest = Thread(run.ingest, scan.pk)
     assert third.wait(PATIENCE)
     task = task_of(scan)
@@ -128,7 +129,7 @@ def test_a_removal_waits_for_the_photo_that_is_being_placed(token, monkeypatch):
 def test_a_task_removed_in_the_last_moment_is_not_charged(token, monkeypatch):
     scan = started_scan(token, [make_zip(photos(2))])
     there = []
-    monkeypatch.setattr(run.os, "sync", lambda: there.append(task_of(scan).task_path()) or task_of(scan).delete())
+    before_approval(monkeypatch, lambda: there.append(task_of(scan).task_path()) or task_of(scan).delete())
     run.ingest(scan.pk)
     check_it_ended(scan, token, Path(there[0]))
 
@@ -142,7 +143,7 @@ def test_a_task_that_went_without_a_word_is_not_charged(token, monkeypatch):
         task.append(task_of(scan))
         type(task[0]).objects.filter(pk=task[0].pk).delete()
 
-    monkeypatch.setattr(run.os, "sync", rows_only)
+    before_approval(monkeypatch, rows_only)
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.FAILED and scan.charge == Scan.VOIDED and "was deleted in WebODM" in scan.error
