@@ -167,8 +167,8 @@ def _has_attempts(scan: Scan) -> bool:
 
 
 def _move(scan: Scan) -> bool:
-    with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as mine:
-        task = host_tasks.get_task(scan.webodm_task_id) if mine else None
+    with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as lock:
+        task = host_tasks.get_task(scan.webodm_task_id) if lock else None
         trouble = _trouble(scan, task) if task is not None else None  # the step that we waited for may have mended it
         if trouble is None:
             return False
@@ -176,7 +176,8 @@ def _move(scan: Scan) -> bool:
         if is_online:
             # First of all: a crash behind this leaves a task that its node has forgotten, which is moved as well.
             processing.drop_on_node(task)
-            processing.renew_task_lock(task.id)
+            if not lock.renew():
+                return False  # a worker is at the task again; the next look sees what it made of it
         with transaction.atomic():
             row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.RELEASED).first()
             if row is None:

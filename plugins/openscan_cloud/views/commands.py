@@ -93,9 +93,10 @@ _METHODS = ["GET", "POST"]
 def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
     """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON.
 
-    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on.
+    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on. A slash
+    behind the command is fine, too: WebODM would redirect what it does not know, with the token in the Location.
     """
-    run = COMMANDS.get((command or "").lstrip("/"))
+    run = COMMANDS.get((command or "").strip("/"))
     if run is None:
         return refusal("There is no such command here; the commands are " + ", ".join(sorted(COMMANDS)) + ".", 404)
     if request.method not in _METHODS:

@@ -19,7 +19,7 @@ def upload_view(request: HttpRequest, link: str) -> HttpResponse:
         return method_not_allowed(_METHODS)
     body = RequestBody(request.environ)
     try:
-        upload = uploads.open_upload(link)
+        upload = uploads.open_upload(link.rstrip("/"))
         upload.check_length(body.length)
         part = uploads.receive(upload, body.pieces(), body.length)
     except OpenScanError:
