@@ -64,7 +64,8 @@ class TestTokens:
         ({"limit_photos": "0"}, "above zero"), ({"daily_bytes": "5"}, "Only public"), ({"grant": "0"}, "at least 1 byte"),
         ({"daily_bytes": "-1", "kind": "public"}, "greater than or equal to 0"),
         ({"daily_bytes": "9" * 20, "kind": "public"}, "at most 1,000,000,000,000,000"), ({"limit_part_bytes": "9" * 17}, "at most"),
-        ({"limit_photos": "2000000"}, "at most 1,000,000"), ({"forename": "A\x01da"}, "plain text")])
+        ({"limit_photos": "2000000"}, "at most 1,000,000"), ({"forename": "A\x01da"}, "plain text"),
+        ({"label": "every\u202ebody", "kind": "public"}, "plain text"), ({"label": "a\x9bb", "kind": "public"}, "plain text")])
     def test_mistakes_are_shown_at_their_field(self, browser, boss, changes, words):
         before = Token.objects.count()
         answer = self.add(browser, boss, **changes)
