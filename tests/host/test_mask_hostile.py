@@ -14,9 +14,9 @@ SIZE = 200_000
 CPU_SECONDS = 30
 
 #: Beginnings and middles of everything that the patterns look for.
-FRAGMENTS = ["a.", "/a.a", "a-", "eyJ", "-eyJaaaaaaaa", "eyJaaaaaaaa.", "authorization", "authorization:", "bearer ", "Basic", "jwt ", " ", "\t",
-             "\n", '"', "'", ":", "=", "token", "token=", '"token"', '"token": ', "code=", "&", "://", "a://", "a://b:", "@", "x-tapis-token",
-             "/api/openscan/u/", "/api/openscan/u/1", "123456789", "x", "+", "/", "%", "é"]
+FRAGMENTS = ["a.", "/a.a", "a-", "eyJ", "-eyJaaaaaaaa", "eyJaaaaaaaa.", "authorization", "authorization:", "bearer ", "Basic", "jwt ", " ",
+             "\t", "\n", '"', "'", ":", "=", "token", "token=", '"token"', '"token": ', "code=", "&", "://", "a://", "a://b:", "@",
+             "x-tapis-token", "/api/openscan/u/", "/api/openscan/u/1", "123456789", "x", "+", "/", "%", "é"]
 
 
 @contextmanager
