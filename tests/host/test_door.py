@@ -194,7 +194,8 @@ def test_states(task, fields, status, progress):
     for name, value in fields.items():
         setattr(task, name, value)
     state = task_state(task)
-    assert (state.status, state.progress, state.error) == (status, progress, fields.get("last_error", ""))
+    assert (state.status, state.progress, state.node_error) == (status, progress, fields.get("last_error", ""))
+    assert bool(state.error) is (status == "failed")
     assert state.pending_action == ("restart" if "pending_action" in fields else None)
     assert state.processing_seconds is None
 

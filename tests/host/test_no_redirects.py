@@ -2,7 +2,7 @@
 import pytest
 import requests
 
-from tests.openscan.helpers import BASIC, Rig, put_part
+from tests.openscan.helpers import BASIC, Rig, private_token, put_part
 
 COMMANDS = ["getTokenInfo", "createProject", "startProject", "getProjectInfo", "resetProject", "requestToken", "getQueueEstimate", "status"]
 OTHERS = [
@@ -33,7 +33,8 @@ def test_no_secret_of_a_query_comes_back_in_a_location(stack, path, end):
     assert "SECRETSECRET" not in answer.headers.get("Location", "")
 
 
-def test_a_part_is_taken_at_its_link_with_a_slash(rig: Rig, unique):
+def test_a_part_is_taken_at_its_link_with_a_slash(stack, live_db, unique):
+    rig = Rig(stack.address(), private_token()[1])
     link, = rig.create(unique, 3)
     assert put_part(link + "/", b"abc").status_code == 200
     assert rig.info(unique)["missing_parts"] == []

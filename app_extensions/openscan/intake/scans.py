@@ -17,6 +17,7 @@ from app_extensions.openscan import lifecycle, part_files
 from app_extensions.openscan.accounts import limits, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Part, Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
@@ -145,7 +146,7 @@ def _find_locked(token: Token, name: str) -> Optional[Scan]:
 
 def _is_allowed(scan: Scan, token: Token, address: str) -> bool:
     """Everybody shares a public token, so a name there belongs to the client address that created it."""
-    return not token.is_public or not conf.bind_public_names or scan.client_address == address
+    return not token.is_public or not conf.bind_public_names or addresses.belongs_to(scan.client_address, scan.pk, address)
 
 
 def _check_address(scan: Scan, token: Token, address: str) -> None:

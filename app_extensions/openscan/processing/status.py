@@ -70,7 +70,7 @@ def look(scan: Scan, known: Optional[Known] = None) -> Look:
 
 
 def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
-    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.error)):
+    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.node_error)):
         return APPROVED, 0.0
     if state.status == "running":
         return STARTED, state.progress

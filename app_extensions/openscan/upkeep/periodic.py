@@ -23,6 +23,7 @@ from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import failover, finish
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import archive, lifecycle, records
+from app_extensions.openscan.upkeep import retention
 
 logger = logging.getLogger("app.logger")
 
@@ -95,7 +96,7 @@ def tidy_up() -> None:
     steps: list[Callable[[], object]] = [
         ledger.refill_all, scans.expire_unstarted, finish.expire_results,
         lambda: finish.drop_old_parts(conf.unstarted_hours), part_files.sweep, _remove_stray_results, _look_at_ended,
-        lifecycle.tidy,
+        lifecycle.tidy, retention.forget_people,
     ]
     failures = []
     for step in steps:
