@@ -86,15 +86,17 @@ def explain(error: str) -> str:
 
 def _placed(error: str) -> str:
     found = _PLACED.search(error)
-    return f"Only {int(found.group(1)):,} of {int(found.group(2)):,} photos could be placed. " if found else "Too few photos could be placed. "
+    if found is None:
+        return "Too few photos could be placed. "
+    return f"Only {int(found.group(1)):,} of {int(found.group(2)):,} photos could be placed. "
 
 
 def _advice(error: str) -> str:
     if _BACKGROUND.search(error):
         return ("The background did not move with the object. Put a plain dark cloth behind the object, hide the background with masks "
                 "(NAME_mask.png), or move the camera around an object that stands still.")
-    return ("The others do not show enough of the same details. Take more photos with at least 60 % overlap, sharp and in even light. A plain "
-            "or shiny object needs a matt or speckled coat.")
+    return ("The others do not show enough of the same details. Take more photos with at least 60 % overlap, sharp and in even light. A "
+            "plain or shiny object needs a matt or speckled coat.")
 
 
 def for_admins(error: str) -> str:

@@ -161,12 +161,6 @@ def make_waiting(task: Task) -> None:
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
 
 
-def set_import_url(task: Task, url: str) -> None:
-    """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
-    task.import_url = url
-    task.save(update_fields=["import_url"])
-
-
 def update_counts(task: Task) -> None:
     """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
     task.images_count = len(task.scan_images())

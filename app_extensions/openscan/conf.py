@@ -77,6 +77,9 @@ class Conf(Settings):
     public_daily_bytes = size("10GB", "Amount that a new public token is topped up to at 00:00 UTC.")
     upload_link_seconds = integer(4 * 3600, "How long upload links are valid.", 1, 366 * 86400)
     upload_idle_seconds = integer(60, "An upload that sends nothing for this long is cut off.", 1, 86400)
+    transfers_per_process = integer(
+        32, "How many uploads and downloads one web server process takes at a time; more get 503 and may try again. Keep gunicorn's "
+        "`--threads` at least 8 above it, so that all other calls are answered meanwhile.", 1, 10_000)
     unstarted_hours = integer(24, "How long a scan that was created and never started keeps its parts and its held credit.", 1, 366 * 24)
     result_days = integer(7, "How long a result can be downloaded.", 1, 36_600)
     free_reserve_bytes = size("1GB", "Disk space that uploads must leave free.")

@@ -87,11 +87,6 @@ def refund(scan: Scan, note: str = "") -> bool:
         return True
 
 
-def give_back(scan: Scan, note: str = "") -> bool:
-    """Voids what is held for `scan`, or refunds what is posted: whichever it is, the owner pays nothing."""
-    return void(scan, note) or refund(scan, note)
-
-
 def grant(token: Token, amount_bytes: int, actor: str = "", note: str = "", key: Optional[str] = None) -> bool:
     """Adds `amount_bytes` to the credit of `token`. With a `key` of the caller's, doing it again books nothing.
 

@@ -89,11 +89,6 @@ def scan_status(scan: Scan) -> str:
     return look(scan).status
 
 
-def scan_progress(scan: Scan) -> float:
-    """How far processing is, from 0 to 1."""
-    return look(scan).progress
-
-
 def project_info(token: Token, name: str, address: str = "", base_url: str = "") -> dict:
     """What getProjectInfo answers: `dlink`, `status`, `ulink`, and more for newer clients. Cheap: rigs poll it.
 

@@ -79,15 +79,6 @@ class TestMovements:
         assert ledger.refund(scan, "our fault") is True and ledger.refund(scan) is False
         assert balance(token) == 100 * MB
 
-    @pytest.mark.parametrize("posted", [True, False])
-    def test_give_back_works_before_and_after_the_post(self, posted):
-        token = private()
-        scan = new_scan(token)
-        if posted:
-            ledger.post(scan, 10 * MB)
-        assert ledger.give_back(scan) is True and ledger.give_back(scan) is False
-        assert balance(token) == 100 * MB
-
     def test_grants_add_up_and_a_named_one_counts_once(self):
         token = private(0)
         assert ledger.grant(token, 5, actor="admin") and ledger.grant(token, 5, key="order-7")
@@ -189,7 +180,7 @@ def hammer(work: tuple) -> int:
         except OpenScanError:
             refused += 1
             continue
-        (ledger.void, lambda row: ledger.post(row, 4 * MB), ledger.give_back)[(number + turn) % 3](scan)
+        (ledger.void, lambda row: ledger.post(row, 4 * MB), lambda row: ledger.void(row) or ledger.refund(row))[(number + turn) % 3](scan)
         ledger.post(scan, 4 * MB)
     return refused
 
