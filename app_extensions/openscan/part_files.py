@@ -184,7 +184,7 @@ def _age_seconds(path: Path) -> float:
 def _unused(path: Path, min_age_seconds: float) -> Iterator[bool]:
     """Whether no living process holds the file's lock; if so, it is ours inside the block."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR)  # NFS makes an exclusive lock of a writable descriptor only
     except FileNotFoundError:
         yield False
         return

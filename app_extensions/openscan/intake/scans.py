@@ -18,6 +18,7 @@ from app_extensions.openscan import lifecycle, part_files
 from app_extensions.openscan.accounts import clients, limits, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
@@ -89,8 +90,8 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
 
     Raises OpenScanError (400) where the name belongs to another client of a public token.
     """
-    if not limits.is_storable(name):
-        return False
+    if not limits.is_name(name):
+        return False  # no scan can have such a name, and a rig stays stuck on any error
     with transaction.atomic():
         scan = _find_locked(token, name)
         if scan is None:
@@ -181,7 +182,7 @@ def _find_locked(token: Token, name: str) -> Optional[Scan]:
 
 def _is_allowed(scan: Scan, token: Token, address: str) -> bool:
     """Everybody shares a public token, so a name there belongs to the client address that created it."""
-    return not token.is_public or not conf.bind_public_names or scan.client_address == address
+    return not token.is_public or not conf.bind_public_names or addresses.belongs_to(scan.client_address, scan.pk, address)
 
 
 def _check_address(scan: Scan, token: Token, address: str) -> None:

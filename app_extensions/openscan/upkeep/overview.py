@@ -102,12 +102,18 @@ def for_operator(user: Any) -> "dict[str, Any]":
         "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
         "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
         "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
+        "tokens_lost": lost_tokens().count() if user.is_superuser else 0,
         "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
         if user.is_superuser else 0,
         "object_storage": lifecycle.summary() if user.is_superuser else None,
         "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
         "pace_seconds": queue.seconds_per_photo(),
     }
+
+
+def lost_tokens() -> QuerySet:
+    """Approved requests whose token never arrived, as its email was given up; approved again, they get a new token."""
+    return TokenRequest.objects.filter(state=TokenRequest.APPROVED, token_mail__state=OutgoingMail.GIVEN_UP, token__last_used_at=None)
 
 
 def _arriving(scans: QuerySet) -> QuerySet:

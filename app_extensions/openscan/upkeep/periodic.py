@@ -26,6 +26,7 @@ from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import failover, finish
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import archive, lifecycle, records
+from app_extensions.openscan.upkeep import retention
 
 logger = logging.getLogger("app.logger")
 
@@ -119,7 +120,7 @@ def _tidy_up() -> None:
     steps: list[Callable[[], object]] = [
         ledger.refill_all, scans.expire_unstarted, scans.release_idle_holds, clients.drop_old_days, finish.expire_results,
         lambda: finish.drop_old_parts(conf.unstarted_hours), part_files.sweep, _remove_stray_results, _look_at_ended,
-        lifecycle.tidy,
+        lifecycle.tidy, retention.forget_people,
     ]
     failures = []
     for step in steps:
