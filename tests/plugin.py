@@ -23,6 +23,7 @@ QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py
 #: Shorter waits towards the stand-in Tapis than a real one deserves, in seconds.
 TAPIS_IN_A_HURRY = {
     "WO_TAPIS_TIMEOUT": "8", "WO_TAPIS_RETRY_SECONDS": "0.1", "WO_TAPIS_LEASE_SECONDS": "6", "WO_TAPIS_BATCH_SECONDS": "20",
+    "WO_TAPIS_SETTLE_SECONDS": "0",
 }
 
 _stack: Optional[Stack] = None

@@ -4,7 +4,8 @@ from typing import Optional
 
 from app.models import Project
 from django.contrib.auth.models import User
-from django.db.models import Count
+from django.db.models import Count, QuerySet
+from guardian.shortcuts import get_objects_for_user
 
 #: The length of the name column of projects and tasks.
 NAME_LENGTH = 255
@@ -62,6 +63,15 @@ def user_can(user: User, perm: str, project: Project) -> bool:
 
 def _join(tags: Iterable[str]) -> str:
     return ",".join(" ".join(tag.replace(",", " ").split()) for tag in tags if tag.strip())
+
+
+def visible_ids(user: User) -> QuerySet:
+    """The ids of the projects that WebODM lets the user see: the own ones and shared ones. A query, to be used within others.
+
+    Superusers may see every project; here they get those that are theirs or shared with them, as everybody does.
+    """
+    seen = get_objects_for_user(user, "view_project", Project, with_superuser=False, accept_global_perms=False)
+    return seen.filter(deleting=False).order_by().values("pk")
 
 
 def projects_by_id(project_ids: Iterable[int]) -> list[Project]:

@@ -18,6 +18,7 @@ BOUNDS = {
     "listing_connections": (1, 1000), "listing_seconds": (1, _DAY), "flight_connections": (1, 1000), "instance_connections": (1, 1000),
     "sync_workers": (1, 1000), "batch_seconds": (1, _DAY), "lease_seconds": (2, _DAY), "retry_seconds": (0, 3600),
     "disk_reserve_bytes": (0, 10**15), "discovery_hours": (0, _YEAR_HOURS), "sync_hours": (0, _YEAR_HOURS), "stagger_seconds": (0, _DAY),
+    "workers": (1, 1000), "answer_seconds": (0, 3600), "settle_seconds": (0, _DAY),
 }
 
 
@@ -64,6 +65,8 @@ def _wrong_texts() -> Iterator[tuple[str, str]]:
         yield "tenant_id", "a tenant's name has letters, digits, . _ and -"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", conf.system_prefix, re.ASCII):
         yield "system_prefix", "ids of systems have letters, digits, . _ and -"
+    if conf.bearer_clients not in ("any", "own"):
+        yield "bearer_clients", "it is any or own"
     problem = settings_checks.queue_problem(conf.queue)
     if problem:
         yield "queue", problem

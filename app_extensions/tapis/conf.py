@@ -61,6 +61,34 @@ class Conf:
         return read("CREATE_USERS", True)
 
     @property
+    def allowed_users(self) -> str:
+        """Tapis users who get a WebODM account at their first login: names or ``user@tenant``, separated by commas, ``*`` as a wildcard.
+
+        Empty: nobody. Whoever has an account can link it either way.
+        """
+        return read("ALLOWED_USERS", "")
+
+    @property
+    def bearer_clients(self) -> str:
+        """Which Tapis tokens count as ``Bearer``: ``any`` of the tenant, or ``own``: those issued to a client registered here."""
+        return read("BEARER_CLIENTS", "any")
+
+    @property
+    def discover_on_login(self) -> bool:
+        """Default of the preference ``auto_discover_on_login``: whether a login looks for new flights."""
+        return read("DISCOVER_ON_LOGIN", True)
+
+    @property
+    def fetch(self) -> bool:
+        """Default of the preference ``sync_on_discovery``: whether images of new projects are fetched without asking."""
+        return read("FETCH", False)
+
+    @property
+    def process(self) -> bool:
+        """Default of the preference ``process_after_sync``: whether complete flights are processed without asking."""
+        return read("PROCESS", False)
+
+    @property
     def connect_timeout(self) -> float:
         """Seconds to wait for a connection to Tapis."""
         return read("CONNECT_TIMEOUT", 10.0)
@@ -97,7 +125,7 @@ class Conf:
 
     @property
     def listing_seconds(self) -> float:
-        """Seconds that the listings of one discovery, or of one sync, may take in all; what was not read by then is named."""
+        """Seconds that the listings of one sync, or of one discovery by the command, may take in all. What was not read is named."""
         return read("LISTING_SECONDS", 900.0)
 
     @property
@@ -116,8 +144,23 @@ class Conf:
         return read("SYNC_WORKERS", 2)
 
     @property
+    def workers(self) -> int:
+        """Celery tasks of ours that work on discoveries and syncs at the same time, over all workers."""
+        return read("WORKERS", 4)
+
+    @property
+    def answer_seconds(self) -> float:
+        """Seconds that a request waits for its discovery before it answers 202 with what there is so far."""
+        return read("ANSWER_SECONDS", 60.0)
+
+    @property
+    def settle_seconds(self) -> float:
+        """Seconds for which a flight must not have changed at Tapis before it counts as complete."""
+        return read("SETTLE_SECONDS", 60.0)
+
+    @property
     def batch_seconds(self) -> float:
-        """Seconds after which a sync gives its Celery worker back for other work, and queues up again."""
+        """Seconds after which a discovery or a sync gives its Celery worker back for other work; it goes on in another turn."""
         return read("BATCH_SECONDS", 60.0)
 
     @property

@@ -70,11 +70,13 @@ def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: Foun
     flight, _ = Flight.objects.get_or_create(
         user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id, system_id=found.system_id,
         name=found.flight_name,
-        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count},
+        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count,
+                  "total_bytes": found.total_bytes},
     )
     flight = Flight.objects.select_for_update().get(pk=flight.pk)
     flight.client = client
     flight.image_count = found.image_count
+    flight.total_bytes = found.total_bytes or flight.total_bytes
     flight.discovered_at = found.discovered_at
     made = False
     if flight.project_id is None or (again and host_projects.get_project(flight.project_id) is None):

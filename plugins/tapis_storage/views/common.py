@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
-from app_extensions.tapis.problems import TapisProblem
+from app_extensions.tapis.problems import BadInput, TapisProblem
 
 from ..authentication import AUTHENTICATION_CLASSES
 
@@ -126,6 +126,29 @@ ERRORS = {
     401: "Not logged in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 415: "Unsupported media type",
     429: "Too many requests", exceptions.APIException.status_code: "Internal error", 502: "Tapis is not reachable",
 }
+
+
+#: Rows on one page of an answer.
+MOST_ROWS = 1000
+
+
+def paging(query: Any) -> "tuple[int, int]":
+    """``page`` (from 1) and ``page_size`` (50, at most 1000) of a query. :raises BadInput: one of them is no such number"""
+    found = []
+    for name, default, most in (("page", 1, 1_000_000), ("page_size", 50, MOST_ROWS)):
+        text = query.get(name, str(default))
+        if not (text.isdigit() and text.isascii() and len(text) < 8 and 1 <= int(text) <= most):
+            raise BadInput(name, f"must be a whole number from 1 to {most}")
+        found.append(int(text))
+    return found[0], found[1]
+
+
+def choice(query: Any, name: str, allowed: Any) -> str:
+    """One of the allowed words, or "" where none is given. :raises BadInput: another word"""
+    text = query.get(name, "")
+    if text and text not in allowed:
+        raise BadInput(name, "must be one of " + ", ".join(allowed))
+    return text
 
 
 def text_of(data: Any, name: str, default: str = "") -> str:

@@ -8,9 +8,10 @@ from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis import jobs
 from app_extensions.tapis.catalog import discovery, flights, projects, systems
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
-from app_extensions.tapis.models import Flight
-from app_extensions.tapis.problems import BadInput, SyncRefused, SystemNotAccessible, TapisProblem
+from app_extensions.tapis.models import Flight, TapisJob
+from app_extensions.tapis.problems import BadInput, SyncRefused, TapisProblem
 from app_extensions.tapis.system_ids import check_system_ids
 
 from ..authentication import bearer
@@ -62,18 +63,38 @@ class DiscoverFlightsView(TapisAPIView):
     def post(self, request: Request) -> Response:
         """``POST discover-flights/``, body ``{"systems": [...]}`` optional"""
         wanted = check_system_ids(body(request).get("systems"))
-        found = flights.discover(access_for(request), wanted)
-        if found.nothing_readable is not None:
-            problem = found.nothing_readable
-            raise SystemNotAccessible("; ".join(found.errors)[:2000], status=problem.status)
+        job = _done(access_for(request), jobs.LOOK, {"systems": wanted} if wanted else {})
+        found = discovery.found_flights(job)
         answer: dict[str, Any] = {
-            "success": True, "flights": [flight.as_dict() for flight in found.flights], "count": len(found.flights),
+            "success": True, "flights": [flight.as_dict() for flight in found], "count": len(found),
         }
-        if not found.flights:
+        if job.active:
+            return _still_running(answer, job)
+        if not found:
             answer["message"] = flights.NOTHING_FOUND
-        if found.errors:
-            answer["errors"] = found.errors
+        if job.results["errors"]:
+            answer["errors"] = job.results["errors"]
         return Response(answer)
+
+
+def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJob:
+    """The discovery job that does what a request asks for, once it has ended or the request has waited long enough.
+
+    :raises TapisProblem: it failed
+    """
+    access.token()  # a missing or ended token is told at once
+    job, _ = jobs.start_discovery(access, purpose, asked)
+    job = jobs.wait_for(job, conf.answer_seconds)
+    problem = jobs.problem_of(job)
+    if problem is not None:
+        raise problem
+    return job
+
+
+def _still_running(answer: "dict[str, Any]", job: TapisJob) -> Response:
+    """202: what there is so far, and where the rest will be."""
+    return Response({**answer, "job_id": str(job.pk), "complete": False,
+                     "message": f"This takes longer. The rest follows: GET /api/tapis-storage/jobs/{job.pk}/"}, status=202)
 
 
 class CreateProjectsView(TapisAPIView):
@@ -91,11 +112,15 @@ class CreateProjectsView(TapisAPIView):
             raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
         if automatic:
             wanted = check_system_ids(data.get("systems"))
-            results = discovery.discover_and_create(access_for(request), wanted)
+            job = _done(access_for(request), jobs.IMPORT, {"systems": wanted} if wanted else {})
         else:
-            discovery.check_descriptions(data["flights"])
-            results = discovery.create_from_descriptions(access_for(request), data["flights"])
+            named = discovery.check_descriptions(data["flights"])
+            asked = [{"flight_name": name, "system_id": system_id} for name, system_id in dict.fromkeys(named)]
+            job = _done(access_for(request), jobs.CREATE, {"flights": asked})
+        results = discovery.results_of(job)
         answer: dict[str, Any] = {"success": True, "results": results}
+        if job.active:
+            return _still_running(answer, job)
         if automatic and not results["flights_discovered"]:
             answer["message"] = flights.NOTHING_FOUND
         return Response(answer)
