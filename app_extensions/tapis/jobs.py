@@ -37,6 +37,8 @@ KEEP_IDLE = timedelta(days=1)
 FORGET_CHUNK, FORGET_SECONDS = 5_000, 120.0
 #: Discoveries that one user may have waiting.
 MOST_DISCOVERIES = 20
+#: Whoever starts a job to do it in the own process has so long to begin.
+CALLER_SECONDS = 60.0
 #: A message may wait so long in the broker. Redis delivers those that wait more than an hour a second time.
 MOST_COUNTDOWN = 300.0
 
@@ -78,7 +80,7 @@ def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] =
     job, joined = _make(
         lambda: active_sync(flight.pk),
         kind=TapisJob.SYNC, user=access.user, client=access.client, flight=flight, process=process,
-        automatic=automatic, access_token=access.given,
+        automatic=automatic, access_token=access.given, due_at=_due_at(queue),
     )
     if joined and job.state == TapisJob.PAUSED and not automatic:
         resumed = lifecycle.apply(job.pk, lifecycle.RESUME, user=access.user, client=access.client, access_token=access.given,
@@ -109,7 +111,7 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
     job, joined = _make(
         lambda: waiting.filter(purpose=name).select_related("user", "client").first(), lambda: _check_waiting(waiting),
         kind=TapisJob.DISCOVERY, user=access.user, client=access.client, automatic=automatic, access_token=access.given,
-        purpose=name, request=request, due_at=due_at or timezone.now(),
+        purpose=name, request=request, due_at=due_at or _due_at(queue),
     )
     if joined and due_at is None and job.due_at > timezone.now():
         TapisJob.objects.filter(pk=job.pk, state=TapisJob.QUEUED).update(due_at=timezone.now())  # it was planned for later
@@ -118,6 +120,11 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
     if queue:
         wake()
     return job, joined
+
+
+def _due_at(queue: bool) -> datetime:
+    """Now; a minute later where the caller does the work: workers take it up if the caller never begins."""
+    return timezone.now() if queue else timezone.now() + timedelta(seconds=CALLER_SECONDS)
 
 
 def _check_waiting(waiting: QuerySet) -> None:

@@ -42,6 +42,13 @@ class BadState(TapisProblem):
         super().__init__(detail)
 
 
+class LoginRefused(TapisProblem):
+    """Tapis answered 400 to the code that the browser brought."""
+
+    status = 400
+    error = "The Tapis login did not work"
+
+
 class Denied(TapisProblem):
     """Tapis came back without a code."""
 
@@ -170,7 +177,11 @@ def finish_login(state_text: str, code: str, session: Any, user: Any) -> Login:
     state = take_state(state_text, session, user)
     if not code:
         raise Denied("Tapis sent no code.")
-    answer = authenticator.exchange_code(state.client, code)
+    try:
+        answer = authenticator.exchange_code(state.client, code)
+    except authenticator.Refused:
+        # A code that is used, too old or made up; or our own secret is wrong, which an administrator sees in the log.
+        raise LoginRefused("Tapis did not accept the login. Try again.") from None
     claims = verification.verify(answer.access_token, state.client)
     try:
         who = identity.identity_for_login(claims, user if _user_id(user) is not None else None)

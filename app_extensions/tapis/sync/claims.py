@@ -45,7 +45,9 @@ def claim(only: Any = None) -> Optional[Claim]:
         leases.reap()
         if only is None and _busy() >= conf.workers:
             return None
-        for rows in (_by_turns() if only is None else [_takeable(TapisJob.objects.filter(pk=only))]):
+        due = Q(due_at__lte=Now())
+        candidates = _by_turns() if only is None else [_takeable(TapisJob.objects.filter(pk=only), due | Q(claimed_at=None))]
+        for rows in candidates:
             job = celery_queue.claim_one(rows)
             if job is not None:
                 return _claimed(job)
@@ -102,14 +104,14 @@ def _by_turns() -> "list[QuerySet]":
     found = []
     for user_id in in_turn:
         mine = TapisJob.objects.filter(user_id=user_id)
-        found += [_takeable(mine.filter(kind=TapisJob.DISCOVERY)), _takeable(mine.filter(kind=TapisJob.SYNC))]
+        found += [_takeable(mine.filter(kind=kind), Q(due_at__lte=Now())) for kind in (TapisJob.DISCOVERY, TapisJob.SYNC)]
     return found
 
 
-def _takeable(rows: QuerySet) -> QuerySet:
+def _takeable(rows: QuerySet, due: Q) -> QuerySet:
     """Those of the jobs that a worker may take now, the best first."""
     now = Now()
-    rows = rows.filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), state__in=TapisJob.ACTIVE, due_at__lte=now)
+    rows = rows.filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), due, state__in=TapisJob.ACTIVE)
     live = SyncBatch.objects.filter(job_id=OuterRef("pk"), lease_until__gte=now).order_by().values("job_id")
     wanted = FlightFile.objects.filter(flight_id=OuterRef("flight_id"), state=FlightFile.WANTED)
     other = TapisJob.objects.filter(user_id=OuterRef("user_id"), kind=TapisJob.DISCOVERY, state=TapisJob.RUNNING,

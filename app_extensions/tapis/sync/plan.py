@@ -177,7 +177,8 @@ def note_plan(job: TapisJob, plan: Plan) -> bool:
     return bool(TapisJob.objects.filter(pk=job.pk, state=TapisJob.RUNNING, lease_owner=job.lease_owner).update(
         phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
         bytes_total=plan.total_bytes, bytes_done=plan.here_bytes, error=gone, lease_owner="", lease_until=None,
-        moved_at=timezone.now(), started_at=job.started_at or timezone.now(), listing=plan.digest, settled=plan.settled,
+        moved_at=timezone.now(), due_at=timezone.now(), started_at=job.started_at or timezone.now(),
+        listing=plan.digest, settled=plan.settled,
         unchanged_since=job.unchanged_since if same and job.unchanged_since else timezone.now(),
         results={"deleted_at_source": plan.gone, "to_fetch": plan.images - plan.here - plan.rejected},
     ))

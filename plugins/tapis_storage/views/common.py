@@ -2,6 +2,7 @@
 import logging
 from functools import wraps
 from typing import Any, Callable
+from urllib.parse import unquote
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -46,6 +47,31 @@ def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "
     return render(request, TEMPLATES + "error.html", context, status=problem.status)
 
 
+def refuse_nul(request: HttpRequest) -> None:
+    """PostgreSQL takes no NUL character in any text. :raises BadInput: the address or a form holds one
+
+    Bodies of JSON are looked at when they are parsed; see ``TapisAPIView.initial``.
+    """
+    if "\0" in request.path or "\0" in unquote(request.META.get("QUERY_STRING", "")):
+        raise BadInput("query", "must not hold a NUL character.")
+
+
+def holds_nul(value: Any) -> bool:
+    """Whether a text somewhere in parsed JSON or in a form holds a NUL character."""
+    if isinstance(value, str):
+        return "\0" in value
+    if hasattr(value, "lists"):
+        return any(holds_nul(key) or holds_nul(list(values)) for key, values in value.lists())
+    if isinstance(value, dict):
+        return any(holds_nul(key) or holds_nul(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(holds_nul, value))
+
+
+def is_about_nul(error: Exception) -> bool:
+    """Whether the database refused a text for its NUL character: one out of a header that something else looked up."""
+    return isinstance(error, ValueError) and "NUL" in str(error)
+
+
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain view of ours: only while the plugin is enabled, never cached, problems as a page or as JSON."""
 
@@ -55,6 +81,9 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         require_enabled()
         with request_fields(request) as request_id:
             try:
+                refuse_nul(request)
+                if request.content_type != "application/json" and request.method == "POST" and holds_nul(request.POST):
+                    raise BadInput("body", "must not hold a NUL character.")
                 response = view(request, *args, **kwargs)
             except TapisProblem as problem:
                 response = problem_response(request, problem, again="/api/oauth2/tapis/")
@@ -97,7 +126,10 @@ class TapisAPIView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Ask whether the plugin is enabled before anything else."""
         require_enabled()
+        refuse_nul(request)
         super().initial(request, *args, **kwargs)
+        if request.method not in ("GET", "HEAD", "OPTIONS") and holds_nul(request.data):
+            raise BadInput("body", "must not hold a NUL character.")
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """What is told about a person is not kept by caches."""
@@ -107,6 +139,8 @@ class TapisAPIView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
+        if is_about_nul(exc):
+            exc = BadInput("headers", "must not hold a NUL character.")
         if isinstance(exc, TapisProblem):
             response = Response(exc.as_dict(), status=exc.status)
             response.exception = True
@@ -141,6 +175,11 @@ def paging(query: Any) -> "tuple[int, int]":
             raise BadInput(name, f"must be a whole number from 1 to {most}")
         found.append(int(text))
     return found[0], found[1]
+
+
+def signed(names: Any) -> "list[str]":
+    """Words to sort by, each as it is and with ``-`` in front for the opposite order."""
+    return [sign + name for name in names for sign in ("", "-")]
 
 
 def choice(query: Any, name: str, allowed: Any) -> str:

@@ -10,14 +10,19 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from app_extensions.tapis import jobs
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login import identity, oauth2, tokens
 from app_extensions.tapis.login.oauth2 import Login, active_client, local_path
+from app_extensions.tapis.login.verification import Claims
 from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 from app_extensions.tapis.problems import BadInput, TapisProblem
 
-from .common import TEMPLATES, TapisAPIView, page, text_of, wants_page
+from .common import TEMPLATES, TapisAPIView, holds_nul, page, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
+#: A login that cannot be renewed is warned of so long before its end.
+WARN_SECONDS = 600
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -73,6 +78,8 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise BadInput("body", "must be a JSON object.")
+    if holds_nul(body):
+        raise BadInput("body", "must not hold a NUL character.")
     return body
 
 
@@ -121,8 +128,14 @@ def link(request: HttpRequest) -> HttpResponse:
         return _logged_in(request, oauth2.finish_pending(pending, request.user, create=choice == "create"))
     return render(request, TEMPLATES + "link.html", {
         "title": "Tapis", "claims": pending.claims, "next": BASE + "link/",
-        "new_name": "" if request.user.is_authenticated else identity.free_username(pending.claims),
+        "new_name": _new_name(request, pending.claims),
     })
+
+
+def _new_name(request: HttpRequest, claims: Claims) -> str:
+    """The name of the account that the person may have instead of linking one; empty where there is none to have."""
+    may = not request.user.is_authenticated and conf.create_users and identity.is_allowed(claims)
+    return identity.free_username(claims) if may else ""
 
 
 @csrf_protect
@@ -146,8 +159,22 @@ def token_row(token: TapisOAuth2Token) -> dict[str, Any]:
         "client_id": token.client.client_id, "client_name": token.client.name, "tenant_id": token.client.tenant_id,
         "base_url": token.client.base_url, "tapis_username": token.identity.username, "is_valid": token.is_valid,
         "is_expired": token.is_expired, "can_refresh": token.can_refresh, "expires_at": token.expires_at,
-        "seconds_left": int(token.seconds_left), "invalid_reason": token.invalid_reason,
+        "seconds_left": int(token.seconds_left), "invalid_reason": token.invalid_reason, "warning": _warning(token),
     }
+
+
+def _warning(token: TapisOAuth2Token) -> str:
+    """What to do before this login ends, or now that it has; empty where nothing is to be done.
+
+    Some tenants give no refresh token, or refuse each refresh: there a person has to log in again every few hours.
+    """
+    renews = token.can_refresh and token.refresh_failed_at is None
+    if token.is_valid and (renews or token.seconds_left > WARN_SECONDS):
+        return ""
+    if token.is_valid and not token.is_expired:
+        minutes = max(1, int(token.seconds_left // 60))
+        return f"Your Tapis login ends in {minutes} min and cannot be renewed. Log in to Tapis again, so that syncs go on."
+    return "Your Tapis login has ended. Log in to Tapis again: syncs that wait for it go on by themselves."
 
 
 class StatusView(TapisAPIView):
@@ -161,6 +188,7 @@ class StatusView(TapisAPIView):
         return Response({
             "success": True, "user": request.user.username, "tokens": rows, "count": len(rows),
             "authenticated": any(row["is_valid"] and (not row["is_expired"] or row["can_refresh"]) for row in rows),
+            "waiting_syncs": jobs.paused().filter(user_id=request.user.pk).count(), "email": request.user.email,
             "identities": [{"subject": each.subject, "issuer": each.issuer} for each in identities],
         })
 

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis import jobs
-from app_extensions.tapis.catalog import discovery, flights, projects, systems
+from app_extensions.tapis.catalog import discovery, flights, projects, seen, systems
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
 from app_extensions.tapis.models import Flight, TapisJob
@@ -15,7 +15,7 @@ from app_extensions.tapis.problems import BadInput, SyncRefused, TapisProblem
 from app_extensions.tapis.system_ids import check_system_ids
 
 from ..authentication import bearer
-from .common import TapisAPIView
+from .common import TapisAPIView, choice, paging, signed
 
 
 def access_for(request: Request) -> TapisAccess:
@@ -127,12 +127,37 @@ class CreateProjectsView(TapisAPIView):
 
 
 class FlightProjectsView(TapisAPIView):
-    """The caller's projects that were made from flights."""
+    """The projects made from flights that the caller may see."""
 
     def get(self, request: Request) -> Response:
-        """``GET flight-projects/``; ``?details=1`` adds the flight and the state of its task to each"""
-        found = projects.flight_projects(request.user, details=request.query_params.get("details") == "1")
-        return Response({"success": True, "projects": found, "count": len(found)})
+        """``GET flight-projects/``; ``?details=1`` adds the flight, its latest sync and the state of its task to each.
+
+        ``search``, ``sort``, ``page`` and ``page_size`` choose; without ``page`` and ``page_size``, all are told.
+        """
+        query = request.query_params
+        paged = bool({"page", "page_size"} & set(query))
+        page, size = paging(query)
+        found, total = projects.flight_projects(
+            request.user, details=query.get("details") == "1", search=query.get("search", "")[:255],
+            sort=choice(query, "sort", signed(projects.SORTS)) or "-created", page=page, size=size if paged else None)
+        more = {"page": page, "page_size": size, "total": total} if paged else {}
+        return Response({"success": True, "projects": found, "count": len(found), **more})
+
+
+class FoundFlightsView(TapisAPIView):
+    """The flights that the caller's discoveries found, and whether there is room for them."""
+
+    def get(self, request: Request) -> Response:
+        """``GET found-flights/``; ``search``, ``system``, ``tenant_id``, ``imported`` (yes, no), ``sort``, ``page``, ``page_size``"""
+        query = request.query_params
+        page, size = paging(query)
+        imported = {"": None, "yes": True, "no": False}[choice(query, "imported", ("yes", "no"))]
+        rows = seen.seen_flights(request.user, search=query.get("search", "")[:255], tenant_id=query.get("tenant_id", ""),
+                                 system_id=query.get("system", ""), imported=imported)
+        totals = seen.totals_of(rows)
+        found = seen.page_of(rows, choice(query, "sort", signed(seen.SORTS)) or "system", page, size)
+        return Response({"success": True, "flights": found, "count": len(found), "page": page, "page_size": size,
+                         "total": totals["flights"], "totals": totals, "room": seen.room_for(request.user)})
 
 
 class SyncView(TapisAPIView):
@@ -189,5 +214,6 @@ ROUTES = [
     (r"^api/tapis-storage/discover-flights/?$", DiscoverFlightsView.as_view()),
     (r"^api/tapis-storage/create-projects/?$", CreateProjectsView.as_view()),
     (r"^api/tapis-storage/flight-projects/?$", FlightProjectsView.as_view()),
+    (r"^api/tapis-storage/found-flights/?$", FoundFlightsView.as_view()),
     (r"^api/tapis-storage/sync-project-images/?$", SyncView.as_view()),
 ]
