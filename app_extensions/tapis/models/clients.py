@@ -81,12 +81,6 @@ class TapisOAuth2Client(models.Model):
         ordering = ("name", "pk")
         unique_together = [("base_url", "tenant_id", "client_id")]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._former: dict[str, str] = {}
-        #: Set by whoever enters the secret; see ``clean``.
-        self.secret_entered = False
-        super().__init__(*args, **kwargs)
-
     def __str__(self) -> str:
         return f"{self.name} ({self.tenant_id})"
 
