@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
+from app_extensions.tapis.login.oauth2 import SESSION_KEY
 from app_extensions.tapis.problems import BadInput, TapisProblem
 
 from ..authentication import AUTHENTICATION_CLASSES
@@ -72,6 +73,48 @@ def is_about_nul(error: Exception) -> bool:
     return isinstance(error, ValueError) and "NUL" in str(error)
 
 
+class LoginCookie:
+    """What binds a Tapis login to the browser that began it: a signed cookie, so that an anonymous request stores no session here.
+
+    It behaves like the part of a session that ``login.oauth2`` needs.
+    """
+
+    NAME, SALT, PATH = "tapis_login", "tapis.login", "/api/oauth2/tapis/"
+    #: Longer than a login may take, with the choice of an account in it.
+    SECONDS = 24 * 3600
+
+    def __init__(self, request: HttpRequest) -> None:
+        kept = request.get_signed_cookie(self.NAME, default="", salt=self.SALT, max_age=self.SECONDS)
+        self._values = {SESSION_KEY: kept} if kept else {}
+        self._secure = request.is_secure()
+        self._changed = False
+
+    def get(self, key: str) -> Any:
+        """The value, or None."""
+        return self._values.get(key)
+
+    def __getitem__(self, key: str) -> str:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self._values[key] = value
+        self._changed = True
+
+    def write(self, response: HttpResponse) -> None:
+        """Give the browser the cookie, if there is something new in it."""
+        if self._changed:
+            response.set_signed_cookie(self.NAME, self._values[SESSION_KEY], salt=self.SALT, max_age=self.SECONDS, path=self.PATH,
+                                       secure=self._secure, httponly=True, samesite="Lax")
+
+
+def address_of(request: HttpRequest) -> str:
+    """Where a request comes from: the peer, or what the proxy on this machine says of it. Only used to count; it may be wrong."""
+    peer = request.META.get("REMOTE_ADDR", "")
+    if peer in ("", "127.0.0.1", "::1"):
+        return request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()[:64] or peer
+    return peer
+
+
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain view of ours: only while the plugin is enabled, never cached, problems as a page or as JSON."""
 
@@ -81,12 +124,14 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         require_enabled()
         with request_fields(request) as request_id:
             try:
+                request.tapis_login = LoginCookie(request)
                 refuse_nul(request)
                 if request.content_type != "application/json" and request.method == "POST" and holds_nul(request.POST):
                     raise BadInput("body", "must not hold a NUL character.")
                 response = view(request, *args, **kwargs)
             except TapisProblem as problem:
                 response = problem_response(request, problem, again="/api/oauth2/tapis/")
+            request.tapis_login.write(response)
         response[REQUEST_HEADER] = request_id
         response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
         response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code

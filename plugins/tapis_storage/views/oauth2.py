@@ -18,7 +18,7 @@ from app_extensions.tapis.login.verification import Claims
 from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 from app_extensions.tapis.problems import BadInput, TapisProblem
 
-from .common import TEMPLATES, TapisAPIView, holds_nul, page, text_of, wants_page
+from .common import TEMPLATES, TapisAPIView, address_of, holds_nul, page, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
 #: A login that cannot be renewed is warned of so long before its end.
@@ -65,7 +65,8 @@ def authorize(request: HttpRequest, client_id: str) -> HttpResponse:
     if request.method == "POST":
         path = _authorize_path(client, redirect_after if asked.get("redirect_after") else "", tenant_id)
         return JsonResponse({"success": True, "authorization_url": request.build_absolute_uri(path)})
-    return HttpResponseRedirect(oauth2.begin_login(client, request.session, request.user, redirect_after))
+    return HttpResponseRedirect(oauth2.begin_login(
+        client, request.tapis_login, request.user, redirect_after, address_of(request)))
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def callback(request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["GET"])
     try:
         done = oauth2.finish_login(
-            request.GET.get("state", ""), request.GET.get("code", ""), request.session, request.user
+            request.GET.get("state", ""), request.GET.get("code", ""), request.tapis_login, request.user
         )
     except identity.ChoiceNeeded:
         if wants_page(request):
@@ -117,7 +118,7 @@ def link(request: HttpRequest) -> HttpResponse:
     """The linking page: a person says which WebODM account a verified Tapis user is to have."""
     if request.method not in ("GET", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
-    pending = oauth2.pending_login(request.session)
+    pending = oauth2.pending_login(request.tapis_login)
     if request.method == "POST":
         choice = request.POST.get("choice", "")
         if choice == "cancel":
