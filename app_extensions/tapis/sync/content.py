@@ -40,12 +40,14 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 class FileProblem(Exception):
     """One file could not be had; others may.
 
-    missing: Tapis does not find it. broken: fetched whole twice, and no JPEG: it is so at its source.
+    missing: Tapis does not find it. refused: Tapis answers 4xx, as for a link that leads to a directory. broken: fetched whole twice, and
+    no JPEG: it is so at its source.
     """
 
-    def __init__(self, reason: str, *, missing: bool = False, broken: bool = False) -> None:
+    def __init__(self, reason: str, *, missing: bool = False, refused: bool = False, broken: bool = False) -> None:
         super().__init__(reason)
         self.missing = missing
+        self.refused = refused
         self.broken = broken
 
 
@@ -194,7 +196,7 @@ class ContentFetcher:
             raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
         if status == 404:
             raise FileProblem("Tapis does not find it any more", missing=True)
-        raise FileProblem(f"Tapis answers {status}: {text}")
+        raise FileProblem(f"Tapis answers {status}: {text}", refused=status < 500)
 
 
 def _error_text(response: requests.Response) -> str:

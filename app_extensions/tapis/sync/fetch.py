@@ -275,8 +275,10 @@ class Turn:
         return True
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
-        if problem.missing:
-            state = FlightFile.REJECTED if row.is_link else FlightFile.GONE
+        if row.is_link and (problem.missing or problem.refused):
+            state = FlightFile.REJECTED  # it leads nowhere, or to something that is no file: that must not stop the rest
+        elif problem.missing:
+            state = FlightFile.GONE
         else:
             state = FlightFile.REJECTED if problem.broken else FlightFile.FAILED
         if state == FlightFile.FAILED:
