@@ -61,6 +61,20 @@ def enable() -> dict[str, Any]:
     return {"enabled": Plugin.objects.filter(name__in=PLUGINS).update(enabled=True)}
 
 
+def register_node(host: str, port: str) -> dict[str, Any]:
+    """Makes a processing node known, and lets the group of all users use it. What an administrator changed since stays."""
+    setup()
+    from django.contrib.auth.models import Group
+    from guardian.shortcuts import assign_perm
+    from nodeodm.models import ProcessingNode
+
+    node, made = ProcessingNode.objects.get_or_create(hostname=host, port=int(port), defaults={"label": host})
+    if made:
+        for group in Group.objects.filter(name="Default"):
+            assign_perm("view_processingnode", group, node)
+    return {"made": made}
+
+
 def missing_migrations() -> list[tuple[str, str]]:
     """Our migrations that the database has not seen: label and name."""
     from django.db import connection
@@ -336,6 +350,6 @@ def doctor() -> dict[str, Any]:
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
-    questions = (facts, state, enable, database_address, leavings, forget, doctor)
-    answer = {question.__name__: question for question in questions}[sys.argv[1]]()
+    questions = (facts, state, enable, database_address, leavings, forget, register_node, doctor)
+    answer = {question.__name__: question for question in questions}[sys.argv[1]](*sys.argv[3:])
     print(json.dumps(answer, default=str))

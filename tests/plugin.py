@@ -60,6 +60,7 @@ def need(tool: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("webodm")
     group.addoption("--long", action="store_true", help="also run the long campaigns")
+    group.addoption("--docker", action="store_true", help="run tests/docker, on a Docker engine of the test's own")
     group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
     group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
     group.addoption("--keep-data", action="store_true", help="keep the run's data directory and print its name")
@@ -78,8 +79,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
     """Deselects long campaigns (not skips: a skip means that a tool is missing)."""
     if config.getoption("--long"):
         return
-    chosen = [item for item in items if not item.get_closest_marker("long")]
-    left_out = [item for item in items if item.get_closest_marker("long")]
+    left_out = [item for item in items if item.get_closest_marker("long")
+                or (item.get_closest_marker("docker") and not config.getoption("--docker"))]
+    chosen = [item for item in items if item not in left_out]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen

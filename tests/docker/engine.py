@@ -48,7 +48,7 @@ class Engine:
         self.log = self.scratch / "dockerd.log"
         self.config = self.scratch / "config"
         (self.config / "cli-plugins").mkdir(parents=True)
-        self._process: Optional["subprocess.Popen[bytes]"] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
         self._threads: Optional[ThreadPoolExecutor] = None
 
     # -- life ----------------------------------------------------------------------------------------------------

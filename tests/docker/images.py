@@ -19,7 +19,7 @@ COMPOSE_SUITE = "trixie"
 PACKAGES = ("ca-certificates", "curl", "procps", "cron", "gettext-base", "python3.9", "python3.9-venv", "python3-distutils", "nginx-light",
             "redis-server", "postgresql-13", "git", "libgomp1")
 TARGETS = {"database": "webodm/webodm_db:latest", "broker": "redis:7.0.10", "python": "python:3.9-slim-bookworm",
-           "webapp": "webodm/webodm_webapp:latest"}
+           "webapp": "webodm/webodm_webapp:latest", "node": "webodm/nodeodx:latest"}
 #: The same WebODM under the name that a fresh clone is pinned to.
 RELEASE_TAG = "webodm/webodm_webapp:3.2.4"
 KEPT = (BASE, *TARGETS.values(), RELEASE_TAG)
@@ -115,22 +115,27 @@ def wheels() -> Path:
     return out
 
 
-def build(engine: Engine, version: str = "3.2.4", marker: str = "") -> None:
-    """Make the stand-in images. `version` is the WebODM that the webapp calls itself; `marker` makes it another image."""
+def build(engine: Engine, version: str = "3.2.4", marker: str = "", targets: "tuple[str, ...]" = tuple(TARGETS)) -> None:
+    """Make the stand-in images. `version` is the WebODM that the webapp calls itself; `marker` makes it another image.
+
+    Docker's own cache makes this quick where nothing changed.
+    """
     build_base(engine)
     with tempfile.TemporaryDirectory(prefix="webodm-standin-") as name:
         context = Path(name)
         shutil.copytree(str(HOST_DIR), str(context / "host"), ignore=shutil.ignore_patterns("__pycache__"))
         settings = context / "host" / "webodm" / "settings.py"
-        settings.write_text(settings.read_text().replace('VERSION = "3.2.4"', f'VERSION = "{version}"') + (f"\n# {marker}\n" if marker else ""))
+        settings.write_text(settings.read_text().replace('VERSION = "3.2.4"', f'VERSION = "{version}"') + f"\n# {marker}\n")
         shutil.copytree(str(STANDIN / "image"), str(context / "image"))
         shutil.copytree(str(ROOT / "dev" / "requirements"), str(context / "requirements"))
         package = (STANDIN / "checkout" / "package.json").read_text()
         (context / "package.json").write_text(package.replace("3.2.4", version))
+        shutil.copytree(str(ROOT / "node"), str(context / "node"), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(str(ROOT / "tests" / "support" / "quick_engine.py"), str(context))
         shutil.copytree(str(wheels()), str(context / "wheels"), copy_function=_link)
         shutil.copy(str(STANDIN / "Dockerfile"), str(context / "Dockerfile"))
-        for target, tag in TARGETS.items():
-            engine.docker("build", "-q", "--target", target, "-t", tag, str(context))
+        for target in targets:
+            engine.docker("build", "-q", "--target", target, "-t", TARGETS[target], str(context))
 
 
 def _link(source: str, target: str) -> str:
