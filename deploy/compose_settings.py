@@ -12,13 +12,14 @@ from pathlib import Path
 from deploy.private_files import write_private
 from deploy.report import DeployError
 
-SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
+SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON",
+                    "WO_EXTENSIONS_QUEUE")
 SETTINGS_NAME = "webodm-extensions.env"
 #: What the shell of the last `start` gave, as JSON: a value may have line ends.
 SHELL_NAME = ".webodm-extensions-shell.json"
 OLD_SHELL_NAME = ".webodm-extensions-shell.env"
 COMPOSE_NAME = ".webodm-extensions-compose.yml"
-SERVICES = ("webapp", "worker")
+SERVICES = ("webapp", "worker", "extensions-worker")
 
 _NEW_SETTINGS = """\
 # Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, values as they are. docs/admin/settings.md lists them all.

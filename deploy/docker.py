@@ -29,7 +29,7 @@ Usage: ./webodm.sh start [OUR FLAGS] [FLAGS]   WebODM with us in it; FLAGS are t
        ./webodm.sh stop|down                   stop it; `down` removes the containers too (volumes stay)
        ./webodm.sh update [OUR FLAGS]          fetch WebODM's next version and build our image on it, then replace the running one
        ./webodm.sh rollback                    back to what the last update replaced
-       ./webodm.sh logs [ARGUMENTS]            of webapp and worker; ARGUMENTS go to Compose's `logs`
+       ./webodm.sh logs [ARGUMENTS]            of webapp and the workers; ARGUMENTS go to Compose's `logs`
        ./webodm.sh config [ARGUMENTS]          the merged Compose file, secrets included
        ./webodm.sh manage COMMAND …            a management command in the running webapp container
        ./webodm.sh backup [FILE]               the rows of our tables
@@ -225,10 +225,10 @@ def _stop(command: str, project: Project, arguments: list[str]) -> int:
 
 
 def logs(project: Project, arguments: list[str]) -> int:
-    """`logs`: of webapp and worker, whatever the arguments, unless they name services."""
-    services = ("db", "broker", "webapp", "worker", "scan-node")
+    """`logs`: of webapp and the workers, whatever the arguments, unless they name services."""
+    services = ("db", "broker", "webapp", "worker", "extensions-worker", "scan-node")
     named = [one for one in arguments if one in services]
-    return project.compose(project.environment(), "logs", *(arguments or ["--follow"]), *([] if named else ["webapp", "worker"]))
+    return project.compose(project.environment(), "logs", *(arguments or ["--follow"]), *([] if named else ["webapp", "worker", "extensions-worker"]))
 
 
 def config(project: Project, arguments: list[str]) -> int:

@@ -125,7 +125,8 @@ def build(engine: Engine, version: str = "3.2.4", marker: str = "", targets: "tu
         context = Path(name)
         shutil.copytree(str(HOST_DIR), str(context / "host"), ignore=shutil.ignore_patterns("__pycache__"))
         settings = context / "host" / "webodm" / "settings.py"
-        settings.write_text(settings.read_text().replace('VERSION = "3.2.4"', f'VERSION = "{version}"') + f"\n# {marker}\n")
+        text = settings.read_text().replace('VERSION = "3.2.4"', f'VERSION = "{version}"')
+        settings.write_text(text + (f"\n# {marker}\n" if marker else ""))
         shutil.copytree(str(STANDIN / "image"), str(context / "image"))
         shutil.copytree(str(ROOT / "dev" / "requirements"), str(context / "requirements"))
         package = (STANDIN / "checkout" / "package.json").read_text()

@@ -49,9 +49,10 @@ def poke(*jobs: str) -> None:
     """Does what beat does, at once: WebODM's polls, then our periodic jobs. On a busy machine no faster than they are done."""
     from worker.tasks import process_pending_tasks, redis_client, update_nodes_info
 
+    from app_extensions.host import celery_queue
     from app_extensions.openscan import tasks
 
-    if redis_client.llen("celery") > 8:
+    if redis_client.llen("celery") + redis_client.llen(celery_queue.queue_name()) > 8:
         return
     update_nodes_info()
     process_pending_tasks()

@@ -1,4 +1,5 @@
 """The OpenScan app's tables, one noun a module."""
+from app_extensions.openscan.models.event import ScanEvent
 from app_extensions.openscan.models.ledger import LedgerEntry
 from app_extensions.openscan.models.mail import OutgoingMail
 from app_extensions.openscan.models.node import NodeRecord, NodeWatch
@@ -8,6 +9,6 @@ from app_extensions.openscan.models.scan import Part, Scan
 from app_extensions.openscan.models.token import Token
 
 __all__ = [
-    "ArchivedSet", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan", "StoredObject", "Token",
-    "TokenRequest",
+    "ArchivedSet", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan", "ScanEvent",
+    "StoredObject", "Token", "TokenRequest",
 ]

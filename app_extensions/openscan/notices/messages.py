@@ -40,6 +40,11 @@ def scan_failed(scan: Scan) -> None:
     })
 
 
+def scan_gone(scan: Scan) -> None:
+    """Tell a private token's person that a finished model was deleted in WebODM before its time."""
+    _to_person(scan, "gone", f"Your 3D model “{_short(scan.name)}” was deleted", {"error": scan.error})
+
+
 def token_requested(request: TokenRequest) -> None:
     """Tell the admins that somebody wants a private token; an answer to the mail goes to that person."""
     to = conf.admin_mails or list(
