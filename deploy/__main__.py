@@ -105,7 +105,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
             return docker.run_backup(arguments[1:])
         options = make_parser().parse_args(arguments)
         if options.command == "install":
-            return install.install(_target(options), mode=options.mode, dry_run=options.dry_run)
+            return install.install(_target(options), mode=options.mode, dry_run=options.dry_run,
+                                   env_file=options.env_file or "")
         if options.command == "uninstall":
             return uninstall.uninstall(_target(options), purge=options.purge, dry_run=options.dry_run)
         if options.command == "doctor":

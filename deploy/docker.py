@@ -226,9 +226,9 @@ def _stop(command: str, project: Project, arguments: list[str]) -> int:
 
 def logs(project: Project, arguments: list[str]) -> int:
     """`logs`: of webapp and the workers, whatever the arguments, unless they name services."""
-    services = ("db", "broker", "webapp", "worker", "extensions-worker", "scan-node")
-    named = [one for one in arguments if one in services]
-    return project.compose(project.environment(), "logs", *(arguments or ["--follow"]), *([] if named else ["webapp", "worker", "extensions-worker"]))
+    ours = ("webapp", "worker", "extensions-worker")
+    named = set(arguments).intersection([*ours, "db", "broker", "scan-node"])
+    return project.compose(project.environment(), "logs", *(arguments or ["--follow"]), *([] if named else ours))
 
 
 def config(project: Project, arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Optional
 
-from deploy import packages, wheel
+from deploy import packages, wheel, worker_unit
 from deploy.report import DeployError, Report
 from deploy.webodm import LABELS, OLDEST_VERSION, PLUGINS, ROOT, TESTED_VERSIONS, WebODM, version_tuple
 
@@ -146,7 +146,7 @@ def check_versions(facts: dict[str, Any], report: Report) -> None:
         report.note(f"WebODM {version} was not tried yet (tried: {', '.join(TESTED_VERSIONS)}); see COMPATIBILITY.md")
 
 
-def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False) -> int:
+def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False, env_file: str = "") -> int:
     """Puts us into `webodm` (`mode`; default: as the last time, else "copy"). Raises DeployError.
 
     mode "copy": the apps as a wheel in WebODM's Python, the plugins copied: this checkout may go away. "link": links to this checkout, for
@@ -175,6 +175,7 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
     for name in PLUGINS:
         put(ROOT / "plugins" / name, plugins / name, mode, report)
     _put_override(webodm, report)
+    worker_unit.put(webodm, env_file, report)
     _migrate(webodm, report)
     if not dry_run:
         check(webodm, report)

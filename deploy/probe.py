@@ -251,14 +251,22 @@ def beat() -> dict[str, Any]:
     return {"entries": entries, "age_seconds": None if last is None else max(0.0, time.time() - last)}
 
 
-def owners() -> list[dict[str, Any]]:
-    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use.
+def queue() -> dict[str, Any]:
+    """The Celery queue of our jobs, WebODM's default one, and the workers that take jobs from ours."""
+    from app_extensions.host import celery_queue
 
-    The last may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
+    return {"name": celery_queue.queue_name(), "default": celery_queue.default_queue(), "workers": celery_queue.listening_workers(),
+            "unit": os.path.join(os.getcwd(), "webodm-extensions-worker.service")}
+
+
+def owners() -> dict[str, Any]:
+    """How many processing nodes there are, and the owners of OpenScan tokens that are not revoked, each with how many they may use.
+
+    The last owner may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
     """
     from django.contrib.auth import get_user_model
 
-    from app_extensions.host.nodes import nodes_for
+    from app_extensions.host.nodes import all_nodes, nodes_for
     from app_extensions.openscan.models import Token
 
     live = Token.objects.filter(revoked_at=None)
@@ -268,7 +276,8 @@ def owners() -> list[dict[str, Any]]:
         nodes = nodes_for(user)
         answer.append({"user": user.get_username(), "nodes": len(nodes), "online": sum(1 for node in nodes if node.online)})
     ownerless = list(live.exclude(owner_id__in=get_user_model().objects.values("pk")).values_list("prefix", flat=True)[:20])
-    return answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    owners = answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    return {"nodes": len(all_nodes()), "owners": owners}
 
 
 def preset() -> dict[str, Any]:
@@ -332,7 +341,7 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, preset, mail, public, disk, objects)
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects)
 
 
 def doctor() -> dict[str, Any]:

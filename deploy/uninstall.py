@@ -2,7 +2,7 @@
 import shutil
 from pathlib import Path
 
-from deploy import packages, wheel
+from deploy import packages, wheel, worker_unit
 from deploy.install import apps_are_in, check, is_our_override, is_ours, override_path, remove_path, site_override_path
 from deploy.report import Report
 from deploy.webodm import LABELS, PLUGINS, WebODM
@@ -28,6 +28,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
         elif target.exists():
             report.note(f"{target} is not ours and stays")
     wheel.remove(webodm, report)
+    worker_unit.remove(webodm, report)
     if webodm.record.get("packages"):
         packages.remove(webodm, webodm.record["packages"], report)
     if webodm.record_path.exists():

@@ -47,8 +47,8 @@ class Trial:
         done = subprocess.run([str(ROOT / "webodm.sh"), *arguments], env=environment, cwd=str(cwd or self.directory.parent),
                               capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
         if check and done.returncode:
-            raise AssertionError(f"webodm.sh {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-                                 f"\n{self.container_logs()}")
+            said = f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}\n{self.container_logs()}"
+            raise AssertionError(f"webodm.sh {' '.join(arguments)} ended with {done.returncode}:\n{said}")
         return done
 
     def own_script(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
