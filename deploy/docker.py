@@ -313,7 +313,7 @@ def _fetch(project: Project, environment: dict[str, str], previous: dict[str, An
 def _put_back(project: Project, previous: dict[str, Any]) -> None:
     """Make files and tags what they were before an update."""
     if previous["commit"] and current_commit(project.checkout) != previous["commit"]:
-        git(["checkout", "--quiet", previous["commit"]], project.checkout)
+        git(["reset", "--quiet", "--keep", previous["commit"]], project.checkout)  # on its branch, local changes kept
     for identity, tag in ((previous["base_id"], previous["image"]), (previous["image_id"], IMAGE)):
         if identity and image_id(tag) != identity and "@" not in tag:
             docker("tag", identity, tag)
@@ -393,9 +393,12 @@ def uninstall(project: Project, arguments: list[str]) -> int:
     parser.add_argument("--purge", action="store_true", help="delete our tables and files too")
     parser.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
     options = parser.parse_args(arguments)
-    _need_our_image(need_running("webapp"))
-    code = docker_uninstall.inside(options.purge, options.dry_run)
-    if code or options.dry_run:
+    container = need_running("webapp")
+    _need_our_image(container)
+    if options.dry_run:
+        return in_webapp(docker_uninstall.command(options.purge, dry_run=True))
+    code = docker_uninstall.take_out(container, options.purge)
+    if code:
         return code
     if project.webodm_sh(project.environment(), "down", *project.state.flags):
         raise DeployError("WebODM could not be stopped; run `uninstall` again")

@@ -1,12 +1,14 @@
 """The Docker engine and the ways to run Compose on it."""
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docker import images
+from tests.docker import images, wrappers
 from tests.docker.engine import Engine, EngineMissing, cache_dir, check_machine
+from tests.docker.trial import path_without
 
 
 def missing(why: str) -> None:
@@ -40,20 +42,18 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(params=["v1", "v2"])
 def compose(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> str:
     """A PATH with Compose v1 (`docker-compose`) or v2 (`docker compose`) alone."""
-    import shutil
-
-    from tests.docker.trial import path_without
-
     plugins = engine.config / "cli-plugins"
     for link in plugins.iterdir():
         link.unlink()
+    programs = {"docker": str(shutil.which("docker"))}
     if request.param == "v1":
         if not shutil.which("docker-compose"):
             missing("Compose v1 is not installed (Debian's package docker-compose)")
-        return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+        programs["docker-compose"] = str(shutil.which("docker-compose"))
+        return f"{wrappers.write(tmp_path / 'wrappers', programs)}:{os.environ['PATH']}:/usr/sbin:/sbin"
     try:
         for plugin in images.compose_v2(engine).iterdir():
             (plugins / plugin.name).symlink_to(plugin)
     except EngineMissing as lacking:
         missing(str(lacking))
-    return path_without("docker-compose", tmp_path / "bin")
+    return f"{wrappers.write(tmp_path / 'wrappers', programs)}:{path_without('docker-compose', tmp_path / 'bin')}"

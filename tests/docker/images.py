@@ -143,6 +143,13 @@ def build(engine: Engine, version: str = "3.2.4", marker: str = "", targets: "tu
             engine.docker("build", "-q", "--target", target, "-t", TARGETS[target], str(context))
 
 
+def derive(engine: Engine, base: str, tag: str, *, version: str = "", run: str = "true") -> None:
+    """Make `tag` of `base`: the same WebODM changed by a shell command, or called another version."""
+    if version:
+        run = f"""sed -i 's/"version": "[^"]*"/"version": "{version}"/' /webodm/package.json"""
+    engine.docker("build", "-q", "-t", tag, "-", input=f"FROM {base}\nRUN {run}\n")
+
+
 def _link(source: str, target: str) -> str:
     """A hard link where the disk is the same, else a copy."""
     try:

@@ -23,6 +23,10 @@ class Steps:
             self.rows.append((name, time.monotonic() - began, outcome))
             print(f"[{self.title}] {name}: {outcome} ({self.rows[-1][1]:.1f} s)", flush=True)
 
+    def note(self, text: str) -> None:
+        """Something worth reading in the output."""
+        print(f"[{self.title}] {text}", flush=True)
+
     def table(self) -> str:
         """All steps so far, as text."""
         width = max(len(name) for name, _, _ in self.rows) if self.rows else 0

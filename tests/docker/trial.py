@@ -15,11 +15,14 @@ from tests.docker.engine import Engine
 from tests.docker.images import STANDIN
 
 PORT = 8000
+BASIC = {"Authorization": "Basic b3BlbnNjYW46ZnJlZQ=="}
 PHOTOS = ROOT / "tests" / "data" / "photos" / "banana"
 
 
 class Trial:
     """A checkout in `directory`, with the Compose that `path` finds."""
+
+    BASIC = BASIC
 
     def __init__(self, engine: Engine, directory: Path, path: str) -> None:
         self.engine = engine
@@ -39,6 +42,16 @@ class Trial:
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", subject)
         return self.git("rev-parse", "HEAD")
+
+    def publish(self, origin: Path, subject: str) -> str:
+        """Put a new commit into the repository that the checkout pulls from; returns it."""
+        clone = origin.parent / "upstream"
+        identity = ["-c", "user.name=WebODM", "-c", "user.email=webodm@example.org"]
+        subprocess.run(["git", "clone", "-q", str(origin), str(clone)], check=True)
+        (clone / "NEWS").write_text(subject)
+        for words in (["add", "-A"], ["commit", "-q", "-m", subject], ["push", "-q", "origin", "HEAD"]):
+            subprocess.run(["git", *identity, *words], cwd=str(clone), check=True)
+        return subprocess.run(["git", "rev-parse", "HEAD"], cwd=str(clone), check=True, capture_output=True, text=True).stdout.strip()
 
     def webodm(self, *arguments: str, check: bool = True, cwd: Optional[Path] = None, timeout: int = 900, **env: str
                ) -> "subprocess.CompletedProcess[str]":
@@ -103,7 +116,7 @@ class Trial:
         raise AssertionError(f"waited {seconds:.0f} s for {what}; last: {last!r}\n{self.container_logs()}")
 
     def wait_ready(self, scheme: str = "http", port: int = PORT) -> None:
-        self.wait("the rig API", lambda: b"online" in self.get("/api/openscan/status", scheme, port=port)[1])
+        self.wait("the rig API", lambda: b"online" in self.get("/api/openscan/status", scheme, headers=BASIC, port=port)[1])
 
     # -- a rig's side --------------------------------------------------------------------------------------------
 
@@ -143,8 +156,7 @@ class Trial:
         return info if info.get("dlink") else None
 
     def _json(self, path: str, scheme: str) -> dict[str, Any]:
-        basic = {"Authorization": "Basic b3BlbnNjYW46ZnJlZQ=="}
-        status, body = self.get(path, scheme, headers=basic)
+        status, body = self.get(path, scheme, headers=BASIC)
         assert status == 200, (path.split("?")[0], status, body[:500])
         return json.loads(body)
 
