@@ -32,7 +32,7 @@ def is_installed(webodm: WebODM) -> bool:
 def put(webodm: WebODM, report: Report) -> str:
     """Build the wheel and install it, unless the one that is there was made of the same sources; returns the fingerprint.
 
-    Raises DeployError where pip fails: it fetches setuptools to build with.
+    Raises DeployError where pip fails: it fetches flit_core to build with.
     """
     wanted = fingerprint()
     there = is_installed(webodm)

@@ -98,7 +98,7 @@ def wheels() -> Path:
     ours = ROOT / "deploy" / "requirements"
     node = ROOT / "node" / "requirements"
     sets = [["-c", str(requirements / "webodm.txt"), "-r", str(requirements / "host.txt"), "-r", str(ours / "ours.txt")],
-            ["--no-deps", "-r", str(ours / "ours-nodeps.txt")], ["--no-deps", "pip==24.0", "wheel==0.44.0", "setuptools==75.9.1"],
+            ["--no-deps", "-r", str(ours / "ours-nodeps.txt")], ["--no-deps", "pip==24.0", "wheel==0.44.0", "flit_core==3.12.0"],
             ["-r", str(node / "engine.txt"), "-r", str(node / "server.txt")]]
     words = "".join(" ".join(one) for one in sets) + "".join(
         path.read_text() for path in [requirements / "webodm.txt", requirements / "host.txt", *sorted(ours.glob("*.txt")),

@@ -115,7 +115,7 @@ def _story(engine: Engine, trial: Trial, steps: Steps, tmp_path: Path) -> None:
 
     with steps.step("healthy by their own health checks"):
         for container in OUR_CONTAINERS:
-            trial.wait(f"{container} to be healthy", lambda name=container: trial.inspect(name)["State"]["Health"]["Status"] == "healthy", 300)
+            trial.wait_healthy(container)
 
     with steps.step("doctor finds no fault but the public address that is not set"):
         found = findings(trial)

@@ -118,6 +118,9 @@ class Trial:
     def wait_ready(self, scheme: str = "http", port: int = PORT) -> None:
         self.wait("the rig API", lambda: b"online" in self.get("/api/openscan/status", scheme, headers=BASIC, port=port)[1])
 
+    def wait_healthy(self, container: str) -> None:
+        self.wait(f"{container} to be healthy", lambda: self.inspect(container)["State"]["Health"]["Status"] == "healthy", 300)
+
     # -- a rig's side --------------------------------------------------------------------------------------------
 
     def token(self) -> str:
