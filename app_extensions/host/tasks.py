@@ -252,6 +252,18 @@ def _act(task: Task, action: int) -> None:
     transaction.on_commit(lambda: process_task.delay(task.id))
 
 
+def console_tail(task: Task, most_bytes: int) -> str:
+    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    try:
+        with open(task.data_path("console_output.txt"), "rb") as file:
+            start = max(0, file.seek(0, 2) - most_bytes)
+            file.seek(start)
+            text = file.read(most_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if start else text
+
+
 def task_url(task: Task) -> str:
     """The path of the dashboard with this task unfolded."""
     return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"

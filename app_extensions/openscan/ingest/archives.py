@@ -64,10 +64,11 @@ class PhotoSet:
     members that are neither, ``clutter`` counts what file managers left behind.
     """
 
-    def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None) -> None:
+    def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None, names: Sequence[str] = ()) -> None:
         """List the parts' members.
 
         :param parts: paths in link order
+        :param names: what bare photos are called, in the same order, where that is known
         :param scratch: an existing directory for zips that lie deflated in a zip; emptied by its owner
         :raises Refused: damaged, hostile or beyond the limits
         """
@@ -76,6 +77,7 @@ class PhotoSet:
         self.set_aside: list[str] = []
         self.clutter = 0
         self._limits = limits or Limits()
+        self._names = names
         self._scratch = scratch
         self._members = self._bytes = self._inner = 0
         self._closing = contextlib.ExitStack()
@@ -107,6 +109,8 @@ class PhotoSet:
                 else:
                     self._count("part %d" % (number + 1), part.size_bytes, part.size_bytes)
                     name = "part%04d%s" % (number + 1, {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}[kind])
+                    if len(self._names) == len(parts):
+                        name = self._names[number]
                     self.photos.append(Member(name, part.size_bytes, _reopen(part)))
         elif end is not None:
             self._list_zip(joined, "", nested=False)  # something lies in front of the zip; zipfile knows to skip it

@@ -6,8 +6,9 @@ from app_extensions.openscan.models.objects import ArchivedSet, StoredObject
 from app_extensions.openscan.models.request import RequestAttempt, TokenRequest
 from app_extensions.openscan.models.scan import Part, Scan
 from app_extensions.openscan.models.token import Token
+from app_extensions.openscan.models.upload import BrowserUpload
 
 __all__ = [
-    "ArchivedSet", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan", "StoredObject", "Token",
-    "TokenRequest",
+    "ArchivedSet", "BrowserUpload", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan",
+    "StoredObject", "Token", "TokenRequest",
 ]

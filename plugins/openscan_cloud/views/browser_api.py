@@ -1,0 +1,185 @@
+"""What our pages' scripts ask: uploads, scans, tokens. For browsers only: a session or the visitor's cookie, and Django's CSRF check."""
+import functools
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified
+
+from app_extensions.openscan import links, page_links
+from app_extensions.openscan.accounts import ledger, visitors
+from app_extensions.openscan.accounts.visitors import Visitor
+from app_extensions.openscan.conf import conf
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import browser, scans
+from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.processing import queue
+from app_extensions.openscan.results import model_view
+from app_extensions.openscan.upkeep import scan_page
+
+from .http import answer, json_view, method_not_allowed
+from .visitor import visitor_of
+
+_READ = ["GET", "HEAD"]
+
+
+def api_view(*methods: str) -> "Callable[[Callable[..., dict]], Callable[..., HttpResponse]]":
+    """A view of the pages' API: `view(request, visitor, …)` gives what is answered as JSON."""
+
+    def decorate(view: Callable[..., dict]) -> Callable[..., HttpResponse]:
+        @json_view
+        @functools.wraps(view)
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method not in methods:
+                return method_not_allowed(list(methods))
+            return answer(view(request, visitor_of(request), *args, **kwargs))
+
+        return answered
+
+    return decorate
+
+
+def body_of(request: HttpRequest) -> "dict[str, Any]":
+    """The JSON object that was sent. Raises OpenScanError (400) for anything else."""
+    try:
+        content = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise OpenScanError("The request's body is not a JSON object; reload the page and try again.")
+    return content
+
+
+def token_row(token: Token) -> "dict[str, Any]":
+    """A token as pages need it to say beforehand what fits. Its text is nowhere to be had."""
+    ledger.refill(token)
+    return {
+        "id": token.pk, "prefix": token.prefix, "kind": token.kind, "name": token.person or token.prefix,
+        "credit": token.credit_bytes, "daily": token.daily_bytes, "limit_filesize": token.limit_filesize_bytes,
+        "limit_photos": token.limit_photos, "limit_part": token.limit_part_bytes,
+    }
+
+
+@api_view("GET")
+def me_view(request: HttpRequest, visitor: Visitor) -> dict:
+    """Who is here, with which tokens, and the limits that a page can check before anything is sent."""
+    if visitor.user is None and visitor.token is None:
+        raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)
+    usable = visitor.tokens().filter(revoked_at=None).order_by("-last_used_at", "pk")
+    return {"tokens": [token_row(token) for token in usable[:100]], "least_photos": conf.least_photos,
+            "slice_bytes": browser.SLICE_BYTES}
+
+
+@api_view("GET", "POST")
+def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
+    """GET: unfinished uploads. POST: begin one, or continue the one of the same name and files."""
+    if request.method == "GET":
+        return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.scans())[:20]]}
+    content = body_of(request)
+    token_id = content.get("token")
+    token = visitor.usable_token(token_id if isinstance(token_id, int) else None)
+    name = content.get("name")
+    if not isinstance(name, str):
+        raise OpenScanError("The scan has no name; give it one.")
+    base_url = links.base_url(request)
+    if "archive" in content:
+        scan = browser.create_archive_upload(
+            token, name, content["archive"], content.get("size"), content.get("photos"), address=visitor.address, base_url=base_url)
+    else:
+        scan = browser.create_upload(token, name, content.get("files"), address=visitor.address, base_url=base_url)
+    return _upload(scan)
+
+
+@api_view("GET", "POST")
+def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """GET: what of an upload has arrived. POST: the same with links that are good for their full time again."""
+    scan = visitors.require_own(visitor, key)
+    if request.method == "POST":
+        scan = browser.renew_links(scan, address=visitor.address, base_url=links.base_url(request))
+    return _upload(scan)
+
+
+@api_view("POST")
+def start_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """All files are there: begin. Again: nothing happens, and that is fine."""
+    scan = visitors.require_own(visitor, key)
+    scans.start_scan(scan.token, scan.name, visitor.address)
+    return {"key": page_links.page_key(scan)}
+
+
+def _upload_row(scan: Scan) -> "dict[str, Any]":
+    received = scan.parts.exclude(size_bytes=None).count()
+    return {"key": page_links.page_key(scan), "name": scan.name, "token": scan.token_id, "files": scan.parts_count,
+            "received": received, "bytes": scan.declared_bytes, "received_bytes": scan.received_bytes,
+            "created_at": scan.created_at.isoformat(), "archive": scan.browser_upload.archive}
+
+
+def _upload(scan: Scan) -> "dict[str, Any]":
+    return {**_upload_row(scan), "state": scan.state,
+            "links": [[state.path, state.size_bytes, state.link] for state in browser.file_states(scan)]}
+
+
+@api_view("POST")
+def reset_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """Forget a scan: its photos, its model, and what is held of the credit."""
+    scan = visitors.require_own(visitor, key)
+    scans.reset_scan(scan.token, scan.name, scan.client_address)
+    return {}
+
+
+@api_view("GET")
+def scan_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """A scan as its page shows it."""
+    return scan_page.for_page(visitor, visitors.find_access(visitor, key))
+
+
+@api_view("GET")
+def output_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """What the processing node said, for the scan's owner."""
+    return {"text": scan_page.output_of(visitors.require_own(visitor, key))}
+
+
+@api_view("POST")
+def share_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """A link to share for some days."""
+    return scan_page.share(visitors.require_own(visitor, key), body_of(request).get("days"), links.base_url(request))
+
+
+@api_view("POST")
+def retry_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
+    """Process a scan again, free of charge."""
+    queue.retry(visitors.require_own(visitor, key))
+    return {}
+
+
+@json_view
+def model_file_view(request: HttpRequest, key: str) -> HttpResponse:
+    """The model as a GLB file, for the viewer on the page."""
+    if request.method not in _READ:
+        return method_not_allowed(_READ)
+    model = scan_page.model_for(visitors.find_access(visitor_of(request), key))
+    return _file(request, model.path, "model/gltf-binary", model.version)
+
+
+@json_view
+def picture_view(request: HttpRequest, key: str) -> HttpResponse:
+    """A small picture of the scan. Raises OpenScanError (404) where there is none."""
+    if request.method not in _READ:
+        return method_not_allowed(_READ)
+    found = model_view.picture(visitors.find_access(visitor_of(request), key).scan)
+    if found is None:
+        raise OpenScanError("There is no picture of this scan.", 404)
+    return _file(request, found, "image/jpeg", found.stem)
+
+
+def _file(request: HttpRequest, path: Path, kind: str, version: str) -> HttpResponse:
+    """A file of ours for a page; the browser keeps it, and asks whether it is still the one."""
+    tag = f'"{version}"'
+    if request.META.get("HTTP_IF_NONE_MATCH", "") == tag:
+        response: HttpResponse = HttpResponseNotModified()
+    else:
+        response = FileResponse(open(path, "rb"), content_type=kind)
+    response["ETag"] = tag
+    response["Cache-Control"] = "private, no-cache"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
