@@ -20,6 +20,7 @@ def root_mounts() -> list:
         (r"^openscan/$", pages.maker_page),
         (r"^openscan/leave/$", page(pages.leave_page)),
         (r"^openscan/upload/$", page(pages.upload_page)),
+        (r"^openscan/scans/$", page(pages.scans_page)),
         (rf"^openscan/(?:scans|shared)/{_KEY}/$", page(pages.scan_page)),
         *((rf"^openscan/api/{pattern}", view) for pattern, view in _page_api()),
         (r"^api/openscan/health$", health_view),
@@ -42,6 +43,7 @@ def app_mounts() -> list:
     return [
         (r"$", pages.operator_page),
         (r"upload/$", members_page(pages.upload_page)),
+        (r"scans/$", members_page(pages.scans_page)),
         (rf"scans/{_KEY}/$", members_page(pages.scan_page)),
         *((rf"api/{pattern}", view) for pattern, view in _page_api()),
     ]
@@ -56,6 +58,7 @@ def _page_api() -> list:
         (r"uploads$", api.uploads_view),
         (rf"uploads/{_KEY}$", api.upload_view),
         (rf"uploads/{_KEY}/start$", api.start_view),
+        (r"scans$", api.scans_view),
         (rf"scans/{_KEY}$", api.scan_view),
         (rf"scans/{_KEY}/reset$", api.reset_view),
         (rf"scans/{_KEY}/retry$", api.retry_view),

@@ -17,6 +17,10 @@ DESK, PHONE = 1280, 390
 PICTURES = os.environ.get("SCREENSHOTS", "")
 _count = itertools.count()
 
+SERIOUS = """axe.run(document.querySelector('.openscan') || document, {resultTypes: ['violations']}).then(result => result.violations
+    .filter(each => ['serious', 'critical'].includes(each.impact))
+    .map(each => `${each.id}: ${each.nodes.slice(0, 5).map(node => node.html + ' ' + node.failureSummary).join(' | ')}`))"""
+
 
 class BrowserError(AssertionError):
     """The browser could not do what a test asked, in playwright's words."""
@@ -147,7 +151,7 @@ class Page:
         self._do("screenshot", path=str(path))
 
     def instead(self, url: str, status: int, body: str, content_type: str = "text/html", times: int = 0) -> None:
-        """Let something between browser and server answer in its place. 
+        """Let something between browser and server answer in its place.
 
         :param times: how often; 0: from now on; -1: no longer
         """
@@ -180,9 +184,7 @@ class Page:
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious in the page's own part (the frame around it is WebODM's)."""
         self._do("script", path=str(AXE))
-        found = self.evaluate("""axe.run(document.querySelector('.openscan') || document, {resultTypes: ['violations']}).then(result =>
-            result.violations.filter(each => ['serious', 'critical'].includes(each.impact)).map(each =>
-                each.id + ': ' + each.help + ': ' + each.nodes.slice(0, 5).map(node => node.html + ' ' + node.failureSummary).join(' | ')))""")
+        found = self.evaluate(SERIOUS)
         assert found == [], found
 
     def become(self, user: Any) -> None:

@@ -15,7 +15,7 @@ from app_extensions.openscan.intake import browser, scans
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import queue
 from app_extensions.openscan.results import model_view
-from app_extensions.openscan.upkeep import scan_page
+from app_extensions.openscan.upkeep import scan_list, scan_page
 
 from .http import answer, json_view, method_not_allowed
 from .visitor import visitor_of
@@ -178,8 +178,19 @@ def _file(request: HttpRequest, path: Path, kind: str, version: str) -> HttpResp
     if request.META.get("HTTP_IF_NONE_MATCH", "") == tag:
         response: HttpResponse = HttpResponseNotModified()
     else:
-        response = FileResponse(open(path, "rb"), content_type=kind)
+        response = FileResponse(path.open("rb"), content_type=kind)  # closes it
     response["ETag"] = tag
     response["Cache-Control"] = "private, no-cache"
     response["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+@api_view("GET")
+def scans_view(request: HttpRequest, visitor: Visitor) -> dict:
+    """A page of the visitor's scans."""
+    if visitor.user is None and visitor.token is None:
+        raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)
+    asked = request.GET
+    return scan_list.page_of_scans(
+        visitor, search=asked.get("q", ""), group=asked.get("group", ""), sort=asked.get("sort") or "newest",
+        token_id=asked.get("token", ""), page=asked.get("page") or "1")

@@ -67,6 +67,16 @@ def upload_page(request: HttpRequest) -> HttpResponse:
 
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
+def scans_page(request: HttpRequest) -> HttpResponse:
+    """The visitor's scans with a picture of each."""
+    visitor = visitor_of(request)
+    if visitor.user is None and visitor.token is None:
+        return redirect(OUTSIDE)
+    return show(request, "scans.html", {"title": "Scans", "here": "scans", "visitor_token": visitor.token})
+
+
+@csrf_protect
+@require_http_methods(["GET", "HEAD"])
 def scan_page(request: HttpRequest, key: str) -> HttpResponse:
     """One scan: where it stands, its model, and what can be done with it. The link is enough to look."""
     visitor = visitor_of(request)

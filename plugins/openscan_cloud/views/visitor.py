@@ -18,11 +18,11 @@ COOKIE = "openscan_visitor"
 #: Where our pages are: for people with a token, and inside WebODM. The cookie is sent to the first only.
 OUTSIDE, INSIDE = "/openscan/", f"/plugins/{PLUGIN_NAME}/"
 _COMMON = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
-#: Our own pages hold no inline script and load from this server alone. The 3D viewer makes textures out of blobs, keeps its WebGL
-#: decoders in blobs, and writes style attributes.
+#: Our own pages hold no inline script and load from this server alone. The 3D viewer makes textures out of blobs, decodes meshes in
+#: WebAssembly (which is no eval of scripts), and writes style attributes.
 _OUTSIDE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; font-src 'self'; "
-    f"connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; {_COMMON}")
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+    f"font-src 'self'; connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; {_COMMON}")
 #: WebODM's frame around our pages holds inline scripts, and its bundles use eval; what we can still forbid, we do.
 _INSIDE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "

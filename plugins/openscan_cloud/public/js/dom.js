@@ -23,7 +23,7 @@ export function fill(element, ...children) {
 }
 
 function shown(children) {
-    return children.flat().filter(child => child !== null && child !== undefined && child !== false && child !== "");
+    return children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false && child !== "");
 }
 
 export function show(element, on = true) {
