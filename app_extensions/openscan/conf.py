@@ -142,6 +142,16 @@ class Conf:
         return self._get("TOKEN_REQUESTS_PER_HOUR", 5, int)
 
     @property
+    def self_service_tokens(self) -> int:
+        """How many private tokens a WebODM user may make without asking, each with the usual credit; 0: none."""
+        return self._get("SELF_SERVICE_TOKENS", 0, int)
+
+    @property
+    def public_token(self) -> str:
+        """A public token's text, shown to everybody on `/openscan/public/`. Empty: there is no such page."""
+        return self._get("PUBLIC_TOKEN", "", str).strip()
+
+    @property
     def default_owner(self) -> str:
         """WebODM user who owns the projects of tokens for which no owner is named. Empty: the oldest superuser."""
         return self._get("DEFAULT_OWNER", "", str)

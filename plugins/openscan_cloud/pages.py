@@ -5,6 +5,7 @@ The same pages and the same API of theirs are there twice: under `/openscan/` fo
 """
 from app_extensions.openscan.page_links import KEY_PATTERN
 
+_TOKEN_ID = r"(?P<token_id>[0-9]{1,9})"
 _KEY = f"(?P<key>{KEY_PATTERN})"
 
 
@@ -20,6 +21,8 @@ def root_mounts() -> list:
         (r"^openscan/$", pages.maker_page),
         (r"^openscan/leave/$", page(pages.leave_page)),
         (r"^openscan/upload/$", page(pages.upload_page)),
+        (r"^openscan/token/$", page(pages.tokens_page)),
+        (r"^openscan/ask/$", page(pages.ask_page)),
         (r"^openscan/scans/$", page(pages.scans_page)),
         (rf"^openscan/(?:scans|shared)/{_KEY}/$", page(pages.scan_page)),
         *((rf"^openscan/api/{pattern}", view) for pattern, view in _page_api()),
@@ -43,6 +46,7 @@ def app_mounts() -> list:
     return [
         (r"$", pages.operator_page),
         (r"upload/$", members_page(pages.upload_page)),
+        (r"tokens/$", members_page(pages.tokens_page)),
         (r"scans/$", members_page(pages.scans_page)),
         (rf"scans/{_KEY}/$", members_page(pages.scan_page)),
         *((rf"api/{pattern}", view) for pattern, view in _page_api()),
@@ -58,6 +62,12 @@ def _page_api() -> list:
         (r"uploads$", api.uploads_view),
         (rf"uploads/{_KEY}$", api.upload_view),
         (rf"uploads/{_KEY}/start$", api.start_view),
+        (r"tokens$", api.tokens_view),
+        (rf"tokens/{_TOKEN_ID}/ledger$", api.ledger_view),
+        (rf"tokens/{_TOKEN_ID}/seen$", api.seen_view),
+        (rf"tokens/{_TOKEN_ID}/rotate$", api.rotate_view),
+        (rf"tokens/{_TOKEN_ID}/revoke$", api.revoke_view),
+        (rf"tokens/{_TOKEN_ID}/credit$", api.credit_view),
         (r"scans$", api.scans_view),
         (rf"scans/{_KEY}$", api.scan_view),
         (rf"scans/{_KEY}/reset$", api.reset_view),

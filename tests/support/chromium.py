@@ -169,6 +169,10 @@ class Page:
         """Load it again, as with F5."""
         self._do("reload")
 
+    def front(self) -> None:
+        """Show its tab: one that nobody sees draws nothing."""
+        self._do("front")
+
     def dark(self) -> None:
         """As on a device whose owner likes dark pages."""
         self._do("dark")

@@ -137,6 +137,9 @@ class Driver:
     def do_reload(self, page: Page) -> None:
         page.reload(wait_until="load")
 
+    def do_front(self, page: Page) -> None:
+        page.bring_to_front()
+
     def do_dark(self, page: Page) -> None:
         page.emulate_media(color_scheme="dark")
 

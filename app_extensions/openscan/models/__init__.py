@@ -3,12 +3,12 @@ from app_extensions.openscan.models.ledger import LedgerEntry
 from app_extensions.openscan.models.mail import OutgoingMail
 from app_extensions.openscan.models.node import NodeRecord, NodeWatch
 from app_extensions.openscan.models.objects import ArchivedSet, StoredObject
-from app_extensions.openscan.models.request import RequestAttempt, TokenRequest
+from app_extensions.openscan.models.request import CreditRequest, RequestAttempt, TokenRequest
 from app_extensions.openscan.models.scan import Part, Scan
 from app_extensions.openscan.models.token import Token
 from app_extensions.openscan.models.upload import BrowserUpload
 
 __all__ = [
-    "ArchivedSet", "BrowserUpload", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt", "Scan",
-    "StoredObject", "Token", "TokenRequest",
+    "ArchivedSet", "BrowserUpload", "CreditRequest", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt",
+    "Scan", "StoredObject", "Token", "TokenRequest",
 ]

@@ -12,7 +12,7 @@ from django.utils import timezone
 from app_extensions.openscan import links
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
-from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.models import CreditRequest, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.mail import deliver_due, enqueue
 
@@ -42,14 +42,33 @@ def scan_failed(scan: Scan) -> None:
 
 def token_requested(request: TokenRequest) -> None:
     """Tell the admins that somebody wants a private token; an answer to the mail goes to that person."""
-    to = conf.admin_mails or list(
-        get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True)
-    )
+    to = _admins()
     if to:
         _send("token-request", to, f"OpenScan token requested by {request.forename} {request.surname}",
               # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
               {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else ""},
               reply_to=request.mail)
+
+
+def credit_requested(request: CreditRequest) -> None:
+    """Tell the admins that somebody wants more credit; an answer to the mail goes to that person."""
+    to = _admins()
+    if to:
+        base = links.base_url()
+        _send("credit-request", to, f"OpenScan: {request.token.person} asks for {format_bytes(request.wanted_bytes)} of credit", {
+            "request": request, "token": request.token, "wanted": format_bytes(request.wanted_bytes),
+            "left": format_bytes(request.token.credit_bytes), "admin_url": f"{base}/plugins/openscan_cloud/manage/" if base else "",
+        }, reply_to=request.token.mail)
+
+
+def credit_granted(token: Token, amount: str) -> None:
+    """Tell a private token's person that there is more credit.
+
+    :param amount: how much, in words
+    """
+    if token.mail and not token.is_public:
+        _send("credit", [token.mail], "You have more OpenScan credit", {
+            "token": token, "amount": amount, "support_mail": conf.support_mail}, reply_to=conf.support_mail)
 
 
 def send_token(token: Token, text: str, base_url: str = "") -> None:
@@ -90,6 +109,12 @@ def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", r
         html=render_to_string(f"openscan/mail/{kind}.html", {**context, "subject": subject}), reply_to=reply_to,
     )
     dispatch_on_commit("deliver_mails")
+
+
+def _admins() -> "list[str]":
+    """Whom requests go to."""
+    return conf.admin_mails or list(
+        get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True))
 
 
 def _short(name: str) -> str:

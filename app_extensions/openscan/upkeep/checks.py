@@ -21,7 +21,7 @@ BOUNDS = {
     "unstarted_hours": (1, 366 * 24), "result_days": (1, 36_600), "token_requests_per_hour": (1, _MOST_NUMBER),
     "tasks_per_node": (1, 9999), "tasks_per_cluster": (1, 9999), "node_attempts": (1, 100), "silent_minutes": (1, _YEAR_MINUTES),
     "stalled_minutes": (0, _YEAR_MINUTES), "node_rest_minutes": (0, _YEAR_MINUTES), "least_photos": (1, _MOST_NUMBER),
-    "ingest_attempts": (1, 1000),
+    "ingest_attempts": (1, 1000), "self_service_tokens": (0, 1000),
 }
 
 

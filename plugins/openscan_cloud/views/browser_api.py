@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotModified
+from django.utils import timezone
 
 from app_extensions.openscan import links, page_links
-from app_extensions.openscan.accounts import ledger, visitors
+from app_extensions.openscan.accounts import ledger, self_service, tokens, visitors
 from app_extensions.openscan.accounts.visitors import Visitor
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
@@ -18,7 +19,7 @@ from app_extensions.openscan.results import model_view
 from app_extensions.openscan.upkeep import scan_list, scan_page
 
 from .http import answer, json_view, method_not_allowed
-from .visitor import visitor_of
+from .visitor import sign_in, visitor_of
 
 _READ = ["GET", "HEAD"]
 
@@ -194,3 +195,86 @@ def scans_view(request: HttpRequest, visitor: Visitor) -> dict:
     return scan_list.page_of_scans(
         visitor, search=asked.get("q", ""), group=asked.get("group", ""), sort=asked.get("sort") or "newest",
         token_id=asked.get("token", ""), page=asked.get("page") or "1")
+
+
+@api_view("GET", "POST")
+def tokens_view(request: HttpRequest, visitor: Visitor) -> dict:
+    """GET: the visitor's tokens. POST: make one, where the site allows it; its text is in this answer and nowhere else."""
+    if request.method == "POST":
+        if visitor.user is None:
+            raise OpenScanError("Sign in to WebODM to make a token, or ask for one.", visitors.FORBIDDEN)
+        content = body_of(request)
+        person = [content.get(name) if isinstance(content.get(name), str) else "" for name in ("forename", "surname", "mail")]
+        token, text = self_service.create_own(visitor.user, *person)
+        return {"id": token.pk, "text": text}
+    if visitor.user is None and visitor.token is None:
+        raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)
+    mine = visitor.tokens().order_by("revoked_at", "-pk")[:200]
+    return {"tokens": [_token_card(token, visitor) for token in mine],
+            "may_create": visitor.user is not None and self_service.may_create(visitor.user)}
+
+
+@api_view("GET")
+def ledger_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
+    """A page of a token's ledger in words."""
+    before = request.GET.get("before", "")
+    entries = self_service.entries_in_words(_own_token(visitor, token_id), int(before) if before.isdecimal() and len(before) < 10 else 0)
+    return {"entries": entries, "more": len(entries) == self_service.MOST_ENTRIES}
+
+
+@api_view("GET")
+def seen_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
+    """When a program or rig last used a token, for the page that waits for the first contact."""
+    at = _own_token(visitor, token_id).last_used_at
+    return {"seen_at": at.isoformat() if at else "", "now": timezone.now().isoformat()}
+
+
+@json_view
+def rotate_view(request: HttpRequest, token_id: str) -> HttpResponse:
+    """A new text for a token, shown once. Whoever gave the token on this browser stays signed in."""
+    if request.method != "POST":
+        return method_not_allowed(["POST"])
+    visitor = visitor_of(request)
+    token = _changeable_token(visitor, token_id)
+    response = answer({"id": token.pk, "text": self_service.rotate(token)})
+    if visitor.token is not None:
+        sign_in(response, token, request)
+    return response
+
+
+@api_view("POST")
+def revoke_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
+    """End a token."""
+    tokens.revoke(_changeable_token(visitor, token_id))
+    return {}
+
+
+@api_view("POST")
+def credit_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
+    """Ask for more credit."""
+    content = body_of(request)
+    self_service.ask_for_more(_changeable_token(visitor, token_id), content.get("bytes"), content.get("reason", ""))
+    return {}
+
+
+def _own_token(visitor: Visitor, token_id: str) -> Token:
+    found = visitor.tokens().filter(pk=int(token_id)).first()
+    if found is None:
+        raise OpenScanError("This is none of your tokens.", visitors.NOT_FOUND)
+    return found
+
+
+def _changeable_token(visitor: Visitor, token_id: str) -> Token:
+    """A token that its visitor may change: a public one only its WebODM owner, as everybody has it."""
+    token = _own_token(visitor, token_id)
+    if token.is_public and visitor.user is None:
+        raise OpenScanError("A public token belongs to everybody; only its WebODM user can change it.", visitors.FORBIDDEN)
+    return token
+
+
+def _token_card(token: Token, visitor: Visitor) -> "dict[str, Any]":
+    return {**token_row(token), "use": self_service.use_of_credit(token), "revoked": token.revoked_at is not None,
+            "person": token.person, "created_at": token.created_at.isoformat(),
+            "seen_at": token.last_used_at.isoformat() if token.last_used_at else "",
+            "may_change": token.revoked_at is None and (not token.is_public or visitor.user is not None),
+            "asked": token.credit_requests.filter(decided_at=None).exists()}

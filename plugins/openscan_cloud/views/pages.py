@@ -8,13 +8,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan import links
-from app_extensions.openscan.accounts import tokens, visitors
+from app_extensions.openscan.accounts import token_requests, tokens, visitors
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.upkeep import overview
 from app_extensions.shared.formatting import format_bytes, format_duration
 
-from .http import PLUGIN_NAME
+from .http import PLUGIN_NAME, address_of
 from .visitor import OUTSIDE, show, sign_in, sign_out, visitor_of
 
 
@@ -73,6 +73,34 @@ def scans_page(request: HttpRequest) -> HttpResponse:
     if visitor.user is None and visitor.token is None:
         return redirect(OUTSIDE)
     return show(request, "scans.html", {"title": "Scans", "here": "scans", "visitor_token": visitor.token})
+
+
+@csrf_protect
+@require_http_methods(["GET", "HEAD"])
+def tokens_page(request: HttpRequest) -> HttpResponse:
+    """The visitor's tokens: credit and what used it, and a rig set up with one."""
+    visitor = visitor_of(request)
+    if visitor.user is None and visitor.token is None:
+        return redirect(OUTSIDE)
+    context = {"title": "Tokens", "here": "tokens", "visitor_token": visitor.token, "host": f"{links.base_url(request)}/api/openscan",
+               "basic_user": conf.basic_user, "basic_password": conf.basic_password}
+    return show(request, "tokens.html", context)
+
+
+@csrf_protect
+@require_http_methods(["GET", "HEAD", "POST"])
+def ask_page(request: HttpRequest) -> HttpResponse:
+    """Ask for a private token; an administrator decides. The answer is the same whether the address is known or not."""
+    context = {"title": "Ask for a token", "here": "ask", "visitor_token": visitor_of(request).token, "result_days": conf.result_days,
+               "form": {name: request.POST.get(name, "") for name in ("mail", "forename", "lastname")}}
+    status = 200
+    if request.method == "POST":
+        try:
+            token_requests.request_token(*context["form"].values(), address_of(request))
+            context["asked"] = True
+        except OpenScanError as error:
+            context["error"], status = error.sentence, error.status
+    return show(request, "ask.html", context, status=status)
 
 
 @csrf_protect

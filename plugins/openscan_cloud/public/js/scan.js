@@ -97,7 +97,7 @@ function ownerSection(scan) {
         const select = scan.presets.names ? make("select", { id: "os-preset" }, make("option", { value: "" }, t("As before")),
             scan.presets.names.map(name => make("option", { value: name }, name === scan.presets.usual ? t("{name} (usual here)", { name }) : name))) : null;
         rows.push(make("div", { "class": "os-row" }, select ? make("label", { "class": "os-field os-grow", "for": "os-preset" }, t("Preset for a new run"), select) : make("span", { "class": "os-grow" }),
-            button(t("Process again"), () => act("retry", { preset: select ? select.value : "" }, t("The scan is processed again. It costs nothing.")))),
+            button(t("Process again"), () => act("retry", { preset: select ? select.value : "" }, t("The scan is processed again. It costs nothing.")), { "class": "os-button os-second" })),
         make("p", { "class": "os-quiet" }, t("A new run replaces the model. It costs no credit.")));
     }
     const sure = scan.ended ? t("Delete this scan? Its link ends at once. A finished model stays in WebODM.") : t("Stop and delete this scan? What was sent is removed.");
@@ -151,7 +151,7 @@ async function showModel(scan) {
         return;
     }
     await import(`${root.dataset.static}vendor/model-viewer/model-viewer.min.js`);
-    const model = make("model-viewer", { src: `${byId("os-main").dataset.api}${api}/model.glb`, "camera-controls": true, "touch-action": "pan-y", "shadow-intensity": "0.6",
+    const model = make("model-viewer", { src: `${byId("os-main").dataset.api}${api}/model.glb`, "camera-controls": true, "touch-action": "pan-y",
         "interaction-prompt": "none", alt: t("The 3D model {name}. Drag to rotate it, scroll to come nearer.", { name: scan.name }) });
     model.addEventListener("load", () => { place.dataset.loaded = "yes"; });
     model.addEventListener("error", () => fill(place, note(t("The model cannot be shown in this browser. Download it instead."), "error")));
