@@ -38,6 +38,7 @@ Work with a WebODM:
 Develop:
   test [--long] [PYTEST ARGUMENTS]
   bench [openscan|tapis|engine]
+  docs [--settings]     build the documentation as a site in dist/docs; --settings: write the tables of settings from the code
   lint                  ruff, the import contracts, and a syntax check of the bash scripts
 EOF
 }
@@ -280,6 +281,17 @@ command_bench() {
     host_python -m "dev.benchmarks.$topic" "$@"
 }
 
+command_docs() {
+    if [ "${1:-}" = --settings ]; then
+        ensure_host
+        (cd "$ROOT" && PYTHONPATH="$ROOT:$ROOT/dev/sandbox/host" DJANGO_SETTINGS_MODULE=webodm.settings exec "$VENVS/host/bin/python" -m dev.docs)
+        return
+    fi
+    ensure_clients
+    "$VENVS/clients/bin/mkdocs" build --strict --quiet --config-file "$ROOT/dev/mkdocs.yml" --site-dir "$ROOT/dist/docs" "$@"
+    echo "Open $ROOT/dist/docs/index.html"
+}
+
 command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
@@ -353,6 +365,7 @@ main() {
         manage) command_manage "$@" ;;
         test) command_test "$@" ;;
         bench) command_bench "$@" ;;
+        docs) command_docs "$@" ;;
         lint) command_lint "$@" ;;
         install | uninstall | doctor | package | start | stop | restart | down | update | logs | config | backup)
             command_deploy "$command" "$@"

@@ -5,7 +5,7 @@ whatever can fail to import here is caught, printed on stderr and kept in ``APP_
 and ``webodm.sh doctor`` find it. A site's own override is chained: put it beside this one as ``settings_override_site.py``;
 it has the last word on single settings, and may add to lists or replace them.
 
-Every ``WO_OPENSCAN_X`` and ``WO_TAPIS_X`` becomes the setting ``OPENSCAN_X`` or ``TAPIS_X``, as text; types and defaults are
+Every ``WO_OPENSCAN_X``, ``WO_TAPIS_X`` and ``WO_EXTENSIONS_X`` becomes the setting without ``WO_``, as text; types and defaults are
 in each application's ``conf.py``.
 """
 import importlib as _importlib
@@ -26,7 +26,7 @@ _APPS = {
 # What an application's models cannot do without: Django would not start at all where one of these is missing.
 _NEEDS = {"app_extensions.openscan": ("cryptography",), "app_extensions.tapis": ("cryptography", "tapipy")}
 _TASK_MODULES = ("app_extensions.host.heartbeat", "app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
-_ENVIRONMENT_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_")
+_ENVIRONMENT_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_")
 
 
 def _problem(text, error=None):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.report import DeployError
 
-SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
+SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
 SETTINGS_NAME = "webodm-extensions.env"
 #: What the shell of the last `start` gave: `NAME=VALUE` lines, values as they were.
 SHELL_NAME = ".webodm-extensions-shell.env"

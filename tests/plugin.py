@@ -34,7 +34,7 @@ def session_stack() -> Stack:
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
         data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
-        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY)
+        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY, one_worker=True)
         _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
 
@@ -59,6 +59,7 @@ def need(tool: str) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("webodm")
+    group.addoption("--quick", action="store_true", help="only the tests that need no servers, and one path of each kind")
     group.addoption("--long", action="store_true", help="also run the long campaigns")
     group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
     group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
@@ -74,12 +75,25 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "normal")
 
 
+#: Whoever asks for one of these waits for a server, an installation, a browser or a run of the engine.
+_SLOW_FIXTURES = {"ground", "db", "chromium", "native", "target", "site", "node", "run", "finished", "sandbox", "standin"}
+_SLOW_DIRECTORIES = {"contract", "demo", "install", "sandbox", "scale"}
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    if item.get_closest_marker("quick"):
+        return True
+    slow = _SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.get_closest_marker("django_db")
+    return not slow and item.path.relative_to(ROOT / "tests").parts[0] not in _SLOW_DIRECTORIES
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
-    """Deselects long campaigns (not skips: a skip means that a tool is missing)."""
+    """Deselects long campaigns, and with ``--quick`` all that is slow (not skips: a skip means that a tool is missing)."""
     if config.getoption("--long"):
         return
-    chosen = [item for item in items if not item.get_closest_marker("long")]
-    left_out = [item for item in items if item.get_closest_marker("long")]
+    chosen = [item for item in items if not item.get_closest_marker("long") and (not config.getoption("--quick") or _is_quick(item))]
+    kept = set(chosen)
+    left_out = [item for item in items if item not in kept]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen

@@ -1,4 +1,4 @@
-"""Shows that a beat runs and a worker takes its jobs: once a minute a job leaves the time in Redis."""
+"""Shows that beat runs and that workers take its jobs: once a minute a job in each queue leaves the time in Redis."""
 import time
 from typing import Optional
 
@@ -6,9 +6,12 @@ import redis
 from django.conf import settings
 from worker.celery import app
 
+from app_extensions.host import celery_queue
 from app_extensions.host.beat import add_periodic
 
+#: Written by a job in WebODM's queue, and by one in the queue of our jobs.
 KEY = "app_extensions:heartbeat"
+OWN_KEY = "app_extensions:heartbeat:own"
 PERIOD_SECONDS = 60
 
 
@@ -18,15 +21,31 @@ def note() -> None:
     _redis().set(KEY, repr(time.time()))
 
 
+@app.task(name="app_extensions.host.heartbeat.note_own", ignore_result=True)
+def note_own() -> None:
+    """Writes the time at which a worker took a job out of the queue of our jobs."""
+    _redis().set(OWN_KEY, repr(time.time()))
+
+
 def last_beat_at() -> Optional[float]:
-    """When the job ran last, in seconds since 1970; None if never, as far as Redis knows."""
-    value = _redis().get(KEY)
-    return float(value) if value is not None else None
+    """When a worker last ran the job in WebODM's queue, in seconds since 1970. None if never, as far as Redis knows."""
+    return _time_at(KEY)
+
+
+def last_own_job_at() -> Optional[float]:
+    """When a worker last took a job out of the queue of our jobs, in seconds since 1970. None if never, as far as Redis knows."""
+    return _time_at(OWN_KEY)
 
 
 def schedule() -> None:
-    """Has beat run the job."""
+    """Has beat run both jobs."""
     add_periodic("app-extensions-heartbeat", note.name, PERIOD_SECONDS)
+    add_periodic("app-extensions-heartbeat-own", note_own.name, PERIOD_SECONDS, queue=celery_queue.queue_name())
+
+
+def _time_at(key: str) -> Optional[float]:
+    value = _redis().get(key)
+    return float(value) if value is not None else None
 
 
 def _redis() -> redis.Redis:

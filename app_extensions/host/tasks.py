@@ -238,6 +238,13 @@ def restart_task(task: Task) -> None:
         _act(task, pending_actions.RESTART)
 
 
+def set_options(task: Task, options: Iterable[dict]) -> None:
+    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    task.options = list(options)
+    task.full_clean(validate_unique=False)
+    task.save(update_fields=["options"])
+
+
 def remove_task(task: Task) -> None:
     """Deletes the task and its files, on the node too."""
     _act(task, pending_actions.REMOVE)

@@ -14,14 +14,18 @@ HOUR = 3600.0
 
 def schedule() -> None:
     """Add our entries to WebODM's beat. Periodic discoveries and syncs are off until a setting switches them on."""
-    add_periodic("tapis-take-up-jobs-again", NAMES + "take_up_jobs_again", 60.0)
-    add_periodic("tapis-deliver-mails", NAMES + "deliver_tapis_mails", 60.0)
-    add_periodic("tapis-cleanup-expired-oauth-states", NAMES + "cleanup_expired_oauth_states", HOUR)
-    add_periodic("tapis-forget-old-jobs", NAMES + "forget_old_tapis_jobs", HOUR)
+    _add("tapis-take-up-jobs-again", NAMES + "take_up_jobs_again", 60.0)
+    _add("tapis-deliver-mails", NAMES + "deliver_tapis_mails", 60.0)
+    _add("tapis-cleanup-expired-oauth-states", NAMES + "cleanup_expired_oauth_states", HOUR)
+    _add("tapis-forget-old-jobs", NAMES + "forget_old_tapis_jobs", HOUR)
     if conf.discovery_hours > 0:
-        add_periodic("tapis-periodic-flight-discovery", NAMES + "periodic_flight_discovery", conf.discovery_hours * HOUR)
+        _add("tapis-periodic-flight-discovery", NAMES + "periodic_flight_discovery", conf.discovery_hours * HOUR)
     if conf.sync_hours > 0:
-        add_periodic("tapis-sync-all-flight-projects", NAMES + "sync_all_flight_projects", conf.sync_hours * HOUR)
+        _add("tapis-sync-all-flight-projects", NAMES + "sync_all_flight_projects", conf.sync_hours * HOUR)
+
+
+def _add(name: str, task: str, seconds: float) -> None:
+    add_periodic(name, task, seconds, queue=conf.queue)
 
 
 def connect() -> None:

@@ -1,4 +1,4 @@
-"""One sandbox: its data directory, its environment, and its services (PostgreSQL, Redis, mail, node, Tapis, web, worker, beat).
+"""One sandbox: its data directory, its environment, and its services (PostgreSQL, Redis, mail, node, Tapis, web, worker, jobs, beat).
 
 The same class serves `./webodm.sh sandbox` and the tests, so what the tests prove is what a user runs.
 """
@@ -23,7 +23,9 @@ DATABASE = "webodm"
 ENGINE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
 
 #: The order in which services start; they stop in the opposite one.
-SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "beat")
+#: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins out of their own queue.
+SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "jobs", "beat")
+OWN_QUEUE = "extensions"
 
 
 class Stack:
@@ -33,14 +35,16 @@ class Stack:
     tapis: whether the stand-in Tapis server belongs to it.
     node_engine: a command for the node's `--engine`; None is the project's own engine.
     extra_env: environment for the Django processes, e.g. WO_OPENSCAN_… settings.
+    one_worker: the worker listens to both queues, and there is no service `jobs`; for tests that stop and count workers.
     """
 
     def __init__(self, data: Path, *, port: int = 0, tapis: bool = False, node_engine: Optional[str] = None,
-                 extra_env: Optional[dict[str, str]] = None) -> None:
+                 extra_env: Optional[dict[str, str]] = None, one_worker: bool = False) -> None:
         self.data = Path(data).resolve()
         self.tapis = tapis
         self.node_engine = node_engine
         self.extra_env = dict(extra_env or {})
+        self.one_worker = one_worker
         self.services: dict[str, Service] = {}
         self.config = self._load_config(port)
         self._database = None
@@ -207,7 +211,7 @@ class Stack:
             service.wait_ready()
 
     def _belongs(self, name: str) -> bool:
-        return name != "tapis" or self.tapis
+        return {"tapis": self.tapis, "jobs": not self.one_worker}.get(name, True)
 
     def stop(self) -> None:
         """Stops every service, then the database."""
@@ -283,11 +287,16 @@ class Stack:
         return self._python_service("web", argv, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"))
 
     def _make_worker(self, name: str = "worker", extra: Iterable[str] = ()) -> Service:
+        if self.one_worker and "-Q" not in extra:
+            extra = ("-Q", f"celery,{OWN_QUEUE}", *extra)
         argv = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--autoscale", "4,2", "--max-tasks-per-child",
                 "1000", "--loglevel", "info", "--hostname", f"{name}@sandbox", *extra]
         log = self.log_path(name)
         offset = log.stat().st_size if log.exists() else 0
         return self._python_service(name, argv, ready=lambda: self._log_says(log, offset, " ready."))
+
+    def _make_jobs(self) -> Service:
+        return self._make_worker("jobs", ("-Q", OWN_QUEUE))
 
     def add_worker(self, name: str, *extra: str) -> Service:
         """A further Celery worker, as on a second host, started by the caller."""

@@ -3,7 +3,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import cv2
 
@@ -14,6 +14,8 @@ from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
 from .progress import Progress
 from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
+
+LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
 
 #: What each stage leaves beside the intermediate files. What an earlier run left goes before the stage works again: with other options it
 #: may leave less.
@@ -98,6 +100,19 @@ def dataset(run: Run) -> None:
     run.space.write_json("photos.json", [p.as_dict() for p in photos])
 
 
+def not_placed(placed: set[str], loose: Sequence[str], count: int, background: Optional[dict[str, Any]]) -> str:
+    """Why too few photos could be placed, and what to do, for the user."""
+    told = f"Only {len(placed)} of {count} photos could be placed" if placed else f"None of the {count} photos could be placed"
+    if background:
+        return (f"{told}: the background did not move with the object. In {background['photos']} photos it stays at the same pixels "
+                f"({100 * background['share']:.0f} % of all details), and what is left on the object does not suffice. Put a plain dark "
+                "cloth behind the object, hide the background with masks (NAME_mask.png), or move the camera around an object that "
+                "stands still; a plain or shiny object also needs texture: a matt or speckled coat.")
+    return (f"{told}: the others do not show enough of the same details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take "
+            "more photos with at least 60 % overlap between neighbours (a step of 15 degrees or less around the object), sharp and in "
+            "even light. A plain or shiny object needs texture: a matt or speckled coat, or a patterned ground.")
+
+
 def opensfm(run: Run) -> None:
     """Place the photos."""
     from . import frame, scene, sfm
@@ -105,19 +120,16 @@ def opensfm(run: Run) -> None:
     work, images = run.space.root, run.space.directory("photos")
     database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                         run.progress.update, run.log)
+    background = run.space.read_json("still.json")
     model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
-    placed = {photo_name(im.name) for im in model.images.values() if im.has_pose}
+    placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
-    if len(placed) < 3 or (len(placed) < 0.4 * len(photos) and len(photos) <= 60):
-        raise EngineError(
-            f"Only {len(placed)} of {len(photos)} photos could be placed: the others do not show enough of the same "
-            f"details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take more photos with at least 60 % "
-            "overlap between neighbours (a step of 15 degrees or less around the object), sharp and in even light; a "
-            "plain or shiny object needs a patterned ground or a matt coat.")
+    if len(placed) < 3 or len(placed) < LEAST_PLACED * len(photos):
+        raise EngineError(not_placed(placed, loose, len(photos), background))
     if loose:
         run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
     solved = scene.build(model, images, run.space.directory("undistorted", empty=True), run.held_out, run.threads,
-                         {p.name: p.mask for p in photos if p.mask is not None})
+                         {**{p.name: p.mask for p in photos if p.mask is not None}, **(background["masks"] if background else {})})
     cameras = []
     for camera in model.cameras.values():
         cameras.append({"id": camera.camera_id, "model": camera.model.name, "width": camera.width,

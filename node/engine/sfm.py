@@ -1,4 +1,5 @@
 """From photos to camera poses and sparse points: OpenCV's SIFT, COLMAP's matching and mapping."""
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pycolmap
 
+from . import still
 from .errors import EngineError
 from .masks import resized_mask
 from .pairs import choose_pairs, match_pairs
@@ -146,6 +148,8 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
+    background = still.leave_out(database, images, work / "still", photos, ids, log)
+    (work / "still.json").write_text(json.dumps(None if background is None else vars(background)))
     n = len(photos)
     asked = options["matcher-neighbors"]
     if n <= EXHAUSTIVE_UP_TO and not asked:
@@ -180,11 +184,10 @@ def _match_the_rest(database: Path, photos: int, placed: int, threads: int, log:
 
 
 def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo], threads: int,
-               on_fraction: Callable[[float], None], log: Callable[[str], None]) -> pycolmap.Reconstruction:
+               on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Optional[pycolmap.Reconstruction]:
     """Place the photos. All models that COLMAP finds are tried; the one with most photos, then points, is kept.
 
-    Photos that stayed loose get a second chance (rescue.py) and looser demands. Raises EngineError where nothing can
-    be placed.
+    Photos that stayed loose get a second chance (rescue.py) and looser demands. None where nothing can be placed.
     """
     target = work / "sparse"
     shutil.rmtree(target, ignore_errors=True)
@@ -227,9 +230,4 @@ def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo]
             f"{best.num_reg_images() if best else 0} of {count} photos")
         if best is not None and best.num_reg_images() == count:
             break
-    if best is None:
-        raise EngineError(
-            f"None of the {count} photos could be placed: no two of them show enough of the same details. Take more "
-            "photos with at least 60 % overlap between neighbours, in even light, of a surface with visible texture; "
-            "a shiny or plain object needs a matt or patterned coat.")
     return best

@@ -12,12 +12,15 @@ from .imagefile import write_image
 from .meshes import Mesh, closed, write_glb, write_obj
 from .scene import Scene
 from .settings import DEPTH_SIZE
-from .surface import clean, decimate, flat_base, near_points, poisson, without_outliers
+from .surface import clean, decimate, flat_base, main_part, near_points, poisson, without_outliers
 
 if TYPE_CHECKING:
     from .pipeline import Run
 
 TEXTURE_NAME = "odm_textured_model_geo_material0000_map_Kd.jpg"
+
+_MOST_GAP = 0.012  # of a scene's diagonal: surface farther than this from every measured point was shown by no photo
+
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
     """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
@@ -66,8 +69,7 @@ def odm_filterpoints(run: "Run") -> None:
     box, cut = run.space.read_json("region.json"), None
     if box is not None:
         region = dense.Region(np.array(box[0]), np.array(box[1]))
-        cloud, cut, base = isolate.without_support(cloud, scene, region, run.log)
-        cut = cut if np.isfinite(cut) else None
+        cloud, cut, base = isolate.object_alone(cloud, scene, region, run.log)
         write_ply(run.space.root / "base.ply", base)
     cloud = without_outliers(cloud, run.options["pc-filter"])
     write_ply(run.space.root / "filtered.ply", cloud)
@@ -85,13 +87,19 @@ def odm_meshing(run: "Run") -> None:
     if cut is not None:
         cloud = joined(cloud, read_cloud(run.space.root / "base.ply"))
     depth = run.options["mesh-octree-depth"]
-    mesh = poisson(cloud, run.space.root, depth, 0.0 if cut is not None else 7.0, run.threads)
+    # An object that the photos go round is closed below; what no photo shows of a scene is left open.
+    frame = Scene.load(run.space.root).meta["frame"]
+    whole = cut is not None and frame.get("around", False)
+    mesh = poisson(cloud, run.space.root, depth, 0.0 if whole else 7.0, run.threads)
     run.progress.update(0.6)
     if cut is not None:
         mesh = flat_base(mesh, cut)
+    if not whole and frame["kind"] == "local":
+        mesh = mesh.keep_faces(near_points(mesh, cloud, _MOST_GAP))
+    mesh = main_part(mesh, cloud)
     mesh = decimate(clean(mesh), int(0.985 * run.options["mesh-size"]))  # closing holes adds a few
     mesh = clean(mesh)
-    if cut is not None:
+    if whole:
         mesh = closed(mesh)
     open_edges = len(mesh.boundary_edges())
     run.space.update_facts(faces=len(mesh.faces), vertices=len(mesh.vertices), open_edges=open_edges)

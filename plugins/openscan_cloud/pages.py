@@ -5,7 +5,7 @@ The same pages and the same API of theirs are there twice: under `/openscan/` fo
 """
 from app_extensions.openscan.page_links import KEY_PATTERN
 
-_TOKEN_ID = r"(?P<token_id>[0-9]{1,9})"
+_NUMBER = r"(?P<token_id>[0-9]{1,9})"
 _KEY = f"(?P<key>{KEY_PATTERN})"
 
 
@@ -63,11 +63,11 @@ def _page_api() -> list:
         (rf"uploads/{_KEY}$", api.upload_view),
         (rf"uploads/{_KEY}/start$", api.start_view),
         (r"tokens$", api.tokens_view),
-        (rf"tokens/{_TOKEN_ID}/ledger$", api.ledger_view),
-        (rf"tokens/{_TOKEN_ID}/seen$", api.seen_view),
-        (rf"tokens/{_TOKEN_ID}/rotate$", api.rotate_view),
-        (rf"tokens/{_TOKEN_ID}/revoke$", api.revoke_view),
-        (rf"tokens/{_TOKEN_ID}/credit$", api.credit_view),
+        (rf"tokens/{_NUMBER}/ledger$", api.ledger_view),
+        (rf"tokens/{_NUMBER}/seen$", api.seen_view),
+        (rf"tokens/{_NUMBER}/rotate$", api.rotate_view),
+        (rf"tokens/{_NUMBER}/revoke$", api.revoke_view),
+        (rf"tokens/{_NUMBER}/credit$", api.credit_view),
         (r"scans$", api.scans_view),
         (rf"scans/{_KEY}$", api.scan_view),
         (rf"scans/{_KEY}/reset$", api.reset_view),

@@ -139,6 +139,15 @@ class TestScans:
         token.refresh_from_db()
         assert scan.state == Scan.RESET and token.credit_bytes == 100_000_000
 
+    def test_its_history_says_when_from_where_to_where_why_and_who(self, browser):
+        scan = new_scan(private_token()[0])
+        act(browser, "scan", "reset", scan)
+        text = browser.get(f"{PAGES}scan/{scan.pk}/change/").content.decode()
+        assert "new → created" in text and "createProject was called." in text
+        assert "created → reset" in text and "An administrator reset it." in text
+        assert scan.events.last().actor == get_user_model().objects.get(pk=browser.session["_auth_user_id"]).get_username()
+        assert f"<td>{scan.events.last().actor}</td>" in text
+
     def test_retry_says_why_it_cannot(self, browser):
         scan = new_scan(private_token()[0])
         assert "cannot be tried again" in act(browser, "scan", "retry", scan)

@@ -6,7 +6,6 @@ succeeds.
 """
 import os
 import signal
-import sys
 from typing import Callable
 
 import pytest
@@ -15,46 +14,14 @@ from app_extensions.openscan import links, part_files
 from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import Scan, Token
+from tests.openscan.crash import run_traced
 from tests.openscan.helpers import files_being_received, files_match_rows, private_token
-
-TRACED = {module.__file__ for module in (ledger, scans, part_files, uploads)}
 
 
 @pytest.fixture(autouse=True)
 def jobs_for_nobody(settings) -> None:
     """Jobs go to a queue that no worker listens to, so that nothing else moves the scans of these tests."""
     settings.OPENSCAN_CELERY_QUEUE = "nobody"
-
-
-def run_traced(work: Callable[[], object], on_line: Callable[[str, int, int], None]) -> bool:
-    """Runs `work` in a child that calls `on_line(file, line, count)` before each line of ours. Returns whether it was killed."""
-    from django.db import connections
-
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def trace(frame, event, argument):
-            nonlocal count
-            if frame.f_code.co_filename not in TRACED:
-                return None
-            if event == "line":
-                count += 1
-                on_line(frame.f_code.co_filename, frame.f_lineno, count)
-            return trace
-
-        sys.settrace(trace)
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            sys.settrace(None)
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "the child failed by itself"
-    return os.WIFSIGNALED(ended)
 
 
 def first_times(work: Callable[[], object]) -> list[int]:

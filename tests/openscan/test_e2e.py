@@ -2,6 +2,7 @@
 import io
 import zipfile
 
+import pytest
 import requests
 
 from app_extensions.openscan.models import LedgerEntry, Scan
@@ -9,6 +10,7 @@ from tests.openscan.flow import poke, send, until, wait_for
 from tests.openscan.make_sets import photos
 
 
+@pytest.mark.quick
 def test_a_rigs_set_becomes_a_model(rig):
     members = photos(6)
     project = send(rig, members, parts=3)

@@ -6,9 +6,9 @@ keep busy with the same rows. The worker is not stopped for it: it is told, as a
 import time
 from typing import Any, Optional
 
-from dev.sandbox.stack import Stack
+from dev.sandbox.stack import OWN_QUEUE, Stack
 
-QUEUE = "celery"
+QUEUES = ("celery", OWN_QUEUE)
 #: Seconds to wait for what the worker has in hand.
 PATIENCE = 120.0
 
@@ -29,7 +29,8 @@ class Consuming:
         pid = self._worker_pid()
         if pid is None or pid == self._paused_pid:
             return
-        self._ask("cancel_consumer", queue=QUEUE)
+        for queue in QUEUES:
+            self._ask("cancel_consumer", queue=queue)
         end = time.monotonic() + PATIENCE
         while any(self._ask("active")):
             assert time.monotonic() < end, f"the worker was busy for {PATIENCE:.0f} s: {self._ask('active')}"
@@ -42,14 +43,15 @@ class Consuming:
             return
         if self._paused_pid == self._worker_pid():
             self._drop_queued()
-            self._ask("add_consumer", queue=QUEUE)
+            for queue in QUEUES:
+                self._ask("add_consumer", queue=queue)
         self._paused_pid = None
 
     @staticmethod
     def _drop_queued() -> None:
         from worker.tasks import redis_client
 
-        redis_client.delete(QUEUE)
+        redis_client.delete(*QUEUES)
 
     def _ask(self, command: str, **arguments: Any) -> "list[Any]":
         """The worker's answer to a remote control command."""

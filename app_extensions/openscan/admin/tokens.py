@@ -10,9 +10,10 @@ from django.template.response import TemplateResponse
 
 from app_extensions.openscan.accounts import ledger, limits, tokens
 from app_extensions.openscan.admin.base import exact_size, size
-from app_extensions.openscan.conf import conf, parse_bytes
+from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token
+from app_extensions.shared.settings import parse_bytes
 
 
 class SizeField(forms.CharField):

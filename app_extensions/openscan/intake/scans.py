@@ -13,10 +13,9 @@ from django.utils import timezone
 
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
-from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger, limits, tokens
+from app_extensions.openscan import lifecycle, part_files
+from app_extensions.openscan.accounts import limits, tokens
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Part, Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
@@ -70,10 +69,8 @@ def start_scan(token: Token, name: str, address: str = "") -> Scan:
         if scan.state != Scan.CREATED:
             return scan
         _check_complete(scan)
-        scan.state, scan.started_at = Scan.INITIALIZED, timezone.now()
-        scan.save(update_fields=["state", "started_at"])
+        scan = _applied(scan, lifecycle.START)
         note_fields(scan=scan.pk)
-        dispatch_on_commit("ingest_scan", scan.pk)
     logger.info("OpenScan: scan %s started: %d parts, %d bytes", scan.pk, scan.parts_count, scan.received_bytes)
     return scan
 
@@ -94,15 +91,14 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
     return True
 
 
-def reset_scan_row(scan: Scan) -> bool:
-    """What `reset_scan` does, for a row in hand (admin). False if it was reset before."""
-    with transaction.atomic():
-        row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state == Scan.RESET:
-            return False
-        _forget(row)
+def reset_scan_row(scan: Scan, actor: str = "") -> bool:
+    """What `reset_scan` does, for a row in hand. False if it was reset before.
+
+    :param actor: the administrator who wants it
+    """
+    done = _forget(scan, why="An administrator reset it.", actor=actor)
     scan.refresh_from_db()
-    return True
+    return done
 
 
 def find_scan(token: Token, name: str, address: str = "") -> Scan:
@@ -132,12 +128,8 @@ def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
             row = due.select_for_update().filter(pk=scan_id).first()
             if row is None:
                 continue
-            row.state, row.expired_at = Scan.EXPIRED, timezone.now()
-            row.error = f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."
-            row.received_bytes = 0
-            row.save(update_fields=["state", "expired_at", "error", "received_bytes"])
-            part_files.drop_parts(row)
-            ledger.void(row, note="never started")
+            sentence = f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."
+            lifecycle.apply(row.pk, lifecycle.ABANDON, error=sentence)
             expired += 1
     return expired
 
@@ -183,11 +175,10 @@ def check_disk(wanted_bytes: int) -> None:
 
 
 def _create(token: Token, name: str, address: str, base_url: str, declared: dict) -> Scan:
-    scan = Scan.objects.create(
+    scan = lifecycle.create(
         token=token, name=name, client_address=address if token.is_public else "", base_url=base_url[:200],
         research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)
     _make_part_rows(scan)
-    ledger.hold(scan, scan.declared_bytes)
     note_fields(scan=scan.pk)
     logger.info("OpenScan: scan %s created: %d photos, %d parts, %d bytes", scan.pk, scan.photos, scan.parts_count, scan.declared_bytes)
     return scan
@@ -196,17 +187,14 @@ def _create(token: Token, name: str, address: str, base_url: str, declared: dict
 def _renew(scan: Scan, base_url: str, declared: dict) -> Scan:
     if scan.state != Scan.CREATED:
         raise OpenScanError("This project was started before; reset it first, or choose another name.")
-    scan.links_expire_at, scan.base_url = _links_expire_at(), base_url[:200]
-    same_cut = (scan.parts_count, scan.declared_bytes) == (declared["parts_count"], declared["declared_bytes"])
-    for field, value in declared.items():
-        setattr(scan, field, value)
-    if not same_cut:
-        scan.upload_nonce, scan.received_bytes = secrets.token_hex(8), 0
-    scan.save()
-    if not same_cut:
-        part_files.drop_parts(scan)
-        _make_part_rows(scan)
-        ledger.hold(scan, scan.declared_bytes)
+    fresh = {"links_expire_at": _links_expire_at(), "base_url": base_url[:200], **declared}
+    if (scan.parts_count, scan.declared_bytes) == (declared["parts_count"], declared["declared_bytes"]):
+        for field, value in fresh.items():
+            setattr(scan, field, value)
+        scan.save(update_fields=list(fresh))
+        return scan
+    scan = _applied(scan, lifecycle.RECUT, upload_nonce=secrets.token_hex(8), **fresh)
+    _make_part_rows(scan)
     return scan
 
 
@@ -232,13 +220,18 @@ def _check_complete(scan: Scan) -> None:
         )
 
 
-def _forget(scan: Scan) -> None:
-    """Resets a locked scan. Its row stays for the books; the WebODM task is removed by a job."""
+def _forget(scan: Scan, why: str = "", actor: str = "") -> bool:
+    """Reset a scan. Its row stays for the books; the WebODM task is removed by a job. False if it was reset before."""
     note_fields(scan=scan.pk)
-    scan.state, scan.reset_at, scan.received_bytes = Scan.RESET, timezone.now(), 0
-    scan.save(update_fields=["state", "reset_at", "received_bytes"])
-    part_files.drop_parts(scan)
-    ledger.void(scan, note="reset")
+    if lifecycle.apply(scan.pk, lifecycle.RESET, why=why, actor=actor) is None:
+        return False
     logger.info("OpenScan: scan %s is reset", scan.pk)
-    if scan.webodm_task_id or scan.started_at:
-        dispatch_on_commit("discard_scan", scan.pk)
+    return True
+
+
+def _applied(scan: Scan, event: str, **fields: Any) -> Scan:
+    """Apply an event to a scan that is locked and known to be in the right state."""
+    row = lifecycle.apply(scan.pk, event, **fields)
+    if row is None:
+        raise RuntimeError(f"scan {scan.pk} is {scan.state} and locked, yet cannot {event}")
+    return row

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('openscan', '0003_nodes'),
+        ('openscan', '0004_scan_events'),
     ]
 
     operations = [

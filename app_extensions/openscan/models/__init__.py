@@ -1,4 +1,5 @@
 """The OpenScan app's tables, one noun a module."""
+from app_extensions.openscan.models.event import ScanEvent
 from app_extensions.openscan.models.ledger import LedgerEntry
 from app_extensions.openscan.models.mail import OutgoingMail
 from app_extensions.openscan.models.node import NodeRecord, NodeWatch
@@ -10,5 +11,5 @@ from app_extensions.openscan.models.upload import BrowserUpload
 
 __all__ = [
     "ArchivedSet", "BrowserUpload", "CreditRequest", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt",
-    "Scan", "StoredObject", "Token", "TokenRequest",
+    "Scan", "ScanEvent", "StoredObject", "Token", "TokenRequest",
 ]

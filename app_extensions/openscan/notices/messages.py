@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from app_extensions.openscan import links
+from app_extensions.openscan import links, page_links
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.models import CreditRequest, OutgoingMail, Scan, Token, TokenRequest
@@ -38,6 +38,11 @@ def scan_failed(scan: Scan) -> None:
         "error": scan.error,
         "credit_is_back": scan.charge in (Scan.VOIDED, Scan.REFUNDED, Scan.NOT_CHARGED),
     })
+
+
+def scan_gone(scan: Scan) -> None:
+    """Tell a private token's person that a finished model was deleted in WebODM before its time."""
+    _to_person(scan, "gone", f"Your 3D model “{_short(scan.name)}” was deleted", {"error": scan.error})
 
 
 def token_requested(request: TokenRequest) -> None:
@@ -96,7 +101,7 @@ def _to_person(scan: Scan, kind: str, subject: str, context: "dict[str, Any]") -
         return
     left_out = scan.set_aside.splitlines()
     context.update(
-        scan=scan, person=token.person, left_out=left_out[:MOST_SET_ASIDE],
+        scan=scan, person=token.person, page=_page(scan), left_out=left_out[:MOST_SET_ASIDE],
         left_out_more=max(0, len(left_out) - MOST_SET_ASIDE), support_mail=conf.support_mail,
     )
     _send(kind, [token.mail], subject, context, reply_to=conf.support_mail)
@@ -115,6 +120,12 @@ def _admins() -> "list[str]":
     """Whom requests go to."""
     return conf.admin_mails or list(
         get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True))
+
+
+def _page(scan: Scan) -> str:
+    """The address of a scan's page; empty where nobody told under which address we are reached."""
+    base = links.base_url() or scan.base_url
+    return page_links.page_url(scan, base) if base else ""
 
 
 def _short(name: str) -> str:

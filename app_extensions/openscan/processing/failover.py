@@ -16,6 +16,7 @@ from django.utils import timezone
 from app_extensions.host import media, processing
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields
+from app_extensions.openscan import lifecycle
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch, dispatch_on_commit
@@ -192,32 +193,31 @@ def _back_to_queue(row: Scan, task: Any, trouble: Trouble, node_id: Optional[int
     places = nodes.Places()
     now = timezone.now()
     processing.take_off_node(task.id)
-    row.state, row.released_at, row.moves = Scan.APPROVED, None, row.moves + 1
-    _note(row, now, label, trouble)
+    changes: dict[str, Any] = {"moves": row.moves + 1, "node_notes": _noted(row, now, label, trouble)}
     if node_id is not None:
         nodes.note_trouble(node_id, f"{trouble.words} ({now:%Y-%m-%d %H:%M} UTC)", trouble.rests)
         if not places.is_cluster(node_id):
-            row.tried_nodes = ",".join(dict.fromkeys([*filter(None, row.tried_nodes.split(",")), str(node_id)]))[-200:]
+            tried = dict.fromkeys([*filter(None, row.tried_nodes.split(",")), str(node_id)])
+            changes["tried_nodes"] = ",".join(tried)[-200:]
     owner = tokens.token_owner(row.token)
     others = [node for node in places.usable(owner) if node.id != node_id] if owner is not None else []
-    minutes = WAITS_MINUTES[min(row.moves, len(WAITS_MINUTES)) - 1]
-    row.retry_at = None if others else now + timedelta(minutes=minutes)
-    row.save(update_fields=["state", "released_at", "moves", "node_notes", "tried_nodes", "retry_at"])
+    minutes = WAITS_MINUTES[min(row.moves + 1, len(WAITS_MINUTES)) - 1]
+    changes["retry_at"] = None if others else now + timedelta(minutes=minutes)
+    lifecycle.apply(row.pk, lifecycle.MOVE, why=f"Node {label or '(none)'} failed it: {trouble.words}.", **changes)
     NodeWatch.objects.filter(scan_id=row.pk).delete()
-    dispatch_on_commit("release_queue")
     logger.warning("OpenScan: scan %s is taken off node %s, %s: %s", row.pk, label or "(none)", trouble.words,
                    "back into the queue" if others else f"no other node is there, next attempt in {minutes} min")
 
 
 def _give_up(row: Scan, task: Any, trouble: Trouble) -> None:
     """Its last node hangs: end its task as failed, so that the scan fails and its credit goes back."""
-    _note(row, timezone.now(), processing.node_of(task)[1], trouble)
-    row.save(update_fields=["node_notes"])
+    Scan.objects.filter(pk=row.pk).update(node_notes=_noted(row, timezone.now(), processing.node_of(task)[1], trouble))
     processing.fail_task(task.id, f"The processing node failed: {trouble.words}. {row.moves + 1} attempts were made.")
     dispatch_on_commit("finish_scan", row.pk)
     logger.error("OpenScan: scan %s is given up after %d attempts on processing nodes", row.pk, row.moves + 1)
 
 
-def _note(row: Scan, now: datetime, label: str, trouble: Trouble) -> None:
+def _noted(row: Scan, now: datetime, label: str, trouble: Trouble) -> str:
+    """A scan's notes on nodes with this trouble added."""
     line = f"{now:%Y-%m-%d %H:%M} UTC: taken off {label or 'its node'}, {trouble.words} ({trouble.kind})"
-    row.node_notes = "\n".join(filter(None, [row.node_notes, line]))[-_LONGEST_NOTES:]
+    return "\n".join(filter(None, [row.node_notes, line]))[-_LONGEST_NOTES:]

@@ -16,6 +16,7 @@ from app_extensions.host import nodes as host_nodes
 from app_extensions.host import presets
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields
+from app_extensions.openscan import lifecycle
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
@@ -170,8 +171,7 @@ def _hand_over(scan: Scan, owner: Any, node: Any, alone: bool) -> bool:
         state = host_tasks.task_state(task)
         if state.pending_action == "remove":
             return False  # its owner deleted it a moment ago; a start would take that back
-        row.state, row.released_at, row.retry_at = Scan.RELEASED, timezone.now(), None
-        row.save(update_fields=["state", "released_at", "retry_at"])
+        lifecycle.apply(row.pk, lifecycle.HAND_OVER, why=f"Node {node.label} has room.")
         # A task that its owner started in WebODM by hand is on its way already.
         if state.status == "waiting":
             # WebODM would choose by the length of queues alone, and a ClusterODM's is always empty.
@@ -193,9 +193,10 @@ def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
     return options
 
 
-def retry(scan: Scan) -> None:
+def retry(scan: Scan, actor: str = "") -> None:
     """Take a scan up again where it got stuck or failed, free of charge.
 
+    :param actor: the administrator who wants it
     :raises OpenScanError: there is nothing left to try again with, or nothing to try
     """
     with transaction.atomic():
@@ -203,30 +204,27 @@ def retry(scan: Scan) -> None:
         task = host_tasks.get_task(row.webodm_task_id) if row.webodm_task_id else None
         complete = row.parts.exists() and not row.parts.filter(size_bytes=None).exists()
         if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
-            row.state, row.error, row.ingest_attempts, row.retry_at, row.finished_at = Scan.INITIALIZED, "", 0, None, None
-            if task is not None and host_tasks.task_state(task).pending_action == "remove":
-                row.webodm_task_id = None  # the refused attempt's, on its way out; the new one gets its own
-            dispatch_on_commit("ingest_scan", row.pk)
+            # A refused attempt's task is on its way out; the new attempt gets its own.
+            leaving = task is not None and host_tasks.task_state(task).pending_action == "remove"
+            lifecycle.apply(row.pk, lifecycle.RETRY_INGEST, actor=actor, **({"webodm_task_id": None} if leaving else {}))
         elif row.state == Scan.FAILED and row.released_at is None:
             raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")
         elif row.state in (Scan.FAILED, Scan.RELEASED, Scan.DONE, Scan.EXPIRED) and task is not None:
-            _process_again(row, task)
+            _process_again(row, task, actor)
         else:
             raise OpenScanError(f"A scan that is {row.state} cannot be tried again.")
-        row.save()
     scan.refresh_from_db()
 
 
-def _process_again(row: Scan, task: Any) -> None:
+def _process_again(row: Scan, task: Any, actor: str) -> None:
     state = host_tasks.task_state(task)
     if state.status in ("queued", "running"):
         raise OpenScanError("Its task is being processed already.")
     if state.status == "completed":
         # Processing went well; it is the result that is packed anew.
-        row.state, row.result_source, row.retry_at, row.finish_attempts = Scan.RELEASED, "", None, 0
-        dispatch_on_commit("finish_scan", row.pk)
+        lifecycle.apply(row.pk, lifecycle.REPACK, actor=actor)
         return
-    row.state, row.error, row.finished_at, row.moves, row.tried_nodes = Scan.RELEASED, "", None, 0, ""
+    lifecycle.apply(row.pk, lifecycle.RETRY, actor=actor)
     host_tasks.restart_task(task)
 
 

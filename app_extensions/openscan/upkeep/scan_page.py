@@ -69,11 +69,9 @@ def _presets(scan: Scan) -> "dict[str, Any]":
 
 
 def _history(scan: Scan) -> "list[dict[str, str]]":
-    """Each stage that the scan has reached, with its time, oldest first."""
-    stages = (("created", scan.created_at), ("started", scan.started_at), ("approved", scan.approved_at),
-              ("released", scan.released_at), (scan.state, scan.finished_at), ("expired", scan.expired_at))
-    return [{"what": what, "at": _time(at), "why": ""} for what, at in sorted(
-        ((what, at) for what, at in stages if at is not None), key=lambda stage: stage[1])]
+    """Each transition of the scan, oldest first. Who did it is told where it was a person."""
+    return [{"what": event.to_state, "event": event.event, "at": _time(event.at), "why": event.why, "actor": event.actor}
+            for event in scan.events.order_by("pk")]
 
 
 def _result(scan: Scan, link: str) -> "Optional[dict[str, Any]]":

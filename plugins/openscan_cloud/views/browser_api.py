@@ -14,7 +14,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import browser, scans
 from app_extensions.openscan.models import Scan, Token
-from app_extensions.openscan.processing import queue
+from app_extensions.openscan.processing import again
 from app_extensions.openscan.results import model_view
 from app_extensions.openscan.upkeep import scan_list, scan_page
 
@@ -149,7 +149,8 @@ def share_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 @api_view("POST")
 def retry_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """Process a scan again, free of charge."""
-    queue.retry(visitors.require_own(visitor, key))
+    actor = visitor.user.get_username() if visitor.user is not None else ""
+    again.run_again(visitors.require_own(visitor, key), body_of(request).get("preset", ""), actor)
     return {}
 
 

@@ -9,22 +9,11 @@ from django.db import connection
 
 from app_extensions.openscan.accounts import ledger, tokens
 from app_extensions.openscan.models import LedgerEntry, Scan, Token, TokenRequest
-from tests.openscan.helpers import BASIC, MB, Rig, in_processes, new_scan, private_token, public_token, put_part
+from tests.openscan.helpers import BASIC, MB, Rig, in_processes, new_scan, private_token, public_token, put_part, refused
 
 ROOTS = ["/api/openscan/", "/api/plugins/openscan_cloud/"]
 COMMANDS = ["getTokenInfo", "createProject", "startProject", "getProjectInfo", "resetProject", "requestToken",
             "getQueueEstimate", "status"]
-
-
-def refused(answer: requests.Response, status: int, *words: str) -> None:
-    """Asserts an error as clients expect it: the status, JSON, one sentence without HTML, with these words in it."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"].startswith("application/json")
-    assert list(answer.json()) == ["error"]
-    sentence = answer.json()["error"]
-    assert sentence.endswith(".") and "<" not in sentence and "\n" not in sentence
-    for word in words:
-        assert word in sentence, sentence
 
 
 @pytest.fixture(params=ROOTS)

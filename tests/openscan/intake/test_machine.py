@@ -26,9 +26,9 @@ from app_extensions.openscan.ingest import run
 from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import LedgerEntry, Scan
 from app_extensions.openscan.processing import finish, status
+from tests.openscan.crash import run_traced
 from tests.openscan.helpers import files_being_received, files_match_rows, private_token
 from tests.openscan.make_sets import cut, make_zip, photos
-from tests.openscan.test_crashes import run_traced
 
 NAMES = st.sampled_from(["vase", "cup"])
 GOOD_SET = make_zip(photos(3))

@@ -20,7 +20,6 @@ from app_extensions.shared import mail
 from tests.openscan.flow import poke, send, until, wait_for
 from tests.openscan.helpers import Rig, private_token, public_token
 from tests.openscan.make_sets import jpeg, photos
-from tests.openscan.results.test_results import completed  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -239,7 +238,7 @@ def test_headers_cannot_be_smuggled_in(live_db):
         new_mail(to=[])
 
 
-def test_done_goes_to_a_private_tokens_person_with_the_link(inbox, alone, completed, settings):  # noqa: F811
+def test_done_goes_to_a_private_tokens_person_with_the_link(inbox, alone, completed, settings):
     from app_extensions.openscan.processing import finish
 
     settings.OPENSCAN_SUPPORT_MAIL, settings.OPENSCAN_PUBLIC_URL = "help@example.org", "https://scan.example.org"
@@ -273,7 +272,7 @@ def test_failed_says_why_and_what_became_of_the_credit(inbox, alone):
     assert "the credit is back" in text_of(message)
 
 
-def test_each_run_that_fails_is_told_once_though_its_words_are_the_same(inbox, alone, stack, completed):  # noqa: F811
+def test_each_run_that_fails_is_told_once_though_its_words_are_the_same(inbox, alone, stack, completed):
     """Somebody restarts the task in WebODM after a failure, and its owner waits for word of this run as of the first one."""
     from app_extensions.openscan.processing import finish
     from tests.openscan.flow import task_of

@@ -1,6 +1,5 @@
 """Whose turn it is, when there is room, and how long it takes."""
 import datetime
-import uuid
 from collections import Counter
 
 import pytest
@@ -14,10 +13,8 @@ from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import queue, status
-from tests.openscan.flow import without_nodes
+from tests.openscan.flow import T0, approved, without_nodes
 from tests.openscan.helpers import private_token, public_token
-
-T0 = datetime.datetime(2026, 5, 1, tzinfo=datetime.timezone.utc)
 
 
 def waiting(pk, token, minute, is_public=False, photos=10):
@@ -62,47 +59,6 @@ def test_every_order_is_fair(rows, running):
             # Nobody has a second turn while another, who waits, has had fewer.
             assert turns[entry.token_id] <= turns[following.token_id] + (entry.token_id == following.token_id)
         turns[entry.token_id] += 1
-
-
-def approved(token, minute=0, photos=10, **fields):
-    """An approved scan in the database, with a waiting task."""
-    from app_extensions.openscan.processing import projects
-
-    scan = scans.create_scan(token, uuid.uuid4().hex, photos=photos, parts=1, filesize_bytes=1000)
-    task = projects.make_waiting_task(scan)
-    (host_tasks.task_dir(task) / "1.jpg").write_bytes(b"x")
-    values = {"state": Scan.APPROVED, "started_at": T0 + datetime.timedelta(minutes=minute), "approved_at": timezone.now(),
-              "images_count": photos, **fields}
-    Scan.objects.filter(pk=scan.pk).update(**values)
-    scan.refresh_from_db()
-    return scan
-
-
-@pytest.fixture
-def empty(db):
-    """No other scans in the queue (rolled back afterwards)."""
-    Scan.objects.filter(state__in=(Scan.APPROVED, Scan.RELEASED, Scan.INITIALIZED)).update(state=Scan.EXPIRED)
-    Scan.objects.update(processing_seconds=None)
-
-
-@pytest.fixture
-def node(empty, monkeypatch):
-    """One online processing node that `node.owner` may use, and nobody else."""
-    from nodeodm.models import ProcessingNode
-
-    row = ProcessingNode.objects.create(hostname="127.0.0.1", port=9, label="test node", last_refreshed=timezone.now(),
-                                        queue_count=0, max_images=None, available_options=[])
-    row.owner = without_nodes()
-    host_nodes.permit_node(row.owner, row.pk)
-    return row
-
-
-@pytest.fixture
-def quiet(monkeypatch):
-    """Handing a task over writes its row; the worker is not told, as these rows are rolled back."""
-    from worker.tasks import process_task
-
-    monkeypatch.setattr(process_task, "delay", lambda *_: None)
 
 
 def test_only_as_many_as_the_nodes_have_room_for(node, quiet, settings):

@@ -23,13 +23,13 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import lifecycle, publish
 from app_extensions.openscan.upkeep import periodic
 from dev.standins.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
+from tests.openscan.finished import MODEL, fill, link_text
 from tests.openscan.flow import task_of
-from tests.openscan.results.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
 from tests.openscan.stored import LARGE, files_of, link_of
 
 
 @pytest.fixture
-def published(completed, store):  # noqa: F811
+def published(completed, store):
     """Makes scans whose result was published: published(files) -> Scan."""
     def make(files=None, name=None):
         scan = completed(files, name)
@@ -207,14 +207,14 @@ def test_a_new_run_brings_a_new_object_and_takes_the_old_one(published, store):
         assert archive.read("texture.png") == b"new"
 
 
-def test_without_a_bucket_nothing_changes(completed, live_db):  # noqa: F811
+def test_without_a_bucket_nothing_changes(completed, live_db):
     scan = completed()
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert scan.result_file and not scan.result_object and not StoredObject.objects.filter(scan=scan).exists()
 
 
-def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, settings, monkeypatch):  # noqa: F811
+def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, settings, monkeypatch):
     settings.OPENSCAN_S3_BUCKET = ""
     scan = completed(LARGE)
     finish.finish(scan.pk)
@@ -235,7 +235,7 @@ def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, sett
     assert wanted.count(("publish_result", scan.pk)) == 1
 
 
-def test_a_model_with_times_that_zips_cannot_hold(published, store, completed):  # noqa: F811
+def test_a_model_with_times_that_zips_cannot_hold(published, store, completed):
     scan = completed()
     for path in packing.model_files(assets.assets_dir(task_of(scan))):
         os.utime(path, (0, 0))

@@ -19,14 +19,13 @@ from app_extensions.openscan.upkeep import periodic
 from dev.standins.s3 import BUCKET
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.helpers import in_processes
-from tests.openscan.results.test_results import completed  # noqa: F401 - a fixture
 from tests.openscan.stored import LARGE, files_of, in_a_thread, in_the_bucket, in_the_file_system, later, link_of
 
 LONG = pytest.mark.long
 
 
 @pytest.fixture
-def scan(completed, store):  # noqa: F811
+def scan(completed, store):
     """A scan whose model is ready to be published in three parts."""
     return completed(LARGE)
 
@@ -107,7 +106,7 @@ def test_a_storage_that_is_away_at_publishing(scan, store, settings, s3_web, dow
     assert requests.get(link, timeout=120).content == data, "the same link, from the bucket"
 
 
-def test_after_a_failure_others_do_not_wait_for_it_in_their_turn(scan, store, completed):  # noqa: F811
+def test_after_a_failure_others_do_not_wait_for_it_in_their_turn(scan, store, completed):
     store.line.is_down = True
     finish.finish(scan.pk)
     assert records.is_pausing()
@@ -169,7 +168,7 @@ def test_the_answer_to_completing_is_lost(scan, store):
 
 
 @pytest.mark.parametrize("what", ["finish", "publish_file", "restore"])
-def test_killed_at_any_line(completed, store, request, what):  # noqa: F811
+def test_killed_at_any_line(completed, store, request, what):
     def case():
         StoredObject.objects.update(failed_at=None)
         made = completed()
@@ -198,7 +197,7 @@ def test_killed_at_any_line(completed, store, request, what):  # noqa: F811
         in_the_bucket(made, store)
 
 
-def test_two_processes_that_publish_the_same(completed, store, settings):  # noqa: F811
+def test_two_processes_that_publish_the_same(completed, store, settings):
     settings.OPENSCAN_S3_BUCKET = ""
     scan = completed(LARGE)
     finish.finish(scan.pk)
@@ -208,7 +207,7 @@ def test_two_processes_that_publish_the_same(completed, store, settings):  # noq
     assert StoredObject.objects.filter(scan=scan).count() == 1
 
 
-def test_a_lost_lock_costs_double_work_and_nothing_else(completed, store, settings, monkeypatch):  # noqa: F811
+def test_a_lost_lock_costs_double_work_and_nothing_else(completed, store, settings, monkeypatch):
     """Two writers at once, as after a database connection that broke: one upload, one object."""
     @contextmanager
     def no_lock(_):
@@ -226,7 +225,7 @@ def test_a_lost_lock_costs_double_work_and_nothing_else(completed, store, settin
 
 
 @pytest.mark.parametrize("how", ["reset", "expired"])
-def test_a_scan_that_ends_while_its_result_is_sent(completed, store, settings, how):  # noqa: F811
+def test_a_scan_that_ends_while_its_result_is_sent(completed, store, settings, how):
     name = f"ends while sent {how}"
     scan = completed(LARGE, name=name)
     if how == "expired":

@@ -8,6 +8,7 @@ import pytest
 from tests.support.flights import leftovers, paths, ready
 
 
+@pytest.mark.quick
 def test_a_sync_brings_every_image_and_counts_them(flyer, tapis):
     ready(flyer, "Whole", 9, size_bytes=400_000)
     job = flyer.synced("Whole")

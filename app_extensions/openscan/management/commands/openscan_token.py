@@ -7,10 +7,10 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from app_extensions.openscan.accounts import ledger, token_requests, tokens
-from app_extensions.openscan.conf import parse_bytes
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token, TokenRequest
 from app_extensions.shared.formatting import format_bytes
+from app_extensions.shared.settings import parse_bytes
 
 
 class Command(BaseCommand):

@@ -14,9 +14,8 @@ const TITLES = {
     "processing failed": () => t("There is no model"), "expired": () => t("Its time is over"),
 };
 const STAGES = {
-    created: () => t("Upload began"), started: () => t("All photos arrived"), initialized: () => t("All photos arrived"),
-    approved: () => t("Photos checked, in the queue"), released: () => t("Processing began"), done: () => t("Model ready"),
-    failed: () => t("Failed"), expired: () => t("Ended"), reset: () => t("Deleted"),
+    created: () => t("Upload began"), initialized: () => t("All photos arrived"), approved: () => t("In the queue"),
+    released: () => t("Processing began"), done: () => t("Model ready"), failed: () => t("Failed"), expired: () => t("Ended"), reset: () => t("Deleted"),
 };
 
 function stateSection(scan) {
