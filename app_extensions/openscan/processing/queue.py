@@ -289,6 +289,23 @@ def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
     return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
 
 
+def wait_seconds(scan: Scan) -> int:
+    """How long a waiting scan will probably wait for its processing to begin; 0 where it is next and a node is free."""
+    line = waiting_scans()
+    ahead = []
+    for entry in line:
+        if entry.pk == scan.pk:
+            break
+        ahead.append(entry.photos)
+    running = list(Scan.objects.filter(state=Scan.RELEASED).values_list("images_count", "webodm_task_id"))
+    slots = max(1, _slots(scan.token))
+    if len(running) + len(ahead) < slots:
+        return 0
+    tasks = host_tasks.tasks_by_id(task_id for _, task_id in running if task_id)
+    photos_ahead = sum(ahead) + sum(_photos_left(count, tasks.get(task_id)) for count, task_id in running)
+    return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
+
+
 def _photos_left(photos: int, task: Optional[Any]) -> float:
     if task is None:
         return 0.0
