@@ -236,6 +236,13 @@ def restart_task(task: Task) -> None:
         _act(task, pending_actions.RESTART)
 
 
+def set_options(task: Task, options: Iterable[dict]) -> None:
+    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    task.options = list(options)
+    task.full_clean(validate_unique=False)
+    task.save(update_fields=["options"])
+
+
 def remove_task(task: Task) -> None:
     """Deletes the task and its files, on the node too."""
     _act(task, pending_actions.REMOVE)
@@ -248,6 +255,18 @@ def _act(task: Task, action: int) -> None:
     task.last_error = None
     task.save(update_fields=["pending_action", "partial", "last_error"])
     transaction.on_commit(lambda: process_task.delay(task.id))
+
+
+def console_tail(task: Task, most_bytes: int) -> str:
+    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    try:
+        with open(task.data_path("console_output.txt"), "rb") as file:
+            start = max(0, file.seek(0, 2) - most_bytes)
+            file.seek(start)
+            text = file.read(most_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if start else text
 
 
 def task_url(task: Task) -> str:

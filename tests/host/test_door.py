@@ -71,9 +71,14 @@ def test_names_are_clipped(text, suffix, length, end):
 def test_projects_have_tags_and_an_owner_who_may_do_all(project, owner):
     from app_extensions.host import projects
 
-    assert project.tags == "a,b c"
-    assert projects.project_tags(project) == ["a", "b c"]
+    assert project.tags == "a b_c", "WebODM separates tags by spaces"
+    assert projects.project_tags(project) == ["a", "b_c"]
     assert all(projects.user_can(owner, verb, project) for verb in ("view", "change", "add", "delete"))
+    assert [projects.safe_tag(text) for text in ("one, two", " three ", ".hidden", "a#1")] == ["one_two", "three", "_hidden", "a_1"]
+    project.tags = "openscan,private seen"
+    project.save()
+    assert projects.write_tags_by_spaces([project.pk]) == 1 and projects.write_tags_by_spaces([project.pk]) == 0
+    assert projects.project_tags(projects.get_project(project.pk)) == ["openscan", "private", "seen"]
 
 
 def test_strangers_may_not(project, unique):

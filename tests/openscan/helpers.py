@@ -161,7 +161,7 @@ def files_being_received(scan: Scan) -> list[str]:
 
 def files_match_rows(scan: Scan) -> bool:
     """Whether the scan's directory holds exactly the files that its part rows name, each of its size."""
-    rows = {part.file_name: part.size_bytes for part in scan.parts.exclude(size_bytes=None)}
+    rows = {part.file_name: part.size_bytes for part in scan.parts.all()}
     directory = part_files.scan_dir(scan.pk)
     return rows == {name: (directory / name).stat().st_size for name in kept_files(scan)}
 

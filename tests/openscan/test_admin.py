@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from app_extensions.openscan.accounts import ledger, token_requests, tokens
+from app_extensions.openscan.accounts import books, ledger, token_requests, tokens
 from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.openscan.upkeep import overview
 from tests.openscan.helpers import new_scan, private_token, public_token
@@ -81,7 +81,7 @@ class TestTokens:
         answer = browser.post(page, {**FORM, "owner": str(boss.pk), "limit_photos": "5", "grant": "1kB", "credit_bytes": "7"})
         assert answer.status_code == 302
         token.refresh_from_db()
-        assert (token.credit_bytes, token.limit_photos) == (1111, 5) and ledger.find_discrepancies([token]) == []
+        assert (token.credit_bytes, token.limit_photos) == (1111, 5) and books.find_discrepancies([token]) == []
 
     def test_revoking_and_no_deleting(self, browser):
         token, text = private_token()

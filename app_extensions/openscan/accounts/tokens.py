@@ -26,7 +26,8 @@ ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32
 LONGEST_LABEL = 100
 _FORM = re.compile(r"[A-Za-z0-9]{32}\Z", re.ASCII)
-_USE_NOTED_EVERY = datetime.timedelta(minutes=10)
+#: Often enough for a page that waits for a rig's first contact, seldom enough for rigs that poll.
+_USE_NOTED_EVERY = datetime.timedelta(seconds=10)
 
 
 def generate() -> str:
@@ -136,7 +137,12 @@ def default_owner() -> object:
 
 def token_owner(token: Token) -> Optional[object]:
     """The WebODM user behind `token`, or None if that user was deleted (also while this app was not loaded)."""
-    return get_user_model().objects.filter(pk=token.owner_id).first() if token.owner_id else None
+    return user(token.owner_id)
+
+
+def user(user_id: Optional[int]) -> Optional[object]:
+    """The WebODM user with this id, or None if there is none."""
+    return get_user_model().objects.filter(pk=user_id).first() if user_id else None
 
 
 def check_label(label: str) -> None:

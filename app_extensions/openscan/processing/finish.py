@@ -176,6 +176,7 @@ def _discard(scan: Scan) -> None:
         fields["webodm_task_id"] = None
     elif state.status == "completed":
         fields["finished_at"] = scan.finished_at or timezone.now()
+        fields["discarded_at"] = timezone.now()
     elif state.pending_action != "remove":
         host_tasks.remove_task(task)
     if scan.webodm_task_id:

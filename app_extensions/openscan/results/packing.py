@@ -47,6 +47,9 @@ _FALLBACKS = ("odm_georeferencing/odm_georeferenced_model.laz", "odm_georeferenc
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
 
 
+_NAMES_AT_ONCE = 500
+
+
 class NoModel(Exception):
     """The node said it was done and delivered no model."""
 
@@ -252,14 +255,17 @@ def remove_file(name: str) -> None:
 def stray_files(min_age_seconds: float) -> "list[Path]":
     """Files of results that no row names: left by a process killed between packing and its commit, or before a removal."""
     before = timezone.now().timestamp() - min_age_seconds
-    found = []
+    old = []
     for path in part_files.results_dir().iterdir():
-        if not _OURS.fullmatch(path.name):
-            continue  # somebody else's, should our directory be shared
-        named = Scan.objects.filter(result_file=path.name).exists()
         try:
-            if not named and path.stat().st_ctime <= before:
-                found.append(path)
+            # Others are somebody else's, should our directory be shared.
+            if _OURS.fullmatch(path.name) and path.stat().st_ctime <= before:
+                old.append(path)
         except FileNotFoundError:
             continue  # removed by its owner while we looked
-    return found
+    named: set[str] = set()
+    for start in range(0, len(old), _NAMES_AT_ONCE):
+        names = [path.name for path in old[start:start + _NAMES_AT_ONCE]]
+        # The exclusion repeats what the list says, in the words of the index.
+        named.update(Scan.objects.filter(result_file__in=names).exclude(result_file="").values_list("result_file", flat=True))
+    return [path for path in old if path.name not in named]

@@ -78,7 +78,7 @@ def request_token(call: Call) -> dict:
 
 
 def get_queue_estimate(call: Call) -> dict:
-    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
+    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token(), call.caller.address))}
 
 
 def get_status(call: Call) -> dict:

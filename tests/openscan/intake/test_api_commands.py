@@ -7,7 +7,7 @@ import pytest
 import requests
 from django.db import connection
 
-from app_extensions.openscan.accounts import ledger, tokens
+from app_extensions.openscan.accounts import books, ledger, tokens
 from app_extensions.openscan.models import LedgerEntry, Scan, Token, TokenRequest
 from tests.openscan.helpers import BASIC, MB, Rig, in_processes, new_scan, private_token, public_token, put_part, refused
 
@@ -460,7 +460,7 @@ class TestAtTheSameTime:
         answers = in_processes(create_once, [(stack.address(), text, f"{unique}{n}", 1) for n in range(8)])
         assert sorted(answers) == [200] + [400] * 7
         token.refresh_from_db()
-        assert token.credit_bytes == 50 and ledger.find_discrepancies([token]) == []
+        assert token.credit_bytes == 50 and books.find_discrepancies([token]) == []
 
 
 def test_tokens_are_32_letters_and_digits():

@@ -274,7 +274,7 @@ def test_failed_says_why_and_what_became_of_the_credit(inbox, alone):
     messages.deliver()
     message, = inbox.messages
     assert "could not be made" in message["Subject"]
-    assert "“<fake>.jpg” is not a JPEG" in text_of(message) and "&lt;fake&gt;.jpg" in html_of(message)
+    assert "“<fake>.jpg” is not a photo" in text_of(message) and "&lt;fake&gt;.jpg" in html_of(message)
     assert "the credit is back" in text_of(message)
 
 

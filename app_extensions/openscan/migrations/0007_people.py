@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('openscan', '0004_scan_events'),
+        ('openscan', '0006_daily_rule'),
     ]
 
     operations = [

@@ -29,7 +29,7 @@ def use_our_own_words(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('openscan', '0010_people'),
+        ('openscan', '0007_people'),
     ]
 
     operations = [
