@@ -15,10 +15,9 @@ from django.utils import timezone
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import lifecycle, part_files
-from app_extensions.openscan.accounts import clients, limits, tokens
+from app_extensions.openscan.accounts import addresses, clients, limits, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
