@@ -100,12 +100,13 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
     return True
 
 
-def reset_scan_row(scan: Scan, actor: str = "") -> bool:
+def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator reset it.") -> bool:
     """What `reset_scan` does, for a row in hand. False if it was reset before.
 
-    :param actor: the administrator who wants it
+    :param actor: the user who wants it
+    :param why: for the scan's history
     """
-    done = _forget(scan, why="An administrator reset it.", actor=actor)
+    done = _forget(scan, why=why, actor=actor)
     scan.refresh_from_db()
     return done
 
