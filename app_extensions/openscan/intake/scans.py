@@ -15,10 +15,9 @@ from django.utils import timezone
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import lifecycle, part_files
-from app_extensions.openscan.accounts import limits, shares, tokens
+from app_extensions.openscan.accounts import addresses, limits, shares, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
@@ -101,12 +100,13 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
     return True
 
 
-def reset_scan_row(scan: Scan, actor: str = "") -> bool:
+def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator reset it.") -> bool:
     """What `reset_scan` does, for a row in hand. False if it was reset before.
 
-    :param actor: the administrator who wants it
+    :param actor: the user who wants it
+    :param why: for the scan's history
     """
-    done = _forget(scan, why="An administrator reset it.", actor=actor)
+    done = _forget(scan, why=why, actor=actor)
     scan.refresh_from_db()
     return done
 

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import token_requests, tokens, visitors
+from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.upkeep import overview
@@ -97,7 +98,7 @@ def ask_page(request: HttpRequest) -> HttpResponse:
     status = 200
     if request.method == "POST":
         try:
-            token_requests.request_token(*context["form"].values(), address_of(request))
+            token_requests.request_token(*context["form"].values(), network_of(address_of(request)))
             context["asked"] = True
         except OpenScanError as error:
             context["error"], status = error.sentence, error.status
