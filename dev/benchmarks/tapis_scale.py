@@ -5,6 +5,7 @@ users fare meanwhile. Each figure that has a bound is judged.
 """
 import argparse
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -50,6 +51,7 @@ class Ground:
         import django
 
         django.setup()
+        logging.getLogger("app.logger").setLevel(logging.ERROR)
         from tests.support.tapis import StandIn
 
         self.tapis = StandIn(self.stack.address("tapis"))
