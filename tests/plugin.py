@@ -20,8 +20,9 @@ from dev.sandbox.stack import Stack, remove_data  # noqa: E402
 
 QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
 
-#: Shorter waits towards the stand-in Tapis than a real one deserves, in seconds.
-TAPIS_IN_A_HURRY = {
+#: Limits that tests together would exceed, and shorter waits in seconds than a real Tapis deserves.
+FOR_TESTS = {
+    "WO_OPENSCAN_TOKEN_REQUESTS_TOTAL_PER_HOUR": "10000",  # of all tests together
     "WO_TAPIS_TIMEOUT": "8", "WO_TAPIS_RETRY_SECONDS": "0.1", "WO_TAPIS_LEASE_SECONDS": "6", "WO_TAPIS_BATCH_SECONDS": "20",
 }
 
@@ -34,7 +35,7 @@ def session_stack() -> Stack:
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
         data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
-        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY, one_worker=True)
+        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=FOR_TESTS, one_worker=True)
         _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
 

@@ -37,18 +37,6 @@ def project_tags(project: Project) -> list[str]:
     return [tag.strip() for tag in project.tags.split(",") if tag.strip()]
 
 
-def set_project_tags(project: Project, tags: Iterable[str]) -> None:
-    """Replaces the tags. Commas in a tag become spaces, since they part tags."""
-    project.tags = _join(tags)
-    project.save(update_fields=["tags"])
-
-
-def rename_project(project: Project, name: str) -> None:
-    """Gives the project another name, clipped to 255 characters."""
-    project.name = clip_name(name)
-    project.save(update_fields=["name"])
-
-
 def delete_project(project: Project) -> None:
     """Deletes the project: at once without tasks, otherwise once WebODM's workers have removed them."""
     project.delete()

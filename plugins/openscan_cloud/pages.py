@@ -8,10 +8,10 @@ def root_mounts() -> list:
     from .views.watch import health_view, metrics_view
 
     return [
-        (r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip$", result_view),
-        (r"^openscan/$", maker_page),
-        (r"^api/openscan/health$", health_view),
-        (r"^api/openscan/metrics$", metrics_view),
+        (r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip/?$", result_view),
+        (r"^openscan/?$", maker_page),
+        (r"^api/openscan/health/?$", health_view),
+        (r"^api/openscan/metrics/?$", metrics_view),
     ]
 
 
@@ -19,7 +19,7 @@ def api_mounts() -> list:
     """(pattern, view) pairs under `/api/plugins/openscan_cloud/`."""
     from .views.watch import health_view, metrics_view
 
-    return [(r"metrics$", metrics_view), (r"health$", health_view)]
+    return [(r"metrics/?$", metrics_view), (r"health/?$", health_view)]
 
 
 def app_mounts() -> list:

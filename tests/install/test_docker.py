@@ -391,7 +391,9 @@ def _gunicorn_of_the_image(target: Target) -> None:
     target.shell("from django.core.management import call_command as c\nfor app in ('openscan', 'tapis'): c('migrate', app, verbosity=0)")
     command = ["gunicorn", "webodm.wsgi", "--workers", "3"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert done.stdout.splitlines()[-1].split() == ["REAL", "--limit-request-line", "0", "webodm.wsgi", "--workers", "3"], done.stderr
+    assert done.stdout.splitlines()[-1].split() == [
+        "REAL", "--limit-request-line", "0", "webodm.wsgi", "--workers", "3", "--worker-class", "gthread", "--threads", "40",
+        "--keep-alive", "0", "--max-requests", "0"], done.stderr
     assert (target.media / "plugins" / "openscan_cloud").is_symlink()
     assert target.shell("from app.models import Plugin\nprint(Plugin.objects.filter(name__in=['openscan_cloud', 'tapis_storage'],"
                         " enabled=True).count())") == "2"

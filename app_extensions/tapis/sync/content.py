@@ -17,7 +17,7 @@ from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem, TokenExpired
-from app_extensions.tapis.sync.verify import NotAnImage, check_jpeg
+from app_extensions.tapis.sync.verify import NotAnImage, check_image
 from app_extensions.tapis.transport import CutAfter
 
 BLOCK_BYTES = 1 << 18
@@ -33,13 +33,15 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 class FileProblem(Exception):
     """One file could not be had; others may.
 
-    missing: Tapis does not find it. broken: fetched whole twice, and no JPEG: it is so at its source.
+    missing: Tapis does not find it. broken: fetched whole twice, and not a photo: it is so at its source.
+    refused: Tapis answered that it gives no such content, as for a directory.
     """
 
-    def __init__(self, reason: str, *, missing: bool = False, broken: bool = False) -> None:
+    def __init__(self, reason: str, *, missing: bool = False, broken: bool = False, refused: bool = False) -> None:
         super().__init__(reason)
         self.missing = missing
         self.broken = broken
+        self.refused = refused
 
 
 class Stopped(Exception):
@@ -96,7 +98,7 @@ class ContentFetcher:
                 got = self._attempt(url, token, target, size)
                 moved += got
                 try:
-                    check_jpeg(target)
+                    check_image(target)
                 except NotAnImage as problem:
                     broken += 1
                     if broken > 1 and last_size == got:
@@ -187,7 +189,7 @@ class ContentFetcher:
             raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
         if status == 404:
             raise FileProblem("Tapis does not find it any more", missing=True)
-        raise FileProblem(f"Tapis answers {status}: {text}")
+        raise FileProblem(f"Tapis answers {status}: {text}", refused=status < 500)
 
 
 def _seconds_for(size: Optional[int]) -> float:

@@ -251,10 +251,11 @@ class Turn:
         return True
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
-        if problem.missing:
-            state = FlightFile.REJECTED if row.is_link else FlightFile.GONE
+        # A link may lead nowhere, or to a directory. It is reported, and the rest of the flight continues.
+        if problem.broken or (row.is_link and (problem.missing or problem.refused)):
+            state = FlightFile.REJECTED
         else:
-            state = FlightFile.REJECTED if problem.broken else FlightFile.FAILED
+            state = FlightFile.GONE if problem.missing else FlightFile.FAILED
         if state == FlightFile.FAILED:
             self.failed_in_a_row, self.last_failure = self.failed_in_a_row + 1, f"{row.name}: {problem}"
             if self.failed_in_a_row >= GIVE_UP_AFTER:

@@ -31,6 +31,7 @@ def maker_page(request: HttpRequest) -> HttpResponse:
         "base_url": base_url, "host": f"{base_url}/api/openscan", "host_classic": f"{base_url}/api/plugins/{PLUGIN_NAME}",
         "basic_user": conf.basic_user, "basic_password": conf.basic_password, "result_days": conf.result_days,
         "limit_filesize": format_bytes(conf.limit_filesize_bytes), "limit_photos": conf.limit_photos,
+        "address_days": conf.address_days, "refused_days": conf.refused_days, "mail_days": conf.mail_days,
         "support_mail": conf.support_mail, "upload_hours": conf.upload_link_seconds // 3600,
     }
     status = 200
