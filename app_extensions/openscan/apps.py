@@ -15,9 +15,11 @@ class OpenScanConfig(AppConfig):
 
     def ready(self) -> None:
         from app_extensions.openscan import signals
+        from app_extensions.openscan.processing import object_preset
         from app_extensions.openscan.upkeep import checks, metrics, periodic
 
         register(checks.check_settings)
+        post_migrate.connect(object_preset.ensure_preset, sender=self, dispatch_uid="openscan-object-preset")
         signals.connect()
         periodic.schedule()
         metrics.connect()
