@@ -109,7 +109,8 @@ def opensfm(run: Run) -> None:
     database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                         run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    found = scans.place(work, images, database, photos, run.is_flight, run.threads, run.progress.update, run.log)
+    found = scans.place(work, images, database, photos, run.is_flight, run.options, run.threads,
+                        run.progress.update, run.log)
     model = found.model
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]

@@ -152,20 +152,27 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
-    background = still.leave_out(database, images, work / "still", photos, ids, log)
+    background = still.leave_out(database, images, work / "still", photos, ids,
+                                 lambda photo, mask: extract(images / prepared_name(photo.name), mask, size, count), log)
     found_still = None if background is None else vars(background)
     (work / "still.json").write_text(json.dumps(found_still))
     n = len(photos)
     if n > TRY_FIRST_FROM and not _recognizable(database, work, photos, ids, log):
         raise EngineError(not_placed((), [p.name for p in photos], n, found_still))
-    asked = options["matcher-neighbors"]
-    if n <= EXHAUSTIVE_UP_TO and not asked:
-        _match_all(database, n, threads, lambda f: on_fraction(0.4 + 0.35 * f))
-    else:
-        pairs = choose_pairs(database, photos, ids, asked or 20, log)
-        match_pairs(database, work / "pairs.txt", pairs, ids, lambda f: on_fraction(0.4 + 0.35 * f))
+    match(database, work, photos, ids, options, threads, lambda f: on_fraction(0.4 + 0.35 * f), log)
     on_fraction(0.75)
     return database
+
+
+def match(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], options: dict[str, Any], threads: int,
+          on_fraction: Callable[[float], None], log: Callable[[str], None]) -> None:
+    """Match and verify all pairs of a small set, and the likely ones of a large set."""
+    asked = options["matcher-neighbors"]
+    if len(photos) <= EXHAUSTIVE_UP_TO and not asked:
+        _match_all(database, len(photos), threads, on_fraction)
+    else:
+        pairs = choose_pairs(database, photos, ids, asked or 20, log)
+        match_pairs(database, work / "pairs.txt", pairs, ids, on_fraction)
 
 
 def _recognizable(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], log: Callable[[str], None]) -> bool:
