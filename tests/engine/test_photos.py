@@ -134,7 +134,7 @@ def test_a_mask_belongs_to_its_photo_and_is_none_itself(read):
     names = [p["name"] for p in read["photos"]] + [item["name"] for item in read["left"]]
     assert not [name for name in names if "_mask" in name]
     assert read["masks"]["cmyk.jpg"] == [[400, 600], [100, 199, 30, 89]]
-    assert set(read["masks"]) == {"cmyk.jpg", "turned.jpg", "upright.jpg", "grey.jpg", "deep.png", "deep.tif"}
+    assert set(read["masks"]) == {"cmyk.jpg", "turned.jpg", "upright.jpg", "grey.jpg", "deep.png", "deep.tif", "cut_out.png"}
 
 
 def test_a_mask_is_turned_with_its_photo(read):
