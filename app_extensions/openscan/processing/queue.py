@@ -40,15 +40,16 @@ class Waiting(NamedTuple):
     is_public: bool
     started_at: Any
     photos: int
+    rank: int = 0
 
 
 def waiting_scans() -> "list[Waiting]":
     """The approved scans in the order in which they will be released."""
-    rows = Scan.objects.filter(state=Scan.APPROVED).values_list(
-        "pk", "token_id", "token__kind", "started_at", "images_count"
+    rows = Scan.objects.filter(state=Scan.APPROVED, on_hold=False).values_list(
+        "pk", "token_id", "token__kind", "started_at", "images_count", "queue_rank"
     )
     return ordered(
-        [Waiting(pk, token, kind == Token.PUBLIC, started, photos) for pk, token, kind, started, photos in rows],
+        [Waiting(pk, token, kind == Token.PUBLIC, started, photos, rank) for pk, token, kind, started, photos, rank in rows],
         Counter(Scan.objects.filter(state=Scan.RELEASED).values_list("token_id", flat=True)),
     )
 
@@ -61,7 +62,7 @@ def ordered(waiting: Iterable[Waiting], running: "dict[int, int]") -> "list[Wait
     turns: Counter = Counter(running)
     keyed = []
     for scan in sorted(waiting, key=lambda entry: (entry.started_at, entry.pk)):
-        keyed.append(((scan.is_public, turns[scan.token_id], scan.started_at, scan.pk), scan))
+        keyed.append(((scan.rank, scan.is_public, turns[scan.token_id], scan.started_at, scan.pk), scan))
         turns[scan.token_id] += 1
     return [scan for _, scan in sorted(keyed)]
 
@@ -76,6 +77,8 @@ def position(scan: Scan) -> int:
 
 def what_it_waits_for(scan: Scan) -> str:
     """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
+    if scan.on_hold:
+        return "An administrator of this site holds it back for now; ask them if it takes long."
     owner = tokens.token_owner(scan.token)
     if owner is None:
         return "This token has no WebODM user any more; ask the site's administrator to name one."
@@ -105,7 +108,7 @@ def release(patience_seconds: float = 5) -> int:
         released, places = 0, Places()
         full: set = set()
         for entry in waiting_scans():
-            scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED).first()
+            scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED, on_hold=False).first()
             if scan is None or scan.token.owner_id in full or _is_put_off(scan):
                 continue
             owner = tokens.token_owner(scan.token)
@@ -119,6 +122,28 @@ def release(patience_seconds: float = 5) -> int:
                 with log_fields(scan=scan.pk):
                     released += _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1)
         return released
+
+
+def hold(scan: Scan) -> bool:
+    """Keep a scan in the queue until somebody lets it go on. False if it does not wait there."""
+    return bool(Scan.objects.filter(pk=scan.pk, state__in=(Scan.INITIALIZED, Scan.APPROVED)).update(on_hold=True))
+
+
+def let_go(scan: Scan) -> bool:
+    """Let a scan go on that was held back. False if it was not."""
+    changed = bool(Scan.objects.filter(pk=scan.pk, on_hold=True).update(on_hold=False))
+    dispatch_on_commit("release_queue")
+    return changed
+
+
+def move_to_front(scan: Scan) -> bool:
+    """Make a scan the next one, before everything else that waits. False if it does not wait."""
+    with transaction.atomic():
+        waiting = Scan.objects.select_for_update().filter(state__in=(Scan.INITIALIZED, Scan.APPROVED))
+        ranks = dict(waiting.values_list("pk", "queue_rank"))
+        if scan.pk not in ranks:
+            return False
+        return bool(Scan.objects.filter(pk=scan.pk).update(queue_rank=min(0, *ranks.values(), 0) - 1, on_hold=False))
 
 
 def _is_put_off(scan: Scan) -> bool:
