@@ -16,7 +16,7 @@ class StoredAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
     bytes = exact_size("size_bytes", "Size")
-    sent = exact_size("sent_bytes", "Sent")
+    sent = exact_size("sent_bytes", "Sent, repeats included")
 
 
 @admin.register(StoredObject)

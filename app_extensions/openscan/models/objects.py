@@ -21,7 +21,7 @@ class Stored(models.Model):
     place = models.CharField(max_length=300, help_text="Endpoint and bucket")
     source = models.CharField(max_length=240, blank=True, editable=False, help_text="What it was made from")
     size_bytes = models.BigIntegerField(default=0)
-    sent_bytes = models.BigIntegerField(default=0, help_text="Bytes that were sent for it")
+    sent_bytes = models.BigIntegerField(default=0, help_text="Bytes that went over the line for it, repeats included")
     attempts = models.IntegerField(default=0, help_text="Failures in a row")
     failures = models.IntegerField(default=0, help_text="Failures in all")
     problem = models.CharField(max_length=300, blank=True, help_text="The last failure; empty once it went well")

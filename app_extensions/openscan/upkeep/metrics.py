@@ -63,7 +63,7 @@ def _scans() -> Iterable[Metric]:
 def _objects() -> Iterable[Metric]:
     objects = Metric("openscan_objects", "What is in object storage or on its way there, by kind and state")
     kept = Metric("openscan_object_bytes", "Bytes that lie in object storage")
-    sent = Metric("openscan_published_bytes_total", "Bytes that were sent to object storage", COUNTER)
+    sent = Metric("openscan_published_bytes_total", "Bytes that were sent to object storage, repeats included", COUNTER)
     failures = Metric("openscan_object_failures_total", "Attempts at object storage that failed", COUNTER)
     for kind, model in (("result", StoredObject), ("research", ArchivedSet)):
         counts = dict(model.objects.values_list("state").annotate(number=Count("pk")).order_by())

@@ -89,7 +89,7 @@ def archive_set(scan_id: int) -> None:
         try:
             copied = _Copy(client.current(), entry).everything(scan, contents)
         except StorageError as problem:
-            records.note_failure(entry, str(problem))
+            records.note_failure(entry, str(problem), problem.sent_bytes)
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
             return
         except FileNotFoundError as problem:
