@@ -20,7 +20,8 @@ JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.t
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "tapipy": "tapipy.tapis"}
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2",
+           "tapipy": "tapipy.tapis"}
 
 
 def setup() -> None:
