@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.ingest import run, write
 from app_extensions.openscan.models import OutgoingMail, Scan, Token
 from app_extensions.openscan.processing import finish, projects, queue, status
@@ -54,7 +54,7 @@ def check_it_ended(scan, token, directory):
     scan.refresh_from_db()
     assert scan.state == Scan.FAILED and "was deleted in WebODM" in scan.error and status.scan_status(scan) == "processing failed"
     assert scan.charge == Scan.VOIDED and Token.objects.get(pk=token.pk).credit_bytes == 100_000_000
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
     assert not directory.exists() and not files_of_parts(scan)
     until(lambda: finish.discard(scan.pk) or Scan.objects.get(pk=scan.pk).webodm_task_id is None, PATIENCE)
     incoming = host_tasks.incoming_path(directory.name)

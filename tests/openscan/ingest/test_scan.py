@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.locks import scan_lock
@@ -47,7 +47,7 @@ def test_photos_reach_a_waiting_task_and_the_parts_go(token):
     assert not host_tasks.incoming_path(task.id).exists()
     assert scan.charge == Scan.POSTED and scan.posted_bytes == len(data)
     assert credit(token) == 100_000_000 - len(data)
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_one_project_a_token_one_task_a_scan(token):
@@ -103,7 +103,7 @@ def test_a_refused_set_fails_with_its_reason_and_costs_nothing(token, case):
     assert not files_of_parts(scan)
     run.ingest(scan.pk)  # again: nothing happens twice
     assert OutgoingMail.objects.filter(kind="failed", created_at__gte=scan.finished_at).count() >= 1
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_what_a_refused_set_left_in_webodm_is_removed(stack, token):
@@ -263,7 +263,7 @@ def test_reset_in_the_last_moment_wins_or_loses_but_never_both(token, monkeypatc
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.RESET and credit(token) == 100_000_000
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_waiting_tasks_survive_webodms_own_polls_and_clean_ups(token):

@@ -15,7 +15,7 @@ import piexif
 import pytest
 from PIL import Image
 
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.ingest.archives import PhotoSet
 from app_extensions.openscan.ingest.write import write_set
@@ -313,7 +313,7 @@ def test_trial(trial):
         assert credit == CREDIT - sum(map(len, row.parts))
         for name in set(files) - set(row.beside):
             photo_files.examine(_written(scan, name))
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def _written(scan, name):
