@@ -22,7 +22,7 @@ PRESET = "OpenScan object"
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif",
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2",
            "prometheus_client": "prometheus_client", "tapipy": "tapipy.tapis"}
 
 
