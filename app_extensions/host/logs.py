@@ -22,6 +22,8 @@ MASK = "********"
 _SECRETS = ("token|access_token|refresh_token|id_token|jwt|client_secret|password|secret|signature|sig|"
             "x-amz-signature|x-amz-security-token|x-tapis-token")
 _LONG = "code|state"
+#: Whoever sends a request chooses the text of a log line, so each pattern must be linear on any text: no two repetitions may be able
+#: to match the same characters, and a match may not start where an earlier attempt has already read on.
 _PATTERNS = (
     # token=… in queries and forms
     (re.compile(rf"(?i)(?<![a-z0-9_])((?:{_SECRETS})=)[^\s&\"'<>#;,)]+"), r"\1" + MASK),
@@ -30,15 +32,15 @@ _PATTERNS = (
     (re.compile(rf"(?i)([\"'](?:{_SECRETS})[\"']\s*:\s*[\"'])[^\"']+"), r"\1" + MASK),
     (re.compile(rf"(?i)([\"'](?:{_LONG})[\"']\s*:\s*[\"'])[^\"']{{8,}}"), r"\1" + MASK),
     # headers
-    (re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic|jwt)?\s*)[A-Za-z0-9._~+/=-]{4,}"), r"\1" + MASK),
+    (re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|jwt)\s+)?)[A-Za-z0-9._~+/=-]{4,}"), r"\1" + MASK),
     (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1" + MASK),
     (re.compile(r"(?i)(x-tapis-token[\"']?\s*[:=]\s*[\"']?)[A-Za-z0-9._~+/=-]{8,}"), r"\1" + MASK),
-    # JSON web tokens anywhere
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"), MASK),
+    # JSON web tokens anywhere, also ones that were cut off
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}"), MASK),
     # What follows the scan's number in an upload or download link is its key. Django logs the path of whatever it refuses.
     (re.compile(r"(/api/openscan/(?:u|download)/[0-9]{1,18})[A-Za-z0-9._-]{8,}"), r"\1." + MASK),
     # user:password@host in URLs
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+(@)"), r"\1" + MASK + r"\2"),
+    (re.compile(r"(://[^/\s:@]*:)[^/\s]+(@)"), r"\1" + MASK + r"\2"),
 )
 
 

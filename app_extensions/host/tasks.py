@@ -4,11 +4,13 @@ A task here waits with ``auto_processing_node=False``, no node and ``partial=Fal
 and the hourly clean-up, which deletes partial tasks after 72 hours, does too.
 """
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional, Union
+from urllib.parse import urlencode
 from uuid import UUID
 
 from app import pending_actions
@@ -21,6 +23,7 @@ from nodeodm import status_codes
 from nodeodm.models import ProcessingNode
 from worker.tasks import process_task
 
+from app_extensions.host.faults import explain
 from app_extensions.host.nodes import nodes_for
 from app_extensions.host.projects import clip_name
 
@@ -57,7 +60,8 @@ class TaskState:
     status: one of ``waiting`` (for its files or its start), ``queued``, ``running``, ``failed``, ``completed``, ``canceled``.
     progress: 0 … 1 of the processing; upload_progress: 0 … 1 of the images' way to the node.
     processing_seconds: None until the node tells it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
-    hint: why nothing happens, where that is known ("" otherwise).
+    error: why it failed, in our own words ("" otherwise). node_error: what WebODM stored, which may hold the node's token: it decides what
+    follows, and nobody is shown it. hint: why nothing happens, where that is known ("" otherwise).
     """
 
     status: str
@@ -69,6 +73,7 @@ class TaskState:
     images_count: int
     upload_progress: float = 0.0
     hint: str = ""
+    node_error: str = ""
 
 
 def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (), import_url: str = "") -> Task:
@@ -102,12 +107,12 @@ def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
 
     WebODM's ``Task`` looks up its project whenever one is made of a row, so that objects of it cost one query each.
     """
-    rows = Task.objects.filter(pk__in=list(task_ids)).values("project__owner_id", *_SHOWN)
+    rows = Task.objects.filter(pk__in=list(task_ids)).values("project__owner_id", "project__name", *_SHOWN)
     rows = list(rows)
     owners = User.objects.in_bulk({row["project__owner_id"] for row in rows})
     nodes = ProcessingNode.objects.in_bulk({row["processing_node_id"] for row in rows if row["processing_node_id"]})
     return {row["id"]: SimpleNamespace(
-        pk=row["id"], project=SimpleNamespace(owner=owners.get(row["project__owner_id"])),
+        pk=row["id"], project=SimpleNamespace(owner=owners.get(row["project__owner_id"]), name=row["project__name"]),
         processing_node=nodes.get(row["processing_node_id"]), **{name: row[name] for name in _SHOWN}) for row in rows}
 
 
@@ -181,12 +186,6 @@ def make_waiting(task: Task) -> None:
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
 
 
-def set_import_url(task: Task, url: str) -> None:
-    """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
-    task.import_url = url
-    task.save(update_fields=["import_url"])
-
-
 def update_counts(task: Task) -> None:
     """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
     task.images_count = len(task.scan_images())
@@ -222,7 +221,8 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
     return TaskState(
         status=status,
         progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),
-        error=task.last_error or "",
+        error=explain(task.last_error or "") if status == FAILED else "",
+        node_error=task.last_error or "",
         processing_seconds=task.processing_time / 1000 if task.processing_time >= 0 else None,
         node_label=str(node) if node else "",
         pending_action=action,
@@ -261,6 +261,13 @@ def restart_task(task: Task) -> None:
         _act(task, pending_actions.RESTART)
 
 
+def set_options(task: Task, options: Iterable[dict]) -> None:
+    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    task.options = list(options)
+    task.full_clean(validate_unique=False)
+    task.save(update_fields=["options"])
+
+
 def remove_task(task: Task) -> None:
     """Deletes the task and its files, on the node too."""
     _act(task, pending_actions.REMOVE)
@@ -275,9 +282,26 @@ def _act(task: Task, action: int) -> None:
     transaction.on_commit(lambda: process_task.delay(task.id))
 
 
+def console_tail(task: Task, most_bytes: int) -> str:
+    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    try:
+        with open(task.data_path("console_output.txt"), "rb") as file:
+            start = max(0, file.seek(0, 2) - most_bytes)
+            file.seek(start)
+            text = file.read(most_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if start else text
+
+
 def task_url(task: Task) -> str:
-    """The path of the dashboard with this task unfolded."""
-    return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"
+    """The path of the dashboard with this task unfolded. The dashboard shows ten projects per page, newest first, and unfolds only what
+    is on the page: it is told to search for the project's name."""
+    query = {"project_task_open": task.project_id, "project_task_expanded": task.id}
+    words = re.sub(r"[#@:]", " ", task.project.name).split()  # WebODM takes these for tags and users
+    if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
+        query = {"search": " ".join(words), **query}
+    return "/dashboard/?" + urlencode(query)
 
 
 def map_url(task: Task) -> str:

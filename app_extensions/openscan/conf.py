@@ -1,299 +1,42 @@
-"""The settings of the OpenScan app: one property a setting, each with a safe default.
-
-A value comes from the Django setting `OPENSCAN_<NAME>` if there is one, else from the environment variable
-`WO_OPENSCAN_<NAME>`, else from the default. Sizes are bytes and may be written "200000000", "200MB" or "10GB" (10⁹).
-"""
+"""The settings of the OpenScan app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
 import ipaddress
-import os
 import re
-from typing import Any, Optional, Union
+from typing import Optional, Union
 from urllib.parse import urlsplit
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-
 from app_extensions.host import celery_queue
+from app_extensions.shared.settings import (
+    Setting,
+    Settings,
+    integer,
+    parse_bytes,
+    parse_switch,
+    parse_text,
+    parse_words,
+    size,
+    switch,
+    text,
+    words,
+)
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
+_MANY = 1_000_000
+_YEAR_MINUTES = 366 * 1440
 
 
-def parse_bytes(text: Union[str, int]) -> int:
-    """`text` ("2000000000", "1.5 GB") as a number of bytes. Raises ValueError where it is none."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([a-zA-Z]{0,2})\s*", str(text), re.ASCII)
-    if not match or match.group(2).lower() not in _UNITS:
-        raise ValueError(f"{text!r} is not a number of bytes; write 500000000, 500MB or 10GB")
-    number, unit = match.group(1), _UNITS[match.group(2).lower()]
-    whole, _, fraction = number.partition(".")
-    return int(whole) * unit + (int(fraction.ljust(6, "0")) * unit // 10**6 if fraction else 0)
+def parse_networks(value: "Union[str, list[str], tuple[str, ...]]") -> "list[Network]":
+    """Networks in CIDR notation, with commas or spaces between them. Raises ValueError."""
+    return [ipaddress.ip_network(name, strict=False) for name in parse_words(value)]
 
 
-def _parse_bool(text: Union[str, bool]) -> bool:
-    if isinstance(text, bool):
-        return text
-    if text.strip().lower() in _TRUE:
-        return True
-    if text.strip().lower() in _FALSE:
-        return False
-    raise ValueError(f"{text!r} is neither YES nor NO")
-
-
-class Conf:
-    """Reads the settings when asked, so that tests and overrides see the value of the moment."""
-
-    def _raw(self, name: str, default: Any) -> Any:
-        key = f"OPENSCAN_{name}"
-        if hasattr(settings, key):
-            return getattr(settings, key)
-        return os.environ.get(f"WO_{key}", default)
-
-    def _get(self, name: str, default: Any, parse: Any) -> Any:
-        value = self._raw(name, default)
-        if value == "" and default != "":
-            value = default
-        try:
-            return parse(value)
-        except (TypeError, ValueError) as error:
-            raise ImproperlyConfigured(f"WO_OPENSCAN_{name}: {error}") from error
-
-    @property
-    def basic_user(self) -> str:
-        """User name of HTTP Basic for the rig API; OpenScan3's page resets to `openscan`."""
-        return self._get("BASIC_USER", "openscan", str)
-
-    @property
-    def basic_password(self) -> str:
-        """Password of HTTP Basic for the rig API. It is public by design: the token is what counts."""
-        return self._get("BASIC_PASSWORD", "free", str)
-
-    @property
-    def public_url(self) -> str:
-        """Base of every absolute link (`https://scan.example.org`, a path may follow), without a slash at its end.
-        Empty: the address that the request came to."""
-        return self._get("PUBLIC_URL", "", str).strip().rstrip("/")
-
-    @property
-    def limit_filesize_bytes(self) -> int:
-        """Largest declared size of one set for a new token."""
-        return self._get("LIMIT_FILESIZE", 2_000_000_000, parse_bytes)
-
-    @property
-    def limit_photos(self) -> int:
-        """Most photos of one set for a new token."""
-        return self._get("LIMIT_PHOTOS", 2000, int)
-
-    @property
-    def limit_part_bytes(self) -> int:
-        """Largest upload part for a new token; what every client in the field cuts its archives to."""
-        return self._get("LIMIT_PART", 200_000_000, parse_bytes)
-
-    @property
-    def private_credit_bytes(self) -> int:
-        """Credit of a new private token if none is named."""
-        return self._get("PRIVATE_CREDIT", 50_000_000_000, parse_bytes)
-
-    @property
-    def public_daily_bytes(self) -> int:
-        """What a new public token is topped up to at 00:00 UTC."""
-        return self._get("PUBLIC_DAILY", 10_000_000_000, parse_bytes)
-
-    @property
-    def upload_link_seconds(self) -> int:
-        """How long upload links are good for."""
-        return self._get("UPLOAD_LINK_SECONDS", 4 * 3600, int)
-
-    @property
-    def upload_idle_seconds(self) -> int:
-        """How long an upload may send nothing before its connection is given up."""
-        return self._get("UPLOAD_IDLE_SECONDS", 60, int)
-
-    @property
-    def unstarted_hours(self) -> int:
-        """How long a created scan that nobody starts keeps its parts and its held credit."""
-        return self._get("UNSTARTED_HOURS", 24, int)
-
-    @property
-    def result_days(self) -> int:
-        """How long a result can be downloaded."""
-        return self._get("RESULT_DAYS", 7, int)
-
-    @property
-    def free_reserve_bytes(self) -> int:
-        """Disk space that no upload may eat into."""
-        return self._get("FREE_RESERVE", 1_000_000_000, parse_bytes)
-
-    @property
-    def bind_public_names(self) -> bool:
-        """Whether a scan's name under a public token belongs to the client address that created it."""
-        return self._get("BIND_PUBLIC_NAMES", True, _parse_bool)
-
-    @property
-    def trusted_proxies(self) -> list[Network]:
-        """Networks whose word in X-Forwarded-For is believed. Loopback and the local socket of WebODM's own nginx
-        always are; name the network of a TLS proxy in front of it (`172.16.0.0/12`)."""
-        return self._get("TRUSTED_PROXIES", "", _parse_networks)
-
-    @property
-    def token_requests_per_hour(self) -> int:
-        """requestToken calls that one client address may make in an hour."""
-        return self._get("TOKEN_REQUESTS_PER_HOUR", 5, int)
-
-    @property
-    def default_owner(self) -> str:
-        """WebODM user who owns the projects of tokens for which no owner is named. Empty: the oldest superuser."""
-        return self._get("DEFAULT_OWNER", "", str)
-
-    @property
-    def storage_dir(self) -> str:
-        """Directory for parts and results, seen by web and worker. Empty: `openscan` in WebODM's media directory."""
-        return self._get("STORAGE_DIR", "", str)
-
-    @property
-    def preset(self) -> str:
-        """WebODM preset whose options scans are processed with, as far as the node knows them."""
-        return self._get("PRESET", "3D Model", str)
-
-    @property
-    def tasks_per_node(self) -> int:
-        """How many scans one processing node is given at a time; the others wait in our own queue."""
-        return self._get("TASKS_PER_NODE", 1, int)
-
-    @property
-    def tasks_per_cluster(self) -> int:
-        """How many scans a ClusterODM that names no limit is given at a time; it does not tell how many machines it has."""
-        return self._get("TASKS_PER_CLUSTER", 4, int)
-
-    @property
-    def node_tasks(self) -> "dict[str, int]":
-        """How many scans single nodes are given at a time, by WebODM's label or by `host:port`
-        (`gpu box=2, cluster.example.org:3000=8`); 0 keeps scans off a node."""
-        return self._get("NODE_TASKS", "", _parse_numbers)
-
-    @property
-    def node_attempts(self) -> int:
-        """How often a scan is processed before a failure of the processing node counts; 1: it is never given to another."""
-        return self._get("NODE_ATTEMPTS", 3, int)
-
-    @property
-    def silent_minutes(self) -> int:
-        """After how long without an answer for a running scan its node counts as dead, and another one gets it."""
-        return self._get("SILENT_MINUTES", 15, int)
-
-    @property
-    def stalled_minutes(self) -> int:
-        """After how long without progress of a running scan, not even a line of output, its node counts as hanging, and
-        another one gets it; 0: never."""
-        return self._get("STALLED_MINUTES", 240, int)
-
-    @property
-    def node_rest_minutes(self) -> int:
-        """How long a node that failed a scan by its own fault gets no other one."""
-        return self._get("NODE_REST_MINUTES", 10, int)
-
-    @property
-    def least_photos(self) -> int:
-        """Fewest usable photos that are worth processing."""
-        return self._get("LEAST_PHOTOS", 2, int)
-
-    @property
-    def unpacked_bytes(self) -> int:
-        """Most that one archive may unpack to."""
-        return self._get("UNPACKED", 20_000_000_000, parse_bytes)
-
-    @property
-    def ingest_attempts(self) -> int:
-        """How often reading a set in is tried before it counts as failed through our fault."""
-        return self._get("INGEST_ATTEMPTS", 8, int)
-
-    @property
-    def support_mail(self) -> str:
-        """Where answers to our mails go (Reply-To). Empty: to the sender, WO_SMTP_FROM."""
-        return self._get("SUPPORT_MAIL", "", str).strip()
-
-    @property
-    def admin_mails(self) -> list[str]:
-        """Who is told of token requests. Empty: every active administrator of WebODM who has an address."""
-        return self._get("ADMIN_MAILS", "", _parse_words)
-
-    @property
-    def celery_queue(self) -> str:
-        """Celery queue of OpenScan's jobs. Empty: the queue of all our jobs, `WO_EXTENSIONS_QUEUE`."""
-        return self._get("CELERY_QUEUE", "", str).strip() or celery_queue.queue_name()
-
-    @property
-    def s3_bucket(self) -> str:
-        """Bucket that results are published to and public sets are archived in. Empty: everything stays in the file system."""
-        return self._get("S3_BUCKET", "", str).strip()
-
-    @property
-    def s3_endpoint(self) -> str:
-        """Address of an S3-compatible storage (`https://minio.example.org:9000`). Empty: Amazon's."""
-        return self._get("S3_ENDPOINT", "", str).strip().rstrip("/")
-
-    @property
-    def s3_public_endpoint(self) -> str:
-        """The same storage as downloading clients reach it, where that is another address. Empty: `S3_ENDPOINT`."""
-        return self._get("S3_PUBLIC_ENDPOINT", "", str).strip().rstrip("/")
-
-    @property
-    def s3_region(self) -> str:
-        """Region of the bucket. Empty: what Amazon's configuration says, else `us-east-1`."""
-        return self._get("S3_REGION", "", str).strip()
-
-    @property
-    def s3_access_key(self) -> str:
-        """Access key id. Empty: Amazon's own chain (its environment variables, files, the machine's role)."""
-        return self._get("S3_ACCESS_KEY", "", str).strip()
-
-    @property
-    def s3_secret_key(self) -> str:
-        """Secret that belongs to the access key."""
-        return self._get("S3_SECRET_KEY", "", str).strip()
-
-    @property
-    def s3_prefix(self) -> str:
-        """What every key begins with, so that a bucket can be shared; `/` for nothing."""
-        return self._get("S3_PREFIX", "openscan/", _parse_prefix)
-
-    @property
-    def s3_addressing(self) -> str:
-        """`path` (`host/bucket/key`), `virtual` (`bucket.host/key`), or `auto`: path with an endpoint, virtual with Amazon."""
-        return self._get("S3_ADDRESSING", "auto", str).strip().lower()
-
-    @property
-    def s3_verify(self) -> Union[bool, str]:
-        """`YES`, `NO`, or a file with the certificates of the authority that signed the endpoint's."""
-        return self._get("S3_VERIFY", "YES", _parse_verify)
-
-    @property
-    def s3_presign_seconds(self) -> int:
-        """How long a download may begin or be resumed at the storage before our own link has to be asked again."""
-        return self._get("S3_PRESIGN_SECONDS", 3600, int)
-
-    @property
-    def s3_part_bytes(self) -> int:
-        """Size of the parts of an upload; each is held in memory while it is sent."""
-        return self._get("S3_PART", 16_000_000, parse_bytes)
-
-    @property
-    def s3_abort_hours(self) -> int:
-        """After how many hours an upload that never became complete is given up and its parts are removed."""
-        return self._get("S3_ABORT_HOURS", 24, int)
-
-    @property
-    def s3_research(self) -> bool:
-        """Whether public sets (consent to research) are archived in the bucket."""
-        return self._get("S3_RESEARCH", True, _parse_bool)
+def _parse_url(value: str) -> str:
+    return parse_text(value).rstrip("/")
 
 
 def _parse_verify(value: Union[str, bool]) -> Union[bool, str]:
     try:
-        return _parse_bool(value)
+        return parse_switch(value)
     except ValueError:
         return str(value).strip()
 
@@ -301,10 +44,6 @@ def _parse_verify(value: Union[str, bool]) -> Union[bool, str]:
 def _parse_prefix(value: str) -> str:
     text = str(value).strip().strip("/")
     return f"{text}/" if text else ""
-
-
-def _parse_words(value: Union[str, list[str], tuple[str, ...]]) -> list[str]:
-    return value.replace(",", " ").split() if isinstance(value, str) else list(value)
 
 
 def _parse_numbers(value: Union[str, "dict[str, int]"]) -> "dict[str, int]":
@@ -319,9 +58,108 @@ def _parse_numbers(value: Union[str, "dict[str, int]"]) -> "dict[str, int]":
     return found
 
 
-def _parse_networks(value: Union[str, list[str], tuple[str, ...]]) -> list[Network]:
-    names = value.replace(",", " ").split() if isinstance(value, str) else list(value)
-    return [ipaddress.ip_network(name, strict=False) for name in names]
+class Conf(Settings):
+    """Every setting of the OpenScan app."""
+
+    prefix = "OPENSCAN_"
+
+    basic_user = text("openscan", "User name of HTTP Basic for the rig API. OpenScan3's page resets to `openscan`.")
+    basic_password = text("free", "Password of HTTP Basic for the rig API. It is public by design: the token is what counts.")
+    public_url = Setting(
+        "", _parse_url,
+        "Start of every link that we hand out (`https://scan.example.org`; a path may follow), without a slash at the end. "
+        "Empty: the address that the request came to.",
+    )
+    limit_filesize_bytes = size("2GB", "Largest declared size of a set, for new tokens.", least=1)
+    limit_photos = integer(2000, "Most photos in a set, for new tokens.", 1, _MANY)
+    limit_part_bytes = size("200MB", "Largest upload part, for new tokens. Clients in the field cut their archives to 200 MB.", least=1)
+    private_credit_bytes = size("50GB", "Credit of a new private token if none is given.")
+    public_daily_bytes = size("10GB", "Amount that a new public token is topped up to at 00:00 UTC.")
+    upload_link_seconds = integer(4 * 3600, "How long upload links are valid.", 1, 366 * 86400)
+    upload_idle_seconds = integer(60, "An upload that sends nothing for this long is cut off.", 1, 86400)
+    unstarted_hours = integer(
+        24, "How long a scan that was created and never started keeps its parts and its held credit. Renewed links do not make this "
+        "longer.", 1, 366 * 24)
+    transfers_per_process = integer(
+        32, "How many uploads and downloads one web server process takes at a time; more get 503 and may try again. Keep gunicorn's "
+        "`--threads` at least 8 above it, so that all other calls are answered meanwhile.", 1, 10_000)
+    result_days = integer(7, "How long a result can be downloaded.", 1, 36_600)
+    free_reserve_bytes = size("1GB", "Disk space that uploads must leave free.")
+    bind_public_names = switch(True, "Whether a scan's name under a public token belongs to the client address that created it.")
+    public_share = integer(25, "Percent of a public token's daily credit that one client address may hold and use up per day.", 1, 100)
+    public_hold_minutes = integer(
+        60, "How long a public token's credit stays set aside for a scan of which no byte has arrived.", 1, _YEAR_MINUTES)
+    open_scans = integer(
+        50, "Scans that one client may have created that are not read in yet, per token. A client is an address under a public token, "
+        "and the holder of a private one.", 1, _MANY)
+    open_scans_per_token = integer(
+        1000, "Scans that all clients of a public token together may have created that are not read in yet.", 1, _MANY)
+    calls_per_day = integer(2000, "createProject calls that one client may make per day (UTC) and token.", 1, _MANY)
+    refusals_per_day = integer(
+        20, "Scans of one client that may be refused per day (UTC) and token. After that, the client can create none until the next day.",
+        1, _MANY)
+    trusted_proxies = Setting(
+        "", parse_networks,
+        "Networks whose X-Forwarded-For header is believed. Loopback and the local socket of WebODM's own nginx always are. Give the "
+        "network of a TLS proxy in front of WebODM (`172.16.0.0/12`).",
+    )
+    token_requests_per_hour = integer(5, "requestToken calls per hour from one client address (IPv6: from one /48 network).", 1, _MANY)
+    token_requests_total_per_hour = integer(60, "requestToken calls per hour from everybody together.", 1, _MANY)
+    token_request_mail_minutes = integer(60, "Admins get at most one email about new token requests in this time.", 1, _YEAR_MINUTES)
+    address_days = integer(
+        0, "How many days after a scan ended we keep its client's address. After that, a keyed fingerprint keeps its name bound to the "
+        "client.", 0, 36_600)
+    refused_days = integer(90, "How many days after a refusal we delete the request with the person's name and email address.", 0, 36_600)
+    mail_days = integer(
+        30, "How many days we keep the record of an email that was sent or given up. Its text is deleted at once.", 0, 36_600)
+    self_service_tokens = integer(
+        0, "How many private tokens a WebODM user may make on the tokens page, each with the usual credit. 0: only administrators make "
+        "tokens.", 0, 1000)
+    public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: there is no such page.")
+    default_owner = text("", "WebODM user who owns the projects of tokens without an owner of their own. Empty: the oldest superuser.")
+    storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
+    preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")
+    tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our own queue.", 1, 9999)
+    tasks_per_cluster = integer(4, "The same for a ClusterODM that reports no limit. It does not say how many machines it has.", 1, 9999)
+    node_tasks = Setting(
+        "", _parse_numbers,
+        "The same for single nodes, by WebODM's label or by `host:port` (`gpu box=2, cluster.example.org:3000=8`). "
+        "0 keeps scans off a node.",
+    )
+    node_attempts = integer(
+        3, "How often a scan is processed before a failure of the processing node counts. 1: it is never given to another node.", 1, 100)
+    silent_minutes = integer(
+        15, "A node that does not answer for a running scan for this long counts as dead, and another one gets the scan.", 1, _YEAR_MINUTES)
+    stalled_minutes = integer(
+        240, "If a running scan makes no progress and prints nothing for this long, another node gets it. 0: never.", 0, _YEAR_MINUTES)
+    node_rest_minutes = integer(10, "How long a node gets no scans after it failed one through its own fault.", 0, _YEAR_MINUTES)
+    least_photos = integer(2, "Fewest usable photos that are worth processing.", 1, _MANY)
+    unpacked_bytes = size("20GB", "Most that one archive may unpack to.", least=1)
+    ingest_attempts = integer(8, "How often we try to read a set before it fails through our fault.", 1, 1000)
+    support_mail = text("", "Where replies to our emails go (Reply-To). Empty: to the sender, `WO_SMTP_FROM`.")
+    admin_mails = words("", "Who is notified of token requests. Empty: every active WebODM administrator with an email address.")
+    celery_queue = Setting(
+        "", lambda value: parse_text(value) or celery_queue.queue_name(),
+        "Celery queue of OpenScan's jobs. Empty: the queue of all our jobs, `WO_EXTENSIONS_QUEUE`.",
+    )
+    s3_bucket = text("", "Bucket for results and for the archive of public sets. Empty: everything stays in the file system.")
+    s3_endpoint = Setting("", _parse_url, "Address of an S3-compatible storage (`https://minio.example.org:9000`). Empty: Amazon.")
+    s3_public_endpoint = Setting(
+        "", _parse_url, "The address at which downloading clients reach the same storage, if it differs. Empty: `S3_ENDPOINT`.")
+    s3_region = text("", "Region of the bucket. Empty: what Amazon's configuration says, else `us-east-1`.")
+    s3_access_key = text("", "Access key id. Empty: Amazon's own chain (its environment variables, files, the machine's role).")
+    s3_secret_key = text("", "Secret that belongs to the access key.")
+    s3_prefix = Setting("openscan/", _parse_prefix, "Start of every key, so that a bucket can be shared. `/` for none.")
+    s3_addressing = Setting(
+        "auto", lambda value: parse_text(value).lower(),
+        "`path` (`host/bucket/key`), `virtual` (`bucket.host/key`), or `auto`: path with an endpoint, virtual with Amazon.",
+    )
+    s3_verify = Setting("YES", _parse_verify, "`YES`, `NO`, or a file with the certificates of the authority that signed the endpoint's.")
+    s3_presign_seconds = Setting(
+        3600, int, "How long a download may begin or be resumed at the storage before the client must ask for our link again.")
+    s3_part_bytes = Setting("16MB", parse_bytes, "Size of the parts of an upload. Each is held in memory while it is sent.")
+    s3_abort_hours = Setting(24, int, "Hours after which an incomplete upload is given up and its parts are removed.")
+    s3_research = switch(True, "Whether public sets, whose senders agreed to research, are archived in the bucket.")
 
 
 def public_url_problem(url: str) -> Optional[str]:

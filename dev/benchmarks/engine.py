@@ -1,17 +1,20 @@
-"""The engine's figures by one command: ``python -m benchmarks.engine [figures] [presets] [growth] [compare] [--work DIR]``.
+"""The engine's figures by one command: ``python -m benchmarks.engine [figures] [presets] [growth] [rigs] [compare] [--work DIR]``.
 
 ``figures`` (the default): quality on the banana photos with two of them held out, on a synthetic object and relief of
 known shape, and on the drone flight. ``presets``: time and peak memory of fast, default and high. ``growth``: 16, 64
-and 256 synthetic photos, with the fitted exponent. ``compare``: beside two other ways, where they
+and 256 synthetic photos, with the fitted exponent. ``rigs``: rendered turntable sets and a
+facade, judged by the published files. ``compare``: beside two other ways, where they
 are installed (benchmarks.engine_compare). Each run's directory stays (``--work``), so it can be looked at.
 """
 import argparse
+import json
 import math
 import sys
 import tempfile
 from pathlib import Path
 
 from dev.benchmarks.engine_compare import compare
+from dev.benchmarks.engine_rig_sets import SETS
 from dev.benchmarks.engine_runs import ROOT, Figures, Run, Runs, measure
 
 
@@ -36,7 +39,7 @@ def banana(figures: Figures, runs: Runs, photos: Path, preset: str) -> None:
     figures.at_least("  dense points of the object", facts["points"], 100_000, "{:.0f}")
     figures.at_most("  open edges", facts["open_edges"], 0, "{:.0f}")
     figures.at_least("  texture side (px)", facts["texture_size"], 2048, "{:.0f}")
-    seen = measure("held-out", str(run.out))
+    seen = measure("engine_measures", "held-out", str(run.out))
     figures.at_least("  held-out SSIM inside the object", seen["ssim"], 0.6)
     figures.at_least("  held-out SSIM, uncovered pixels counted", seen["ssim_of_whole_object"], 0.6)
     figures.at_least("  held-out PSNR (dB)", seen["psnr_db"], None, "{:.1f}")
@@ -50,7 +53,7 @@ def shape(figures: Figures, runs: Runs, kind: str, preset: str, photos: int, siz
     run = runs.engine(directory / "images", f"{kind}-{preset}", {"preset": preset})
     figures.rows.append((f"synthetic {kind}, {photos} photos of {size} px, {preset}", "", "", ""))
     common(figures, run)
-    measured = measure("shape", str(run.out), str(directory / "truth.json"))
+    measured = measure("engine_measures", "shape", str(run.out), str(directory / "truth.json"))
     bound = 0.95 if kind == "object" else None
     figures.at_least("  true surface within 1 % of the diagonal", measured["complete_within_1_percent"], bound)
     figures.at_least("  model within 1 % of the true surface", measured["accurate_within_1_percent"], None)
@@ -100,22 +103,46 @@ def growth(figures: Figures, runs: Runs) -> None:
     figures.at_most("  exponent of peak memory in photos", exponent(counts, peaks), None, "{:.2f}")
 
 
+def rigs(figures: Figures, runs: Runs, preset: str, size: int, wanted: set[str]) -> None:
+    """The rendered rigs: each ends with the photographed object, or with the agreed message."""
+    for name, rig in SETS.items():
+        if wanted and name not in wanted:
+            continue
+        directory = runs.rig(name, size)
+        program, out = runs.attempt(directory / "images", f"rig-{name}-{preset}", {"preset": preset})
+        told = json.loads(program.output.splitlines()[-1])
+        figures.rows.append((f"rig {name}, {rig.photos} photos of {size} px, {preset}", "", "", ""))
+        figures.at_most("  wall (s)", program.wall, 300.0 if rig.message else None, "{:.0f}")
+        if program.code or rig.message:
+            figures.rows.append((f"  {told.get('error') or 'a model was delivered'}", "", "",
+                                 "ok" if rig.message and rig.message in (told.get("error") or "") else "MISSED"))
+            continue
+        seen = measure("engine_rig_measures", str(out), str(directory / "truth.json"))
+        figures.at_least("  photos placed (share)", seen["placed"] / seen["photos"], 0.9)
+        figures.at_least("  object's surface within 1 % of the diagonal", seen["complete_within_1_percent"], 0.9)
+        figures.at_least("  model within 1 % of the object's surface", seen["accurate_within_1_percent"], None)
+        figures.at_most("  median error (% of the diagonal)", seen["median_error_percent"], None)
+        figures.at_most("  model that is not the object (share of its area)", seen["foreign"], 0.02)
+        figures.at_most("  tilt (degrees)", seen["tilt_degrees"], 5.0, "{:.1f}")
+
+
 def main() -> int:
     """Command line; exit code 1 where a bound was missed."""
     parser = argparse.ArgumentParser(prog="benchmarks.engine", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="figures (the default), presets, growth, compare; several at once")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="figures (the default), presets, growth, rigs, compare; several at once")
     parser.add_argument("--photos", type=Path, default=ROOT / "tests" / "data" / "photos",
                         help="directory with banana/ and brighton_beach/")
     parser.add_argument("--work", type=Path, help="keep the runs here")
     parser.add_argument("--keep", action="store_true", help="take the runs that finished in --work before as they are")
     parser.add_argument("--preset", default="default", choices=["fast", "default", "high"])
-    parser.add_argument("--only", default="", help="comma-separated: banana, object, relief, flight")
+    parser.add_argument("--only", default="", help="comma-separated: banana, object, relief, flight; for rigs: names of sets")
+    parser.add_argument("--size", type=int, default=720, help="rigs: width of the photos in pixels")
     parser.add_argument("--stereo", metavar="PYTHON", help="compare: an environment with the engine's packages, open3d and xatlas")
     parser.add_argument("--rival", metavar="PYTHON", help="compare: an environment with pyarchinit-photogrammetry[mesh,fast]")
     arguments = parser.parse_args()
     wanted = arguments.what or ["figures"]
-    if unknown := set(wanted) - {"figures", "presets", "growth", "compare"}:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are figures, presets, growth and compare")
+    if unknown := set(wanted) - {"figures", "presets", "growth", "rigs", "compare"}:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are figures, presets, growth, rigs and compare")
     runs = Runs((arguments.work or Path(tempfile.mkdtemp(prefix="engine-bench-"))).resolve(), again=not arguments.keep)
     figures, photos = Figures(), arguments.photos.resolve()
     chosen = set(arguments.only.split(",")) if arguments.only else {"banana", "object", "relief", "flight"}
@@ -133,6 +160,8 @@ def main() -> int:
             banana(figures, runs, photos, preset)
     if "growth" in wanted:
         growth(figures, runs)
+    if "rigs" in wanted:
+        rigs(figures, runs, arguments.preset, arguments.size, set(filter(None, arguments.only.split(","))))
     met = figures.show()
     if "compare" in wanted:
         met = compare(runs, photos, arguments.stereo, arguments.rival) and met

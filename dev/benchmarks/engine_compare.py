@@ -60,7 +60,8 @@ def ours(runs: Runs, photos: Path) -> Way:
     stages = {"placing": cpu["dataset"] + cpu["opensfm"], "depth and fusion": cpu["openmvs"] + cpu["odm_filterpoints"],
               "surface and texture": cpu["odm_meshing"] + cpu["mvs_texturing"]}
     return Way("engine", run.program.wall, run.program.cpu, run.program.peak, installed_bytes(PYTHON),
-               counted["reconstructed_shots_count"], facts["points"], facts["faces"], stages, measure("held-out", str(run.out)))
+               counted["reconstructed_shots_count"], facts["points"], facts["faces"], stages,
+               measure("engine_measures", "held-out", str(run.out)))
 
 
 def photos_alone(runs: Runs, photos: Path) -> Path:
@@ -84,7 +85,7 @@ def stereo(python: str, runs: Runs, photos: Path) -> Way:
     stages = {"placing": cpu["placing"], "depth and fusion": cpu["depth and fusion"],
               "surface and texture": cpu["surface"] + cpu["charts"] + cpu["texture"]}
     return Way(STEREO, program.wall, program.cpu, program.peak, installed_bytes(python), told["placed"], told["points"],
-               told["faces"], stages, measure("held-out", str(out)))
+               told["faces"], stages, measure("engine_measures", "held-out", str(out)))
 
 
 def pyarchinit(python: str, runs: Runs, photos: Path) -> Way:
@@ -119,7 +120,7 @@ def pyarchinit(python: str, runs: Runs, photos: Path) -> Way:
     return Way(PYARCHINIT, sum(p.wall for p in everything), sum(p.cpu for p in everything), max(p.peak for p in everything),
                installed_bytes(python), told["placed"], max(int(p.replace(",", "") or 0) for p in points), told["faces"],
                {name: ended[name].cpu for name in ("placing", "depth and fusion", "surface and texture")},
-               measure("held-out", str(out)))
+               measure("engine_measures", "held-out", str(out)))
 
 
 def rows_against(us: Way, them: Way) -> list[Row]:

@@ -76,8 +76,8 @@ class Runs:
             self._made.add(name)
         return program
 
-    def engine(self, images: Path, name: str, options: dict[str, Any], *more: str) -> Run:
-        """Run the engine. Exits with the engine's own sentence where it fails."""
+    def attempt(self, images: Path, name: str, options: dict[str, Any], *more: str) -> tuple[Program, Path]:
+        """Run the engine, which may fail; where its results are."""
         out, file = self.work / name, self.work / f"{name}.options.json"
         if not self._kept(name):
             shutil.rmtree(out, ignore_errors=True)
@@ -85,6 +85,11 @@ class Runs:
         file.write_text(json.dumps([{"name": k, "value": v} for k, v in options.items()]))
         program = self.program(name, [PYTHON, "-m", "node.engine", "--images", str(images), "--out", str(out), "--options", str(file),
                                       *more])
+        return program, out
+
+    def engine(self, images: Path, name: str, options: dict[str, Any], *more: str) -> Run:
+        """Run the engine. Exits with the engine's own sentence where it fails."""
+        program, out = self.attempt(images, name, options, *more)
         if program.code:
             sys.exit(f"{images}: {json.loads(program.output.splitlines()[-1]).get('error')}")
         return Run(out, json.loads((out / "odm_report" / "stats.json").read_text()), program)
@@ -101,10 +106,17 @@ class Runs:
                             "--size", str(size)], cwd=ROOT, check=True)
         return directory
 
+    def rig(self, name: str, size: int) -> Path:
+        """A rendered rig; it is the same each time, so it is rendered once."""
+        directory = self.work / f"set-{name}-{size}"
+        if not (directory / "truth.json").exists():
+            subprocess.run([PYTHON, "-m", "dev.benchmarks.engine_rigs", name, str(directory), "--size", str(size)], cwd=ROOT, check=True)
+        return directory
 
-def measure(*arguments: str) -> dict[str, Any]:
-    """A measure of benchmarks.engine_measures."""
-    done = subprocess.run([PYTHON, "-m", "dev.benchmarks.engine_measures", *arguments], cwd=ROOT, capture_output=True,
+
+def measure(module: str, *arguments: str) -> dict[str, Any]:
+    """What a module of measures in this package finds."""
+    done = subprocess.run([PYTHON, "-m", f"dev.benchmarks.{module}", *arguments], cwd=ROOT, capture_output=True,
                           text=True)
     if done.returncode:
         sys.exit(done.stderr[-2000:])

@@ -12,6 +12,8 @@ from .scene import Scene
 
 OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
 _PLANE_TRIALS = 400
+_MOST_TILT = 58.0  # degrees between a support's normal and the cameras' up, which leans back where all of them look down from one side
+_MOST_GAP = 190.0  # degrees around the object without a photo: with more, the photos show a scene from its front
 
 
 @dataclass
@@ -34,13 +36,15 @@ def fit_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
     return vectors[2], float(vectors[2] @ centre)
 
 
-def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray) -> Optional[Plane]:
-    """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it.
+def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: np.ndarray) -> Optional[Plane]:
+    """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it, and level.
 
-    ``cameras``: positions; ``looking``: unit viewing directions. None where there is no such plane.
+    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall.
+    None where there is no such plane.
     """
     if len(points) < 50:
         return None
+    level_enough = np.cos(np.deg2rad(_MOST_TILT))
     random = np.random.default_rng(1)
     spread = float(np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1)))
     tolerance = 0.02 * spread
@@ -53,6 +57,8 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray) -
         if length < 1e-12:
             continue
         normal /= length
+        if abs(normal @ up) < level_enough:
+            continue
         offset = float(normal @ a)
         side = cameras @ normal - offset
         if np.median(side) < 0:
@@ -73,7 +79,40 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray) -
             fitted, level = -fitted, -level
         normal, offset = fitted, level
     share = float((np.abs(points @ normal - offset) < tolerance).mean())
-    return Plane(normal, offset, share) if share > 0.12 else None
+    return Plane(normal, offset, share) if share > 0.12 and normal @ up > level_enough else None
+
+
+def own_up(axes: np.ndarray) -> np.ndarray:
+    """The unit up direction of the cameras themselves, whose rotations (world to camera) are ``axes`` (N, 3, 3).
+
+    Cameras that are not rolled have their horizontal axes in one plane, the level one; where they look in too few directions to tell it,
+    the mean of what is up in the photos has to do.
+    """
+    mean = -axes[:, 1].mean(axis=0)
+    mean /= max(float(np.linalg.norm(mean)), 1e-12)
+    # In a photo taken with the camera on its side the photo's upright axis is the horizontal one.
+    across = np.where((np.abs(axes[:, 0] @ mean) <= np.abs(axes[:, 1] @ mean))[:, None], axes[:, 0], axes[:, 1])
+    _, spread, directions = np.linalg.svd(across, full_matrices=False)
+    if len(spread) < 3 or spread[1] < 0.15 * spread[0] or spread[2] > 0.4 * spread[1]:
+        return mean
+    level = directions[2] if directions[2] @ mean > 0 else -directions[2]
+    return level if level @ mean > np.cos(np.deg2rad(50.0)) else mean
+
+
+def surrounded(scene: Scene, middle: np.ndarray, up: np.ndarray) -> bool:
+    """Whether the photos go round one thing: they look at ``middle``, from more than one side of it."""
+    centres = np.array([v.centre for v in scene.views])
+    towards = middle - centres
+    distance = np.linalg.norm(towards, axis=1)
+    looking = np.array([v.R[2] for v in scene.views])
+    if (np.einsum("ni,ni->n", towards, looking) < 0.85 * distance).mean() > 0.2:
+        return False
+    one = np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.7 else [0, 1.0, 0])
+    one /= np.linalg.norm(one)
+    two = np.cross(up, one)
+    angles = np.sort(np.degrees(np.arctan2(-towards @ two, -towards @ one)))
+    gaps = np.diff(np.r_[angles, angles[0] + 360.0])
+    return bool(gaps.max() <= _MOST_GAP)
 
 
 def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -161,11 +200,11 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     """Turn an object's scene so that z is up and, where it stands on a plane, the plane is z = 0."""
     cameras = np.array([v.centre for v in scene.views])
     looking = np.array([v.R[2] for v in scene.views])
-    plane = find_support(scene.points, cameras, looking)
-    if plane is None:
-        up = np.mean([-v.R[1] for v in scene.views], axis=0)
-        up /= np.linalg.norm(up)
-    else:
+    scans = list(scene.meta.get("scans", {}).values())
+    up = own_up(np.array([v.R for v in scene.views if not scans or v.name in scans[0]]))
+    # What the scans stood on is not in their common model: it would be in two places at once.
+    plane = None if scans else find_support(scene.points, cameras, looking, up)
+    if plane is not None:
         up = plane.normal
         log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")
     R = rotation_between(up, np.array([0, 0, 1.0]))
@@ -173,11 +212,12 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     if not np.isfinite(middle).all() or np.linalg.norm(middle - cameras.mean(axis=0)) > 20 * np.ptp(cameras):
         middle = np.median(scene.points, axis=0)
     base = middle.copy() if plane is None else middle - plane.height(middle[None])[0] * plane.normal
+    around = surrounded(scene, middle, up)
     near = np.median(np.linalg.norm(cameras - middle, axis=1))
     scale = OBJECT_DIAGONAL / max(float(near), 1e-12)
     scene.transform(scale, R, -scale * R @ base)
     return {"kind": "local", "epsg": None, "offset": [0.0, 0.0, 0.0], "unit": "",
-            "support": None if plane is None else plane.share, "middle": (scale * R @ (middle - base)).tolist()}
+            "support": None if plane is None else plane.share, "around": around, "middle": (scale * R @ (middle - base)).tolist()}
 
 
 def place(scene: Scene, photos: list[Photo], flight: bool, scale_option: str, log: Callable[[str], None]

@@ -12,8 +12,11 @@ from .errors import EngineError
 from .estimate import estimate, photo_sizes, refuse_if_too_large
 from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
 from .progress import Progress
+from .reasons import not_placed
 from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
+
+LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
 
 #: What each stage leaves beside the intermediate files. What an earlier run left goes before the stage works again: with other options it
 #: may leave less.
@@ -100,24 +103,23 @@ def dataset(run: Run) -> None:
 
 def opensfm(run: Run) -> None:
     """Place the photos."""
-    from . import frame, scene, sfm
+    from . import frame, scans, scene, sfm
     photos = run.photos
     work, images = run.space.root, run.space.directory("photos")
     database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                         run.progress.update, run.log)
-    model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
-    placed = {photo_name(im.name) for im in model.images.values() if im.has_pose}
+    background = run.space.read_json("still.json")
+    found = scans.place(work, images, database, photos, run.is_flight, run.options, run.threads,
+                        run.progress.update, run.log)
+    model = found.model
+    placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
-    if len(placed) < 3 or (len(placed) < 0.4 * len(photos) and len(photos) <= 60):
-        raise EngineError(
-            f"Only {len(placed)} of {len(photos)} photos could be placed: the others do not show enough of the same "
-            f"details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take more photos with at least 60 % "
-            "overlap between neighbours (a step of 15 degrees or less around the object), sharp and in even light; a "
-            "plain or shiny object needs a patterned ground or a matt coat.")
+    if len(placed) < 3 or len(placed) < LEAST_PLACED * (len(photos) - found.left_out):
+        raise EngineError(not_placed(placed, loose, len(photos), background))
     if loose:
         run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
     solved = scene.build(model, images, run.space.directory("undistorted", empty=True), run.held_out, run.threads,
-                         {p.name: p.mask for p in photos if p.mask is not None})
+                         {**{p.name: p.mask for p in photos if p.mask is not None}, **(background["masks"] if background else {})})
     cameras = []
     for camera in model.cameras.values():
         cameras.append({"id": camera.camera_id, "model": camera.model.name, "width": camera.width,
@@ -125,8 +127,10 @@ def opensfm(run: Run) -> None:
     solved.meta = {"cameras": cameras, "camera_of": {photo_name(im.name): im.camera_id for im in model.images.values()},
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
-                   "loose": loose, "photos": len(photos)}
+                   "loose": loose, "photos": len(photos), "notes": [found.note] if found.note else [],
+                   "scans": {scan.name: [name for name in scan.photos if name in placed] for scan in found.scans}}
     frame.place(solved, photos, run.is_flight, run.options["scale-distance"], run.log)
+    solved.meta["supports"] = found.supports(solved)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
             f"{solved.meta['reprojection_error_px']:.2f} px")

@@ -10,14 +10,18 @@ from .cloud import Cloud, joined, read_cloud, write_ply
 from .errors import EngineError
 from .imagefile import write_image
 from .meshes import Mesh, closed, write_glb, write_obj
+from .reasons import too_few_points
 from .scene import Scene
 from .settings import DEPTH_SIZE
-from .surface import clean, decimate, flat_base, near_points, poisson, without_outliers
+from .surface import clean, decimate, flat_base, main_part, near_points, poisson, shown_part, without_outliers
 
 if TYPE_CHECKING:
     from .pipeline import Run
 
 TEXTURE_NAME = "odm_textured_model_geo_material0000_map_Kd.jpg"
+
+_MOST_GAP = 0.012  # of a scene's diagonal: surface farther than this from every measured point was shown by no photo
+
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
     """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
@@ -46,13 +50,11 @@ def openmvs(run: "Run") -> None:
             maps.write(i, depth, normal)
         run.progress.update(0.93 * done / len(near))
     near = {i: [j for j in others if maps.path(j).exists()] for i, others in near.items() if maps.path(i).exists()}
+    isolate.cut_scans(scene, maps, near, scale, region, run.log)
     cloud = dense.fuse(scene, maps, near, scale, 3 if len(near) > 4 else 2,
                        lambda done, total: run.progress.update(0.93 + 0.07 * done / total))
     if len(cloud) < 1000:
-        raise EngineError(
-            f"Only {len(cloud)} points on the surface could be measured: neighbouring photos do not agree. Take photos "
-            "closer to each other (15 degrees or less), sharp and in even light; a plain, shiny or transparent surface "
-            "needs a matt or patterned coat.")
+        raise EngineError(too_few_points(len(cloud)))
     run.log(f"Depth at {scale * max(scene.views[0].width, scene.views[0].height):.0f} px: {len(cloud)} points")
     run.space.write_json("region.json", None if region is None else [region.low.tolist(), region.high.tolist()])
     run.space.write_json("facts.json", {"dense_points": len(cloud), "depth_scale": scale})
@@ -66,8 +68,7 @@ def odm_filterpoints(run: "Run") -> None:
     box, cut = run.space.read_json("region.json"), None
     if box is not None:
         region = dense.Region(np.array(box[0]), np.array(box[1]))
-        cloud, cut, base = isolate.without_support(cloud, scene, region, run.log)
-        cut = cut if np.isfinite(cut) else None
+        cloud, cut, base = isolate.object_alone(cloud, scene, region, run.log)
         write_ply(run.space.root / "base.ply", base)
     cloud = without_outliers(cloud, run.options["pc-filter"])
     write_ply(run.space.root / "filtered.ply", cloud)
@@ -85,13 +86,19 @@ def odm_meshing(run: "Run") -> None:
     if cut is not None:
         cloud = joined(cloud, read_cloud(run.space.root / "base.ply"))
     depth = run.options["mesh-octree-depth"]
-    mesh = poisson(cloud, run.space.root, depth, 0.0 if cut is not None else 7.0, run.threads)
+    # An object that the photos go round is closed below; what no photo shows of a scene is left open.
+    frame = Scene.load(run.space.root).meta["frame"]
+    whole = cut is not None and frame.get("around", False)
+    mesh = poisson(cloud, run.space.root, depth, 0.0 if whole else 7.0, run.threads)
     run.progress.update(0.6)
     if cut is not None:
         mesh = flat_base(mesh, cut)
+    if not whole and frame["kind"] == "local":
+        mesh = shown_part(mesh, cloud, _MOST_GAP)
+    mesh = main_part(mesh, cloud)
     mesh = decimate(clean(mesh), int(0.985 * run.options["mesh-size"]))  # closing holes adds a few
     mesh = clean(mesh)
-    if cut is not None:
+    if whole:
         mesh = closed(mesh)
     open_edges = len(mesh.boundary_edges())
     run.space.update_facts(faces=len(mesh.faces), vertices=len(mesh.vertices), open_edges=open_edges)

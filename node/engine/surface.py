@@ -92,6 +92,24 @@ def clean(mesh: Mesh) -> Mesh:
     return largest_part(without_degenerate(mesh))
 
 
+def main_part(mesh: Mesh, cloud: Cloud) -> Mesh:
+    """The connected part that holds most of the measured surface: a large one that only closes gaps does not count."""
+    labels = mesh.components()
+    area = mesh.areas()
+    total = np.bincount(labels, weights=area)
+    if (total > 0.1 * total.max()).sum() < 2:
+        return mesh.keep_faces(labels == np.argmax(total))
+    measured = np.bincount(labels, weights=area * near_points(mesh, cloud))
+    return mesh.keep_faces(labels == np.argmax(measured))
+
+
+def shown_part(mesh: Mesh, cloud: Cloud, most_gap: float) -> Mesh:
+    """Without triangles that have a corner farther than ``most_gap`` (share of the cloud's diagonal) from every measured point."""
+    diagonal = float(np.linalg.norm(np.ptp(np.percentile(cloud.points, [0.5, 99.5], axis=0), axis=0)))
+    distance, _ = cKDTree(cloud.points).query(mesh.vertices, distance_upper_bound=most_gap * diagonal, workers=-1)
+    return mesh.keep_faces(np.isfinite(distance)[mesh.faces].all(axis=1))
+
+
 def flat_base(mesh: Mesh, height: float) -> Mesh:
     """Press what lies below ``height`` flat: the closed underside that no photo shows becomes a base to stand on."""
     vertices = mesh.vertices.copy()

@@ -34,6 +34,7 @@ class Plugin(PluginBase):
             MountPoint(r"^api/openscan/u/(?P<link>[\s\S]*)$", upload_view),
             *(MountPoint(pattern, view) for pattern, view in root_mounts()),
             MountPoint(r"^api/openscan(?:/(?P<command>[\s\S]*))?$", command_view),
+            MountPoint(r"^api/plugins/openscan_cloud$", command_view),  # else WebODM redirects it, with the token in the address
         ]
 
     def api_mount_points(self) -> list:
@@ -60,6 +61,9 @@ class Plugin(PluginBase):
         from .pages import menu
 
         return menu()
+
+    def include_js_files(self) -> list:
+        return ["dashboard.js"] if apps.is_installed(APP) else []
 
     def _is_ready(self) -> bool:
         if apps.is_installed(APP):

@@ -12,8 +12,7 @@ from deploy.webodm import WebODM
 from dev.sandbox.processes import free_port
 from dev.sandbox.stack import HOST_DIR, Stack
 from tests.install.conftest import Target
-
-PUBLIC = "https://scan.example.org"
+from tests.support.doctor import SOUND_WEB, sound_facts
 
 
 def findings(done) -> dict[str, dict]:
@@ -58,7 +57,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     """A WebODM whose worker and scheduler never met us, without mail, node, public address; a plugin is switched off."""
     installed.shell(
         "from django.contrib.auth.models import User; from app.models import Plugin\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "create_token(kind='public', owner=User.objects.create_user('nobody'))\n"
         "Plugin.objects.filter(name='tapis_storage').update(enabled=False)")
     done = installed.deploy("doctor", "--json", check=False, env={
@@ -116,22 +115,6 @@ def test_override_of_somebody_else(installed: Target) -> None:
         path.write_text(ours)
 
 
-def _sound_facts() -> dict:
-    return {"webodm": "3.2.4", "python": "3.9.18", "django": "2.2.27", "modules": {}, "database": {
-        "version": "15.2", "missing_migrations": [], "binding": []}, "checks": [], "plugins": {
-        name: {"row": True, "enabled": True, "mounted": True} for name in ("openscan_cloud", "tapis_storage")},
-        "override": {"error": "", "problems": [], "apps": ["openscan", "tapis"], "includes": ["a", "b"]},
-        "broker": {"workers": {"celery@a": ["app_extensions.openscan", "app_extensions.tapis"]}},
-        "beat": {"entries": ["x"], "age_seconds": 5}, "owners": [{"user": "a", "nodes": 1, "online": 1}],
-        "preset": {"name": "3D Model", "missing": [], "system": ["3D Model", "Default"]},
-        "mail": {"backend": "django.core.mail.backends.smtp.EmailBackend", "host": "h", "port": 25, "from": "a@b.c", "error": ""},
-        "public": {"openscan": PUBLIC, "proxy_header": []}, "disk": {"directory": "/", "free_bytes": 10**12, "reserve_bytes": 1},
-        "objects": {"place": "https://s3.example.org/scans", "problem": ""}}
-
-
-SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True, "public": {"scheme": "https"}}
-
-
 @pytest.mark.parametrize(("change", "web", "name"), [
     ({"webodm": "1.9.0"}, {}, "versions"),
     ({"python": "3.12.1"}, {}, "versions"),
@@ -142,7 +125,10 @@ SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True
     ({"broker": {"workers": {"celery@a": ["app_extensions.openscan"]}}}, {}, "worker"),
     ({"beat": {"entries": [], "age_seconds": None}}, {}, "beat"),
     ({"beat": {"entries": ["x"], "age_seconds": 3600.0}}, {}, "beat"),
-    ({"owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}, {}, "tokens"),
+    ({"owners": {"nodes": 1, "owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}}, {}, "tokens"),
+    ({"owners": {"nodes": 0, "owners": [{"user": "a", "nodes": 0, "online": 0}]}}, {}, "nodes"),
+    ({"queue": {"name": "extensions", "default": "celery", "workers": [], "unit": "worker.service"}}, {}, "queue"),
+    ({}, {"wrong_answers": {"/api/openscan/status": "HTTP 502: Bad Gateway"}}, "web"),
     ({"disk": {"directory": "/", "free_bytes": 10**9, "reserve_bytes": 10**9}}, {}, "disk"),
     ({"objects": {"place": "https://s3.example.org/scans", "problem": "the storage answered 403"}}, {}, "objects"),
     ({}, {"public": {"scheme": "http"}}, "proxy"),
@@ -154,9 +140,9 @@ SOUND_WEB = {"url": PUBLIC, "mounts_missing": {}, "asked": 12, "long_line": True
 ])
 def test_every_fault_has_a_name_and_a_way_to_mend_it(change: dict, web: dict, name: str) -> None:
     """Faults that a test machine cannot show for real, from what the probe and the web would answer."""
-    sound = doctor.judge(_sound_facts(), True, SOUND_WEB)
+    sound = doctor.judge(sound_facts(), True, SOUND_WEB)
     assert not [finding for finding in sound if finding.level == doctor.FAULT], sound
-    faults = [finding for finding in doctor.judge({**_sound_facts(), **change}, True, {**SOUND_WEB, **web})
+    faults = [finding for finding in doctor.judge({**sound_facts(), **change}, True, {**SOUND_WEB, **web})
               if finding.level == doctor.FAULT]
     assert {finding.name for finding in faults} == {name}, faults
     assert all(len(finding.mend) >= 10 for finding in faults)

@@ -1,8 +1,14 @@
 """Fixtures of the OpenScan tests."""
 import pytest
+from django.utils import timezone
 
-from app_extensions.openscan.models import ArchivedSet, StoredObject
+from app_extensions.host import tasks as host_tasks
+from app_extensions.openscan.intake import scans
+from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
+from app_extensions.openscan.processing import projects
 from dev.standins.s3 import S3_QUEUE, Store, faulty_line, s3_server
+from tests.openscan.finished import MODEL, fill
+from tests.openscan.flow import without_nodes
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
 
 
@@ -42,3 +48,21 @@ def store(s3, settings, live_db):
     s3.switch_on(settings)
     yield s3
     s3.line.heal()
+
+
+@pytest.fixture
+def completed():
+    """Makes scans whose task is complete, as WebODM leaves it, without a node: completed(files) -> Scan."""
+    def make(files=None, name=None, **fields):
+        token, _ = private_token(owner=without_nodes())
+        scan = scans.create_scan(token, name or "a scan", photos=3, parts=1, filesize_bytes=1000)
+        task = projects.make_waiting_task(scan)
+        host_tasks.task_dir(task)
+        fill(task, MODEL if files is None else files)
+        task.status, task.processing_time, task.auto_processing_node = 40, 12000, False
+        task.save()
+        values = {"state": Scan.RELEASED, "released_at": timezone.now(), "started_at": timezone.now(), "images_count": 3, **fields}
+        Scan.objects.filter(pk=scan.pk).update(**values)
+        return Scan.objects.get(pk=scan.pk)
+
+    return make

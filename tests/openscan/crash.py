@@ -8,6 +8,10 @@ from typing import Any, Callable, Optional
 
 from django.db import connections
 
+from app_extensions.openscan import part_files
+from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.intake import scans, uploads
+
 OURS = str(Path(__file__).resolve().parent.parent.parent / "app_extensions")
 
 
@@ -57,3 +61,37 @@ def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
 def spread(total: int, count: int) -> list:
     """`count` lines from the first to the last of `total`, evenly."""
     return sorted({1 + (total - 1) * step // max(1, count - 1) for step in range(count)})
+
+
+TRACED = {module.__file__ for module in (ledger, scans, part_files, uploads)}
+
+
+def run_traced(work: Callable[[], object], on_line: Callable[[str, int, int], None]) -> bool:
+    """Runs `work` in a child that calls `on_line(file, line, count)` before each line of ours. Returns whether it was killed."""
+    from django.db import connections
+
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def trace(frame, event, argument):
+            nonlocal count
+            if frame.f_code.co_filename not in TRACED:
+                return None
+            if event == "line":
+                count += 1
+                on_line(frame.f_code.co_filename, frame.f_lineno, count)
+            return trace
+
+        sys.settrace(trace)
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            sys.settrace(None)
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "the child failed by itself"
+    return os.WIFSIGNALED(ended)

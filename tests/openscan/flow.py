@@ -1,4 +1,5 @@
 """A scan's whole way as tests walk it, over HTTP or straight through the rules."""
+import datetime
 import time
 import uuid
 import zipfile
@@ -8,9 +9,11 @@ from typing import Any, Callable, Optional
 
 from django.utils import timezone
 
+from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import part_files
 from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.processing import projects
 from tests.openscan.helpers import Rig, put_part
 from tests.openscan.make_sets import cut, make_zip
 
@@ -122,3 +125,31 @@ def files_of_parts(scan: Scan) -> list:
     """The files in the scan's directory of parts."""
     directory = part_files.scan_dir(scan.pk)
     return sorted(directory.iterdir()) if directory.exists() else []
+
+
+T0 = datetime.datetime(2026, 5, 1, tzinfo=datetime.timezone.utc)
+
+
+def approved(token, minute=0, photos=10, **fields):
+    """An approved scan in the database, with a waiting task."""
+    scan = scans.create_scan(token, uuid.uuid4().hex, photos=photos, parts=1, filesize_bytes=1000)
+    task = projects.make_waiting_task(scan)
+    (host_tasks.task_dir(task) / "1.jpg").write_bytes(b"x")
+    values = {"state": Scan.APPROVED, "started_at": T0 + datetime.timedelta(minutes=minute), "approved_at": timezone.now(),
+              "images_count": photos, **fields}
+    Scan.objects.filter(pk=scan.pk).update(**values)
+    scan.refresh_from_db()
+    return scan
+
+
+def before_approval(monkeypatch: Any, happens: Callable[[], Any]) -> None:
+    """Lets something happen when all photos of a scan are written, right before it is approved and paid."""
+    from app_extensions.openscan.ingest import run
+
+    approve = run._approve
+
+    def late(scan: Scan, written: Any) -> None:
+        happens()
+        approve(scan, written)
+
+    monkeypatch.setattr(run, "_approve", late)

@@ -1,5 +1,6 @@
 """What the OpenScan tests share: tokens, work in many processes, and a client that asks as rigs do."""
 import multiprocessing
+import re
 import socket
 import sys
 import time
@@ -15,8 +16,10 @@ from app_extensions.openscan import part_files
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan, Token
+from app_extensions.openscan.upkeep import periodic
+from app_extensions.openscan.upkeep.checks import check_settings
 from dev.sandbox.processes import Service, answers_http, free_port
-from dev.sandbox.stack import HOST_DIR
+from dev.sandbox.stack import HOST_DIR, WEB_ARGUMENTS
 
 MB = 1_000_000
 BASIC = ("openscan", "free")
@@ -135,7 +138,7 @@ def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, *
         name=name, log=stack.log_path(name), cwd=HOST_DIR, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"),
         env={**stack.environment(), "WO_OPENSCAN_PUBLIC_URL": f"http://127.0.0.1:{port}", **environment},
         argv=[*wrapper, sys.executable, "-m", "gunicorn", "webodm.wsgi", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
-              "--workers", str(workers), "--preload", "--limit-request-line", "0"])
+              "--workers", str(workers), "--preload", *WEB_ARGUMENTS])
     service.address = f"http://127.0.0.1:{port}"
     service.start()
     try:
@@ -158,6 +161,54 @@ def files_being_received(scan: Scan) -> list[str]:
 
 def files_match_rows(scan: Scan) -> bool:
     """Whether the scan's directory holds exactly the files that its part rows name, each of its size."""
-    rows = {part.file_name: part.size_bytes for part in scan.parts.exclude(size_bytes=None)}
+    rows = {part.file_name: part.size_bytes for part in scan.parts.all()}
     directory = part_files.scan_dir(scan.pk)
     return rows == {name: (directory / name).stat().st_size for name in kept_files(scan)}
+
+
+def refused(answer: requests.Response, status: int, *words: str) -> None:
+    """Asserts an error as clients expect it: the status, JSON, one sentence without HTML, with these words in it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert list(answer.json()) == ["error"]
+    sentence = answer.json()["error"]
+    assert sentence.endswith(".") and "<" not in sentence and "\n" not in sentence
+    for word in words:
+        assert word in sentence, sentence
+
+
+def found_by_checks(**values) -> set:
+    from django.test import override_settings
+
+    with override_settings(**values):
+        return {message.id for message in check_settings(None)}
+
+
+SAMPLE = re.compile(r'^[a-z_:][a-z0-9_:]*(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.e+-]+|NaN|\+Inf)$')
+
+
+def figures(text: str) -> dict:
+    """Sample to value; every line is checked against the text format, and every sample has its HELP and TYPE."""
+    found, typed = {}, set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            typed.add(line.split()[2])
+            assert line.split()[3] == ("counter" if line.split()[2].endswith("_total") else "gauge"), line
+        elif not line.startswith("# HELP "):
+            assert SAMPLE.match(line), line
+            name, value = line.rsplit(" ", 1)
+            assert name.split("{")[0] in typed, line
+            assert name not in found, f"{name} twice"
+            found[name] = float(value)
+    return found
+
+
+def wanted_by_catch_up(job):
+    """The scans for which catch_up queues a job, without queueing it."""
+    found = []
+    kept, periodic.dispatch = periodic.dispatch, lambda name, pk, **_: found.append((name, pk))
+    try:
+        periodic.catch_up()
+    finally:
+        periodic.dispatch = kept
+    return [pk for name, pk in found if name == job]

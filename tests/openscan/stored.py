@@ -11,7 +11,7 @@ from app_extensions.openscan.processing import status
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import lifecycle
 from dev.standins.s3 import PART_BYTES
-from tests.openscan.results.test_results import MODEL, link_text
+from tests.openscan.finished import MODEL, link_text
 
 #: A model that is published in three parts.
 LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)}

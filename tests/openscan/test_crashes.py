@@ -6,55 +6,22 @@ succeeds.
 """
 import os
 import signal
-import sys
 from typing import Callable
 
 import pytest
 
 from app_extensions.openscan import links, part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import Scan, Token
+from tests.openscan.crash import run_traced
 from tests.openscan.helpers import files_being_received, files_match_rows, private_token
-
-TRACED = {module.__file__ for module in (ledger, scans, part_files, uploads)}
 
 
 @pytest.fixture(autouse=True)
 def jobs_for_nobody(settings) -> None:
     """Jobs go to a queue that no worker listens to, so that nothing else moves the scans of these tests."""
     settings.OPENSCAN_CELERY_QUEUE = "nobody"
-
-
-def run_traced(work: Callable[[], object], on_line: Callable[[str, int, int], None]) -> bool:
-    """Runs `work` in a child that calls `on_line(file, line, count)` before each line of ours. Returns whether it was killed."""
-    from django.db import connections
-
-    connections.close_all()
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def trace(frame, event, argument):
-            nonlocal count
-            if frame.f_code.co_filename not in TRACED:
-                return None
-            if event == "line":
-                count += 1
-                on_line(frame.f_code.co_filename, frame.f_lineno, count)
-            return trace
-
-        sys.settrace(trace)
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            sys.settrace(None)
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "the child failed by itself"
-    return os.WIFSIGNALED(ended)
 
 
 def first_times(work: Callable[[], object]) -> list[int]:
@@ -97,13 +64,13 @@ def each_line(prepare: Callable[[], object], work: Callable[[object], object], c
 
 def nothing_is_lost(scan: Scan) -> None:
     """Rows have their files before the sweep; after it, files have their rows; and the books add up."""
-    for part in scan.parts.exclude(size_bytes=None):
+    for part in scan.parts.all():
         assert part_files.part_path(part).stat().st_size == part.size_bytes
     part_files.sweep(0)
     scan.refresh_from_db()
     assert files_match_rows(scan) and not files_being_received(scan)
     assert scan.received_bytes == sum(part.size_bytes or 0 for part in scan.parts.all())
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
 
 
 def send(scan: Scan, number: int, body: bytes) -> None:
@@ -140,7 +107,7 @@ def test_creating(live_db, step):
         return scans.create_scan(token, "vase", photos=1, parts=3, filesize_bytes=10)
 
     def check(token: Token) -> None:
-        assert ledger.find_discrepancies([token]) == []
+        assert books.find_discrepancies([token]) == []
         scan = Scan.objects.filter(token=token).first()
         if scan is not None:
             assert (scan.held_bytes, scan.charge, scan.parts.count()) == (10, Scan.HELD, 3)

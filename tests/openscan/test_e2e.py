@@ -2,6 +2,7 @@
 import io
 import zipfile
 
+import pytest
 import requests
 
 from app_extensions.openscan.models import LedgerEntry, Scan
@@ -9,6 +10,7 @@ from tests.openscan.flow import poke, send, until, wait_for
 from tests.openscan.make_sets import photos
 
 
+@pytest.mark.quick
 def test_a_rigs_set_becomes_a_model(rig):
     members = photos(6)
     project = send(rig, members, parts=3)
@@ -56,7 +58,7 @@ def test_photos_that_fit_no_model_are_not_our_fault(rig):
     project = send(rig, members)
     info = wait_for(rig, project, "processing done", "processing failed")
     assert info["status"] == "processing failed"
-    assert "only 3 of 16 photos could be placed" in info["error_text"]
+    assert "Only 3 of 16 photos could be placed" in info["error_text"]
     scan = Scan.objects.get(name=project)
     until(lambda: poke() or Scan.objects.get(pk=scan.pk).state == Scan.FAILED)
     assert Scan.objects.get(pk=scan.pk).charge == Scan.POSTED

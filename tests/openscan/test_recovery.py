@@ -14,18 +14,17 @@ from app_extensions.host import assets
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books, ledger
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.openscan.processing import finish, projects, queue
 from app_extensions.openscan.results import packing
-from app_extensions.openscan.upkeep import periodic
 from tests.openscan.crash import run_in_child, spread
+from tests.openscan.finished import MODEL, fill
 from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, task_of, until, without_nodes
-from tests.openscan.helpers import private_token
+from tests.openscan.helpers import private_token, wanted_by_catch_up
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos
-from tests.openscan.results.test_results import MODEL, fill
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -153,7 +152,7 @@ def killed_and_recovered(job, token, line):
     work(scan.pk)  # and once more changes nothing
     scan.refresh_from_db()
     check(scan, token)
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def lines_of(job, token):
@@ -250,24 +249,14 @@ def test_the_live_worker_killed_in_the_middle_of_an_ingest(rig, stack, running_w
     assert photos_of(scan) == members and scan.images_count == len(members)
     assert scan.charge == Scan.POSTED and not scan.parts.exists()
     until(lambda: poke("catch_up", "release_queue") or state_of(scan) == Scan.DONE, 240, 0.5)
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
 
 
 def test_what_is_under_way_is_not_queued_as_lost(token):
     scan = make_ingest(token)
-    assert scan.pk not in wanted("ingest_scan")  # it was started a moment ago
+    assert scan.pk not in wanted_by_catch_up("ingest_scan")  # it was started a moment ago
     Scan.objects.filter(pk=scan.pk).update(started_at=timezone.now() - timezone.timedelta(minutes=1))
-    assert scan.pk in wanted("ingest_scan")
+    assert scan.pk in wanted_by_catch_up("ingest_scan")
     Scan.objects.filter(pk=scan.pk).update(retry_at=timezone.now() + timezone.timedelta(minutes=1))
-    assert scan.pk not in wanted("ingest_scan")
+    assert scan.pk not in wanted_by_catch_up("ingest_scan")
 
-
-def wanted(job):
-    """The scans for which catch_up queues a job, without queueing it."""
-    found = []
-    kept, periodic.dispatch = periodic.dispatch, lambda name, pk, **_: found.append((name, pk))
-    try:
-        periodic.catch_up()
-    finally:
-        periodic.dispatch = kept
-    return [pk for name, pk in found if name == job]

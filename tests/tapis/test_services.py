@@ -1,7 +1,7 @@
 """The documented classes under ``app.services.tapis_storage``: a face over what the REST API does."""
 import pytest
 
-from tests.tapis.login.test_oauth2_secrets import database_dump
+from tests.support.database import database_dump
 
 
 def test_the_examples_of_the_documentation(flyer):

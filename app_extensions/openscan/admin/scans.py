@@ -1,4 +1,5 @@
 """Scans in Django admin: where each stands and why, its parts, its task; retry and reset."""
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -28,7 +29,7 @@ class ScanAdmin(ReadOnlyAdmin):
     fields = (
         "name", "token", "state", "client_status", "error", "set_aside", "photos", "declared", "received", "parts_table",
         "task_link", "moves", "node_notes", "charge", "held", "posted", "client_address", "research_consent", "links_expire_at",
-        "created_at", "started_at", "approved_at", "released_at", "finished_at", "expired_at", "reset_at",
+        "history_table", "created_at", "started_at", "approved_at", "released_at", "finished_at", "expired_at", "reset_at",
         "result_size", "result_file", "result_object", "result_expires_at",
     )
     readonly_fields = fields
@@ -49,13 +50,23 @@ class ScanAdmin(ReadOnlyAdmin):
     client_status.short_description = "What the client sees"
 
     def parts_table(self, scan: Scan) -> str:
-        rows = [(part.number, "missing" if part.size_bytes is None else format_exact_bytes(part.size_bytes),
-                 moment(part.received_at)) for part in scan.parts.order_by("number")[:200]]
+        rows = [(part.number, format_exact_bytes(part.size_bytes), moment(part.received_at))
+                for part in scan.parts.order_by("number")[:200]]
         if not rows:
             return "-"
         return format_html("<table>{}</table>", format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", rows))
 
     parts_table.short_description = "Parts"
+
+    def history_table(self, scan: Scan) -> str:
+        rows = [(moment(event.at), f"{event.from_state or 'new'} → {event.to_state}", event.why, event.actor)
+                for event in scan.events.order_by("-pk")[:200]]
+        if not rows:
+            return "-"
+        return format_html("<table><tr><th>When</th><th>From → to</th><th>Why</th><th>Who</th></tr>{}</table>",
+                           format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", rows))
+
+    history_table.short_description = "History"
 
     def task_link(self, scan: Scan) -> str:
         task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
@@ -66,13 +77,13 @@ class ScanAdmin(ReadOnlyAdmin):
     task_link.short_description = "WebODM task"
 
     def retry(self, request: HttpRequest, chosen: QuerySet) -> None:
-        self._each(request, chosen, queue.retry, "is tried again")
+        self._each(request, chosen, partial(queue.retry, actor=request.user.get_username()), "is tried again")
 
     retry.short_description = "Retry: process again, free of charge"
     retry.allowed_permissions = ("steer",)
 
     def reset(self, request: HttpRequest, chosen: QuerySet) -> None:
-        self._each(request, chosen, scans.reset_scan_row, "is reset")
+        self._each(request, chosen, partial(scans.reset_scan_row, actor=request.user.get_username()), "is reset")
 
     reset.short_description = "Reset: free its name, give credit back"
     reset.allowed_permissions = ("steer",)

@@ -10,9 +10,10 @@ from django.template.response import TemplateResponse
 
 from app_extensions.openscan.accounts import ledger, limits, tokens
 from app_extensions.openscan.admin.base import exact_size, size
-from app_extensions.openscan.conf import conf, parse_bytes
+from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token
+from app_extensions.shared.settings import parse_bytes
 
 
 class SizeField(forms.CharField):
@@ -54,6 +55,7 @@ class TokenForm(forms.ModelForm):
         for field in limits.MOST_OF_TOKEN:
             if cleaned.get(field) is not None:
                 self._add_refusal(field, limits.check_token_number, field, cleaned[field])
+        self._add_refusal("label", tokens.check_label, cleaned.get("label", ""))
         if kind == Token.PRIVATE and not self.errors:
             self._add_refusal(None, tokens.check_person, *(cleaned[field] for field in ("forename", "surname", "mail")))
         if cleaned.get("daily_bytes") is None:

@@ -18,16 +18,15 @@ from django.utils import timezone
 
 from app_extensions.host import media, quota
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger, tokens
+from app_extensions.openscan import lifecycle, part_files
+from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.ingest.archives import Limits, PhotoSet
 from app_extensions.openscan.ingest.refusal import Refused
 from app_extensions.openscan.ingest.write import Written, write_set
+from app_extensions.openscan.intake import browser
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
-from app_extensions.openscan.notices import messages
 from app_extensions.openscan.processing import projects
 from app_extensions.shared.formatting import format_bytes
 
@@ -92,7 +91,7 @@ def _write(scan: Scan) -> Written:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
+        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes), browser.part_names(scan)) as photo_set:
             _check_room(photo_set, target)
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
@@ -109,7 +108,7 @@ def _write(scan: Scan) -> Written:
 
 def _check_room(photo_set: PhotoSet, target: Path) -> None:
     lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
-    wanted = sum(member.size_bytes for member in photo_set.photos) - lying
+    wanted = sum(member.size_bytes for member in (*photo_set.photos, *photo_set.masks)) - lying
     if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
         raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
 
@@ -142,9 +141,7 @@ def task_removed(task_id: Any) -> None:
 
 
 def _approve(scan: Scan, written: Written) -> None:
-    """The photos are there: pay, let go of the parts, and stand in the queue."""
-    # The parts go with this commit, so the photos must be on the disk and not only in the system's cache.
-    os.sync()
+    """The photos are there, on the disk and not only in the system's cache: pay, drop the parts, and enter the queue."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
         if row is None:
@@ -152,14 +149,9 @@ def _approve(scan: Scan, written: Written) -> None:
         task = host_tasks.get_task(row.webodm_task_id)
         if task is None:
             raise Refused(_REMOVED)  # in a way of which WebODM tells nobody: its row went with the project's
-        row.state, row.approved_at, row.error, row.retry_at = Scan.APPROVED, timezone.now(), "", None
-        row.images_count = written.photos
-        row.set_aside = "\n".join(written.set_aside)[:LONGEST_SET_ASIDE]
-        row.save()
         host_tasks.update_counts(task)
-        ledger.post(row)
-        part_files.drop_parts(row)
-        dispatch_on_commit("release_queue")
+        lifecycle.apply(row.pk, lifecycle.APPROVE, images_count=written.photos,
+                        set_aside="\n".join(written.set_aside)[:LONGEST_SET_ASIDE])
     logger.info("OpenScan: scan %s taken in: %d photos, %d bytes, %d members left out", row.pk, written.photos,
                 written.photo_bytes, len(written.set_aside))
 
@@ -169,17 +161,10 @@ def refuse(scan_id: int, sentence: str, *, keep_parts: bool = False) -> None:
 
     :param keep_parts: the fault is ours, and an admin may try again with what was uploaded
     """
-    with transaction.atomic():
-        row = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.INITIALIZED).first()
-        if row is None:
-            return
-        row.state, row.error, row.finished_at, row.retry_at = Scan.FAILED, sentence, timezone.now(), None
-        row.save()
-        ledger.void(row, note="refused")
-        if not keep_parts:
-            part_files.drop_parts(row)
-        messages.scan_failed(row)
-        dispatch_on_commit("discard_scan", row.pk)
+    event = lifecycle.GIVE_UP if keep_parts else lifecycle.REFUSE
+    row = lifecycle.apply(scan_id, event, why=sentence, error=sentence)
+    if row is None:
+        return
     logger.info("OpenScan: scan %s refused", scan_id)
 
 

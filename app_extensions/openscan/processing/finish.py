@@ -13,21 +13,20 @@ from django.utils import timezone
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
-from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.host.faults import PHOTOS_AT_FAULT
+from app_extensions.openscan import lifecycle, part_files
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
-from app_extensions.openscan.notices import messages
 from app_extensions.openscan.processing import failover
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import publish, records
 
 logger = logging.getLogger("app.logger")
 
-#: States of a scan whose task WebODM has had in hand.
-_HANDED_OVER = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
 WAITS_MINUTES = (1, 5, 15, 60)
+_LOST_TASK = ("Its task was deleted in WebODM before there was a model, by its owner or because the storage quota was used up. The credit "
+              "is refunded; send the set again, or ask the site's support.")
+_LOST_RESULT = "Its task was deleted in WebODM, by its owner or because the storage quota was used up."
 
 
 def finish(scan_id: int) -> None:
@@ -35,12 +34,12 @@ def finish(scan_id: int) -> None:
     with scan_lock(scan_id) as mine:
         if not mine:
             return
-        scan = Scan.objects.select_related("token").filter(pk=scan_id, state__in=_HANDED_OVER).first()
+        scan = Scan.objects.select_related("token").filter(pk=scan_id, state__in=lifecycle.HANDED_OVER).first()
         if scan is None or (scan.state == Scan.FAILED and scan.released_at is None) or _is_put_off(scan):
             return
         task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
         if task is None:
-            _expire(scan, "Its task was deleted in WebODM.")
+            _lose_task(scan)
             return
         state = host_tasks.task_state(task)
         if state.status == "completed":
@@ -57,13 +56,8 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
     source = packing.source_of(task)
     if packing.is_current(scan, task):
         return
-    name, size = "", 0
     try:
-        files = packing.model_files(assets.assets_dir(task))
-        published = publish.publish_model(scan, files, source) if files else None
-        if published is None:
-            path, size = packing.pack(files, packing.new_file_name(scan))
-            name = path.name
+        path, size = packing.pack(packing.model_files(assets.assets_dir(task)), packing.new_file_name(scan))
     except packing.NoModel:
         _fail(scan, state, "The processing node finished and delivered no model; ask the site's support.", source)
         return
@@ -72,25 +66,17 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
         return
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state not in _HANDED_OVER or (published and not records.keep(row, *published)):  # reset while we packed
-            if published:
-                records.abandon(published.entry)
-            transaction.on_commit(lambda: packing.remove_file(name))
+        if row.state not in lifecycle.HANDED_OVER:  # reset while we packed
+            transaction.on_commit(lambda: packing.remove_file(path.name))
             return
-        if published is None:
-            records.let_go(row)
-            row.result_bytes = size
-        before, row.state, row.error = row.result_file, Scan.DONE, ""
-        row.released_at = row.released_at or timezone.now()
-        row.finished_at, row.expired_at, row.processing_seconds = timezone.now(), None, state.processing_seconds
-        row.result_file, row.result_source = name, source
-        row.result_link, row.result_expires_at = packing.new_link(), packing.expiry()
-        row.finish_attempts, row.retry_at = 0, None
-        row.save()
-        messages.scan_done(row, packing.result_url(row))
-        dispatch_on_commit("release_queue")
-        transaction.on_commit(lambda: packing.remove_file(before))
-    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, row.result_bytes)
+        records.let_go(row)
+        now = timezone.now()
+        row = lifecycle.apply(
+            row.pk, lifecycle.COMPLETE, result_object=row.result_object, result_bytes=size, result_file=path.name,
+            result_source=source, result_link=packing.new_link(), result_expires_at=packing.expiry(),
+            processing_seconds=state.processing_seconds, released_at=row.released_at or now)
+    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, size)
+    publish.publish_file(scan.pk)
 
 
 def _put_off(scan: Scan, problem: OSError) -> None:
@@ -105,19 +91,19 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
     """The scan's processing failed or was canceled; told once for each run that ends so, as `restarted` marks where one begins."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state not in _HANDED_OVER or (row.state == Scan.FAILED and row.error == (sentence or _sentence(state))):
+        if row.state not in lifecycle.HANDED_OVER or (row.state == Scan.FAILED and row.error == (sentence or _sentence(state))):
             return
-        before, row.state, row.error = row.result_file, Scan.FAILED, sentence or _sentence(state)
-        row.released_at = row.released_at or timezone.now()
-        row.finished_at, row.result_file, row.result_bytes, row.result_source = timezone.now(), "", 0, source
-        records.let_go(row)
-        row.save()
-        if state.status != "canceled" and not failover.PHOTOS_AT_FAULT.search(state.error):
-            ledger.refund(row, note="processing failed")
-        messages.scan_failed(row)
-        dispatch_on_commit("release_queue")
-        transaction.on_commit(lambda: packing.remove_file(before))
+        lifecycle.apply(
+            row.pk, _failure(state), why=sentence or _sentence(state), error=sentence or _sentence(state), result_source=source,
+            node_notes=failover.noted_error(row, state), released_at=row.released_at or timezone.now())
     logger.info("OpenScan: scan %s failed in processing", scan.pk)
+
+
+def _failure(state: Any) -> str:
+    """Which event a task's end is. Only failures that may be ours give the credit back."""
+    if state.status == "canceled":
+        return lifecycle.CANCEL
+    return lifecycle.FAIL_BY_PHOTOS if PHOTOS_AT_FAULT.search(state.node_error) else lifecycle.FAIL
 
 
 def restarted(task_id: Any) -> None:
@@ -125,31 +111,28 @@ def restarted(task_id: Any) -> None:
     with transaction.atomic():
         failed = Scan.objects.select_for_update().filter(webodm_task_id=task_id, state=Scan.FAILED, released_at__isnull=False)
         for row in failed:
-            row.state, row.error, row.finished_at, row.retry_at, row.moves, row.tried_nodes = Scan.RELEASED, "", None, None, 0, ""
-            row.save(update_fields=["state", "error", "finished_at", "retry_at", "moves", "tried_nodes"])
+            lifecycle.apply(row.pk, lifecycle.RESTART)
             logger.info("OpenScan: scan %s is processed again, its task was restarted in WebODM", row.pk)
 
 
 def _sentence(state: Any) -> str:
     if state.status == "canceled":
         return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
-    return f"Processing failed: {state.error or 'the processing node gave no reason'}"
+    return f"Processing failed: {state.error}"
 
 
-def _expire(scan: Scan, sentence: str) -> None:
+def _lose_task(scan: Scan) -> None:
+    """The scan's task is gone from WebODM: its owner deleted it, or WebODM's quota job did."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state == Scan.EXPIRED and not row.result_file and not row.webodm_task_id:
+        if row.state == Scan.EXPIRED and not row.result_file and not row.result_object and not row.webodm_task_id:
             return
-        if row.state not in _HANDED_OVER:
-            return
-        before, row.state, row.expired_at, row.webodm_task_id = row.result_file, Scan.EXPIRED, timezone.now(), None
-        row.error = row.error or sentence
-        row.result_file, row.result_bytes = "", 0
-        records.let_go(row)
-        row.save()
-        dispatch_on_commit("release_queue")
-        transaction.on_commit(lambda: packing.remove_file(before))
+        if row.state in (Scan.APPROVED, Scan.RELEASED):
+            lifecycle.apply(row.pk, lifecycle.LOSE_TASK, error=_LOST_TASK)
+        elif row.state == Scan.DONE:
+            lifecycle.apply(row.pk, lifecycle.LOSE_RESULT, error=row.error or _LOST_RESULT)
+        else:
+            lifecycle.apply(row.pk, lifecycle.FORGET_TASK, error=row.error or _LOST_RESULT)
     logger.info("OpenScan: scan %s expired, its task is gone", scan.pk)
 
 
@@ -162,11 +145,7 @@ def expire_results() -> int:
             row = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.DONE).first()
             if row is None or row.result_expires_at > timezone.now():
                 continue
-            name, row.state, row.expired_at = row.result_file, Scan.EXPIRED, timezone.now()
-            row.result_file, row.result_bytes = "", 0
-            records.let_go(row)
-            row.save(update_fields=["state", "expired_at", "result_file", "result_object", "result_bytes"])
-            transaction.on_commit(lambda name=name: packing.remove_file(name))
+            lifecycle.apply(row.pk, lifecycle.EXPIRE)
             expired += 1
     return expired
 
@@ -197,6 +176,7 @@ def _discard(scan: Scan) -> None:
         fields["webodm_task_id"] = None
     elif state.status == "completed":
         fields["finished_at"] = scan.finished_at or timezone.now()
+        fields["discarded_at"] = timezone.now()
     elif state.pending_action != "remove":
         host_tasks.remove_task(task)
     if scan.webodm_task_id:

@@ -4,57 +4,48 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from app_extensions.openscan.conf import Conf, conf, public_url_problem
+from app_extensions.openscan.accounts.addresses import is_blind
+from app_extensions.openscan.conf import conf, public_url_problem
 from app_extensions.openscan.results.object_storage.checks import check_object_storage
-from app_extensions.shared import settings_checks
+from app_extensions.shared.settings import queue_problem
 
 TASKS_MODULE = "app_extensions.openscan.tasks"
-_MOST_BYTES, _MOST_NUMBER, _YEAR_SECONDS, _YEAR_MINUTES = 10**15, 1_000_000, 366 * 86400, 366 * 1440
-#: Beyond these nothing works: times would overflow a date, sizes the database's numbers, and zero would stop all scans.
-BOUNDS = {
-    "limit_filesize_bytes": (1, _MOST_BYTES), "limit_photos": (1, _MOST_NUMBER), "limit_part_bytes": (1, _MOST_BYTES),
-    "private_credit_bytes": (0, _MOST_BYTES), "public_daily_bytes": (0, _MOST_BYTES), "free_reserve_bytes": (0, _MOST_BYTES),
-    "unpacked_bytes": (1, _MOST_BYTES), "upload_link_seconds": (1, _YEAR_SECONDS), "upload_idle_seconds": (1, 86400),
-    "unstarted_hours": (1, 366 * 24), "result_days": (1, 36_600), "token_requests_per_hour": (1, _MOST_NUMBER),
-    "tasks_per_node": (1, 9999), "tasks_per_cluster": (1, 9999), "node_attempts": (1, 100), "silent_minutes": (1, _YEAR_MINUTES),
-    "stalled_minutes": (0, _YEAR_MINUTES), "node_rest_minutes": (0, _YEAR_MINUTES), "least_photos": (1, _MOST_NUMBER),
-    "ingest_attempts": (1, 1000),
-}
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What is wrong with the settings, each with a hint that says what to write instead."""
     found: list[CheckMessage] = []
-    for name in settings_checks.properties(Conf):
-        try:
-            getattr(conf, name)
-        except ImproperlyConfigured as error:
-            found.append(Error(str(error), hint="See docs/admin/settings.md for what the setting takes.",
-                               id="openscan.E001"))
+    for problem in conf.unreadable():
+        found.append(Error(problem, hint="See docs/admin/settings.md for what the setting takes.", id="openscan.E001"))
     if found:
         return found
     if not conf.basic_user or not conf.basic_password or ":" in conf.basic_user:
         found.append(Error(
             "WO_OPENSCAN_BASIC_USER and WO_OPENSCAN_BASIC_PASSWORD must not be empty, and the user has no colon.",
             hint="Leave both unset for openscan:free, which the rigs use.", id="openscan.E002"))
-    problem = public_url_problem(conf.public_url)
-    if problem:
-        found.append(Error(f"WO_OPENSCAN_PUBLIC_URL cannot be used: {problem}.",
+    url_problem = public_url_problem(conf.public_url)
+    if url_problem:
+        found.append(Error(f"WO_OPENSCAN_PUBLIC_URL cannot be used: {url_problem}.",
                            hint="Write it like https://scan.example.org", id="openscan.E003"))
-    found += [Error(f"{_variable(name)} {problem}.", hint="Leave it unset for the default of docs/admin/settings.md.", id="openscan.E004")
-              for name, problem in settings_checks.out_of_bounds(conf, BOUNDS)]
+    found += [Error(f"{variable} {problem}.", hint="Leave it unset for the default of docs/admin/settings.md.", id="openscan.E004")
+              for variable, problem in conf.out_of_bounds()]
     found += [Error(f"{name} cannot be used: {problem}.", hint=hint, id="openscan.E009") for name, problem, hint in _wrong_texts()]
-    known = [_variable(name) for name in settings_checks.properties(Conf)]
     found += [Warning(f"{name} is no setting and changes nothing.", id="openscan.W006",
                       hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
-              for name, meant in settings_checks.unknown_names("WO_OPENSCAN_", known)]
+              for name, meant in conf.unknown_variables()]
     if any(network.prefixlen == 0 for network in conf.trusted_proxies):
         found.append(Warning("WO_OPENSCAN_TRUSTED_PROXIES trusts every address: any client can pose as another, which lifts the limit on "
                              "token requests and opens other clients' public scans.",
                              hint="Name the network of the TLS proxy alone.", id="openscan.W007"))
+    if conf.bind_public_names and is_blind():
+        found.append(Error(
+            "WO_BEHIND_TLS_PROXY says that a TLS proxy is in front, but WO_OPENSCAN_TRUSTED_PROXIES names none: all clients seem to "
+            "have the proxy's address. Until then, scans under public tokens need the secret that createProject returns; rigs send none.",
+            hint="Set WO_OPENSCAN_TRUSTED_PROXIES to the address or network that the proxy's requests come from: 127.0.0.1 for a proxy on "
+                 "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.E010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
         # No error: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",
@@ -70,11 +61,6 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _variable(name: str) -> str:
-    """A property's environment variable: sizes are called without their unit."""
-    return "WO_OPENSCAN_" + (name[:-len("_bytes")] if name.endswith("_bytes") else name).upper()
-
-
 def _wrong_texts() -> "list[tuple[str, str, str]]":
     """Variable, what is wrong, and what to write instead. Texts of the object storage have checks of their own."""
     wrong = []
@@ -84,7 +70,7 @@ def _wrong_texts() -> "list[tuple[str, str, str]]":
                       "Write it like /srv/openscan."))
     elif os.path.exists(directory) and not os.path.isdir(directory):
         wrong.append(("WO_OPENSCAN_STORAGE_DIR", "there is something that is no directory", "Name a directory of its own."))
-    problem = settings_checks.queue_problem(conf.celery_queue)
+    problem = queue_problem(conf.celery_queue)
     if problem:
         wrong.append(("WO_OPENSCAN_CELERY_QUEUE", problem, "Leave it unset for WebODM's own queue."))
     for name, addresses in (("WO_OPENSCAN_SUPPORT_MAIL", filter(None, [conf.support_mail])),

@@ -18,6 +18,7 @@ import requests
 from tapipy import errors as tapipy_errors
 from tapipy.tapis import Tapis, TapisResult
 
+from app_extensions.shared.photo_files import CLUTTER, role_of
 from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
@@ -55,8 +56,9 @@ class Entry:
 
     @property
     def is_image(self) -> bool:
-        """A file, or a link that may lead to one, named .jpg or .jpeg in any case."""
-        return self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
+        """A file, or a link that may lead to one, named .jpg or .jpeg in any case. Not a Mac's ``._*`` or another hidden file."""
+        return (self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
+                and role_of(self.name) != CLUTTER)
 
 
 def quoted(path: str) -> str:

@@ -5,7 +5,6 @@ from urllib.parse import quote
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
@@ -213,9 +212,3 @@ def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
         "error": state.error, "hint": state.hint, "pending_action": state.pending_action, "url": host_tasks.task_url(task),
         "map_url": host_tasks.map_url(task), "model_url": host_tasks.model_url(task),
     }
-
-
-def mark_synced(flight: Flight) -> None:
-    """Note that every image of the flight is here."""
-    flight.synced_at = timezone.now()
-    flight.save(update_fields=["synced_at"])

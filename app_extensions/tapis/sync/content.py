@@ -19,7 +19,7 @@ from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem, TokenExpired
-from app_extensions.tapis.sync.verify import NotAnImage, check_jpeg
+from app_extensions.tapis.sync.verify import NotAnImage, check_image
 from app_extensions.tapis.transport import CutAfter
 
 logger = logging.getLogger("app.logger")
@@ -41,7 +41,7 @@ class FileProblem(Exception):
     """One file could not be had; others may.
 
     missing: Tapis does not find it. refused: Tapis answers 4xx, as for a link that leads to a directory. broken: fetched whole twice, and
-    no JPEG: it is so at its source.
+    not a photo: it is so at its source.
     """
 
     def __init__(self, reason: str, *, missing: bool = False, refused: bool = False, broken: bool = False) -> None:
@@ -105,7 +105,7 @@ class ContentFetcher:
                 got = self._attempt(url, token, target, size)
                 moved += got
                 try:
-                    check_jpeg(target)
+                    check_image(target)
                 except NotAnImage as problem:
                     broken += 1
                     if broken > 1 and last_size == got:

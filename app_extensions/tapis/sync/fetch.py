@@ -276,7 +276,7 @@ class Turn:
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
         if row.is_link and (problem.missing or problem.refused):
-            state = FlightFile.REJECTED  # it leads nowhere, or to something that is no file: that must not stop the rest
+            state = FlightFile.REJECTED  # it leads nowhere, or to something that is not a file. The rest continues.
         elif problem.missing:
             state = FlightFile.GONE
         else:

@@ -223,12 +223,12 @@ class RevokeView(TapisAPIView):
 
 #: Patterns for root mounts: they start with ``^`` and end with ``$``.
 ROUTES = (
-    (r"^api/oauth2/tapis/$", index),
-    (r"^api/oauth2/tapis/authorize/(?P<client_id>[A-Za-z0-9._@-]+)/$", authorize),
-    (r"^api/oauth2/tapis/callback/$", callback),
-    (r"^api/oauth2/tapis/link/$", link),
-    (r"^api/oauth2/tapis/disconnect/$", disconnect),
-    (r"^api/oauth2/tapis/status/$", StatusView.as_view()),
-    (r"^api/oauth2/tapis/refresh/(?P<client_id>[A-Za-z0-9._@-]+)/$", RefreshView.as_view()),
-    (r"^api/oauth2/tapis/revoke/(?P<client_id>[A-Za-z0-9._@-]+)/$", RevokeView.as_view()),
+    (r"^api/oauth2/tapis/?$", index),
+    (r"^api/oauth2/tapis/authorize/(?P<client_id>[A-Za-z0-9._@-]+)/?$", authorize),
+    (r"^api/oauth2/tapis/callback/?$", callback),
+    (r"^api/oauth2/tapis/link/?$", link),
+    (r"^api/oauth2/tapis/disconnect/?$", disconnect),
+    (r"^api/oauth2/tapis/status/?$", StatusView.as_view()),
+    (r"^api/oauth2/tapis/refresh/(?P<client_id>[A-Za-z0-9._@-]+)/?$", RefreshView.as_view()),
+    (r"^api/oauth2/tapis/revoke/(?P<client_id>[A-Za-z0-9._@-]+)/?$", RevokeView.as_view()),
 )

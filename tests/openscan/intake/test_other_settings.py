@@ -3,8 +3,7 @@ import time
 from pathlib import Path
 
 from app_extensions.openscan.models import Scan
-from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token, put_part
-from tests.openscan.intake.test_api_commands import refused
+from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token, put_part, refused
 
 
 def test_a_public_address_another_pair_and_names_bound_to_nobody(stack, live_db, unique):

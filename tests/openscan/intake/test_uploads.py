@@ -25,9 +25,9 @@ from tests.openscan.helpers import (
     own_gunicorn,
     private_token,
     put_part,
+    refused,
     wait_until,
 )
-from tests.openscan.intake.test_api_commands import refused
 from tests.plugin import need
 
 

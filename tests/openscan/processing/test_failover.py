@@ -7,15 +7,14 @@ from django.utils import timezone
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import processing
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books, ledger
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import NodeRecord, NodeWatch, OutgoingMail, Scan
 from app_extensions.openscan.processing import failover, finish, nodes, queue, status
 from tests.openscan.crash import run_in_child, spread
-from tests.openscan.flow import started_scan, task_of, without_nodes
+from tests.openscan.flow import approved, started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import make_zip, photos
-from tests.openscan.processing.test_queue import approved, empty, node, quiet  # noqa: F401 (fixtures)
 
 
 @pytest.mark.parametrize("error, kind", [
@@ -38,7 +37,7 @@ def test_a_nodes_faults_are_told_from_the_photos(error, kind):
 
 
 @pytest.fixture
-def second(node):  # noqa: F811
+def second(node):
     """A second node for the same owner."""
     from nodeodm.models import ProcessingNode
 
@@ -80,7 +79,7 @@ def dispatched(monkeypatch):
 
 
 @pytest.mark.parametrize("task_status", [20, 10, None])
-def test_a_scan_on_a_node_that_went_offline_is_taken_off_it(node, second, quiet, dispatched, task_status):  # noqa: F811
+def test_a_scan_on_a_node_that_went_offline_is_taken_off_it(node, second, quiet, dispatched, task_status):
     scan = released(node.owner, node, task_status)
     assert failover.watch() == 0
     failover.move(scan.pk)
@@ -101,7 +100,7 @@ def test_a_scan_on_a_node_that_went_offline_is_taken_off_it(node, second, quiet,
     assert [entry.kind for entry in scan.entries.order_by("pk")] == ["hold", "post"]
 
 
-def test_silence_and_standstill(node, second, quiet, dispatched):  # noqa: F811
+def test_silence_and_standstill(node, second, quiet, dispatched):
     scan = released(node.owner, node, processing_time=1000)
     failover.watch()
     backdate(scan, conf.silent_minutes - 1, "answer_at", "progress_at")
@@ -116,7 +115,7 @@ def test_silence_and_standstill(node, second, quiet, dispatched):  # noqa: F811
     assert failover.watch() == 0, "it got on"
 
 
-def test_a_watch_with_gaps_begins_anew(node, quiet, dispatched):  # noqa: F811
+def test_a_watch_with_gaps_begins_anew(node, quiet, dispatched):
     """Otherwise every scan would be moved after the one worker that polls the nodes was away."""
     scan = released(node.owner, node)
     failover.watch()
@@ -124,14 +123,14 @@ def test_a_watch_with_gaps_begins_anew(node, quiet, dispatched):  # noqa: F811
     assert failover.watch() == 0 and failover.watch() == 0
 
 
-def test_what_waits_in_a_nodes_own_queue_may_wait(node, quiet, dispatched):  # noqa: F811
+def test_what_waits_in_a_nodes_own_queue_may_wait(node, quiet, dispatched):
     scan = released(node.owner, node, task_status=10)
     failover.watch()
     backdate(scan, 600, "answer_at", "progress_at")
     assert failover.watch() == 0
 
 
-def test_a_full_disk_of_ours_is_not_the_nodes_fault(node, quiet, dispatched, settings):  # noqa: F811
+def test_a_full_disk_of_ours_is_not_the_nodes_fault(node, quiet, dispatched, settings):
     scan = released(node.owner, node)
     failover.watch()
     backdate(scan, 600, "answer_at", "progress_at")
@@ -141,7 +140,7 @@ def test_a_full_disk_of_ours_is_not_the_nodes_fault(node, quiet, dispatched, set
     assert failover.watch() == 1
 
 
-def test_a_full_node_rests(node, second, quiet):  # noqa: F811
+def test_a_full_node_rests(node, second, quiet):
     scan = released(node.owner, second, 30, last_error="No room on the node's disk: 1 MB are free")
     finish.finish(scan.pk)
     scan.refresh_from_db()
@@ -153,7 +152,7 @@ def test_a_full_node_rests(node, second, quiet):  # noqa: F811
     assert queue.release() == 1 and task_of(other).processing_node_id == second.pk
 
 
-def test_without_another_node_it_is_tried_again_later(node, quiet):  # noqa: F811
+def test_without_another_node_it_is_tried_again_later(node, quiet):
     scan = released(node.owner, node, 30, last_error="Connection error: refused")
     waits = []
     for _ in range(conf.node_attempts - 1):
@@ -168,10 +167,10 @@ def test_without_another_node_it_is_tried_again_later(node, quiet):  # noqa: F81
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert (scan.state, scan.charge) == (Scan.FAILED, Scan.REFUNDED) and "refused" in scan.error
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
 
 
-def test_the_last_node_that_hangs_ends_the_scan(node, quiet):  # noqa: F811
+def test_the_last_node_that_hangs_ends_the_scan(node, quiet):
     scan = released(node.owner, node, processing_time=5)
     Scan.objects.filter(pk=scan.pk).update(moves=conf.node_attempts - 1)
     mails = OutgoingMail.objects.filter(kind="failed").count()
@@ -185,7 +184,7 @@ def test_the_last_node_that_hangs_ends_the_scan(node, quiet):  # noqa: F811
     assert OutgoingMail.objects.filter(kind="failed").count() == mails + 1
 
 
-def test_the_photos_faults_and_canceled_tasks_end_at_once(node, second, quiet):  # noqa: F811
+def test_the_photos_faults_and_canceled_tasks_end_at_once(node, second, quiet):
     for task_status, error, charge in ((30, "only 3 of 16 photos could be placed", Scan.POSTED),
                                        (30, "The engine crashed (signal 11).", Scan.REFUNDED), (50, "", Scan.POSTED)):
         scan = released(node.owner, node, task_status, last_error=error)
@@ -194,7 +193,7 @@ def test_the_photos_faults_and_canceled_tasks_end_at_once(node, second, quiet): 
         assert (scan.state, scan.charge, scan.moves) == (Scan.FAILED, charge, 0)
 
 
-def test_a_wish_of_the_owner_comes_first(node, quiet, dispatched):  # noqa: F811
+def test_a_wish_of_the_owner_comes_first(node, quiet, dispatched):
     scan = released(node.owner, node, pending_action=2)
     offline(node)
     assert failover.watch() == 0
@@ -203,7 +202,7 @@ def test_a_wish_of_the_owner_comes_first(node, quiet, dispatched):  # noqa: F811
 
 
 @pytest.mark.parametrize("task_status", [20, 10, None])
-def test_a_node_that_is_taken_out_of_webodm(node, second, quiet, dispatched, task_status):  # noqa: F811
+def test_a_node_that_is_taken_out_of_webodm(node, second, quiet, dispatched, task_status):
     scan = released(node.owner, node, task_status)
     node.delete()
     assert failover.watch() == 1
@@ -212,7 +211,7 @@ def test_a_node_that_is_taken_out_of_webodm(node, second, quiet, dispatched, tas
     assert host_tasks.task_state(task_of(scan)).status == "queued"  # WebODM finds the only node itself
 
 
-def test_clients_are_not_told_of_a_failure_that_is_none(node, second, quiet):  # noqa: F811
+def test_clients_are_not_told_of_a_failure_that_is_none(node, second, quiet):
     scan = released(node.owner, node, 30, last_error="Connection error: refused")
     assert status.scan_status(scan) == "file approved"
     scan.moves = conf.node_attempts - 1
@@ -222,7 +221,7 @@ def test_clients_are_not_told_of_a_failure_that_is_none(node, second, quiet):  #
     assert status.scan_status(scan) == "processing failed"
 
 
-def test_webodms_own_step_is_waited_for(node, second, quiet, monkeypatch):  # noqa: F811
+def test_webodms_own_step_is_waited_for(node, second, quiet, monkeypatch):
     scan = released(node.owner, node)
     offline(node)
     monkeypatch.setattr(failover, "PATIENCE_SECONDS", 0.2)
@@ -234,7 +233,7 @@ def test_webodms_own_step_is_waited_for(node, second, quiet, monkeypatch):  # no
     assert Scan.objects.get(pk=scan.pk).state == Scan.APPROVED
 
 
-def test_settings_say_how_many_a_node_takes(node, second, quiet, settings):  # noqa: F811
+def test_settings_say_how_many_a_node_takes(node, second, quiet, settings):
     NodeRecord.objects.create(node_id=second.pk, is_cluster=True, parallel=None)
     by_id = {entry.id: entry for entry in host_nodes.nodes_for(node.owner)}
     assert (nodes.Places()(by_id[node.pk]), nodes.Places()(by_id[second.pk])) == (1, 4)
@@ -249,7 +248,7 @@ def test_settings_say_how_many_a_node_takes(node, second, quiet, settings):  # n
             _ = conf.node_tasks
 
 
-def test_scans_spread_over_nodes_by_their_room(node, second, quiet, settings):  # noqa: F811
+def test_scans_spread_over_nodes_by_their_room(node, second, quiet, settings):
     token, _ = private_token(owner=node.owner)
     many = [approved(token, minute) for minute in range(6)]
     settings.OPENSCAN_NODE_TASKS = "test node=1,second=4"
@@ -297,7 +296,7 @@ def moved_killed_at(owner, rows, line):
     scan.refresh_from_db()
     assert (scan.state, scan.moves, scan.charge) == (Scan.APPROVED, 1, Scan.POSTED)
     assert scan.node_notes.count("taken off") == 1 and host_tasks.task_state(task_of(scan)).status == "waiting"
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
     Scan.objects.filter(pk=scan.pk).update(state=Scan.EXPIRED)
     return lines
 

@@ -1,11 +1,9 @@
-"""Results in object storage: streamed there, handed out by a redirect, gone with their scan."""
+"""Results in object storage: moved there, handed out by a redirect, gone with their scan."""
 import hashlib
 import io
 import os
 import re
-import struct
 import zipfile
-import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,13 +21,13 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import lifecycle, publish
 from app_extensions.openscan.upkeep import periodic
 from dev.standins.s3 import ACCESS_KEY, BUCKET, PART_BYTES, SECRET_KEY
+from tests.openscan.finished import MODEL, fill, link_text
 from tests.openscan.flow import task_of
-from tests.openscan.results.test_results import MODEL, completed, fill, link_text  # noqa: F401 - a fixture
 from tests.openscan.stored import LARGE, files_of, link_of
 
 
 @pytest.fixture
-def published(completed, store):  # noqa: F811
+def published(completed, store):
     """Makes scans whose result was published: published(files) -> Scan."""
     def make(files=None, name=None):
         scan = completed(files, name)
@@ -41,11 +39,7 @@ def published(completed, store):  # noqa: F811
     return make
 
 
-def test_a_model_is_packed_straight_into_the_bucket(published, store, monkeypatch):
-    def no_disk(*_):
-        raise AssertionError("a zip was packed into the file system")
-
-    monkeypatch.setattr(packing, "pack", no_disk)
+def test_a_model_is_packed_sent_and_removed_from_the_disk(published, store):
     scan = published(LARGE)
     key, = store.results_of(scan)
     assert key == scan.result_object and files_of(scan) == []
@@ -62,25 +56,6 @@ def test_a_model_is_packed_straight_into_the_bucket(published, store, monkeypatc
     assert status.scan_status(scan) == "processing done"
     finish.finish(scan.pk)
     assert store.line.parts_sent() == [1, 2, 3], "done once"
-
-
-def test_zips_that_were_streamed_are_read_from_their_start_too(published, store, tmp_path):
-    """Some unpackers do not look at a zip's end; those cannot take members that are stored with their size behind them."""
-    scan = published()
-    data = store.read(scan.result_object)
-    place, names = 0, []
-    while data[place:place + 4] == b"PK\x03\x04":
-        _, flags, method, _, _, _, _, _, name_length, extra_length = struct.unpack("<HHHHHLLLHH", data[place + 4:place + 30])
-        assert method == 8 and flags & 8
-        start = place + 30 + name_length + extra_length
-        unpacker = zlib.decompressobj(-15)
-        content = unpacker.decompress(data[start:])
-        assert unpacker.eof
-        names.append(data[place + 30:place + 30 + name_length].decode())
-        place = len(data) - len(unpacker.unused_data)
-        assert unpacker.unused_data[:4] == b"PK\x07\x08" and struct.unpack("<L", unpacker.unused_data[4:8])[0] == zlib.crc32(content)
-        place += 16
-    assert len(names) == 4
 
 
 def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store):
@@ -207,14 +182,14 @@ def test_a_new_run_brings_a_new_object_and_takes_the_old_one(published, store):
         assert archive.read("texture.png") == b"new"
 
 
-def test_without_a_bucket_nothing_changes(completed, live_db):  # noqa: F811
+def test_without_a_bucket_nothing_changes(completed, live_db):
     scan = completed()
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert scan.result_file and not scan.result_object and not StoredObject.objects.filter(scan=scan).exists()
 
 
-def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, settings, monkeypatch):  # noqa: F811
+def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, settings, monkeypatch):
     settings.OPENSCAN_S3_BUCKET = ""
     scan = completed(LARGE)
     finish.finish(scan.pk)
@@ -235,7 +210,7 @@ def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, sett
     assert wanted.count(("publish_result", scan.pk)) == 1
 
 
-def test_a_model_with_times_that_zips_cannot_hold(published, store, completed):  # noqa: F811
+def test_a_model_with_times_that_zips_cannot_hold(published, store, completed):
     scan = completed()
     for path in packing.model_files(assets.assets_dir(task_of(scan))):
         os.utime(path, (0, 0))

@@ -11,13 +11,13 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import lifecycle, publish, records
 from app_extensions.openscan.upkeep import periodic
 from dev.standins.s3 import BUCKET
+from tests.openscan.finished import fill, link_text
 from tests.openscan.flow import task_of
-from tests.openscan.results.test_results import completed, fill, link_text  # noqa: F401 - a fixture
 from tests.openscan.stored import LARGE, in_the_bucket, in_the_file_system, later, link_of
 
 
 @pytest.fixture
-def scan(completed, store):  # noqa: F811
+def scan(completed, store):
     """A scan whose model is ready to be published in three parts."""
     return completed(LARGE)
 
@@ -119,7 +119,7 @@ def test_a_restart_while_the_result_is_sent_wins(scan, store):
     assert in_the_bucket(scan, store)["odm_textured_model_geo.mtl"] in (b"newmtl other\n",)
 
 
-def test_downloads_under_way_outlive_the_move(completed, store, settings, s3_web):  # noqa: F811
+def test_downloads_under_way_outlive_the_move(completed, store, settings, s3_web):
     settings.OPENSCAN_S3_BUCKET = ""
     scan = completed(LARGE)
     finish.finish(scan.pk)
@@ -135,7 +135,7 @@ def test_downloads_under_way_outlive_the_move(completed, store, settings, s3_web
     assert got == data
 
 
-def test_a_result_whose_file_is_gone_holds_nobody_up(completed, store, settings):  # noqa: F811
+def test_a_result_whose_file_is_gone_holds_nobody_up(completed, store, settings):
     settings.OPENSCAN_S3_BUCKET = ""
     scan, other = completed(), completed()
     for one in (scan, other):

@@ -20,10 +20,10 @@ from app_extensions.openscan.results.object_storage import archive, client, life
 from app_extensions.openscan.upkeep import periodic
 from dev.standins.s3 import BUCKET, PART_BYTES
 from tests.openscan.crash import run_in_child, spread
+from tests.openscan.finished import MODEL, fill
 from tests.openscan.flow import started_scan, task_of, without_nodes
 from tests.openscan.helpers import in_processes, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
-from tests.openscan.results.test_results import MODEL, fill
 from tests.openscan.stored import in_a_thread
 
 

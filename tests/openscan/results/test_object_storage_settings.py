@@ -17,13 +17,10 @@ from app_extensions.openscan.results.object_storage import checks, publish
 from app_extensions.shared import metrics
 from deploy import doctor, probe
 from dev.standins.s3 import BUCKET, S3_QUEUE
-from tests.install.test_doctor import SOUND_WEB, _sound_facts
 from tests.openscan.flow import poke, send, until
-from tests.openscan.helpers import Rig, public_token
-from tests.openscan.intake.test_settings import found
+from tests.openscan.helpers import Rig, figures, found_by_checks, public_token
 from tests.openscan.make_sets import photos
-from tests.openscan.results.test_results import completed  # noqa: F401 - a fixture
-from tests.openscan.upkeep.test_watching import figures
+from tests.support.doctor import SOUND_WEB, sound_facts
 
 SOUND = {"OPENSCAN_S3_BUCKET": "scans", "OPENSCAN_S3_ENDPOINT": "https://minio.example.org:9000", "OPENSCAN_S3_ACCESS_KEY": "a",
          "OPENSCAN_S3_SECRET_KEY": "b"}
@@ -58,7 +55,7 @@ SOUND = {"OPENSCAN_S3_BUCKET": "scans", "OPENSCAN_S3_ENDPOINT": "https://minio.e
     ({"OPENSCAN_S3_PART": "many"}, {"openscan.E001"}),
     ({"OPENSCAN_S3_RESEARCH": "perhaps"}, {"openscan.E001"})])
 def test_half_set_and_wrong_settings_are_found_by_number(values, expected):
-    assert found(**{**SOUND, **values}) == expected
+    assert found_by_checks(**{**SOUND, **values}) == expected
 
 
 def test_what_is_said_names_no_secret(settings):
@@ -95,19 +92,19 @@ def test_the_probe_tries_what_an_upload_does_and_leaves_nothing(store):
 def test_the_doctor_names_what_is_wrong_with_the_storage(store, settings, wrong, words):
     for name, value in wrong.items():
         setattr(settings, f"OPENSCAN_{name}", value)
-    judged = doctor.judge({**_sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
+    judged = doctor.judge({**sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
     finding = next(one for one in judged if one.name == "objects")
     assert finding.level == doctor.FAULT and words in finding.text and "served from the file system" in finding.text
     assert store.values["S3_SECRET_KEY"] not in str(finding) and "docs/admin/object-storage.md" in finding.mend
 
 
 def test_the_doctor_finds_it_sound(store):
-    judged = doctor.judge({**_sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
+    judged = doctor.judge({**sound_facts(), "objects": probe.objects()}, True, SOUND_WEB)
     finding = next(one for one in judged if one.name == "objects")
     assert finding.level == doctor.GOOD and finding.text.startswith(store.line.address)
 
 
-def test_figures_of_bytes_and_failures(store, completed):  # noqa: F811
+def test_figures_of_bytes_and_failures(store, completed):
     before = figures(metrics.render())
     store.line.is_down = True
     scan = completed()
@@ -129,7 +126,7 @@ def test_figures_of_bytes_and_failures(store, completed):  # noqa: F811
         assert f'openscan_objects{{kind="research",state="{state}"}}' in after
 
 
-def test_pages_for_those_who_run_the_site(store, completed):  # noqa: F811
+def test_pages_for_those_who_run_the_site(store, completed):
     scan = completed()
     finish.finish(scan.pk)
     client = Client()
@@ -161,7 +158,7 @@ def checked() -> list:
     return json.loads(out.getvalue())["problems"]
 
 
-def test_the_check_compares_bucket_and_rows(store, completed):  # noqa: F811
+def test_the_check_compares_bucket_and_rows(store, completed):
     first, second = completed(), completed()
     for scan in (first, second):
         finish.finish(scan.pk)

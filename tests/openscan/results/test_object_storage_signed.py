@@ -10,7 +10,6 @@ from app_extensions.openscan.processing import finish
 from app_extensions.openscan.results.object_storage import checks, publish
 from dev.standins import sigv4
 from dev.standins.s3 import ACCESS_KEY, SECRET_KEY
-from tests.openscan.results.test_results import completed  # noqa: F401 - a fixture
 from tests.openscan.stored import LARGE, in_the_bucket, in_the_file_system, later, link_of
 
 #: The example of AWS' own documentation for presigned links, with its keys.
@@ -33,7 +32,7 @@ def test_the_check_itself(monkeypatch):
     assert sigv4.problem("GET", "/test.txt", host, b"", EXAMPLE_KEYS) == (403, "AccessDenied")
 
 
-def test_a_wrong_secret_is_refused_and_the_file_system_serves(store, settings, completed):  # noqa: F811
+def test_a_wrong_secret_is_refused_and_the_file_system_serves(store, settings, completed):
     settings.OPENSCAN_S3_SECRET_KEY = "not-the-secret"
     assert "HTTP 403" in checks.try_it()
     scan = completed()
@@ -44,7 +43,7 @@ def test_a_wrong_secret_is_refused_and_the_file_system_serves(store, settings, c
     assert "403" in problem and "not-the-secret" not in problem
 
 
-def test_a_part_that_was_altered_is_refused_by_its_checksum(store, completed):  # noqa: F811
+def test_a_part_that_was_altered_is_refused_by_its_checksum(store, completed):
     scan = completed(LARGE)
     store.line.fail("altered", lambda seen: seen.part == 2)
     finish.finish(scan.pk)
@@ -64,7 +63,7 @@ def test_a_part_that_was_altered_is_refused_by_its_checksum(store, completed):  
     lambda url: re.sub(r"response-content-type=[^&]+", "response-content-type=text%2Fhtml", url),
     lambda url: url.partition("?")[0],
 ])
-def test_a_link_is_good_for_what_it_was_signed_for(store, s3_web, completed, change):  # noqa: F811
+def test_a_link_is_good_for_what_it_was_signed_for(store, s3_web, completed, change):
     scan = completed()
     finish.finish(scan.pk)
     scan.refresh_from_db()
@@ -77,7 +76,7 @@ def test_a_link_is_good_for_what_it_was_signed_for(store, s3_web, completed, cha
     assert requests.get(change(url), timeout=120).status_code == 403
 
 
-def test_a_link_ends_with_the_result(store, completed, monkeypatch):  # noqa: F811
+def test_a_link_ends_with_the_result(store, completed, monkeypatch):
     """However long links last by the settings; seen from a storage whose clock is past that."""
     from app_extensions.openscan.results.object_storage import offer
 

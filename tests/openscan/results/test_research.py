@@ -11,10 +11,10 @@ from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import finish
 from app_extensions.openscan.results import research, research_export
+from tests.openscan.finished import MODEL, fill
 from tests.openscan.flow import started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
-from tests.openscan.results.test_results import MODEL, fill
 
 pytestmark = pytest.mark.usefixtures("live_db")
 

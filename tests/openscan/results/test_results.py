@@ -14,63 +14,18 @@ from hypothesis import strategies as st
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.faults import explain
 from app_extensions.openscan import part_files
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.openscan.processing import finish, status
 from app_extensions.openscan.results import packing
-from tests.openscan.flow import poke, send, task_of, until, wait_for, without_nodes
-from tests.openscan.helpers import private_token
+from tests.openscan.finished import MODEL, fill, link_text, result_file
+from tests.openscan.flow import poke, send, task_of, until, wait_for
 from tests.openscan.make_sets import photos
 
 pytestmark = pytest.mark.usefixtures("live_db")
-
-
-@pytest.fixture
-def completed():
-    """Makes scans whose task is complete, as WebODM leaves it, without a node: completed(files) -> Scan."""
-    from app_extensions.openscan.processing import projects
-
-    def make(files=None, name=None, **fields):
-        token, _ = private_token(owner=without_nodes())
-        scan = scans.create_scan(token, name or "a scan", photos=3, parts=1, filesize_bytes=1000)
-        task = projects.make_waiting_task(scan)
-        host_tasks.task_dir(task)
-        fill(task, MODEL if files is None else files)
-        task.status, task.processing_time, task.auto_processing_node = 40, 12000, False
-        task.save()
-        values = {"state": Scan.RELEASED, "released_at": timezone.now(), "started_at": timezone.now(), "images_count": 3, **fields}
-        Scan.objects.filter(pk=scan.pk).update(**values)
-        return Scan.objects.get(pk=scan.pk)
-
-    return make
-
-
-MODEL = {
-    "odm_texturing/odm_textured_model_geo.obj": b"mtllib odm_textured_model_geo.mtl\n" + b"v 0 0 0\n" * 5000,
-    "odm_texturing/odm_textured_model_geo.mtl": b"newmtl a\nmap_Kd texture.png\n",
-    "odm_texturing/texture.png": os.urandom(200_000),
-    "odm_texturing/odm_textured_model_geo.glb": b"glTF" + os.urandom(300_000),
-    "odm_texturing/odm_textured_model_geo.conf": b"settings of the program",
-    "odm_georeferencing/odm_georeferenced_model.laz": b"LASF",
-}
-
-
-def fill(task, files):
-    directory = assets.assets_dir(task)
-    for name, data in files.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_bytes(data)
-
-
-def result_file(scan):
-    scan.refresh_from_db()
-    return part_files.results_dir() / scan.result_file
-
-
-def link_text(scan):
-    return re.search(r"download/(.+)\.zip$", packing.result_url(scan, "http://x")).group(1)
 
 
 def test_the_model_lies_at_the_archives_root(completed):
@@ -199,7 +154,7 @@ def test_a_task_that_fails_after_a_restart_takes_its_old_result_away(completed):
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert status.scan_status(scan) == "processing failed" and not old.exists()
-    assert status.scan_details(scan)["error_text"] == "Processing failed: out of memory"
+    assert status.scan_details(scan)["error_text"] == "Processing failed: " + explain("out of memory")
 
 
 def test_a_task_canceled_in_webodm(completed):
@@ -371,6 +326,25 @@ def test_unchanged_files_are_not_sent_again(served):
     assert requests.get(url, headers={"If-None-Match": tags["ETag"]}, timeout=120).status_code == 304
     assert requests.get(url, headers={"If-Modified-Since": tags["Last-Modified"]}, timeout=120).status_code == 304
     assert requests.get(url, headers={"If-None-Match": '"other"'}, timeout=120).status_code == 200
+
+
+def test_a_file_that_vanishes_after_its_link_was_looked_up_is_gone(completed):
+    scan = completed()
+    finish.finish(scan.pk)
+    scan.refresh_from_db()
+    result = packing.find_result(packing.result_url(scan).rpartition("/")[2][:-len(".zip")])
+    result.path.unlink()
+    with pytest.raises(OpenScanError) as gone:
+        packing.open_file(result)
+    assert gone.value.status == 410
+
+
+def test_downloads_that_are_cut_give_their_place_back(served):
+    link, _ = served
+    for _ in range(40):  # more than a process takes at a time
+        with requests.get(link, stream=True, timeout=120) as answer:
+            assert answer.status_code == 200
+    assert requests.get(link, timeout=120).status_code == 200
 
 
 def test_head_says_the_same_without_a_body(served):

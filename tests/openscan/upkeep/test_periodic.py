@@ -7,6 +7,7 @@ import time
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from app_extensions.openscan import part_files
@@ -18,10 +19,8 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.upkeep import periodic
 from dev.sandbox.stack import HOST_DIR
 from tests.openscan.flow import files_of_parts, started_scan, task_of, until, wait_for, without_nodes
-from tests.openscan.helpers import Rig, private_token, public_token, put_part
+from tests.openscan.helpers import Rig, private_token, public_token, put_part, wanted_by_catch_up
 from tests.openscan.make_sets import make_zip, photos
-from tests.openscan.results.test_results import completed  # noqa: F401 - a fixture
-from tests.openscan.test_recovery import wanted
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -55,7 +54,7 @@ def test_a_start_while_the_broker_is_away_is_caught_up_with(stack, rig):
     link, = rig.create(project, len(data), 1, 3)
     assert put_part(link, data).status_code == 200
     scan = Scan.objects.get(name=project)
-    code = ("import django; django.setup(); from app_extensions.openscan import scans; from app_extensions.openscan.models import "
+    code = ("import django; django.setup(); from app_extensions.openscan.intake import scans; from app_extensions.openscan.models import "
             f"Scan; scan = Scan.objects.get(pk={scan.pk}); scans.start_scan(scan.token, scan.name); print('started')")
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=HOST_DIR, timeout=120, capture_output=True,
@@ -67,43 +66,43 @@ def test_a_start_while_the_broker_is_away_is_caught_up_with(stack, rig):
     wait_for(rig, project, "processing done")
 
 
-def test_a_lost_signal_is_caught_up_with(completed):  # noqa: F811
+def test_a_lost_signal_is_caught_up_with(completed):
     scan = completed()
-    assert scan.pk in wanted("finish_scan")
+    assert scan.pk in wanted_by_catch_up("finish_scan")
     finish.finish(scan.pk)
-    assert scan.pk not in wanted("finish_scan")
+    assert scan.pk not in wanted_by_catch_up("finish_scan")
 
 
-def test_a_task_that_vanished_without_a_signal_is_caught_up_with(completed):  # noqa: F811
+def test_a_task_that_vanished_without_a_signal_is_caught_up_with(completed):
     scan = completed()
     type(task_of(scan)).objects.filter(pk=scan.webodm_task_id).delete()  # in bulk: WebODM sends no signal
-    assert scan.pk in wanted("finish_scan")
+    assert scan.pk in wanted_by_catch_up("finish_scan")
     finish.finish(scan.pk)
-    assert Scan.objects.get(pk=scan.pk).state == Scan.EXPIRED and scan.pk not in wanted("finish_scan")
+    assert Scan.objects.get(pk=scan.pk).state == Scan.EXPIRED and scan.pk not in wanted_by_catch_up("finish_scan")
 
 
-def test_an_ended_scan_whose_task_was_restarted_unheard_is_found_by_tidy_up(completed, monkeypatch):  # noqa: F811
+def test_an_ended_scan_whose_task_was_restarted_unheard_is_found_by_tidy_up(completed, monkeypatch):
     scan = completed()
     finish.finish(scan.pk)
     found = []
     monkeypatch.setattr(periodic, "dispatch", lambda name, pk, **_: found.append((name, pk)))
     periodic.tidy_up()
     assert ("finish_scan", scan.pk) not in found
-    from tests.openscan.results.test_results import MODEL, fill
+    from tests.openscan.finished import MODEL, fill
 
     fill(task_of(scan), {**MODEL, "odm_texturing/texture.png": b"other"})
     periodic.tidy_up()
     assert ("finish_scan", scan.pk) in found
 
 
-def test_a_reset_whose_job_was_lost_is_caught_up_with(completed):  # noqa: F811
+def test_a_reset_whose_job_was_lost_is_caught_up_with(completed):
     scan = completed(name=f"reset {time.monotonic_ns()}")
     task = task_of(scan)
     task.status = None
     task.save()
     scans.reset_scan(scan.token, scan.name)
     Scan.objects.filter(pk=scan.pk).update(reset_at=timezone.now() - timezone.timedelta(minutes=1))
-    assert scan.pk in wanted("discard_scan")
+    assert scan.pk in wanted_by_catch_up("discard_scan")
 
 
 def test_tidy_up_refills_public_tokens(monkeypatch):
@@ -117,7 +116,7 @@ def test_tidy_up_refills_public_tokens(monkeypatch):
     assert Token.objects.get(pk=token.pk).credit_bytes == 1000
 
 
-def test_a_step_that_fails_does_not_stop_the_others(completed, monkeypatch):  # noqa: F811
+def test_a_step_that_fails_does_not_stop_the_others(completed, monkeypatch):
     scan = completed()
     finish.finish(scan.pk)
     Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now())
@@ -129,6 +128,43 @@ def test_a_step_that_fails_does_not_stop_the_others(completed, monkeypatch):  # 
     with pytest.raises(RuntimeError, match="books"):
         periodic.tidy_up()
     assert Scan.objects.get(pk=scan.pk).state == Scan.EXPIRED
+
+
+def test_only_one_process_tidies_up(monkeypatch):
+    begun, go_on, times = threading.Event(), threading.Event(), []
+
+    def slow():
+        times.append(1)
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(periodic.ledger, "refill_all", slow)
+
+    def first():
+        periodic.tidy_up()
+        connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(60)
+    periodic.tidy_up()  # comes back at once, as the other is at it
+    assert times == [1]
+    go_on.set()
+    thread.join()
+
+
+def test_looking_at_what_ended_reads_many_tasks_at_a_time(completed, monkeypatch):
+    """Before, each scan of the last 30 days was a query of its own."""
+    monkeypatch.setattr(periodic, "dispatch", lambda *_, **__: None)
+    for _ in range(3):
+        finish.finish(completed().pk)
+    with CaptureQueriesContext(connection) as few:
+        periodic._look_at_ended()
+    for _ in range(5):
+        finish.finish(completed().pk)
+    with CaptureQueriesContext(connection) as many:
+        periodic._look_at_ended()
+    assert len(many) == len(few)
 
 
 def test_tidy_up_expires_what_nobody_started():
@@ -170,7 +206,7 @@ def somebody_waits() -> bool:
         return cursor.fetchone()[0] > 0
 
 
-def test_tidy_up_removes_results_that_no_row_names(completed):  # noqa: F811
+def test_tidy_up_removes_results_that_no_row_names(completed):
     scan = completed()
     finish.finish(scan.pk)
     stray = part_files.results_dir() / "999999-0123456789abcdef.zip.packing"

@@ -8,30 +8,12 @@ import pytest
 import requests
 
 from tests.openscan.flow import send, until, wait_for
-from tests.openscan.helpers import Rig, own_gunicorn, private_token, put_part
+from tests.openscan.helpers import Rig, figures, own_gunicorn, private_token, put_part
 from tests.openscan.make_sets import photos
-
-SAMPLE = re.compile(r'^[a-z_:][a-z0-9_:]*(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.e+-]+|NaN|\+Inf)$')
 
 
 def admin(stack) -> tuple:
     return stack.config["admin_user"], stack.config["admin_password"]
-
-
-def figures(text: str) -> dict:
-    """Sample to value; every line is checked against the text format, and every sample has its HELP and TYPE."""
-    found, typed = {}, set()
-    for line in text.splitlines():
-        if line.startswith("# TYPE "):
-            typed.add(line.split()[2])
-            assert line.split()[3] == ("counter" if line.split()[2].endswith("_total") else "gauge"), line
-        elif not line.startswith("# HELP "):
-            assert SAMPLE.match(line), line
-            name, value = line.rsplit(" ", 1)
-            assert name.split("{")[0] in typed, line
-            assert name not in found, f"{name} twice"
-            found[name] = float(value)
-    return found
 
 
 def test_figures_follow_what_happens(stack, live_db, unique):

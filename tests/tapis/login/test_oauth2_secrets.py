@@ -1,21 +1,10 @@
 """No secret, token, code or state in a log, in the database's plain text, or in any answer of ours."""
-import subprocess
-from pathlib import Path
 
-import pgserver
 import pytest
 import requests
 
+from tests.support.database import database_dump
 from tests.support.tapis import Browser
-
-
-def database_dump(stack) -> str:
-    """Everything that is in the database, as text."""
-    host = stack.environment()["WO_DATABASE_HOST"]
-    tool = Path(pgserver.__file__).parent / "pginstall" / "bin" / "pg_dump"
-    done = subprocess.run([str(tool), "-h", host, "-U", "postgres", "webodm"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def logs(stack) -> str:

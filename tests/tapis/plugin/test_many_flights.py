@@ -211,7 +211,8 @@ def test_a_superuser_can_delete_a_user_who_has_flights_and_jobs(flyer, stack, br
     page = browser.get(url)
     assert page.status_code == 200 and "your account doesn't have permission" not in page.text.replace("&#39;", "'")
     answer = browser.post(url, data={"post": "yes"}, headers=browser.csrf())
-    assert answer.status_code == 200 and answer.url.endswith("/admin/auth/user/"), (answer.url, re.findall("<li>(.*?)</li>", answer.text)[-12:])
+    told = re.findall("<li>(.*?)</li>", answer.text)[-12:]
+    assert answer.status_code == 200 and answer.url.endswith("/admin/auth/user/"), (answer.url, told)
     assert not User.objects.filter(pk=flyer.user.pk).exists() and not Flight.objects.filter(user_id=flyer.user.pk).exists()
     job = TapisJob.objects.order_by("-created_at").first()
     if job is not None:  # on their own pages nothing is deleted by hand

@@ -1,0 +1,1 @@
+"""WebODM in Docker on a real Docker engine: `./webodm.sh test --docker`."""
