@@ -4,10 +4,12 @@ A task here waits with ``auto_processing_node=False``, no node and ``partial=Fal
 and the hourly clean-up, which deletes partial tasks after 72 hours, does too.
 """
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
+from urllib.parse import urlencode
 from uuid import UUID
 
 from app import pending_actions
@@ -236,6 +238,13 @@ def restart_task(task: Task) -> None:
         _act(task, pending_actions.RESTART)
 
 
+def set_options(task: Task, options: Iterable[dict]) -> None:
+    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    task.options = list(options)
+    task.full_clean(validate_unique=False)
+    task.save(update_fields=["options"])
+
+
 def remove_task(task: Task) -> None:
     """Deletes the task and its files, on the node too."""
     _act(task, pending_actions.REMOVE)
@@ -250,9 +259,26 @@ def _act(task: Task, action: int) -> None:
     transaction.on_commit(lambda: process_task.delay(task.id))
 
 
+def console_tail(task: Task, most_bytes: int) -> str:
+    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    try:
+        with open(task.data_path("console_output.txt"), "rb") as file:
+            start = max(0, file.seek(0, 2) - most_bytes)
+            file.seek(start)
+            text = file.read(most_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if start else text
+
+
 def task_url(task: Task) -> str:
-    """The path of the dashboard with this task unfolded."""
-    return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"
+    """The path of the dashboard with this task unfolded. The dashboard shows ten projects per page, newest first, and unfolds only what
+    is on the page: it is told to search for the project's name."""
+    query = {"project_task_open": task.project_id, "project_task_expanded": task.id}
+    words = re.sub(r"[#@:]", " ", task.project.name).split()  # WebODM takes these for tags and users
+    if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
+        query = {"search": " ".join(words), **query}
+    return "/dashboard/?" + urlencode(query)
 
 
 def map_url(task: Task) -> str:

@@ -13,7 +13,7 @@ class OpenScanConfig(AppConfig):
 
     def ready(self) -> None:
         from app_extensions.openscan import signals
-        from app_extensions.openscan.processing import object_preset
+        from app_extensions.openscan.processing import object_preset, projects
         from app_extensions.openscan.upkeep import checks, metrics, periodic
 
         register(checks.check_settings)
@@ -21,3 +21,4 @@ class OpenScanConfig(AppConfig):
         signals.connect()
         periodic.schedule()
         metrics.connect()
+        post_migrate.connect(projects.rewrite_old_tags, sender=self, dispatch_uid="openscan.tags")

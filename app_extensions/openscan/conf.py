@@ -112,6 +112,10 @@ class Conf(Settings):
     refused_days = integer(90, "How many days after a refusal we delete the request with the person's name and email address.", 0, 36_600)
     mail_days = integer(
         30, "How many days we keep the record of an email that was sent or given up. Its text is deleted at once.", 0, 36_600)
+    self_service_tokens = integer(
+        0, "How many private tokens a WebODM user may make on the tokens page, each with the usual credit. 0: only administrators make "
+        "tokens.", 0, 1000)
+    public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: there is no such page.")
     default_owner = text("", "WebODM user who owns the projects of tokens without an owner of their own. Empty: the oldest superuser.")
     storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
     preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors import WriteError
 from .imagefile import write_image
-from .masks import prepare_mask, turned_upright
+from .masks import alpha_mask, prepare_mask, turned_upright
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 # Pictures as cameras and phones write them, which nothing here can decode: named, so that nobody misses them.
@@ -207,8 +207,11 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
     photo = Photo(name=path.name, source=str(path), width=rgb.shape[1], height=rgb.shape[0], scale=scale,
                   notes=notes)
     _describe(photo, exif)
+    prepared = target.parent / "masks" / f"{target.name}.png"
+    if mask is None and alpha_mask(path, photo.width, photo.height, prepared):
+        photo.mask = str(prepared)
+        photo.notes.append("what is transparent is left out")
     if mask is not None:
-        prepared = target.parent / "masks" / f"{target.name}.png"
         usable, remark = prepare_mask(mask, exif.get(ExifTags.Base.Orientation, 1), photo.width, photo.height, prepared)
         photo.mask = str(prepared) if usable else None
         if remark:

@@ -20,12 +20,16 @@ from .errors import EngineError
 from .masks import resized_mask
 from .pairs import choose_pairs, match_pairs
 from .photos import Photo, prepared_name
+from .reasons import not_placed
 from .rescue import rescue
 from .settings import FEATURE_SIZE
 
 EXHAUSTIVE_UP_TO = 60
 #: Sets up to this size have the rest of their pairs matched where the chosen ones placed less than half of the photos.
 SECOND_LOOK_UP_TO = 150
+#: In sets larger than this a few likely pairs are tried first.
+TRY_FIRST_FROM = 24
+_TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
 
@@ -148,17 +152,42 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
-    background = still.leave_out(database, images, work / "still", photos, ids, log)
-    (work / "still.json").write_text(json.dumps(None if background is None else vars(background)))
+    background = still.leave_out(database, images, work / "still", photos, ids,
+                                 lambda photo, mask: extract(images / prepared_name(photo.name), mask, size, count), log)
+    found_still = None if background is None else vars(background)
+    (work / "still.json").write_text(json.dumps(found_still))
     n = len(photos)
-    asked = options["matcher-neighbors"]
-    if n <= EXHAUSTIVE_UP_TO and not asked:
-        _match_all(database, n, threads, lambda f: on_fraction(0.4 + 0.35 * f))
-    else:
-        pairs = choose_pairs(database, photos, ids, asked or 20, log)
-        match_pairs(database, work / "pairs.txt", pairs, ids, lambda f: on_fraction(0.4 + 0.35 * f))
+    if n > TRY_FIRST_FROM and not _recognizable(database, work, photos, ids, log):
+        raise EngineError(not_placed((), [p.name for p in photos], n, found_still))
+    match(database, work, photos, ids, options, threads, lambda f: on_fraction(0.4 + 0.35 * f), log)
     on_fraction(0.75)
     return database
+
+
+def match(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], options: dict[str, Any], threads: int,
+          on_fraction: Callable[[float], None], log: Callable[[str], None]) -> None:
+    """Match and verify all pairs of a small set, and the likely ones of a large set."""
+    asked = options["matcher-neighbors"]
+    if len(photos) <= EXHAUSTIVE_UP_TO and not asked:
+        _match_all(database, len(photos), threads, on_fraction)
+    else:
+        pairs = choose_pairs(database, photos, ids, asked or 20, log)
+        match_pairs(database, work / "pairs.txt", pairs, ids, on_fraction)
+
+
+def _recognizable(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], log: Callable[[str], None]) -> bool:
+    """Whether any likely pairs of photos show the same thing: a plain object is told before hours go into matching noise."""
+    likely = choose_pairs(database, photos, ids, 3, lambda _: None)
+    tried = [likely[k] for k in np.unique(np.linspace(0, len(likely) - 1, _TRIED_PAIRS).astype(int))]
+    match_pairs(database, work / "pairs.txt", tried, ids, lambda _: None)
+    db = pycolmap.Database.open(str(database))
+    try:
+        _, shared = db.read_two_view_geometry_num_inliers()
+    finally:
+        db.close()
+    good = sum(number >= pycolmap.TwoViewGeometryOptions().min_num_inliers for number in shared)
+    log(f"{good} of {len(tried)} likely pairs of photos show the same details")
+    return good >= _LEAST_GOOD * len(tried)
 
 
 def _match_all(database: Path, photos: int, threads: int, on_fraction: Callable[[float], None]) -> None:

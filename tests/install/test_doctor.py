@@ -57,7 +57,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     """A WebODM whose worker and scheduler never met us, without mail, node, public address; a plugin is switched off."""
     installed.shell(
         "from django.contrib.auth.models import User; from app.models import Plugin\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "create_token(kind='public', owner=User.objects.create_user('nobody'))\n"
         "Plugin.objects.filter(name='tapis_storage').update(enabled=False)")
     done = installed.deploy("doctor", "--json", check=False, env={
