@@ -122,7 +122,7 @@ OPTIONS: list[Option] = [
 BY_NAME = {option.name: option for option in OPTIONS}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"feature-quality": "medium", "min-num-features": 6000, "pc-quality": "low", "mesh-size": 60000,
+    "fast": {"feature-quality": "medium", "min-num-features": 4000, "pc-quality": "low", "mesh-size": 60000,
              "mesh-octree-depth": 8, "texturing-size": 2048},
     "default": {},
     "high": {"feature-quality": "ultra", "min-num-features": 12000, "pc-quality": "high", "mesh-size": 500000,

@@ -118,10 +118,10 @@ def opensfm(run: Run) -> None:
     from . import frame, scene, sfm
     photos = run.photos
     work, images = run.space.root, run.space.directory("photos")
-    database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
-                                        run.progress.update, run.log)
+    matcher = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
+                                       run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
+    model = sfm.map_photos(work, images, matcher, photos, run.threads, run.progress.update, run.log)
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
     if len(placed) < 3 or len(placed) < LEAST_PLACED * len(photos):
