@@ -7,10 +7,12 @@ from typing import Any, Callable, Optional
 
 import cv2
 
+from app_extensions.shared import photo_files
+
 from . import __version__
 from .errors import EngineError
 from .estimate import estimate, photo_sizes, refuse_if_too_large
-from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
+from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
 from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
@@ -34,7 +36,7 @@ class Run:
         self.images, self.options, self.progress, self.threads = images, options, progress, threads
         self.held_out = list(held_out)
         self.log = progress.log
-        files, masks = list_images(images)
+        files, masks, self.other_files = list_images(images)
         self.files, self.masks = files, masks
         inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
         self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
@@ -53,7 +55,7 @@ class Run:
 
     @property
     def is_flight(self) -> bool:
-        """Whether GPS places this set on the map: most photos have a position, and they differ by metres."""
+        """Whether this may be a flight: most photos have a position, and they differ by metres. Placing tells whether they agree."""
         return bool(self.space.read_json("set.json", {}).get("flight"))
 
     def picked(self, *names: str) -> dict[str, Any]:
@@ -64,10 +66,10 @@ class Run:
 def dataset(run: Run) -> None:
     """Read, check and prepare the photos."""
     options = run.options
-    others = not_read(run.images)
+    others = run.other_files
     if not run.files:
         detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
-        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken."
+        raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
     work_size = WORK_SIZE[options["pc-quality"]]
     need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
@@ -77,8 +79,8 @@ def dataset(run: Run) -> None:
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out
-    for item in left_out:
-        run.log(f"Left out: {item.name} {item.reason}")
+    for sentence in sentences(left_out):
+        run.log(sentence)
     stems = {path.stem.lower() for path in run.files}
     for stem, path in sorted(run.masks.items()):
         if stem not in stems:
@@ -93,7 +95,7 @@ def dataset(run: Run) -> None:
     located = [p.gps for p in photos if p.gps is not None]
     spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
     enough = len(located) >= max(3, 0.6 * len(photos))
-    flight = enough and (spread > 10.0 or options["force-gps"])
+    flight = enough and options["gps"] != "off" and (spread > 10.0 or options["gps"] == "on")
     run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread,
                                       "estimate": {"memory_bytes": need.memory_bytes, "disk_bytes": need.disk_bytes}})
     run.space.write_json("left_out.json", [vars(item) for item in left_out])
@@ -138,7 +140,7 @@ def opensfm(run: Run) -> None:
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
                    "loose": loose, "photos": len(photos)}
-    frame.place(solved, photos, run.is_flight, run.options["scale-distance"], run.log)
+    frame.place(solved, photos, run.options["gps"], run.options["scale-distance"], run.log)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
             f"{solved.meta['reprojection_error_px']:.2f} px")
@@ -148,8 +150,8 @@ def opensfm(run: Run) -> None:
 def _stages() -> list:
     from . import stages
     return [
-        ("dataset", dataset, ("pc-quality", "force-gps")),
-        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance")),
+        ("dataset", dataset, ("pc-quality", "gps")),
+        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance", "gps")),
         ("openmvs", stages.openmvs, ("background",)),
         ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter",)),
         ("odm_meshing", stages.odm_meshing, ("mesh-octree-depth", "mesh-size", "use-3dmesh", "skip-3dmodel")),

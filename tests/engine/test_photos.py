@@ -10,8 +10,8 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from node.engine.masks import read_mask
-from node.engine.photos import list_images, not_read, prepare
-images, masks = list_images(Path(sys.argv[1]))
+from node.engine.photos import list_images, prepare
+images, masks, other = list_images(Path(sys.argv[1]))
 photos, left = prepare(images, masks, Path(sys.argv[2]), 2000, 2)
 shown = {}
 for photo in photos:
@@ -19,7 +19,7 @@ for photo in photos:
         mask = read_mask(photo.mask)
         rows, columns = np.nonzero(mask)
         shown[photo.name] = [list(mask.shape), [int(v) for v in (rows.min(), rows.max(), columns.min(), columns.max())]]
-print(json.dumps({"photos": [p.as_dict() for p in photos], "left": [vars(l) for l in not_read(Path(sys.argv[1])) + left],
+print(json.dumps({"photos": [p.as_dict() for p in photos], "left": [vars(l) for l in other + left],
                   "masks": shown}))
 """
 
