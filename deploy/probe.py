@@ -20,7 +20,8 @@ JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.t
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "tapipy": "tapipy.tapis"}
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif",
+           "prometheus_client": "prometheus_client", "tapipy": "tapipy.tapis"}
 
 
 def setup() -> None:
@@ -59,6 +60,20 @@ def enable() -> dict[str, Any]:
     from app.models import Plugin
 
     return {"enabled": Plugin.objects.filter(name__in=PLUGINS).update(enabled=True)}
+
+
+def register_node(host: str, port: str) -> dict[str, Any]:
+    """Makes a processing node known, and lets the group of all users use it. What an administrator changed since stays."""
+    setup()
+    from django.contrib.auth.models import Group
+    from guardian.shortcuts import assign_perm
+    from nodeodm.models import ProcessingNode
+
+    node, made = ProcessingNode.objects.get_or_create(hostname=host, port=int(port), defaults={"label": host})
+    if made:
+        for group in Group.objects.filter(name="Default"):
+            assign_perm("view_processingnode", group, node)
+    return {"made": made}
 
 
 def missing_migrations() -> list[tuple[str, str]]:
@@ -237,14 +252,22 @@ def beat() -> dict[str, Any]:
     return {"entries": entries, "age_seconds": None if last is None else max(0.0, time.time() - last)}
 
 
-def owners() -> list[dict[str, Any]]:
-    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use.
+def queue() -> dict[str, Any]:
+    """The Celery queue of our jobs, WebODM's default one, and the workers that take jobs from ours."""
+    from app_extensions.host import celery_queue
 
-    The last may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
+    return {"name": celery_queue.queue_name(), "default": celery_queue.default_queue(), "workers": celery_queue.listening_workers(),
+            "unit": os.path.join(os.getcwd(), "webodm-extensions-worker.service")}
+
+
+def owners() -> dict[str, Any]:
+    """How many processing nodes there are, and the owners of OpenScan tokens that are not revoked, each with how many they may use.
+
+    The last owner may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
     """
     from django.contrib.auth import get_user_model
 
-    from app_extensions.host.nodes import nodes_for
+    from app_extensions.host.nodes import all_nodes, nodes_for
     from app_extensions.openscan.models import Token
 
     live = Token.objects.filter(revoked_at=None)
@@ -254,7 +277,8 @@ def owners() -> list[dict[str, Any]]:
         nodes = nodes_for(user)
         answer.append({"user": user.get_username(), "nodes": len(nodes), "online": sum(1 for node in nodes if node.online)})
     ownerless = list(live.exclude(owner_id__in=get_user_model().objects.values("pk")).values_list("prefix", flat=True)[:20])
-    return answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    owners = answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    return {"nodes": len(all_nodes()), "owners": owners}
 
 
 def preset() -> dict[str, Any]:
@@ -318,7 +342,7 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, preset, mail, public, disk, objects)
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects)
 
 
 def doctor() -> dict[str, Any]:
@@ -336,6 +360,6 @@ def doctor() -> dict[str, Any]:
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
-    questions = (facts, state, enable, database_address, leavings, forget, doctor)
-    answer = {question.__name__: question for question in questions}[sys.argv[1]]()
+    questions = (facts, state, enable, database_address, leavings, forget, register_node, doctor)
+    answer = {question.__name__: question for question in questions}[sys.argv[1]](*sys.argv[3:])
     print(json.dumps(answer, default=str))

@@ -19,6 +19,7 @@ from django.db import transaction
 from nodeodm import status_codes
 from worker.tasks import process_task
 
+from app_extensions.host.faults import explain
 from app_extensions.host.nodes import nodes_for
 from app_extensions.host.projects import clip_name
 
@@ -48,7 +49,8 @@ class TaskState:
     status: one of ``waiting`` (for its files or its start), ``queued``, ``running``, ``failed``, ``completed``, ``canceled``.
     progress: 0 … 1 of the processing; upload_progress: 0 … 1 of the images' way to the node.
     processing_seconds: None until the node tells it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
-    hint: why nothing happens, where that is known ("" otherwise).
+    error: why it failed, in our own words ("" otherwise). node_error: what WebODM stored, which may hold the node's token: it decides what
+    follows, and nobody is shown it. hint: why nothing happens, where that is known ("" otherwise).
     """
 
     status: str
@@ -60,6 +62,7 @@ class TaskState:
     images_count: int
     upload_progress: float = 0.0
     hint: str = ""
+    node_error: str = ""
 
 
 def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (), import_url: str = "") -> Task:
@@ -158,12 +161,6 @@ def make_waiting(task: Task) -> None:
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
 
 
-def set_import_url(task: Task, url: str) -> None:
-    """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
-    task.import_url = url
-    task.save(update_fields=["import_url"])
-
-
 def update_counts(task: Task) -> None:
     """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
     task.images_count = len(task.scan_images())
@@ -199,7 +196,8 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
     return TaskState(
         status=status,
         progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),
-        error=task.last_error or "",
+        error=explain(task.last_error or "") if status == FAILED else "",
+        node_error=task.last_error or "",
         processing_seconds=task.processing_time / 1000 if task.processing_time >= 0 else None,
         node_label=str(node) if node else "",
         pending_action=action,
@@ -238,6 +236,13 @@ def restart_task(task: Task) -> None:
         _act(task, pending_actions.RESTART)
 
 
+def set_options(task: Task, options: Iterable[dict]) -> None:
+    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    task.options = list(options)
+    task.full_clean(validate_unique=False)
+    task.save(update_fields=["options"])
+
+
 def remove_task(task: Task) -> None:
     """Deletes the task and its files, on the node too."""
     _act(task, pending_actions.REMOVE)
@@ -250,6 +255,18 @@ def _act(task: Task, action: int) -> None:
     task.last_error = None
     task.save(update_fields=["pending_action", "partial", "last_error"])
     transaction.on_commit(lambda: process_task.delay(task.id))
+
+
+def console_tail(task: Task, most_bytes: int) -> str:
+    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    try:
+        with open(task.data_path("console_output.txt"), "rb") as file:
+            start = max(0, file.seek(0, 2) - most_bytes)
+            file.seek(start)
+            text = file.read(most_bytes).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return text.partition("\n")[2] if start else text
 
 
 def task_url(task: Task) -> str:

@@ -1,6 +1,9 @@
 """The Django application `openscan`."""
+from typing import Any
+
 from django.apps import AppConfig
 from django.core.checks import register
+from django.db.models.signals import post_migrate
 
 
 class OpenScanConfig(AppConfig):
@@ -18,3 +21,11 @@ class OpenScanConfig(AppConfig):
         signals.connect()
         periodic.schedule()
         metrics.connect()
+        post_migrate.connect(_write_tags_by_spaces, sender=self, dispatch_uid="openscan.tags")
+
+
+def _write_tags_by_spaces(**_: Any) -> None:
+    """After each ``migrate``: tags with commas are of an earlier version. Here and not in a migration, as the rows are WebODM's."""
+    from app_extensions.openscan.processing.projects import write_tags_by_spaces
+
+    write_tags_by_spaces()

@@ -221,6 +221,7 @@ class DepthMaps:
         temporary = self.path(index).with_suffix(".part.npz")
         np.savez(temporary, depth=depth.astype(np.float32), normal=normal.astype(np.float16))
         temporary.replace(self.path(index))
+        self._cache.pop(index, None)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Depth (0 where unknown) and normals."""
@@ -231,6 +232,16 @@ class DepthMaps:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(index)
         return self._cache[index]
+
+
+def cut_below(maps: DepthMaps, view: View, index: int, scale: float, normal: np.ndarray, offset: float) -> None:
+    """Forget the depth of what lies below the plane ``normal @ x = offset``."""
+    depth, turned = maps.read(index)
+    x, y = np.meshgrid(np.arange(depth.shape[1]), np.arange(depth.shape[0]))
+    K = view.scaled_K(scale)
+    camera = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], axis=2) * depth[:, :, None]
+    height = (camera - view.t) @ (view.R @ normal) - offset
+    maps.write(index, np.where(height < 0, 0, depth), turned)
 
 
 def fuse(scene: Scene, maps: DepthMaps, neighbours: dict[int, list[int]], scale: float, least_votes: int,

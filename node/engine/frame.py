@@ -81,13 +81,12 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
     return Plane(normal, offset, share) if share > 0.12 and normal @ up > level_enough else None
 
 
-def own_up(scene: Scene) -> np.ndarray:
-    """The unit up direction of the cameras themselves.
+def own_up(axes: np.ndarray) -> np.ndarray:
+    """The unit up direction of the cameras themselves, whose rotations (world to camera) are ``axes`` (N, 3, 3).
 
     Cameras that are not rolled have their horizontal axes in one plane, the level one; where they look in too few directions to tell it,
     the mean of what is up in the photos has to do.
     """
-    axes = np.array([v.R for v in scene.views])
     mean = -axes[:, 1].mean(axis=0)
     mean /= max(float(np.linalg.norm(mean)), 1e-12)
     # In a photo taken with the camera on its side the photo's upright axis is the horizontal one.
@@ -140,8 +139,10 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     """Turn an object's scene so that z is up and, where it stands on a plane, the plane is z = 0."""
     cameras = np.array([v.centre for v in scene.views])
     looking = np.array([v.R[2] for v in scene.views])
-    up = own_up(scene)
-    plane = find_support(scene.points, cameras, looking, up)
+    scans = list(scene.meta.get("scans", {}).values())
+    up = own_up(np.array([v.R for v in scene.views if not scans or v.name in scans[0]]))
+    # What the scans stood on is not in their common model: it would be in two places at once.
+    plane = None if scans else find_support(scene.points, cameras, looking, up)
     if plane is not None:
         up = plane.normal
         log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")
@@ -163,7 +164,7 @@ def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: C
 
     ``gps``: auto, on or off.
     """
-    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), own_up(scene), log)
+    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), own_up(np.array([v.R for v in scene.views])), log)
     if frame is None:
         frame = upright(scene, log)
         scaled = scale_from_tags(scene, scale_option, log)

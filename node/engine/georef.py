@@ -65,23 +65,30 @@ def utm_epsg(latitude: float, longitude: float) -> int:
     return (32600 if latitude >= 0 else 32700) + zone
 
 
-def _up(scene: Scene, own_up: np.ndarray) -> np.ndarray:
-    """The scene's up direction as far as it can be told without GPS: normal to a flat layer of cameras, or what the cameras say."""
+def _ups(scene: Scene, own_up: np.ndarray) -> list[np.ndarray]:
+    """Unit directions that may be up, the likeliest first: normal to a flat layer of cameras, against their view, their own up.
+
+    Which of them it is shows in how well level positions then fit; their order decides where that says nothing.
+    """
     centres = np.array([v.centre for v in scene.views])
-    looking = np.mean([v.R[2] for v in scene.views], axis=0)
-    looking /= max(float(np.linalg.norm(looking)), 1e-12)
-    down = np.mean([v.R[2] for v in scene.views] @ looking > 0.85) > 0.7  # nearly all look the same way: a flight that looks down
-    _, spread, axes = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
+    axes = np.array([v.R for v in scene.views])
+    looking, above = axes[:, 2].mean(axis=0), -axes[:, 1].mean(axis=0)
+    same_way = float(np.linalg.norm(looking))
+    looking = looking / max(same_way, 1e-12)
+    _, spread, directions = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
+    ups = [own_up]
+    if same_way > 0.85:
+        # They all look one way: down, as drones do, or at a wall. Photos whose upper edges point different ways, or along the way
+        # flown, look down.
+        down = np.linalg.norm(above) < 0.7 or abs(above @ directions[0]) > 0.7 * np.linalg.norm(above)
+        ups = [-looking, own_up] if down else [own_up, -looking]
     if spread[1] > 0.15 * spread[0] and spread[2] < _FLAT * spread[1]:
-        normal = axes[2]
-        side = -(normal @ looking)
+        normal = directions[2]
+        side = -(normal @ looking) * same_way
         if abs(side) < 0.3:
             side = normal @ own_up
-        return normal if side > 0 else -normal
-    if down and abs(looking @ own_up) < 0.5:
-        # A nadir flight on one line: what is up in the photos is the way flown, not up.
-        return -looking
-    return own_up
+        ups.insert(0, normal if side > 0 else -normal)
+    return ups
 
 
 def _known(scene: Scene, photos: Sequence[Photo]) -> tuple[Optional[_Positions], list[tuple[str, str]]]:
@@ -181,7 +188,7 @@ def _in_metres(positions: _Positions) -> tuple[int, np.ndarray]:
     return epsg, np.c_[east, north, positions.altitude]
 
 
-def _best_fit(scene: Scene, positions: _Positions, unsure: bool, up: np.ndarray) -> tuple[int, np.ndarray, _Fit, str]:
+def _best_fit(scene: Scene, positions: _Positions, unsure: bool, ups: Sequence[np.ndarray]) -> tuple[int, np.ndarray, _Fit, str]:
     """EPSG code, round offset, the fit without it, and a remark on the hemisphere.
 
     ``unsure``: the photos do not say whether north or south, east or west. Positions that are mirrored by the wrong half fit only upside
@@ -193,7 +200,7 @@ def _best_fit(scene: Scene, positions: _Positions, unsure: bool, up: np.ndarray)
         tried = replace(positions, longitude=-positions.longitude) if west else positions
         epsg, target = _in_metres(tried)
         offset = np.array([np.round(np.median(target[:, 0])), np.round(np.median(target[:, 1])), 0.0])
-        found = fit(source, target - offset, up)
+        found = min((fit(source, target - offset, up) for up in ups), key=lambda f: (-f.used.sum() // 3, round(f.ratio, 2)))
         better = chosen is None or (found.used.sum(), -found.ratio) > (chosen[2].used.sum(), -chosen[2].ratio)
         if unsure and chosen is not None:
             better = found.ratio < 0.5 * chosen[2].ratio
@@ -229,7 +236,7 @@ def by_gps(scene: Scene, photos: Sequence[Photo], wanted: str, has_tags: bool, o
         return None
     flagged = [p for p in photos if p.gps is not None and p.gps_unsure]
     unsure = len(flagged) > 0.5 * sum(p.gps is not None for p in photos)
-    epsg, offset, found, remark = _best_fit(scene, positions, unsure, _up(scene, own_up))
+    epsg, offset, found, remark = _best_fit(scene, positions, unsure, _ups(scene, own_up))
     most = _AGREES_BESIDE_TAGS if has_tags else _AGREES
     enough = found.used.sum() >= max(least, 0.5 * count)
     if wanted == "auto" and (found.ratio > most or not enough):

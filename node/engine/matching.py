@@ -1,4 +1,5 @@
 """Matching the features of two photos, and of many pairs on all cores, with COLMAP's verification."""
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,15 @@ _LARGEST = 1000  # features of a photo by which a pair is looked at first (preem
 _PROMISING = 8   # of them matched: worth matching all; the verified pairs of the banana set lie above
 _BEST_EACH = 5   # and in any case the best few of each photo
 
+_SCAN = re.compile(r"scan(\d+)[_-]", re.IGNORECASE)  # as OpenScan rigs name their photos: scan01_001.jpg
+
 Pair = tuple[int, int]
+
+
+def scan_of(name: str) -> str:
+    """The number of the scan that a rig's photo belongs to, ``""`` for other photos."""
+    match = _SCAN.match(name)
+    return match[1] if match else ""
 
 
 @dataclass
@@ -114,10 +123,10 @@ def shortlist(matcher: Matcher, pairs: Sequence[Pair], on_fraction: Callable[[fl
         for done, (pair, count) in enumerate(zip(pairs, found), 1):
             matcher.counts[pair] = count
             on_fraction(done / len(pairs))
-    of: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        for i in pair:
-            of.setdefault(i, []).append(pair)
+    of: dict[tuple[int, str], list[Pair]] = {}  # of each photo with those of each scan, so that scans of one object can be joined
+    for i, j in pairs:
+        of.setdefault((i, scan_of(matcher.photos[j].name)), []).append((i, j))
+        of.setdefault((j, scan_of(matcher.photos[i].name)), []).append((i, j))
     kept = {pair for pair in pairs if matcher.counts[pair] >= _PROMISING or pair[1] - pair[0] <= 2}
     kept.add((0, len(matcher.photos) - 1))  # the last photo of a round is beside the first
     for mine in of.values():

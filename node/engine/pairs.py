@@ -8,12 +8,11 @@ import numpy as np
 import pycolmap
 from scipy.spatial import cKDTree
 
-from .matching import Matcher, Pair
+from .matching import Matcher, Pair, scan_of
 from .photos import Photo
 
 _WORDS = 64
 _SAMPLE_PER_PHOTO = 400
-_SCAN = re.compile(r"scan(\d+)[_-]", re.IGNORECASE)  # as OpenScan rigs name their photos: scan01_001.jpg
 _DIGITS = re.compile(r"\d+")
 
 
@@ -59,8 +58,8 @@ def natural(name: str) -> list[tuple[int, str]]:
 def in_order(photos: Sequence[Photo]) -> list[Photo]:
     """Photos in the order they were taken: scans of a rig by their names, others by time, then by name."""
     def key(photo: Photo) -> tuple:
-        scan = _SCAN.match(photo.name)
-        return (1, int(scan[1]), "", natural(photo.name)) if scan else (0, 0, photo.taken, natural(photo.name))
+        scan = scan_of(photo.name)
+        return (1, int(scan), "", natural(photo.name)) if scan else (0, 0, photo.taken, natural(photo.name))
 
     return sorted(photos, key=key)
 
@@ -69,8 +68,7 @@ def _rounds(photos: Sequence[Photo]) -> list[list[int]]:
     """Photos that were taken one after the other, as indices: those of each scan of a rig, and all the others."""
     of: dict[str, list[int]] = {}
     for i, photo in enumerate(photos):
-        scan = _SCAN.match(photo.name)
-        of.setdefault(scan[1] if scan else "", []).append(i)
+        of.setdefault(scan_of(photo.name), []).append(i)
     return list(of.values())
 
 

@@ -18,7 +18,7 @@ from app_extensions.shared import photo_files
 
 from .errors import WriteError
 from .imagefile import write_image
-from .masks import prepare_mask, turned_upright
+from .masks import alpha_mask, prepare_mask, turned_upright
 
 #: Files by name that are no photos and are named, with the reason (keys of photo_files.PROBLEMS); clutter and texts are not worth a word.
 _NAMED = {photo_files.CARD: "card", photo_files.BACKUP: "backup", photo_files.ARCHIVE: "other"}
@@ -107,7 +107,8 @@ def _kind(path: Path) -> str:
 def _left_out(name: str, code: str, detail: str = "") -> LeftOut:
     """A file that is not used for a reason that ``photo_files`` knows, with what to do about it."""
     problem = photo_files.PROBLEMS[code]
-    return LeftOut(name, f"{detail or problem.one}{'. ' + problem.remedy.format(them='it') if problem.remedy else ''}".rstrip("."), code, detail)
+    return LeftOut(name, f"{detail or problem.one}{'. ' + problem.remedy.format(them='it') if problem.remedy else ''}".rstrip("."),
+                   code, detail)
 
 
 def sentences(left_out: Iterable[LeftOut]) -> list[str]:
@@ -140,6 +141,7 @@ class Picture:
     xmp: bytes
     grey: bool
     thermal: bool
+    transparent: bool
 
 
 def _read_deep(data: bytes) -> Optional[np.ndarray]:
@@ -187,7 +189,8 @@ def read_rgb(path: Path) -> Picture:
             notes.append("turned upright by its EXIF orientation")
         thermal = b"\xff\xe1" in data[:4096] and b"FLIR\x00" in data[:65536] or any(
             word in xmp for word in (b"InfraredCamera", b"ThermalCamera"))
-        return Picture(np.ascontiguousarray(np.asarray(rgb)), exif, notes, orientation, xmp, grey, thermal)
+        return Picture(np.ascontiguousarray(np.asarray(rgb)), exif, notes, orientation, xmp, grey, thermal,
+                       known.transparent)
 
 
 def _number(value: Any) -> Optional[float]:
@@ -277,8 +280,11 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
     photo = Photo(name=path.name, source=str(path), width=rgb.shape[1], height=rgb.shape[0], scale=scale,
                   notes=notes)
     _describe(photo, exif, picture.xmp)
+    prepared = target.parent / "masks" / f"{target.name}.png"
+    if mask is None and picture.transparent and alpha_mask(path, photo.width, photo.height, prepared):
+        photo.mask = str(prepared)
+        photo.notes.append("what is transparent is left out")
     if mask is not None:
-        prepared = target.parent / "masks" / f"{target.name}.png"
         usable, remark = prepare_mask(mask, picture.orientation, photo.width, photo.height, prepared)
         photo.mask = str(prepared) if usable else None
         if remark:

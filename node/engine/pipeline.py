@@ -3,7 +3,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import cv2
 
@@ -14,6 +14,7 @@ from .errors import EngineError
 from .estimate import estimate, photo_sizes, refuse_if_too_large
 from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
+from .reasons import not_placed
 from .settings import DEPTH_SIZE, WORK_SIZE
 from .workspace import Workspace
 
@@ -102,31 +103,19 @@ def dataset(run: Run) -> None:
     run.space.write_json("photos.json", [p.as_dict() for p in photos])
 
 
-def not_placed(placed: set[str], loose: Sequence[str], count: int, background: Optional[dict[str, Any]]) -> str:
-    """Why too few photos could be placed, and what to do, for the user."""
-    told = f"Only {len(placed)} of {count} photos could be placed" if placed else f"None of the {count} photos could be placed"
-    if background:
-        return (f"{told}: the background did not move with the object. In {background['photos']} photos it stays at the same pixels "
-                f"({100 * background['share']:.0f} % of all details), and what is left on the object does not suffice. Put a plain dark "
-                "cloth behind the object, hide the background with masks (NAME_mask.png), or move the camera around an object that "
-                "stands still; a plain or shiny object also needs texture: a matt or speckled coat.")
-    return (f"{told}: the others do not show enough of the same details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take "
-            "more photos with at least 60 % overlap between neighbours (a step of 15 degrees or less around the object), sharp and in "
-            "even light. A plain or shiny object needs texture: a matt or speckled coat, or a patterned ground.")
-
-
 def opensfm(run: Run) -> None:
     """Place the photos."""
-    from . import frame, scene, sfm
+    from . import frame, scans, scene, sfm
     photos = run.photos
     work, images = run.space.root, run.space.directory("photos")
     matcher = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                        run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    model = sfm.map_photos(work, images, matcher, photos, run.threads, run.progress.update, run.log)
+    found = scans.place(work, images, matcher, photos, run.is_flight, run.threads, run.progress.update, run.log)
+    model = found.model
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
-    if len(placed) < 3 or len(placed) < LEAST_PLACED * len(photos):
+    if len(placed) < 3 or len(placed) < LEAST_PLACED * (len(photos) - found.left_out):
         raise EngineError(not_placed(placed, loose, len(photos), background))
     if loose:
         run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
@@ -139,8 +128,10 @@ def opensfm(run: Run) -> None:
     solved.meta = {"cameras": cameras, "camera_of": {photo_name(im.name): im.camera_id for im in model.images.values()},
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
-                   "loose": loose, "photos": len(photos)}
+                   "loose": loose, "photos": len(photos), "notes": [found.note] if found.note else [],
+                   "scans": {scan.name: [name for name in scan.photos if name in placed] for scan in found.scans}}
     frame.place(solved, photos, run.options["gps"], run.options["scale-distance"], run.log)
+    solved.meta["supports"] = found.supports(solved)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
             f"{solved.meta['reprojection_error_px']:.2f} px")

@@ -17,6 +17,7 @@ from .masks import resized_mask
 from .matching import Matcher, Pair, all_pairs, match_pairs, shortlist
 from .pairs import choose_pairs, in_order
 from .photos import Photo, prepared_name
+from .reasons import not_placed
 from .rescue import MOST_LOOSE, rescue
 from .settings import FEATURE_SIZE
 
@@ -26,6 +27,9 @@ SECOND_LOOK_UP_TO = 150
 _LOOSE_PAIRS = 20  # further pairs of each loose photo
 # What share of the stage's work is done at which point.
 _FEATURES_DONE, _SHORTLIST_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.35, 0.65, 0.85, 0.97
+#: In sets larger than this a few likely pairs are tried first.
+TRY_FIRST_FROM = 24
+_TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
 
@@ -112,8 +116,11 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
     background = still.leave_out(database, images, work / "still", photos, ids, log)
-    (work / "still.json").write_text(json.dumps(None if background is None else vars(background)))
+    found_still = None if background is None else vars(background)
+    (work / "still.json").write_text(json.dumps(found_still))
     matcher = Matcher(database, in_order(photos), ids, threads)
+    if len(photos) > TRY_FIRST_FROM and not _recognizable(matcher, work, log):
+        raise EngineError(not_placed((), [p.name for p in photos], len(photos), found_still))
     asked = options["matcher-neighbors"]
     if len(photos) <= EXHAUSTIVE_UP_TO and not asked:
         pairs = all_pairs(len(photos))
@@ -124,7 +131,7 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
         pairs = shortlist(matcher, pairs, lambda f: on_fraction(_FEATURES_DONE + (_SHORTLIST_DONE - _FEATURES_DONE) * f))
         if len(pairs) < looked_at:
             log(f"{len(pairs)} of {looked_at} pairs of photos share large features or were taken one after the other: these are matched")
-    match_pairs(matcher, pairs, work / "pairs.txt",
+    match_pairs(matcher, sorted(set(pairs) - matcher.done), work / "pairs.txt",
                 lambda f: on_fraction(_SHORTLIST_DONE + (_MATCHES_DONE - _SHORTLIST_DONE) * f))
     return matcher
 
@@ -139,6 +146,21 @@ def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:
     else:
         wanted = {(min(i, j), max(i, j)) for i in sorted(loose)[:MOST_LOOSE] for j in matcher.likeliest(i, placed, _LOOSE_PAIRS)}
     return sorted(wanted - matcher.done)
+
+
+def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> bool:
+    """Whether any likely pairs of photos show the same thing: a plain object is told before hours go into matching noise."""
+    likely = choose_pairs(matcher, 3, lambda _: None)
+    tried = [likely[k] for k in np.unique(np.linspace(0, len(likely) - 1, _TRIED_PAIRS).astype(int))]
+    match_pairs(matcher, tried, work / "pairs.txt", lambda _: None)
+    db = pycolmap.Database.open(str(matcher.database))
+    try:
+        _, shared = db.read_two_view_geometry_num_inliers()
+    finally:
+        db.close()
+    good = sum(number >= pycolmap.TwoViewGeometryOptions().min_num_inliers for number in shared)
+    log(f"{good} of {len(tried)} likely pairs of photos show the same details")
+    return good >= _LEAST_GOOD * len(tried)
 
 
 def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:

@@ -20,7 +20,7 @@ from .masks import read_mask
 from .photos import Photo, prepared_name
 
 _OTHERS = 14           # photos that each photo is compared with
-_SAMPLE = 16           # photos that are looked at first, to tell whether there is such a background at all
+_SAMPLE = 8            # photos that are looked at first, to tell whether there is such a background at all
 _LEAST_SHARE = 0.06    # of a photo's features; fewer come by chance, from dust on the sensor or a tripod's foot
 _REACH = 0.0011        # of the longer side: two features closer than this are at the same pixel
 _MOVED = 12.0          # grey levels

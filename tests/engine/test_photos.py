@@ -65,6 +65,10 @@ mask((100, 200, 30, 90), (400, 600)).save(out / "upright_mask.png")  # as a view
 mask((0, 1, 0, 1)).save(out / "grey_mask.png")
 (out / "odd_mask.png").write_bytes(b"no picture")
 mask((0, 200, 0, 100), (300, 200)).save(out / "deep_mask.png")
+cut_out = Image.fromarray(shifted(11)); cut_out.putalpha(mask((120, 300, 40, 250)))
+cut_out.save(out / "cut_out.png")
+cut_out = Image.fromarray(shifted(12)); cut_out.putalpha(255)
+cut_out.save(out / "opaque.png")
 """
 
 
@@ -143,6 +147,11 @@ def test_masks_that_cannot_be_meant_are_noted(read):
     assert "odd_mask.png cannot be read" in _notes(read, "odd.jpg")
     assert "hides nearly all" in _notes(read, "grey.jpg")
     assert read["masks"]["deep.png"] == [[400, 600], [0, 399, 0, 199]], "a smaller one is enlarged"
+
+
+def test_what_is_transparent_is_masked(read):
+    assert read["masks"]["cut_out.png"] == [[400, 600], [120, 299, 40, 249]]
+    assert "opaque.png" not in read["masks"], "nothing is transparent in it"
 
 
 def test_plain_photos_have_no_note(read):

@@ -18,7 +18,7 @@ from tests.install.conftest import Target
 ROWS = """
 from django.contrib.auth.models import User
 from django.utils import timezone
-from app_extensions.openscan import scans
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.tokens import create_token
 from app_extensions.tapis.models import Flight, FlightFile, SyncBatch, TapisIdentity, TapisJob, TapisOAuth2Client, TapisOAuth2Token
 user, now = User.objects.create_user('keeper'), timezone.now()
@@ -36,7 +36,7 @@ FlightFile.objects.create(flight=flight, name='1.jpg', local_name='1.jpg', local
 USE = """
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from app_extensions.openscan import scans
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Token
 from app_extensions.openscan.tokens import create_token
 from app_extensions.tapis.models import TapisOAuth2Token

@@ -57,7 +57,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     """A WebODM whose worker and scheduler never met us, without mail, node, public address; a plugin is switched off."""
     installed.shell(
         "from django.contrib.auth.models import User; from app.models import Plugin\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "create_token(kind='public', owner=User.objects.create_user('nobody'))\n"
         "Plugin.objects.filter(name='tapis_storage').update(enabled=False)")
     done = installed.deploy("doctor", "--json", check=False, env={
@@ -125,7 +125,10 @@ def test_override_of_somebody_else(installed: Target) -> None:
     ({"broker": {"workers": {"celery@a": ["app_extensions.openscan"]}}}, {}, "worker"),
     ({"beat": {"entries": [], "age_seconds": None}}, {}, "beat"),
     ({"beat": {"entries": ["x"], "age_seconds": 3600.0}}, {}, "beat"),
-    ({"owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}, {}, "tokens"),
+    ({"owners": {"nodes": 1, "owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}}, {}, "tokens"),
+    ({"owners": {"nodes": 0, "owners": [{"user": "a", "nodes": 0, "online": 0}]}}, {}, "nodes"),
+    ({"queue": {"name": "extensions", "default": "celery", "workers": [], "unit": "worker.service"}}, {}, "queue"),
+    ({}, {"wrong_answers": {"/api/openscan/status": "HTTP 502: Bad Gateway"}}, "web"),
     ({"disk": {"directory": "/", "free_bytes": 10**9, "reserve_bytes": 10**9}}, {}, "disk"),
     ({"objects": {"place": "https://s3.example.org/scans", "problem": "the storage answered 403"}}, {}, "objects"),
     ({}, {"public": {"scheme": "http"}}, "proxy"),

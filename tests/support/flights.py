@@ -15,6 +15,8 @@ class Flyer:
     """A WebODM user who has logged in to Tapis (the tokens are stored, no browser is needed), with a system of his own."""
 
     def __init__(self, web: str, tapis: StandIn, name: str, *, token: bool = True, email: str = "") -> None:
+        from rest_framework_jwt.settings import api_settings
+
         from app_extensions.host import users
         from app_extensions.tapis.models import TapisOAuth2Client
         from app_extensions.tapis.preferences import change
@@ -25,7 +27,7 @@ class Flyer:
         self.system = PREFIX + name.upper()
         self.user = users.create_user(name, email)
         self.client = TapisOAuth2Client.objects.get(client_id=CLIENT_ID)
-        self.jwt = users.make_jwt(self.user)
+        self.jwt = api_settings.JWT_ENCODE_HANDLER(api_settings.JWT_PAYLOAD_HANDLER(self.user))
         tapis.user(name)
         tapis.system(self.system, owner=name, description="A test system")
         change(self.user, {"process_after_sync": False})

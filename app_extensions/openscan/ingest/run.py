@@ -24,6 +24,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.ingest.archives import Limits, PhotoSet
 from app_extensions.openscan.ingest.refusal import Refused
 from app_extensions.openscan.ingest.write import Written, write_set
+from app_extensions.openscan.intake import browser
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import projects
@@ -90,7 +91,7 @@ def _write(scan: Scan) -> Written:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
+        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes), browser.part_names(scan)) as photo_set:
             _check_room(photo_set, target)
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
@@ -107,7 +108,7 @@ def _write(scan: Scan) -> Written:
 
 def _check_room(photo_set: PhotoSet, target: Path) -> None:
     lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
-    wanted = sum(member.size_bytes for member in photo_set.photos) - lying
+    wanted = sum(member.size_bytes for member in (*photo_set.photos, *photo_set.masks)) - lying
     if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
         raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
 
@@ -140,9 +141,7 @@ def task_removed(task_id: Any) -> None:
 
 
 def _approve(scan: Scan, written: Written) -> None:
-    """The photos are there: pay, let go of the parts, and stand in the queue."""
-    # The parts go with this commit, so the photos must be on the disk and not only in the system's cache.
-    os.sync()
+    """The photos are there, on the disk and not only in the system's cache: pay, drop the parts, and enter the queue."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
         if row is None:

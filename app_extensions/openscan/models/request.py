@@ -4,7 +4,7 @@ from django.utils import timezone
 
 
 class TokenRequest(models.Model):
-    """One row an e-mail address: asking again only counts, so no address is ever mailed a second token."""
+    """One row per email address: asking again only counts, so a token is never mailed to an address twice."""
 
     PENDING, APPROVED, REFUSED = "pending", "approved", "refused"
     STATES = tuple((state, state) for state in (PENDING, APPROVED, REFUSED))
@@ -22,6 +22,11 @@ class TokenRequest(models.Model):
         "openscan.Token", null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
     )
 
+    told_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When the admins were told of it")
+    token_mail = models.ForeignKey(
+        "openscan.OutgoingMail", null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="token_requests",
+        help_text="The email with the token")
+
     def __str__(self) -> str:
         return f"{self.forename} {self.surname} ({self.state})"
 
@@ -34,3 +39,23 @@ class RequestAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client_address} at {self.created_at}"
+
+
+class CreditRequest(models.Model):
+    """The wish for more credit on a token. Open until `decided_at`."""
+
+    token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="credit_requests")
+    wanted_bytes = models.BigIntegerField()
+    reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    granted_bytes = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token"], condition=models.Q(decided_at=None), name="openscan_one_open_credit_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.wanted_bytes} bytes for token {self.token_id}"

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.faults import PHOTOS_AT_FAULT
 from app_extensions.openscan import lifecycle, part_files
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
@@ -102,7 +103,7 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
             return
         lifecycle.apply(
             row.pk, _failure(state), why=sentence or _sentence(state), error=sentence or _sentence(state), result_source=source,
-            released_at=row.released_at or timezone.now())
+            node_notes=failover.noted_error(row, state), released_at=row.released_at or timezone.now())
     logger.info("OpenScan: scan %s failed in processing", scan.pk)
 
 
@@ -110,7 +111,7 @@ def _failure(state: Any) -> str:
     """Which event a task's end is. Only failures that may be ours give the credit back."""
     if state.status == "canceled":
         return lifecycle.CANCEL
-    return lifecycle.FAIL_BY_PHOTOS if failover.PHOTOS_AT_FAULT.search(state.error) else lifecycle.FAIL
+    return lifecycle.FAIL_BY_PHOTOS if PHOTOS_AT_FAULT.search(state.node_error) else lifecycle.FAIL
 
 
 def restarted(task_id: Any) -> None:
@@ -125,7 +126,7 @@ def restarted(task_id: Any) -> None:
 def _sentence(state: Any) -> str:
     if state.status == "canceled":
         return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
-    return f"Processing failed: {state.error or 'the processing node gave no reason'}"
+    return f"Processing failed: {state.error}"
 
 
 def _lose_task(scan: Scan) -> None:
@@ -183,6 +184,7 @@ def _discard(scan: Scan) -> None:
         fields["webodm_task_id"] = None
     elif state.status == "completed":
         fields["finished_at"] = scan.finished_at or timezone.now()
+        fields["discarded_at"] = timezone.now()
     elif state.pending_action != "remove":
         host_tasks.remove_task(task)
     if scan.webodm_task_id:

@@ -50,6 +50,12 @@ def _tags(token: Token) -> "list[str]":
     return ["openscan", "public", CONSENT_TAG] if token.is_public else ["openscan", "private"]
 
 
+def write_tags_by_spaces() -> int:
+    """Bring the tags of projects that an earlier version made into WebODM's form. :return: how many projects were changed"""
+    ids = Token.objects.exclude(webodm_project_id=None).values_list("webodm_project_id", flat=True)
+    return host_projects.write_tags_by_spaces(ids)
+
+
 def make_waiting_task(scan: Scan) -> Any:
     """A scan's waiting WebODM task; the row of it and the scan's pointer to it are written together or not at all.
 

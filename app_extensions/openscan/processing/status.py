@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import links
+from app_extensions.openscan import links, page_links
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import failover, queue
@@ -70,7 +70,7 @@ def look(scan: Scan, known: Optional[Known] = None) -> Look:
 
 
 def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
-    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.error)):
+    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.node_error)):
         return APPROVED, 0.0
     if state.status == "running":
         return STARTED, state.progress
@@ -89,11 +89,6 @@ def scan_status(scan: Scan) -> str:
     return look(scan).status
 
 
-def scan_progress(scan: Scan) -> float:
-    """How far processing is, from 0 to 1."""
-    return look(scan).progress
-
-
 def project_info(token: Token, name: str, address: str = "", base_url: str = "") -> dict:
     """What getProjectInfo answers: `dlink`, `status`, `ulink`, and more for newer clients. Cheap: rigs poll it.
 
@@ -108,6 +103,7 @@ def project_info(token: Token, name: str, address: str = "", base_url: str = "")
         "received": scan.received_bytes,
         "missing_parts": scans.missing_parts(scan) if scan.state == Scan.CREATED else [],
         "error_text": scan.error,
+        "page": page_links.page_url(scan, links.base_url() or base_url or scan.base_url),
     }
     info.update(scan_details(scan, base_url))
     return info

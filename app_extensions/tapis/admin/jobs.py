@@ -10,7 +10,7 @@ from app_extensions.tapis.models import Flight, TapisJob
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """A table that is looked at: nothing is added, changed or deleted by hand."""
+    """A table that is looked at: nothing is added, changed or deleted by hand. What belongs to a user goes with the user."""
 
     def has_add_permission(self, request: Any) -> bool:
         """Nobody."""
@@ -21,8 +21,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
+        """Nobody on this table's own pages. On others, such as a user's, Django asks whether the rows may go along: they may."""
+        match = request.resolver_match
+        own = f"{self.opts.app_label}_{self.opts.model_name}_"
+        if match is None or (match.url_name or "").startswith(own):
+            return False
+        return super().has_delete_permission(request, obj)
 
 
 @admin.register(TapisJob)

@@ -6,7 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import ledger, token_requests
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import scans
+from app_extensions.openscan.intake import clients, scans
+from app_extensions.openscan.intake.addresses import network_of
 from app_extensions.openscan.processing import queue, status
 
 from .auth import UNAUTHORIZED, Caller
@@ -36,40 +37,48 @@ def get_token_info(call: Call) -> dict:
 
 def create_project(call: Call) -> dict:
     token = call.caller.token()
+    client, secret = call.caller.client(token), ""
+    if clients.needs_secret(token) and not client:
+        secret = clients.new_secret()
+        client = clients.identify(secret, "")
     scan = scans.create_scan(
         token,
         call.parameters.required("project"),
         photos=call.parameters.integer("photos"),
         parts=call.parameters.integer("parts"),
         filesize_bytes=call.parameters.integer("filesize"),
-        address=call.caller.address,
+        address=client,
         base_url=call.base_url,
     )
-    return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes}
+    given = {"secret": secret} if secret else {}
+    return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes, **given}
 
 
 def start_project(call: Call) -> dict:
-    scans.start_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    token = call.caller.token()
+    scans.start_scan(token, call.parameters.required("project"), call.caller.client(token))
     return {"status": "started"}
 
 
 def get_project_info(call: Call) -> dict:
-    return status.project_info(call.caller.token(), call.parameters.required("project"), call.caller.address, call.base_url)
+    token = call.caller.token()
+    return status.project_info(token, call.parameters.required("project"), call.caller.client(token), call.base_url)
 
 
 def reset_project(call: Call) -> dict:
-    scans.reset_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    token = call.caller.token()
+    scans.reset_scan(token, call.parameters.required("project"), call.caller.client(token))
     return {}
 
 
 def request_token(call: Call) -> dict:
     token_requests.request_token(call.parameters.text("mail"), call.parameters.text("forename"), call.parameters.text("lastname"),
-                           call.caller.address)
+                                 network_of(call.caller.address))
     return {}
 
 
 def get_queue_estimate(call: Call) -> dict:
-    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
+    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token(), call.caller.address))}
 
 
 def get_status(call: Call) -> dict:
@@ -93,9 +102,10 @@ _METHODS = ["GET", "POST"]
 def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
     """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON.
 
-    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on.
+    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on. A slash
+    behind the command is fine, too: WebODM would redirect what it does not know, with the token in the Location.
     """
-    run = COMMANDS.get((command or "").lstrip("/"))
+    run = COMMANDS.get((command or "").strip("/"))
     if run is None:
         return refusal("There is no such command here; the commands are " + ", ".join(sorted(COMMANDS)) + ".", 404)
     if request.method not in _METHODS:
