@@ -302,7 +302,9 @@ def _fetch(project: Project, environment: dict[str, str], previous: dict[str, An
         if previous["commit"]:
             git(["pull", "--quiet", "--ff-only"], checkout)
         base = os.environ.get("WEBODM_IMAGE") or project.configured_image()
-    pulled = project.compose({**environment, "WEBODM_EXTENSIONS_BARE": "1"}, "pull")
+    nodes = "docker-compose.nodeodm.yml"
+    with_nodes = (checkout / nodes).exists() and " ".join(state.flags).count("--default-nodes 0") == 0
+    pulled = project.compose({**environment, "WEBODM_EXTENSIONS_BARE": "1"}, *(["-f", nodes] if with_nodes else []), "pull")
     if base != previous["image"] and not pulled:
         pulled = subprocess.run(["docker", "pull", base]).returncode
     if pulled:

@@ -17,6 +17,8 @@ PLUGINS = ("openscan_cloud", "tapis_storage")
 TASK_MODULES = ("app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
 #: How the names of our Celery jobs begin.
 JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.tapis": "app.tasks.tapis_storage."}
+#: The preset that our migrations leave (app_extensions/openscan/processing/object_preset.py).
+PRESET = "OpenScan object"
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
@@ -105,6 +107,7 @@ def installed_apps() -> list[str]:
 def leavings() -> dict[str, Any]:
     """What a purge would delete: tables, rows in WebODM's tables, directories."""
     setup()
+    from app.models import Preset
     from django.conf import settings
     from django.contrib.contenttypes.models import ContentType
     from django.db import connection
@@ -122,7 +125,7 @@ def leavings() -> dict[str, Any]:
     return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],
             "rows": [f"{number} {what}" for number, what in (
                 (ContentType.objects.filter(app_label__in=LABELS).count(), "content types with their permissions"),
-                (len(_plugin_rows()), "plugins")) if number],
+                (len(_plugin_rows()), "plugins"), (Preset.objects.filter(name=PRESET, system=True).count(), "preset")) if number],
             "directories": [one for one in directories if os.path.isdir(one)]}
 
 
@@ -135,10 +138,10 @@ def _plugin_rows() -> list[str]:
 def forget() -> dict[str, Any]:
     """Deletes what WebODM's own tables hold on us."""
     setup()
-    from app.models import Plugin, PluginDatum
+    from app.models import Plugin, PluginDatum, Preset
     from django.contrib.contenttypes.models import ContentType
 
-    deleted = 0
+    deleted = Preset.objects.filter(name=PRESET, system=True).delete()[0]
     for name in PLUGINS:
         deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
     deleted += Plugin.objects.filter(name__in=PLUGINS).delete()[0]

@@ -4,10 +4,12 @@ A task here waits with ``auto_processing_node=False``, no node and ``partial=Fal
 and the hourly clean-up, which deletes partial tasks after 72 hours, does too.
 """
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
+from urllib.parse import urlencode
 from uuid import UUID
 
 from app import pending_actions
@@ -270,8 +272,13 @@ def console_tail(task: Task, most_bytes: int) -> str:
 
 
 def task_url(task: Task) -> str:
-    """The path of the dashboard with this task unfolded."""
-    return f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.id}"
+    """The path of the dashboard with this task unfolded. The dashboard shows ten projects per page, newest first, and unfolds only what
+    is on the page: it is told to search for the project's name."""
+    query = {"project_task_open": task.project_id, "project_task_expanded": task.id}
+    words = re.sub(r"[#@:]", " ", task.project.name).split()  # WebODM takes these for tags and users
+    if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
+        query = {"search": " ".join(words), **query}
+    return "/dashboard/?" + urlencode(query)
 
 
 def map_url(task: Task) -> str:

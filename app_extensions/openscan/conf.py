@@ -118,7 +118,7 @@ class Conf(Settings):
     public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: there is no such page.")
     default_owner = text("", "WebODM user who owns the projects of tokens without an owner of their own. Empty: the oldest superuser.")
     storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
-    preset = text("3D Model", "WebODM preset for scans. Options that a node does not know are left out.")
+    preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")
     tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our own queue.", 1, 9999)
     tasks_per_cluster = integer(4, "The same for a ClusterODM that reports no limit. It does not say how many machines it has.", 1, 9999)
     node_tasks = Setting(

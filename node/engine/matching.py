@@ -46,6 +46,11 @@ class Matcher:
         """COLMAP's number of a photo."""
         return self.ids[prepared_name(self.photos[index].name)]
 
+    def forget(self) -> None:
+        """The features are others now: no pair is matched yet."""
+        self.counts.clear()
+        self.done.clear()
+
     def likeliest(self, index: int, among: Iterable[int], count: int) -> list[int]:
         """Photos that probably show the same: the nearest in the order taken and those with most matches, taken in turns."""
         near = sorted(among, key=lambda j: (abs(j - index), j))

@@ -11,11 +11,11 @@ from app_extensions.shared import photo_files
 
 from . import __version__
 from .errors import EngineError
-from .estimate import estimate, photo_sizes, refuse_if_too_large
+from .estimate import photo_sizes, plan_run
 from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
 from .reasons import not_placed
-from .settings import DEPTH_SIZE, WORK_SIZE
+from .settings import DEPTH_SIZE, MOST_POINTS, WORK_SIZE
 from .workspace import Workspace
 
 LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
@@ -34,7 +34,7 @@ class Run:
 
     def __init__(self, images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
                  held_out: Sequence[str]) -> None:
-        self.images, self.options, self.progress, self.threads = images, options, progress, threads
+        self.images, self.options, self.progress, self.most_threads = images, options, progress, threads
         self.held_out = list(held_out)
         self.log = progress.log
         files, masks, self.other_files = list_images(images)
@@ -55,6 +55,21 @@ class Run:
         return [LeftOut(**row) for row in self.space.read_json("left_out.json")]
 
     @property
+    def threads(self) -> int:
+        """Threads to use: fewer than asked for where memory is short."""
+        return min(self.most_threads, self.space.read_json("plan.json", {}).get("threads", self.most_threads))
+
+    @property
+    def depth_size(self) -> int:
+        """Pixels of the longer side of photos in which depth is searched."""
+        return self.space.read_json("plan.json", {}).get("depth_size", DEPTH_SIZE[self.options["pc-quality"]])
+
+    @property
+    def most_points(self) -> int:
+        """Points that the cloud may have."""
+        return self.space.read_json("plan.json", {}).get("most_points", MOST_POINTS)
+
+    @property
     def is_flight(self) -> bool:
         """Whether this may be a flight: most photos have a position, and they differ by metres. Placing tells whether they agree."""
         return bool(self.space.read_json("set.json", {}).get("flight"))
@@ -73,8 +88,12 @@ def dataset(run: Run) -> None:
         raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
     work_size = WORK_SIZE[options["pc-quality"]]
-    need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
-    refuse_if_too_large(need, options, run.space.root, len(run.files))
+    depth_size = DEPTH_SIZE[options["pc-quality"]]
+    plan = plan_run(photo_sizes(run.files), options, run.most_threads, work_size, depth_size, run.space.root)
+    need = plan.need
+    run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
+    if plan.changes(run.most_threads, depth_size):
+        run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
     run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
@@ -111,7 +130,8 @@ def opensfm(run: Run) -> None:
     matcher = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
                                        run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    found = scans.place(work, images, matcher, photos, run.is_flight, run.threads, run.progress.update, run.log)
+    found = scans.place(work, images, matcher, photos, run.is_flight, run.options, run.threads,
+                        run.progress.update, run.log)
     model = found.model
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]

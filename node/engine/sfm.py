@@ -26,7 +26,8 @@ EXHAUSTIVE_UP_TO = 60
 SECOND_LOOK_UP_TO = 150
 _LOOSE_PAIRS = 20  # further pairs of each loose photo
 # What share of the stage's work is done at which point.
-_FEATURES_DONE, _SHORTLIST_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.35, 0.65, 0.85, 0.97
+_FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
+_SHORTLIST_SHARE = 0.1  # of the matching
 #: In sets larger than this a few likely pairs are tried first.
 TRY_FIRST_FROM = 24
 _TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
@@ -115,25 +116,32 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
-    background = still.leave_out(database, images, work / "still", photos, ids, log)
+    background = still.leave_out(database, images, work / "still", photos, ids,
+                                 lambda photo, mask: extract(images / prepared_name(photo.name), mask, size, count), log)
     found_still = None if background is None else vars(background)
     (work / "still.json").write_text(json.dumps(found_still))
     matcher = Matcher(database, in_order(photos), ids, threads)
     if len(photos) > TRY_FIRST_FROM and not _recognizable(matcher, work, log):
         raise EngineError(not_placed((), [p.name for p in photos], len(photos), found_still))
-    asked = options["matcher-neighbors"]
-    if len(photos) <= EXHAUSTIVE_UP_TO and not asked:
-        pairs = all_pairs(len(photos))
+    match(matcher, work, options, lambda f: on_fraction(_FEATURES_DONE + (_MATCHES_DONE - _FEATURES_DONE) * f), log)
+    return matcher
+
+
+def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Callable[[float], None], log: Callable[[str], None]
+          ) -> None:
+    """Match and verify the pairs of a small set that a quick look finds promising, and of a large set the likely ones among these."""
+    asked, count = options["matcher-neighbors"], len(matcher.photos)
+    if count <= EXHAUSTIVE_UP_TO and not asked:
+        pairs = all_pairs(count)
     else:
         pairs = choose_pairs(matcher, asked or 20, log)
     if not asked:
         looked_at = len(pairs)
-        pairs = shortlist(matcher, pairs, lambda f: on_fraction(_FEATURES_DONE + (_SHORTLIST_DONE - _FEATURES_DONE) * f))
+        pairs = shortlist(matcher, pairs, lambda f: on_fraction(_SHORTLIST_SHARE * f))
         if len(pairs) < looked_at:
             log(f"{len(pairs)} of {looked_at} pairs of photos share large features or were taken one after the other: these are matched")
     match_pairs(matcher, sorted(set(pairs) - matcher.done), work / "pairs.txt",
-                lambda f: on_fraction(_SHORTLIST_DONE + (_MATCHES_DONE - _SHORTLIST_DONE) * f))
-    return matcher
+                lambda f: on_fraction(_SHORTLIST_SHARE + (1 - _SHORTLIST_SHARE) * f))
 
 
 def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:

@@ -70,8 +70,13 @@ class Flyer:
         return answer.json()
 
     def create(self) -> "dict[str, Any]":
-        """Import everything. :return: the results"""
-        return self.post("tapis-storage/create-projects/", {"auto_discover": True})["results"]
+        """Import everything. :return: the results, also where the request did not wait long enough for them"""
+        answer = self.call("POST", "tapis-storage/create-projects/", {"auto_discover": True})
+        assert answer.status_code in (200, 202), answer.text
+        if answer.status_code == 200:
+            return answer.json()["results"]
+        self.wait(answer.json()["job_id"])
+        return self.details(answer.json()["job_id"])["results"]
 
     def project(self, flight_name: str) -> int:
         """The project of a flight."""
@@ -103,6 +108,10 @@ class Flyer:
     def job(self, job_id: str) -> "dict[str, Any]":
         """How a job is getting on."""
         return self.get(f"tapis-storage/jobs/{job_id}/")["job"]
+
+    def details(self, job_id: str) -> "dict[str, Any]":
+        """All that is told of a job."""
+        return self.get(f"tapis-storage/jobs/{job_id}/")
 
     def wait(self, job_id: str, seconds: float = 240) -> "dict[str, Any]":
         """Wait for a job's end."""

@@ -199,7 +199,7 @@ def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
         "total_bytes": row.total_bytes,
         "discovered_at": row.discovered_at.isoformat(),
         "synced_at": row.synced_at.isoformat() if row.synced_at else None,
-        "sync": jobs.as_dict(latest[row.pk]) if row.pk in latest else None,
+        "sync": {**jobs.as_dict(latest[row.pk]), **jobs.details_of(latest[row.pk])} if row.pk in latest else None,
         "task": _task(tasks[row.task_id], hints) if row.task_id in tasks else None,
     } for row in flights}
 

@@ -5,9 +5,9 @@ from django.http import HttpRequest, HttpResponse
 
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import ledger, token_requests
+from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import clients, scans
-from app_extensions.openscan.intake.addresses import network_of
+from app_extensions.openscan.intake import names, scans
 from app_extensions.openscan.processing import queue, status
 
 from .auth import UNAUTHORIZED, Caller
@@ -38,9 +38,9 @@ def get_token_info(call: Call) -> dict:
 def create_project(call: Call) -> dict:
     token = call.caller.token()
     client, secret = call.caller.client(token), ""
-    if clients.needs_secret(token) and not client:
-        secret = clients.new_secret()
-        client = clients.identify(secret, "")
+    if names.needs_secret(token) and not client:
+        secret = names.new_secret()
+        client = names.identify(secret, "")
     scan = scans.create_scan(
         token,
         call.parameters.required("project"),
