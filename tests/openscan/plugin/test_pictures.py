@@ -11,6 +11,7 @@ from app_extensions.openscan import page_links
 from app_extensions.openscan.accounts import self_service, token_requests
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, TokenRequest
+from app_extensions.openscan.results import packing
 from tests.openscan.flow import poke, task_of, until
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import PHOTOS
@@ -65,13 +66,12 @@ def test_makers(camera, live_db, tmp_path):
 
     scan = until(done, 240, 0.4)
     if MODEL:
-        shutil.copy(MODEL, assets.assets_dir(task_of(scan)) / "odm_texturing" / "odm_textured_model_geo.glb")
-        scan.result_source = ""  # the tour looks at the page, not at the packed result
-        page.reload()
+        task = task_of(scan)
+        shutil.copy(MODEL, assets.assets_dir(task) / "odm_texturing" / "odm_textured_model_geo.glb")
+        Scan.objects.filter(pk=scan.pk).update(result_source=packing.source_of(task))
     page.goto(f"/openscan/scans/{page_links.page_key(scan)}/")
     page.wait(".os-history")
-    if not MODEL:
-        model_shown(page)
+    model_shown(page)
     take("scan")
     page.dark()
     take("scan-dark")
