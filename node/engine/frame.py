@@ -1,11 +1,10 @@
 """The model's coordinates: UTM for flights, upright on its support for objects; millimetres where a length is known."""
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 import numpy as np
-import pyproj
 
+from .georef import by_gps
 from .photos import Photo
 from .scaling import scale_from_tags
 from .scene import Scene
@@ -129,66 +128,6 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.eye(3) + K + K @ K / (1 + c)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that take source to target with least squares (Umeyama 1991)."""
-    ms, mt = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - ms, target - mt
-    U, S, Vt = np.linalg.svd(b.T @ a / len(a))
-    D = np.diag([1, 1, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
-    R = U @ D @ Vt
-    scale = float((S * np.diag(D)).sum() / max((a ** 2).sum() / len(a), 1e-30))
-    return scale, R, mt - scale * R @ ms
-
-
-def utm_epsg(latitude: float, longitude: float) -> int:
-    """EPSG code of the UTM zone (WGS 84) of a place."""
-    zone = int((longitude + 180.0) // 6.0) % 60 + 1
-    return (32600 if latitude >= 0 else 32700) + zone
-
-
-def to_utm(scene: Scene, photos: Sequence[Photo], log: Callable[[str], None]) -> dict[str, Any]:
-    """Move the scene to UTM less a round offset. Returns ``epsg``, ``offset`` and GPS residuals in metres.
-
-    A photo whose GPS is far off does not pull: the fit is repeated without what disagrees by 3 robust sigma.
-    """
-    by_name = {p.name: p for p in photos}
-    rows = [(i, by_name[v.name].gps) for i, v in enumerate(scene.views) if by_name[v.name].gps is not None]
-    gps = np.array([g for _, g in rows])
-    epsg = utm_epsg(float(np.median(gps[:, 0])), float(np.median(gps[:, 1])))
-    project = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
-    east, north = project.transform(gps[:, 1], gps[:, 0])
-    target = np.c_[east, north, gps[:, 2]]
-    offset = np.array([np.round(np.median(east)), np.round(np.median(north)), 0.0])
-    target = target - offset
-    source = np.array([scene.views[i].centre for i, _ in rows])
-    # Cameras on one line leave a rotation open: a point straight "down" from each, along the mean view, fixes it.
-    looking = np.mean([v.R[2] for v in scene.views], axis=0)
-    looking /= np.linalg.norm(looking)
-    spread = np.linalg.svd(source - source.mean(axis=0), compute_uv=False)
-    use = np.ones(len(rows), bool)
-    for _ in range(5):
-        a, b = source[use], target[use]
-        if spread[1] < 0.02 * spread[0]:
-            scale, _, _ = similarity(a, b)
-            a = np.concatenate([a, a + looking * spread[0] / max(len(a), 1)])
-            b = np.concatenate([b, b + np.array([0, 0, -1.0]) * scale * spread[0] / max(len(use), 1)])
-        scale, R, t = similarity(a, b)
-        error = np.linalg.norm(scale * source @ R.T + t - target, axis=1)
-        limit = max(3 * 1.4826 * float(np.median(error[use])), 1.0)
-        again = error < limit
-        if (again == use).all() or again.sum() < 3:
-            break
-        use = again
-    scene.transform(scale, R, t)
-    off = [scene.views[rows[k][0]].name for k in np.flatnonzero(~use)]
-    if off:
-        log(f"GPS of {', '.join(off)} disagrees with the others and is not used")
-    log(f"Placed in EPSG:{epsg}; the photos' GPS is met within {error[use].mean():.2f} m on average, "
-        f"{error[use].max():.2f} m at most")
-    return {"kind": "utm", "epsg": epsg, "offset": offset.tolist(), "gps_error_mean_m": float(error[use].mean()),
-            "gps_error_max_m": float(error[use].max()), "unit": "m"}
-
-
 def focus_point(scene: Scene) -> np.ndarray:
     """The point nearest to all viewing axes: what the photos are of."""
     A, b = np.zeros((3, 3)), np.zeros(3)
@@ -226,11 +165,14 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
             "support": None if plane is None else plane.share, "around": around, "middle": (scale * R @ (middle - base)).tolist()}
 
 
-def place(scene: Scene, photos: list[Photo], flight: bool, scale_option: str, log: Callable[[str], None]
-          ) -> dict[str, Any]:
-    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``."""
-    frame = to_utm(scene, photos, log) if flight else upright(scene, log)
-    if not flight:
+def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: Callable[[str], None]) -> dict[str, Any]:
+    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``.
+
+    ``gps``: auto, on or off.
+    """
+    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), own_up(np.array([v.R for v in scene.views])), log)
+    if frame is None:
+        frame = upright(scene, log)
         scaled = scale_from_tags(scene, scale_option, log)
         if scaled is not None:
             factor = scaled.pop("scale_factor")
