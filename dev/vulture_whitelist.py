@@ -11,7 +11,7 @@ _.clean_client_secret, _.clean_subject, _.clean_issuer
 _.to_python, _.value_to_string, _.from_db_value, _.get_prep_value, _.get_lookup
 _.new_file, _.receive_data_chunk, _.file_complete, _.set_headers, _.collect
 _.authenticate_header, _.get_jwt_value, _.select_renderer
-_.readable, _.readinto
+_.readable, _.readinto, _.seekable
 
 # WebODM's plugins, by name
 _.root_mount_points, _.api_mount_points, _.app_mount_points, _.main_menu, _.include_js_files
@@ -21,8 +21,10 @@ _.discover_project_systems, _.scan_system_for_flights, _.discover_and_create_pro
 
 # The door to WebODM, as tests/contract uses it against a real one
 permit_node, delete_project, cancel_task
-default_queue, last_own_job_at, listening_workers, claim_one
+last_own_job_at
 
-# The uploader, which is a package of its own, and sets of photos that were prepared by it
-rig_extras, write_usable, summarize
-others_at_work
+# Compared with the documents by a test
+diagram
+
+# The decision on a request for credit and the steps of a sync, which tests take one by one
+decide, workers_of, take_plan

@@ -120,6 +120,7 @@ class Stack:
         }
         if self.tapis:
             env["WO_TAPIS_BASE_URL"] = self.address("tapis")
+            env["WO_TAPIS_ALLOWED_USERS"] = "*"  # the stand-in's users are nobody's
         env.update(self.extra_env)
         return env
 

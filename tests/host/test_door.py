@@ -71,9 +71,14 @@ def test_names_are_clipped(text, suffix, length, end):
 def test_projects_have_tags_and_an_owner_who_may_do_all(project, owner):
     from app_extensions.host import projects
 
-    assert project.tags == "a,b c"
-    assert projects.project_tags(project) == ["a", "b c"]
+    assert project.tags == "a b_c", "WebODM separates tags by spaces"
+    assert projects.project_tags(project) == ["a", "b_c"]
     assert all(projects.user_can(owner, verb, project) for verb in ("view", "change", "add", "delete"))
+    assert [projects.safe_tag(text) for text in ("one, two", " three ", ".hidden", "a#1")] == ["one_two", "three", "_hidden", "a_1"]
+    project.tags = "openscan,private seen"
+    project.save()
+    assert projects.write_tags_by_spaces([project.pk]) == 1 and projects.write_tags_by_spaces([project.pk]) == 0
+    assert projects.project_tags(projects.get_project(project.pk)) == ["openscan", "private", "seen"]
 
 
 def test_strangers_may_not(project, unique):
@@ -231,7 +236,12 @@ def test_actions_are_left_to_the_workers(task, node):
 def test_links_unfold_the_task(task):
     from app_extensions.host.tasks import task_url
 
-    assert task_url(task) == f"/dashboard/?project_task_open={task.project_id}&project_task_expanded={task.pk}"
+    opened = f"project_task_open={task.project_id}&project_task_expanded={task.pk}"
+    # The dashboard shows ten projects a page, so it is told to search for this one; what it takes for tags and users is left out.
+    for name, search in (("OpenScan: Ada #1 @home", "search=OpenScan+Ada+1+home&"), ("of it", ""),
+                         ("a & b=c-project", "search=a+%26+b%3Dc-project&")):
+        task.project.name = name
+        assert task_url(task) == f"/dashboard/?{search}{opened}"
 
 
 # Nodes, presets, quotas

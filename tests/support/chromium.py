@@ -11,10 +11,15 @@ import pytest
 from tests.plugin import ROOT, need
 
 PYTHON = ROOT / ".venv" / "clients" / "bin" / "python"
+AXE = ROOT / "tests" / "support" / "vendor" / "axe-core" / "axe.min.js"
 DESK, PHONE = 1280, 390
 #: A directory that keeps a picture of each page that a test has measured; none are kept without it.
 PICTURES = os.environ.get("SCREENSHOTS", "")
 _count = itertools.count()
+
+SERIOUS = """axe.run(document.querySelector('.openscan') || document, {resultTypes: ['violations']}).then(result => result.violations
+    .filter(each => ['serious', 'critical'].includes(each.impact))
+    .map(each => `${each.id}: ${each.nodes.slice(0, 5).map(node => node.html + ' ' + node.failureSummary).join(' | ')}`))"""
 
 
 class BrowserError(AssertionError):
@@ -67,11 +72,11 @@ class Chromium:
 class Page:
     """A page. Selectors are playwright's: CSS, with ``:has-text("…")``. Waits are long, as machines may be slow."""
 
-    def __init__(self, chromium: Chromium, web: str, width: int) -> None:
+    def __init__(self, chromium: Chromium, web: str, width: int, number: Optional[int] = None) -> None:
         self.web = web
         self.width = width
         self._chromium = chromium
-        self._number = chromium.order(do="open", width=width, height=844 if width < 768 else 900)
+        self._number = chromium.order(do="open", width=width, height=844 if width < 768 else 900) if number is None else number
 
     def _do(self, action: str, **more: Any) -> Any:
         return self._chromium.order(do=action, page=self._number, **more)
@@ -146,12 +151,45 @@ class Page:
         self._do("screenshot", path=str(path))
 
     def instead(self, url: str, status: int, body: str, content_type: str = "text/html", times: int = 0) -> None:
-        """Let something between browser and server answer in its place. :param times: how often; 0: from now on"""
+        """Let something between browser and server answer in its place.
+
+        :param times: how often; 0: from now on; -1: no longer
+        """
         self._do("instead", url=url, status=status, body=body, content_type=content_type, times=times)
 
     def offline(self, on: bool = True) -> None:
         """Take the network away, or give it back."""
         self._do("offline", on=on)
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """Choose files, or one folder, in an input for them."""
+        self._do("choose_files", selector=selector, paths=[str(path) for path in paths])
+
+    def reload(self) -> None:
+        """Load it again, as with F5."""
+        self._do("reload")
+
+    def front(self) -> None:
+        """Show its tab: one that nobody sees draws nothing."""
+        self._do("front")
+
+    def dark(self) -> None:
+        """As on a device whose owner likes dark pages."""
+        self._do("dark")
+
+    def press(self, key: str) -> None:
+        """Press a key (playwright's names: ``Tab``, ``Enter``)."""
+        self._do("press", key=key)
+
+    def twin(self) -> "Page":
+        """A second tab of the same browser."""
+        return Page(self._chromium, self.web, self.width, self._do("twin"))
+
+    def assert_accessible(self) -> None:
+        """axe-core finds nothing serious in the page's own part (the frame around it is WebODM's)."""
+        self._do("script", path=str(AXE))
+        found = self.evaluate(SERIOUS)
+        assert found == [], found
 
     def become(self, user: Any) -> None:
         """Have the session of a WebODM user who has signed in, without the form."""

@@ -51,7 +51,9 @@ class Driver:
         context: BrowserContext = self.browser.new_context(
             viewport={"width": width, "height": height}, is_mobile=phone, has_touch=phone, locale="en-US", timezone_id="UTC")
         context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
+        return self._watch(context.new_page())
+
+    def _watch(self, page: Page) -> int:
         number = len(self.complaints)
         said = self.complaints[number] = []
         page.on("pageerror", lambda error: said.append(f"{page.url}: script error: {error}"))
@@ -121,10 +123,37 @@ class Driver:
         """Something between browser and server answers in its place."""
         def answer(route: Route) -> None:
             route.fulfill(status=status, body=body, content_type=content_type)
-        page.route(url, answer, times=times or None)
+        if times < 0:
+            page.unroute(url)
+        else:
+            page.route(url, answer, times=times or None)
 
     def do_offline(self, page: Page, on: bool) -> None:
         page.context.set_offline(on)
+
+    def do_choose_files(self, page: Page, selector: str, paths: "list[str]") -> None:
+        page.set_input_files(selector, paths[0] if len(paths) == 1 else paths)
+
+    def do_reload(self, page: Page) -> None:
+        page.reload(wait_until="load")
+
+    def do_front(self, page: Page) -> None:
+        page.bring_to_front()
+
+    def do_dark(self, page: Page) -> None:
+        page.emulate_media(color_scheme="dark")
+
+    def do_press(self, page: Page, key: str) -> None:
+        page.keyboard.press(key)
+
+    def do_script(self, page: Page, path: str) -> None:
+        """As from the console: a page's Content-Security-Policy does not keep it out."""
+        with open(path, encoding="utf-8") as text:
+            page.evaluate(text.read())
+
+    def do_twin(self, page: Page) -> int:
+        """A second tab of the same profile."""
+        return self._watch(page.context.new_page())
 
 
 def main(executable: str) -> None:

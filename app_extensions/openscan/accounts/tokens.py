@@ -26,7 +26,8 @@ ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32
 LONGEST_LABEL = 100
 _FORM = re.compile(r"[A-Za-z0-9]{32}\Z", re.ASCII)
-_USE_NOTED_EVERY = datetime.timedelta(minutes=10)
+#: Often enough for a page that waits for a rig's first contact, seldom enough for rigs that poll.
+_USE_NOTED_EVERY = datetime.timedelta(seconds=10)
 
 
 def generate() -> str:

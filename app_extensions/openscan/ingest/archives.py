@@ -56,10 +56,11 @@ class PhotoSet:
     ``clutter`` counts what file managers left behind.
     """
 
-    def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None) -> None:
+    def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None, names: Sequence[str] = ()) -> None:
         """List the parts' members.
 
         :param parts: paths in link order
+        :param names: what bare photos are called, in the same order, where that is known
         :param scratch: an existing directory for zips that lie deflated in a zip; emptied by its owner
         :raises Refused: damaged, hostile or beyond the limits
         """
@@ -71,6 +72,7 @@ class PhotoSet:
         self.size_bytes = 0
         self._raw: list[str] = []
         self._limits = limits or Limits()
+        self._names = names
         self._scratch = scratch
         self._members = self._bytes = self._inner = 0
         self._closing = contextlib.ExitStack()
@@ -127,7 +129,7 @@ class PhotoSet:
             return
         self._count(shown, part.size_bytes, part.size_bytes)
         if kind in photo_files.ENDINGS:
-            name = f"part{number:04d}{photo_files.ENDINGS[kind][0]}"
+            name = self._names[number - 1] if len(self._names) == parts else f"part{number:04d}{photo_files.ENDINGS[kind][0]}"
             self.photos.append(Member(name, part.size_bytes, lambda: Slice(part, 0, part.size_bytes)))  # type: ignore[arg-type,return-value]
         else:
             self.left_out.append(LeftOut(shown, kind or "not_photo"))

@@ -24,6 +24,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.ingest.archives import Limits, PhotoSet
 from app_extensions.openscan.ingest.refusal import Refused
 from app_extensions.openscan.ingest.write import Written, write_set
+from app_extensions.openscan.intake import browser
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import projects
@@ -90,11 +91,12 @@ def _write(scan: Scan) -> Written:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes)) as photo_set:
+        with PhotoSet(part_files.part_paths(scan), scratch, Limits(total_bytes=conf.unpacked_bytes), browser.part_names(scan)) as photo_set:
             _check_room(photo_set, target)
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
                 before_each=lambda: _check_wanted(scan), placing=lambda: _placing(scan),
+                merge_seconds=60 * conf.merge_minutes if conf.merge_focus_stacks else 0,
             )
     except OSError:
         _check_wanted(scan)  # a reset takes the parts away under our hands, a removal the directory, which is no failure

@@ -15,10 +15,9 @@ from django.utils import timezone
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import lifecycle, part_files
-from app_extensions.openscan.accounts import limits, shares, tokens
+from app_extensions.openscan.accounts import addresses, limits, shares, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
@@ -101,12 +100,13 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
     return True
 
 
-def reset_scan_row(scan: Scan, actor: str = "") -> bool:
+def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator reset it.") -> bool:
     """What `reset_scan` does, for a row in hand. False if it was reset before.
 
-    :param actor: the administrator who wants it
+    :param actor: the user who wants it
+    :param why: for the scan's history
     """
-    done = _forget(scan, why="An administrator reset it.", actor=actor)
+    done = _forget(scan, why=why, actor=actor)
     scan.refresh_from_db()
     return done
 
@@ -269,7 +269,7 @@ def _check_complete(scan: Scan) -> None:
         more = f" and {len(missing) - _MISSING_PARTS_SHOWN} more" if len(missing) > _MISSING_PARTS_SHOWN else ""
         raise OpenScanError(f"{len(missing)} of {scan.parts_count} parts are missing ({shown}{more}); "
                             "upload them, then start again.")
-    if scan.received_bytes != scan.declared_bytes:
+    if not 0 <= scan.received_bytes - scan.declared_bytes <= limits.packing_bytes(scan.parts_count, scan.photos):
         raise OpenScanError(
             f"The parts add up to {format_exact_bytes(scan.received_bytes)}, but {format_exact_bytes(scan.declared_bytes)} "
             "were declared as filesize; upload the parts again, or create the project with the right filesize."

@@ -5,11 +5,12 @@ from app_extensions.openscan.models.ledger import LedgerEntry, Refill
 from app_extensions.openscan.models.mail import OutgoingMail
 from app_extensions.openscan.models.node import NodeRecord, NodeWatch
 from app_extensions.openscan.models.objects import ArchivedSet, StoredObject
-from app_extensions.openscan.models.request import RequestAttempt, TokenRequest
+from app_extensions.openscan.models.request import CreditRequest, RequestAttempt, TokenRequest
 from app_extensions.openscan.models.scan import Part, Scan
 from app_extensions.openscan.models.token import Token
+from app_extensions.openscan.models.upload import BrowserUpload
 
 __all__ = [
-    "ArchivedSet", "ClientDay", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "Refill", "RequestAttempt", "Scan",
-    "ScanEvent", "StoredObject", "Token", "TokenRequest",
+    "ArchivedSet", "BrowserUpload", "ClientDay", "CreditRequest", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part",
+    "Refill", "RequestAttempt", "Scan", "ScanEvent", "StoredObject", "Token", "TokenRequest",
 ]

@@ -39,3 +39,23 @@ class RequestAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client_address} at {self.created_at}"
+
+
+class CreditRequest(models.Model):
+    """The wish for more credit on a token. Open until `decided_at`."""
+
+    token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="credit_requests")
+    wanted_bytes = models.BigIntegerField()
+    reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    granted_bytes = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token"], condition=models.Q(decided_at=None), name="openscan_one_open_credit_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.wanted_bytes} bytes for token {self.token_id}"

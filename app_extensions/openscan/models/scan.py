@@ -55,6 +55,9 @@ class Scan(models.Model):
     finish_attempts = models.IntegerField(default=0, help_text="How often packing the result failed in a row")
     retry_at = models.DateTimeField(null=True, blank=True, help_text="No automatic attempt before")
 
+    queue_rank = models.IntegerField(default=0, help_text="Lower goes first, before every other rule of the queue")
+    on_hold = models.BooleanField(default=False, help_text="Stays in the queue until an administrator lets it go on")
+
     moves = models.IntegerField(default=0, help_text="How often it was taken off a processing node that failed it")
     tried_nodes = models.CharField(max_length=200, blank=True, editable=False, help_text="Ids of those nodes, by commas")
     node_notes = models.TextField(blank=True, help_text="What happened on processing nodes, a line each")

@@ -12,11 +12,11 @@ from django.db.models import Max
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from app_extensions.openscan import links
+from app_extensions.openscan import links, page_links
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.locks import wait_in_line
-from app_extensions.openscan.models import OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.models import CreditRequest, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.mail import deliver_due, enqueue
 
@@ -57,9 +57,7 @@ def tell_of_requests() -> int:
 
     :return: of how many requests
     """
-    to = conf.admin_mails or list(
-        get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True)
-    )
+    to = _admins()
     now = timezone.now()
     with transaction.atomic():
         wait_in_line("openscan.token-request-mail")
@@ -77,6 +75,27 @@ def tell_of_requests() -> int:
             }, reply_to=first.mail if len(new) == 1 else "")
         TokenRequest.objects.filter(pk__in=[request.pk for request in new]).update(told_at=now)
     return len(new)
+
+
+def credit_requested(request: CreditRequest) -> None:
+    """Tell the admins that somebody wants more credit; an answer to the mail goes to that person."""
+    to = _admins()
+    if to:
+        base = links.base_url()
+        _send("credit-request", to, f"OpenScan: {request.token.person} asks for {format_bytes(request.wanted_bytes)} of credit", {
+            "request": request, "token": request.token, "wanted": format_bytes(request.wanted_bytes),
+            "left": format_bytes(request.token.credit_bytes), "admin_url": f"{base}/plugins/openscan_cloud/manage/" if base else "",
+        }, reply_to=request.token.mail)
+
+
+def credit_granted(token: Token, amount: str) -> None:
+    """Tell a private token's person that there is more credit.
+
+    :param amount: how much, in words
+    """
+    if token.mail and not token.is_public:
+        _send("credit", [token.mail], "You have more OpenScan credit", {
+            "token": token, "amount": amount, "support_mail": conf.support_mail}, reply_to=conf.support_mail)
 
 
 def send_token(token: Token, text: str, base_url: str = "") -> OutgoingMail:
@@ -104,7 +123,7 @@ def _to_person(scan: Scan, kind: str, subject: str, context: "dict[str, Any]") -
         return
     left_out = scan.set_aside.splitlines()
     context.update(
-        scan=scan, person=token.person, left_out=left_out[:MOST_SET_ASIDE],
+        scan=scan, person=token.person, page=_page(scan), left_out=left_out[:MOST_SET_ASIDE],
         left_out_more=max(0, len(left_out) - MOST_SET_ASIDE), support_mail=conf.support_mail,
     )
     _send(kind, [token.mail], subject, context, reply_to=conf.support_mail)
@@ -118,6 +137,18 @@ def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", r
     )
     dispatch_on_commit("deliver_mails")
     return row
+
+
+def _admins() -> "list[str]":
+    """Whom requests go to."""
+    return conf.admin_mails or list(
+        get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True))
+
+
+def _page(scan: Scan) -> str:
+    """The address of a scan's page; empty where nobody told under which address we are reached."""
+    base = links.base_url() or scan.base_url
+    return page_links.page_url(scan, base) if base else ""
 
 
 def _short(name: str) -> str:

@@ -56,13 +56,8 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
     source = packing.source_of(task)
     if packing.is_current(scan, task):
         return
-    name, size = "", 0
     try:
-        files = packing.model_files(assets.assets_dir(task))
-        published = publish.publish_model(scan, files, source) if files else None
-        if published is None:
-            path, size = packing.pack(files, packing.new_file_name(scan))
-            name = path.name
+        path, size = packing.pack(packing.model_files(assets.assets_dir(task)), packing.new_file_name(scan))
     except packing.NoModel:
         _fail(scan, state, "The processing node finished and delivered no model; ask the site's support.", source)
         return
@@ -71,20 +66,17 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
         return
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state not in lifecycle.HANDED_OVER or (published and not records.keep(row, *published)):  # reset while we packed
-            if published:
-                records.abandon(published.entry)
-            transaction.on_commit(lambda: packing.remove_file(name))
+        if row.state not in lifecycle.HANDED_OVER:  # reset while we packed
+            transaction.on_commit(lambda: packing.remove_file(path.name))
             return
-        if published is None:
-            records.let_go(row)
-            row.result_bytes = size
+        records.let_go(row)
         now = timezone.now()
         row = lifecycle.apply(
-            row.pk, lifecycle.COMPLETE, result_object=row.result_object, result_bytes=row.result_bytes, result_file=name,
+            row.pk, lifecycle.COMPLETE, result_object=row.result_object, result_bytes=size, result_file=path.name,
             result_source=source, result_link=packing.new_link(), result_expires_at=packing.expiry(),
             processing_seconds=state.processing_seconds, released_at=row.released_at or now)
-    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, row.result_bytes)
+    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, size)
+    publish.publish_file(scan.pk)
 
 
 def _put_off(scan: Scan, problem: OSError) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan import links
+from app_extensions.openscan import links, page_links
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import failover, queue
@@ -46,7 +46,7 @@ class Known:
 
     def what_it_waits_for(self, scan: Scan) -> str:
         """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""
-        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0)
+        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0, scan.on_hold)
         if alike not in self._waits:
             self._waits[alike] = queue.what_it_waits_for(scan)
         return self._waits[alike]
@@ -103,6 +103,7 @@ def project_info(token: Token, name: str, address: str = "", base_url: str = "")
         "received": scan.received_bytes,
         "missing_parts": scans.missing_parts(scan) if scan.state == Scan.CREATED else [],
         "error_text": scan.error,
+        "page": page_links.page_url(scan, links.base_url() or base_url or scan.base_url),
     }
     info.update(scan_details(scan, base_url))
     return info

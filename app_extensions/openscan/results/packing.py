@@ -1,7 +1,7 @@
 """Results: the model packed once into one zip, a signed link to it, and its end.
 
-A result is packed from the task's own files into an object of the storage (``objects.publish``), or into a new file that is
-renamed into place before the row names it, so a link never gives half a zip. Which files it came from is kept as a
+A result is packed from the task's own files into a new file that is renamed into place before the row names it, so a link never gives
+half a zip; where a bucket is named, it then moves there (``object_storage.publish``). Which files it came from is kept as a
 fingerprint: a task restarted in WebODM has others, and its result is packed anew.
 """
 import base64
@@ -136,19 +136,16 @@ def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
     return final, size
 
 
-def write_zip(out: Any, files: "list[Path]", seekable: bool = True) -> None:
+def write_zip(out: Any, files: "list[Path]") -> None:
     """Write a model's files as a zip, each at the archive's root; the same files give the same bytes.
 
     :param out: a binary file
-    :param seekable: False for a stream: sizes then follow the data, which readers from the start bear with deflated members
-        only, so that what is compressed already is wrapped in deflate's uncompressed blocks
     """
-    kind, level = (zipfile.ZIP_STORED, None) if seekable else (zipfile.ZIP_DEFLATED, 0)
     # Not strict: zips cannot hold years before 1980, which some nodes write.
     with zipfile.ZipFile(out, "w", allowZip64=True, strict_timestamps=False) as archive:
         for path in files:
             compressed = path.suffix.lower() in _STORED_SUFFIXES
-            archive.write(path, plain(path.name), kind if compressed else zipfile.ZIP_DEFLATED, level if compressed else 6)
+            archive.write(path, plain(path.name), zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED, None if compressed else 6)
 
 
 def new_file_name(scan: Scan) -> str:

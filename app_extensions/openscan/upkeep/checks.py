@@ -7,8 +7,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from app_extensions.openscan.accounts.addresses import is_blind
 from app_extensions.openscan.conf import conf, public_url_problem
-from app_extensions.openscan.intake.addresses import is_blind
 from app_extensions.openscan.results.object_storage.checks import check_object_storage
 from app_extensions.shared.settings import queue_problem
 

@@ -13,7 +13,7 @@ from app_extensions.openscan.results.object_storage import lifecycle
 
 MOST_ROWS = 50
 #: A scan's word → how it is coloured.
-_TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
+TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
 
 class ScanRow(NamedTuple):
@@ -57,7 +57,7 @@ def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
     if details["queue_position"]:
         message = f"Place {details['queue_position']} in the queue. {message}".strip()
     return ScanRow(
-        scan=scan, status=word, tone=_TONES.get(word, "open"), percent=int(round(100 * details["progress"])),
+        scan=scan, status=word, tone=TONES.get(word, "open"), percent=int(round(100 * details["progress"])),
         message=message, set_aside=details["set_aside"], link=details["dlink"],
         task_url=host_tasks.task_url(task) if task is not None else "",
     )

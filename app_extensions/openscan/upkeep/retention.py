@@ -4,8 +4,8 @@ from datetime import timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from app_extensions.openscan.accounts import addresses
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import OutgoingMail, RequestAttempt, Scan, TokenRequest
 from app_extensions.shared import mail
 

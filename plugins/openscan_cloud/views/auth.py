@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import clients
+from app_extensions.openscan.intake import names
 from app_extensions.openscan.models import Token
 
 from .http import Parameters, address_of
@@ -39,9 +39,9 @@ class Caller:
 
     def client(self, token: Token) -> str:
         """Whom names under this token belong to: the client's address, or what its secret or upload link says."""
-        if not clients.needs_secret(token):
+        if not names.needs_secret(token):
             return self.address
-        return clients.identify(self._parameters.text("secret"), self._parameters.text("ulink"))
+        return names.identify(self._parameters.text("secret"), self._parameters.text("ulink"))
 
     def known_token(self) -> Optional[Token]:
         """The same for calls that work without: None for no token or a bad one."""

@@ -7,8 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from app_extensions.openscan.accounts import token_requests, tokens
+from app_extensions.openscan.accounts.addresses import client_address, network_of
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake.addresses import client_address, network_of
 from app_extensions.openscan.models import OutgoingMail, RequestAttempt, TokenRequest
 
 pytestmark = pytest.mark.django_db

@@ -1,7 +1,7 @@
 """A TLS proxy that is declared and not trusted: every client has its address, so names under public tokens belong to secrets."""
 import pytest
 
-from app_extensions.openscan.intake import addresses
+from app_extensions.openscan.accounts import addresses
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token, put_part
 
 BLIND = {"WO_BEHIND_TLS_PROXY": "YES", "WO_OPENSCAN_TRUSTED_PROXIES": ""}

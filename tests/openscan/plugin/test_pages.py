@@ -139,6 +139,7 @@ def test_the_makers_page_in_a_browser(open_page, ended, live_db, width):
     page.wait('li:has-text("notes.md")')
     page.assert_fits()
     assert requests.get(page.attribute('a:has-text("Download")', "href"), timeout=120).status_code == 200
+    page.click('button:has-text("Sign out")')
     page.fill("#token", public_token(10**10)[1])
     page.click('button:has-text("Show credit and scans")')
     page.wait('h2:has-text("What a public token means")')

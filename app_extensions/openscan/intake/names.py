@@ -7,8 +7,8 @@ import hashlib
 import secrets
 
 from app_extensions.openscan import links
+from app_extensions.openscan.accounts import addresses
 from app_extensions.openscan.conf import conf
-from app_extensions.openscan.intake import addresses
 from app_extensions.openscan.models import Scan, Token
 
 

@@ -1,0 +1,146 @@
+"""Uploads from a browser: a scan like any other, of which we also know the name and size of each file.
+
+Each photo is one part, sent as it is, so that a browser can send several at once, repeat a single one, and continue after a
+reload with what is missing. A zip is cut into slices. The names are kept beside the scan, because a bare photo does not carry its own.
+"""
+import json
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from app_extensions.openscan import links
+from app_extensions.openscan.accounts import limits
+from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import scans
+from app_extensions.openscan.models import BrowserUpload, Scan, Token
+from app_extensions.shared.formatting import format_exact_bytes
+
+#: Slices of a zip. Small enough that a cut connection costs little, large enough that 2 GB are not thousands of requests.
+SLICE_BYTES = 16_000_000
+LONGEST_PATH = 500
+CONFLICT = 409
+
+
+class FileState(NamedTuple):
+    """One file of an upload. `link` is where to send it; empty for one that has arrived."""
+
+    path: str
+    size_bytes: int
+    link: str
+
+
+def create_upload(token: Token, name: str, files: Any, *, address: str = "", base_url: str = "") -> Scan:
+    """Create a scan for bare photos (and small zips), one part per file; asked again with the same files, renew its links.
+
+    :param files: a list of [path, bytes], as JSON gives it
+    :raises OpenScanError: 400 for files that are no such list or beyond a limit, 409 where the name belongs to other files,
+        and whatever `create_scan` refuses
+    """
+    wanted = _checked(token, files)
+    return _create(token, name, wanted, photos=len(wanted), archive="", address=address, base_url=base_url)
+
+
+def create_archive_upload(token: Token, name: str, archive: str, size_bytes: int, photos: int, *, address: str = "",
+                          base_url: str = "") -> Scan:
+    """Create a scan for one zip, cut into slices.
+
+    :param archive: the zip's file name
+    :param photos: how many photos the browser counted in it
+    :raises OpenScanError: as `create_upload`
+    """
+    if not isinstance(archive, str) or not archive or len(archive) > 255 or not limits.is_storable(archive):
+        raise OpenScanError("The zip has no usable name; rename it and choose it again.")
+    if not _is_count(size_bytes) or not _is_count(photos):
+        raise OpenScanError("The zip's size and number of photos have to be numbers above zero.")
+    step = min(SLICE_BYTES, token.limit_part_bytes)
+    sizes = [min(step, size_bytes - start) for start in range(0, min(size_bytes, token.limit_filesize_bytes + 1), step)]
+    slices = [(f"{archive} ({number} of {len(sizes)})", size) for number, size in enumerate(sizes, 1)]
+    return _create(token, name, slices, photos=photos, archive=archive, address=address, base_url=base_url, size_bytes=size_bytes)
+
+
+def file_states(scan: Scan, base: str = "") -> "list[FileState]":
+    """Each file of an upload, in the order of the parts.
+
+    :param base: what links begin with; empty for paths on this server
+    :raises OpenScanError: 409 for a scan that did not come from a browser
+    """
+    upload = BrowserUpload.objects.filter(scan_id=scan.pk).first()
+    if upload is None:
+        raise OpenScanError("This scan is not being sent by a browser; look at the program or rig that sends it.", CONFLICT)
+    received = set(scan.parts.exclude(size_bytes=None).values_list("number", flat=True))
+    open_links = links.upload_links(scan, base) if scan.state == Scan.CREATED else [""] * scan.parts_count
+    return [FileState(path, size, "" if number in received else link)
+            for number, ((path, size), link) in enumerate(zip(upload.file_list(), open_links), 1)]
+
+
+def renew_links(scan: Scan, base_url: str) -> Scan:
+    """Give the links of an unfinished upload their full time again. That the visitor may do so was checked before.
+
+    :raises OpenScanError: the scan was started or has expired meanwhile
+    """
+    if scan.state != Scan.CREATED:
+        raise OpenScanError("This upload is complete already, or was given up; nothing can be added to it.", CONFLICT)
+    return scans.create_scan(scan.token, scan.name, photos=scan.photos, parts=scan.parts_count, filesize_bytes=scan.declared_bytes,
+                             address=scan.client_address, base_url=base_url)
+
+
+def part_names(scan: Scan) -> "list[str]":
+    """The names of a scan's parts in the order of the parts; empty where they are not files of their own."""
+    upload = BrowserUpload.objects.filter(scan_id=scan.pk, archive="").first()
+    return [path for path, _ in upload.file_list()] if upload is not None else []
+
+
+def _create(token: Token, name: str, files: "list[tuple[str, int]]", *, photos: int, archive: str, address: str, base_url: str,
+            size_bytes: int = 0) -> Scan:
+    told = json.dumps(files, ensure_ascii=False, separators=(",", ":"))
+    with transaction.atomic():
+        _check_same_files(token, name, told)
+        scan = scans.create_scan(token, name, photos=photos, parts=len(files), address=address, base_url=base_url,
+                                 filesize_bytes=size_bytes or sum(size for _, size in files))
+        BrowserUpload.objects.update_or_create(scan=scan, defaults={"files": told, "archive": archive})
+    return scan
+
+
+def _check_same_files(token: Token, name: str, told: str) -> None:
+    """What arrived for a name must not be taken for parts of other files that have the same number and size in all."""
+    limits.check_name(name)
+    scan = Scan.objects.filter(token_id=token.pk, name=name, state=Scan.CREATED).select_for_update().first()
+    if scan is None or not scan.parts.exclude(size_bytes=None).exists():
+        return
+    upload = BrowserUpload.objects.filter(scan_id=scan.pk).first()
+    if upload is None or upload.files != told:
+        raise OpenScanError("An unfinished upload of other files has this name. Choose another name, or delete that upload.", CONFLICT)
+
+
+def _checked(token: Token, files: Any) -> "list[tuple[str, int]]":
+    if not isinstance(files, list) or not files:
+        raise OpenScanError("There are no files to send; choose photos, a folder or a zip.")
+    seen: set[str] = set()
+    checked = []
+    for entry in files:
+        path, size = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        if not isinstance(path, str) or not path or len(path) > LONGEST_PATH or not limits.is_storable(path) or not _is_count(size):
+            raise OpenScanError(f"Each file needs a name of at most {LONGEST_PATH} characters and a size above zero.")
+        if size > token.limit_part_bytes:
+            raise OpenScanError(f"The file “{path[-80:]}” is too large: it has {format_exact_bytes(size)}, and this token allows "
+                                f"{format_exact_bytes(token.limit_part_bytes)} per file; leave it out.")
+        if path in seen:
+            raise OpenScanError(f"The file “{path[-80:]}” is in the list twice; choose the folder again.")
+        seen.add(path)
+        checked.append((path, size))
+    return checked
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15
+
+
+def unfinished(mine: QuerySet) -> "list[Scan]":
+    """The scans that browsers began to send under somebody's private tokens and have not finished, newest first. A public token is
+    everybody's, so its uploads are listed to nobody; each browser remembers its own.
+
+    :param mine: tokens
+    """
+    found = Scan.objects.filter(token__in=mine.filter(kind=Token.PRIVATE), state=Scan.CREATED, browser_upload__isnull=False)
+    return list(found.select_related("token", "browser_upload").order_by("-pk"))

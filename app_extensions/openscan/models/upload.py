@@ -1,0 +1,21 @@
+"""What a browser said it would send: the names of the photos, which bare photos as parts do not carry."""
+import json
+
+from django.db import models
+from django.utils import timezone
+
+
+class BrowserUpload(models.Model):
+    """The files behind a scan's parts, in the order of the parts. Gone with the scan's row; not needed once it is taken in."""
+
+    scan = models.OneToOneField("openscan.Scan", on_delete=models.CASCADE, primary_key=True, related_name="browser_upload")
+    files = models.TextField(help_text="JSON: a list of [path, bytes], one a part")
+    archive = models.CharField(max_length=255, blank=True, help_text="The name of the one zip whose slices the parts are")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"files of scan {self.scan_id}"
+
+    def file_list(self) -> "list[tuple[str, int]]":
+        """(path, bytes) of each part."""
+        return list(map(tuple, json.loads(self.files)))

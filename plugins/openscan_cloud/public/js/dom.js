@@ -1,0 +1,63 @@
+// Elements of the page. Names of files, scans and tokens are set as text, never as HTML.
+
+export function byId(id) {
+    return document.getElementById(id);
+}
+
+// An element with attributes and children; a child that is no node becomes text, and nothing where it is null, false or "".
+// An attribute that is a function listens for the event of its name without "on"; true sets it empty; false and null leave it out.
+export function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+        if (typeof value === "function") element.addEventListener(name.slice(2), value);
+        else if (value === true) element.setAttribute(name, "");
+        else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    }
+    element.append(...shown(children));
+    return element;
+}
+
+// Put children into an element in place of those it has.
+export function fill(element, ...children) {
+    element.replaceChildren(...shown(children));
+}
+
+function shown(children) {
+    return children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false && child !== "");
+}
+
+export function show(element, on = true) {
+    element.hidden = !on;
+}
+
+// A note with a tone: "", "error", "good".
+export function note(text, tone = "", ...more) {
+    return make("p", { "class": "os-note" + (tone ? ` os-${tone}` : "") }, text, ...more);
+}
+
+// A button that cannot be pressed again while its action, which returns a promise, is under way.
+export function button(text, action, attributes = {}) {
+    const made = make("button", { type: "button", "class": "os-button os-second os-small", ...attributes }, text);
+    made.addEventListener("click", async () => {
+        made.disabled = true;
+        try {
+            await action();
+        } finally {
+            made.disabled = false;
+        }
+    });
+    return made;
+}
+
+// A bar with its label for screen readers; `share` is from 0 to 1.
+export function setBar(bar, share) {
+    const percent = Math.round(Math.min(1, Math.max(0, share)) * 100);
+    bar.setAttribute("aria-valuenow", percent);
+    bar.firstElementChild.style.width = `${percent}%`;
+}
+
+export function bar(share, label) {
+    const made = make("div", { "class": "os-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": label }, make("span"));
+    setBar(made, share);
+    return made;
+}

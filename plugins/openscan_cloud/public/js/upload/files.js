@@ -1,0 +1,116 @@
+// What people drop or choose, sorted into what can be sent and what is left out, before anything is sent.
+import { t } from "../i18n.js";
+import { bytes } from "../words.js";
+import { photosInZip } from "./zip.js";
+
+const CLUTTER = new Set(["thumbs.db", "desktop.ini"]);
+const KINDS = [
+    ["jpeg", [0xFF, 0xD8, 0xFF]], ["png", [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]],
+    ["tiff", [0x49, 0x49, 0x2A, 0x00]], ["tiff", [0x4D, 0x4D, 0x00, 0x2A]], ["zip", [0x50, 0x4B, 0x03, 0x04]],
+];
+const HEAD_BYTES = 8;
+//: Reading the heads of this many files at once keeps a disk busy and a page responsive.
+const AT_ONCE = 16;
+
+function isClutter(path) {
+    const pieces = path.split("/"), name = pieces[pieces.length - 1].toLowerCase();
+    return pieces.slice(0, -1).includes("__MACOSX") || name.startsWith(".") || CLUTTER.has(name);
+}
+
+// The files of a drop: folders are walked. The entries have to be asked for before the first wait, as the browser forgets them then.
+export async function fromDrop(transfer) {
+    const entries = Array.from(transfer.items || []).map(item => item.webkitGetAsEntry && item.webkitGetAsEntry()).filter(Boolean);
+    if (!entries.length) return Array.from(transfer.files, file => ({ path: file.name, file }));
+    const found = [];
+    for (const entry of entries) await walk(entry, "", found);
+    return found;
+}
+
+async function walk(entry, folder, found) {
+    if (entry.isFile) {
+        const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+        found.push({ path: folder + entry.name, file });
+    } else if (entry.isDirectory) {
+        const reader = entry.createReader();
+        // A reader gives a hundred entries at a time, and none at the end.
+        for (;;) {
+            const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+            if (!some.length) break;
+            for (const each of some) await walk(each, folder + entry.name + "/", found);
+        }
+    }
+}
+
+export function fromInput(input) {
+    return Array.from(input.files, file => ({ path: file.webkitRelativePath || file.name, file }));
+}
+
+async function kindOf(file) {
+    const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
+    const found = KINDS.find(([, magic]) => magic.every((value, index) => head[index] === value));
+    return found ? found[0] : "";
+}
+
+// What of the given files can be sent: `photos` as {path, file}, or `archive` as {path, file, photos}; `leftOut` as {path, why}.
+// Without the folder that all have in common, whose name is `folder`. `progress` is called with how many were looked at.
+export async function sortOut(given, progress = () => {}) {
+    const leftOut = [], photos = [], zips = [], seen = new Set();
+    const wanted = given.filter(each => !isClutter(each.path)).sort((a, b) => a.path < b.path ? -1 : a.path > b.path ? 1 : 0);
+    const folder = commonFolder(wanted);
+    let done = 0;
+    for (let start = 0; start < wanted.length; start += AT_ONCE) {
+        const some = wanted.slice(start, start + AT_ONCE);
+        const kinds = await Promise.all(some.map(each => kindOf(each.file).catch(() => null)));
+        some.forEach((each, index) => {
+            const path = each.path.slice(folder.length), kind = kinds[index];
+            if (seen.has(path)) leftOut.push({ path, why: t("was chosen twice") });
+            else if (kind === null) leftOut.push({ path, why: t("cannot be read from this computer") });
+            else if (!each.file.size) leftOut.push({ path, why: t("is empty") });
+            else if (kind === "zip") zips.push({ path, file: each.file });
+            else if (!kind) leftOut.push({ path, why: t("is not a JPEG, PNG or TIFF photo") });
+            else photos.push({ path, file: each.file, kind });
+            seen.add(path);
+        });
+        progress(done += some.length, wanted.length);
+    }
+    let archive = null;
+    if (zips.length === 1 && !photos.length) {
+        const [zip] = zips;
+        try {
+            archive = { ...zip, ...await photosInZip(zip.file) };
+            if (!archive.photos) { leftOut.push({ path: zip.path, why: t("is a zip without a photo in it") }); archive = null; }
+        } catch (error) {
+            leftOut.push({ path: zip.path, why: t("is not a whole zip; pack it again") });
+        }
+    } else {
+        for (const zip of zips) leftOut.push({ path: zip.path, why: t("is a zip; choose one zip alone, or photos") });
+    }
+    return { photos, archive, leftOut, folder: folder.replace(/\/$/, "").split("/").pop() };
+}
+
+function commonFolder(files) {
+    if (!files.length) return "";
+    const first = files[0].path, last = files[files.length - 1].path;
+    let length = 0;
+    while (length < first.length && first[length] === last[length]) length++;
+    return first.slice(0, first.lastIndexOf("/", length - 1) + 1);
+}
+
+// Why a set cannot be sent under a token, in sentences; an empty list where it can.
+export function objections(set, token, leastPhotos) {
+    const size = set.archive ? set.archive.file.size : set.photos.reduce((sum, each) => sum + each.file.size, 0);
+    const number = set.archive ? set.archive.photos : set.photos.length;
+    const found = [];
+    if (number < leastPhotos) found.push(t("At least {least} photos are needed for a model, and there are {n}. Choose more photos.", { least: leastPhotos, n: number }));
+    if (number > token.limit_photos) found.push(t("These are too many photos: {n}, and this token allows {limit}. Leave {more} out.",
+        { n: number.toLocaleString("en"), limit: token.limit_photos.toLocaleString("en"), more: (number - token.limit_photos).toLocaleString("en") }));
+    if (size > token.limit_filesize) found.push(t("The set is too large: {size}, and this token allows {limit}. Leave {more} out, or save the photos smaller.",
+        { size: bytes(size), limit: bytes(token.limit_filesize), more: bytes(size - token.limit_filesize) }));
+    const large = set.archive ? [] : set.photos.filter(each => each.file.size > token.limit_part);
+    if (large.length) found.push(t("{name} is too large: {size}, and {limit} per photo are allowed. Leave it out.",
+        { name: large[0].path, size: bytes(large[0].file.size), limit: bytes(token.limit_part) }));
+    if (size > token.credit) found.push((token.daily
+        ? t("The credit does not reach: the set needs {size}, and {credit} are left today. It is topped up at 00:00 UTC.", { size: bytes(size), credit: bytes(token.credit) })
+        : t("The credit does not reach: the set needs {size}, and {credit} are left. Ask for more, or send a smaller set.", { size: bytes(size), credit: bytes(token.credit) })));
+    return found;
+}

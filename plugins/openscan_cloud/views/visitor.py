@@ -1,0 +1,82 @@
+"""Who is at a page, out of a request; and what every page of ours tells the browser about itself."""
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from app_extensions.host.plugins import plugin_enabled
+from app_extensions.openscan.accounts import visitors
+from app_extensions.openscan.accounts.visitors import Visitor
+from app_extensions.openscan.intake import names
+from app_extensions.openscan.models import Token
+
+from .http import PLUGIN_NAME, address_of
+
+TEMPLATES = f"plugins/{PLUGIN_NAME}/templates/"
+COOKIE = "openscan_visitor"
+#: Where our pages are: for people with a token, and inside WebODM. The cookie is sent to the first only.
+OUTSIDE, INSIDE = "/openscan/", f"/plugins/{PLUGIN_NAME}/"
+_COMMON = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+#: Our own pages hold no inline script and load from this server alone. The 3D viewer makes textures out of blobs, decodes meshes in
+#: WebAssembly (which is no eval of scripts), and writes style attributes.
+_OUTSIDE_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+    f"font-src 'self'; connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; {_COMMON}")
+#: WebODM's frame around our pages holds inline scripts, and its bundles use eval; what we can still forbid, we do.
+_INSIDE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    f"img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; {_COMMON}")
+
+
+def visitor_of(request: HttpRequest) -> Visitor:
+    """The visitor behind a request: inside WebODM its user, outside the token that was given."""
+    if request.path.startswith(INSIDE):
+        return Visitor(user=request.user if request.user.is_authenticated else None, address=address_of(request))
+    cookie = request.COOKIES.get(COOKIE, "")
+    token = visitors.remembered(cookie)
+    # Where addresses tell nothing, a browser is known by its cookie, which differs from one sign-in to the next.
+    is_unknown = token is not None and names.needs_secret(token)
+    return Visitor(token=token, address=names.identify(cookie, "") if is_unknown else address_of(request))
+
+
+def sign_in(response: HttpResponse, token: Token, request: HttpRequest) -> None:
+    """Remember a token that was given. No script can read the cookie, and no other site can have it sent along with a form."""
+    response.set_cookie(COOKIE, visitors.remember(token), max_age=visitors.REMEMBERED_SECONDS, path=OUTSIDE, httponly=True,
+                        samesite="Lax", secure=request.is_secure())
+
+
+def sign_out(response: HttpResponse) -> None:
+    """Forget the token."""
+    response.delete_cookie(COOKIE, path=OUTSIDE)
+
+
+def show(request: HttpRequest, template: str, context: "dict[str, Any]", status: int = 200) -> HttpResponse:
+    """A page of ours: in WebODM's frame if it is asked for there, else in our own. Nobody caches it; other sites learn nothing of its
+    address, which may be a key, but this server does: Django's CSRF check wants a Referer under HTTPS."""
+    inside = request.path.startswith(INSIDE)
+    base = INSIDE if inside else OUTSIDE
+    frame = {"shell": TEMPLATES + ("shell_webodm.html" if inside else "shell.html"), "inside": inside, "base": base,
+             "api": base + "api/", "static": INSIDE, "csrf_cookie": settings.CSRF_COOKIE_NAME}
+    response = render(request, TEMPLATES + template, {"title": "OpenScan Cloud", **frame, **context}, status=status)
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "same-origin"
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Security-Policy"] = _INSIDE_POLICY if inside else _OUTSIDE_POLICY
+    return response
+
+
+def page(view: Any) -> Any:
+    """A page outside WebODM: away while the plugin is disabled, as root mounts stay routed."""
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not plugin_enabled(PLUGIN_NAME):
+            raise Http404
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def members_page(view: Any) -> Any:
+    """The same page inside WebODM, for its users."""
+    return login_required(view)

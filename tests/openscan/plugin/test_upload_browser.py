@@ -1,0 +1,258 @@
+"""Uploads from the browser, in a real one: choose, be told beforehand, send, be cut, continue, and see the scan."""
+import json
+
+import pytest
+import requests
+from django.contrib.auth.models import User
+
+from app_extensions.openscan.models import Scan
+from tests.openscan.flow import photos_of, poke, until
+from tests.openscan.helpers import own_gunicorn, private_token, public_token
+from tests.openscan.make_sets import make_zip, photos
+from tests.support.chromium import DESK, PHONE
+
+GO = "#os-go"
+
+
+@pytest.fixture
+def folder(tmp_path, unique):
+    """A folder as people have it: photos in two folders, clutter, and files that are no photos."""
+    root = tmp_path / f"vase {unique}"
+    for name, data in {**photos(12, "top/IMG_"), **photos(4, "side/IMG_")}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    (root / "top" / ".DS_Store").write_bytes(b"clutter")
+    (root / "notes.md").write_bytes(b"no photo")
+    (root / "empty.jpg").write_bytes(b"")
+    return root
+
+
+def sign_in(page, text):
+    page.goto("/openscan/")
+    page.fill("#token", text)
+    page.click('button:has-text("Show credit and scans")')
+    page.wait('a:has-text("Upload photos")')
+    page.goto("/openscan/upload/")
+    page.wait('#os-limits:has-text("At most")')
+
+
+def scan_of(name):
+    return Scan.objects.exclude(state=Scan.RESET).filter(name=name).first()
+
+
+def done(name):
+    def look():
+        poke()
+        scan = scan_of(name)
+        return scan if scan is not None and scan.state in (Scan.DONE, Scan.FAILED) else None
+
+    return until(look, 240, 0.4)
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, width):
+    page = open_page(width)
+    sign_in(page, private_token(10**10)[1])
+    page.assert_fits()
+    page.choose_files("#os-folder", folder)
+    page.wait('#os-facts:has-text("16")')
+    assert page.text("#os-left-out summary") == "2 files are left out"
+    page.click("#os-left-out summary")
+    assert sorted(page.texts("#os-left-out li")) == ["empty.jpg is empty", "notes.md is not a JPEG, PNG or TIFF photo"]
+    page.wait(".os-thumb img[src^=blob]")
+    page.assert_fits()
+    page.assert_accessible()
+    page.click(GO)
+    page.wait_url("**/openscan/scans/*/")
+    scan = done(folder.name)
+    assert scan.state == Scan.DONE, scan.error
+    sent = {f"{path.parent.name}_{path.name}": path.read_bytes() for path in folder.rglob("IMG*")}
+    kept = photos_of(scan)
+    assert len(kept) == 16
+    assert set(kept.values()) == set(sent.values())
+    assert {"IMG_001.jpg", "IMG_012.jpg"} <= set(kept)
+    assert page.complaints == []
+
+
+def test_a_zip_is_cut_into_slices(open_page, live_db, tmp_path, unique):
+    path = tmp_path / f"bowl {unique}.zip"
+    path.write_bytes(make_zip({**photos(5), "notes.md": b"x"}))
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.choose_files("#os-files", path)
+    page.wait('#os-facts:has-text("5")')
+    page.click(GO)
+    page.wait_url("**/openscan/scans/*/")
+    scan = done(path.stem)
+    assert scan.state == Scan.DONE and scan.images_count == 5 and scan.photos == 5
+
+
+def test_a_webodm_user_sends_under_a_token_whose_text_the_browser_never_has(open_page, stack, live_db, folder, unique):
+    user = User.objects.create_user(f"maker-{unique}", password=unique)
+    token, text = private_token(10**10, owner=user)
+    private_token(10**10)
+    page = open_page()
+    page.become(user)
+    page.goto("/plugins/openscan_cloud/upload/")
+    page.wait('#os-limits:has-text("At most")')
+    assert page.evaluate("document.querySelectorAll('#os-token option').length") == 1
+    page.assert_accessible()
+    page.choose_files("#os-folder", folder)
+    page.wait(f"{GO}:enabled")
+    page.assert_fits()
+    page.click(GO)
+    page.wait_url("**/plugins/openscan_cloud/scans/*/")
+    assert scan_of(folder.name).token_id == token.pk
+    assert text not in page.html and page.complaints == []
+
+
+def test_what_cannot_be_sent_is_said_before_anything_is(open_page, live_db, folder, tmp_path):
+    page = open_page()
+    token, text = private_token(20_000, limit_photos=10, limit_filesize_bytes=15_000)
+    sign_in(page, text)
+    page.choose_files("#os-folder", folder)
+    page.wait("#os-verdict .os-error")
+    verdict = page.text("#os-verdict")
+    assert "16" in verdict and "this token allows 10" in verdict
+    assert "The set is too large" in verdict and "The credit does not reach" in verdict
+    assert page.evaluate("document.getElementById('os-go').disabled")
+    page.click("#os-clear")
+    (tmp_path / "text.txt").write_text("no photo")
+    page.choose_files("#os-files", tmp_path / "text.txt")
+    page.wait('#os-verdict:has-text("no photo among these files")')
+    assert not Scan.objects.filter(token=token).exists()
+
+
+def test_it_continues_after_a_reload_with_what_is_missing(open_page, live_db, folder):
+    page = open_page()
+    token, text = private_token(10**10)
+    sign_in(page, text)
+    page.choose_files("#os-folder", folder)
+    page.wait(f"{GO}:enabled")
+    page.instead("**/api/openscan/u/*.5.*", 400, json.dumps({"error": "Not this one."}), "application/json")
+    page.click(GO)
+    page.wait('#os-failed:has-text("Not this one.")')
+    until(lambda: Scan.objects.get(token=token).parts.exclude(size_bytes=None).count() == 15)
+    before = dict(Scan.objects.get(token=token).parts.exclude(size_bytes=None).values_list("number", "file_name"))
+    page.assert_fits()
+    page.reload()
+    page.wait('#os-unfinished-list:has-text("15 of 16 files arrived")')
+    page.instead("**/api/openscan/u/*.5.*", 0, "", times=-1)
+    page.assert_accessible()
+    page.click('#os-unfinished button:has-text("Continue")')
+    page.wait('#os-notice:has-text("Choose the same folder")')
+    page.choose_files("#os-folder", folder)
+    page.wait_url("**/openscan/scans/*/")
+    scan = done(folder.name)
+    assert scan.state == Scan.DONE and scan.images_count == 16
+    assert len(before) == 15
+    assert Scan.objects.filter(token=token).count() == 1
+
+
+def test_a_single_file_is_sent_again_by_its_button(open_page, live_db, folder):
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.choose_files("#os-folder", folder)
+    page.wait(f"{GO}:enabled")
+    page.instead("**/api/openscan/u/*.3.*", 413, json.dumps({"error": "Too large just now."}), "application/json", times=1)
+    page.click(GO)
+    page.wait('#os-failed:has-text("Too large just now.")')
+    page.click('#os-failed button:has-text("Try again") >> nth=0')
+    page.wait_url("**/openscan/scans/*/")
+
+
+def test_a_cut_connection_only_makes_it_wait(open_page, live_db, folder):
+    page = open_page()
+    token, text = private_token(10**10)
+    sign_in(page, text)
+    page.choose_files("#os-folder", folder)
+    page.wait(f"{GO}:enabled")
+    page.instead("**/api/openscan/u/*.16.*", 503, json.dumps({"error": "The server rests."}), "application/json")
+    page.click(GO)
+    page.wait('#os-trouble:has-text("The server rests.")')
+    page.offline()
+    page.instead("**/api/openscan/u/*.16.*", 0, "", times=-1)
+    page.wait('#os-trouble:has-text("connection to the server is lost")')
+    page.offline(False)
+    page.wait_url("**/openscan/scans/*/")
+    assert done(folder.name).images_count == 16
+
+
+def test_links_that_ran_out_are_renewed(open_page, stack, live_db, folder):
+    with own_gunicorn(stack, "web-short-links", WO_OPENSCAN_UPLOAD_LINK_SECONDS="3") as web:
+        page = open_page()
+        page.web = web.address
+        sign_in(page, private_token(10**10)[1])
+        page.choose_files("#os-folder", folder)
+        page.wait(f"{GO}:enabled")
+        page.instead("**/api/openscan/u/*.7.*", 503, json.dumps({"error": "The server rests."}), "application/json", times=4)
+        page.click(GO)
+        page.wait_url("**/openscan/scans/*/")
+    assert done(folder.name).images_count == 16
+
+
+def test_two_tabs_send_one_set_together(open_page, live_db, folder):
+    page = open_page()
+    token, text = private_token(10**10)
+    sign_in(page, text)
+    second = page.twin()
+    second.goto("/openscan/upload/")
+    for tab in (page, second):
+        tab.front()
+        tab.choose_files("#os-folder", folder)
+        tab.wait(f"{GO}:enabled")
+    page.click(GO)
+    second.click(GO)
+    page.front()
+    page.wait_url("**/openscan/scans/*/")
+    assert done(folder.name).images_count == 16
+    assert Scan.objects.filter(token=token).count() == 1
+
+
+def test_a_public_token_says_what_it_means_and_shows_the_scan_to_its_sender_alone(open_page, stack, live_db, folder):
+    page = open_page()
+    _, text = public_token(10**10)
+    sign_in(page, text)
+    page.choose_files("#os-folder", folder)
+    page.wait("#os-public")
+    assert "may be used for research" in page.text("#os-public")
+    page.click(GO)
+    page.wait_url("**/openscan/scans/*/")
+    key = page.url.rstrip("/").rsplit("/", 1)[1]
+    other = open_page()
+    sign_in(other, text)
+    assert other.evaluate(f"fetch('/openscan/api/uploads/{key.split('.')[0]}').then(answer => answer.status)") == 404
+
+
+def test_hostile_names_stay_text(open_page, live_db, tmp_path, unique):
+    root = tmp_path / f"<img src=x onerror=alert(1)> {unique}"
+    root.mkdir()
+    for name, data in photos(3, "<b onmouseover=alert(1)>&amp;'\"$(id) ").items():
+        (root / name).write_bytes(data)
+    (root / "<script>alert(1)<").write_text("no photo")
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.choose_files("#os-folder", root)
+    page.wait('#os-facts:has-text("3")')
+    assert page.evaluate("document.querySelectorAll('#os-main b[onmouseover], #os-main img[onerror], #os-left-out script').length") == 0
+    page.click(GO)
+    page.wait_url("**/openscan/scans/*/")
+    scan = done(root.name)
+    assert scan.state == Scan.DONE and page.complaints == []
+
+
+def test_the_api_wants_a_session_and_djangos_token(stack, live_db):
+    url = stack.address() + "/openscan/api/"
+    assert requests.get(url + "me", timeout=60).status_code == 401
+    assert requests.post(url + "uploads", json={}, timeout=60).status_code == 403
+    inside = stack.address() + "/plugins/openscan_cloud/api/"
+    assert requests.get(inside + "me", timeout=60).status_code == 401
+
+
+def test_our_pages_say_what_a_browser_may_load(stack, live_db):
+    answer = requests.get(stack.address() + "/openscan/", timeout=60)
+    policy = answer.headers["Content-Security-Policy"]
+    scripts = policy.partition("script-src")[2].partition(";")[0]
+    assert "default-src 'none'" in policy and "'unsafe-inline'" not in scripts and "frame-ancestors 'self'" in policy
+    # Django's CSRF check under HTTPS wants a Referer, which "no-referrer" would keep from it.
+    assert answer.headers["Referrer-Policy"] == "same-origin"
