@@ -13,7 +13,7 @@ from deploy.private_files import write_private
 from deploy.report import DeployError
 
 SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON",
-                    "WO_EXTENSIONS_QUEUE")
+                    "WO_EXTENSIONS_")
 SETTINGS_NAME = "webodm-extensions.env"
 #: What the shell of the last `start` gave, as JSON: a value may have line ends.
 SHELL_NAME = ".webodm-extensions-shell.json"

@@ -140,11 +140,16 @@ def start(project: Project, arguments: list[str]) -> int:
         return code
     new = image_id(IMAGE)
     migrates = new != state.image_id
-    state.flags, state.version, state.image_id, state.started = flags, version, new, True
+    state.flags, state.version, state.started = flags, version, True
     state.write(project.checkout)
     if migrates and "--no-backup" not in ours:
         environment.update(_before_up("backup", project.checkout / docker_backup.BACKUPS_NAME))
-    return project.webodm_sh(environment, "start", *flags)
+    code = project.webodm_sh(environment, "start", *flags)
+    there = containers.inspect("webapp")
+    if there and there["Image"] == new:  # not before: a start whose dump failed must dump again
+        state.image_id = new
+        state.write(project.checkout)
+    return code
 
 
 def _before_up(what: str, place: Path) -> dict[str, str]:
@@ -302,7 +307,9 @@ def _fetch(project: Project, environment: dict[str, str], previous: dict[str, An
         if previous["commit"]:
             git(["pull", "--quiet", "--ff-only"], checkout)
         base = os.environ.get("WEBODM_IMAGE") or project.configured_image()
-    pulled = project.compose({**environment, "WEBODM_EXTENSIONS_BARE": "1"}, "pull")
+    nodes = "docker-compose.nodeodm.yml"
+    with_nodes = (checkout / nodes).exists() and " ".join(state.flags).count("--default-nodes 0") == 0
+    pulled = project.compose({**environment, "WEBODM_EXTENSIONS_BARE": "1"}, *(["-f", nodes] if with_nodes else []), "pull")
     if base != previous["image"] and not pulled:
         pulled = subprocess.run(["docker", "pull", base]).returncode
     if pulled:

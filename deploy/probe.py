@@ -17,10 +17,12 @@ PLUGINS = ("openscan_cloud", "tapis_storage")
 TASK_MODULES = ("app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
 #: How the names of our Celery jobs begin.
 JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.tapis": "app.tasks.tapis_storage."}
+#: The preset that our migrations leave (app_extensions/openscan/processing/object_preset.py).
+PRESET = "OpenScan object"
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif",
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2",
            "prometheus_client": "prometheus_client", "tapipy": "tapipy.tapis"}
 
 
@@ -105,6 +107,7 @@ def installed_apps() -> list[str]:
 def leavings() -> dict[str, Any]:
     """What a purge would delete: tables, rows in WebODM's tables, directories."""
     setup()
+    from app.models import Preset
     from django.conf import settings
     from django.contrib.contenttypes.models import ContentType
     from django.db import connection
@@ -122,7 +125,7 @@ def leavings() -> dict[str, Any]:
     return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],
             "rows": [f"{number} {what}" for number, what in (
                 (ContentType.objects.filter(app_label__in=LABELS).count(), "content types with their permissions"),
-                (len(_plugin_rows()), "plugins")) if number],
+                (len(_plugin_rows()), "plugins"), (Preset.objects.filter(name=PRESET, system=True).count(), "preset")) if number],
             "directories": [one for one in directories if os.path.isdir(one)]}
 
 
@@ -135,10 +138,10 @@ def _plugin_rows() -> list[str]:
 def forget() -> dict[str, Any]:
     """Deletes what WebODM's own tables hold on us."""
     setup()
-    from app.models import Plugin, PluginDatum
+    from app.models import Plugin, PluginDatum, Preset
     from django.contrib.contenttypes.models import ContentType
 
-    deleted = 0
+    deleted = Preset.objects.filter(name=PRESET, system=True).delete()[0]
     for name in PLUGINS:
         deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
     deleted += Plugin.objects.filter(name__in=PLUGINS).delete()[0]
@@ -342,7 +345,16 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects)
+def tapis() -> dict[str, Any]:
+    """How many Tapis clients are active, and which Tapis users get an account at their first login."""
+    from app_extensions.tapis.conf import conf
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    return {"clients": TapisOAuth2Client.objects.filter(is_active=True).count(),
+            "allowed": conf.allowed_users if conf.create_users else ""}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects, tapis)
 
 
 def doctor() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import clients, ledger
+from app_extensions.openscan.accounts import ledger, shares
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.models import Scan, ScanEvent
 from app_extensions.openscan.notices import messages
@@ -180,7 +180,7 @@ def _follow(row: Scan, before: str, event: str, why: str, actor: str) -> None:
     elif transition.books == REFUND:
         ledger.refund(row, note=why)
     if event == REFUSE:
-        clients.count_refusal(row.token, row.client_address)
+        shares.count_refusal(row.token, row.client_address)
     if transition.mails == MAIL_DONE:
         messages.scan_done(row, packing.result_url(row))
     elif transition.mails == MAIL_FAILED:

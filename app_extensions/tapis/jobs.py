@@ -271,13 +271,19 @@ def progress_of(job: TapisJob) -> "dict[str, int]":
 def as_dict(job: TapisJob) -> "dict[str, Any]":
     """The documented form. Sizes are in bytes, the rate in bytes a second.
 
-    A job that waits for a login is told as ``failed``, as programs stop asking then; ``waits_for`` says that it goes on after the login.
+    A job that waits for a login is told as ``failed``, as programs stop asking then; ``details_of`` says that it goes on after the login.
     """
-    paused = job.state == TapisJob.PAUSED
     return {
-        "id": str(job.pk), "kind": job.kind, "state": TapisJob.FAILED if paused else job.state, "images_done": job.images_done,
-        "images_total": job.images_total, "bytes_done": job.bytes_done, "bytes_total": job.bytes_total,
-        "rate": job.rate, "error": job.error, "waits_for": "login" if paused else "", "note": job.note,
+        "id": str(job.pk), "kind": job.kind, "state": TapisJob.FAILED if job.state == TapisJob.PAUSED else job.state,
+        "images_done": job.images_done, "images_total": job.images_total, "bytes_done": job.bytes_done, "bytes_total": job.bytes_total,
+        "rate": job.rate, "error": job.error,
+    }
+
+
+def details_of(job: TapisJob) -> "dict[str, Any]":
+    """What is told of a job besides the documented form."""
+    return {
+        "waits_for": "login" if job.state == TapisJob.PAUSED else "", "note": job.note,
         "created_at": job.created_at.isoformat(), "finished_at": job.finished_at.isoformat() if job.finished_at else None,
     }
 

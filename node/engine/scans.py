@@ -4,21 +4,28 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import cv2
 import numpy as np
 import pycolmap
+from scipy.spatial import cKDTree
 
 from . import sfm
-from .frame import Plane, find_support, own_up, similarity
+from .frame import Plane, find_support, own_up
+from .georef import similarity
+from .imagefile import write_image
+from .masks import read_mask
+from .matching import Matcher
 from .photos import Photo, photo_name, prepared_name
 from .scene import Scene
+from .settings import FEATURE_SIZE
 
 _NAME = re.compile(r"(scan\d+)[_\-]", re.IGNORECASE)  # as OpenScan3 names photos: scan01_001.jpg
 _LEAST_PHOTOS = 8     # of a scan
 _LEAST_SHARE = 0.25   # of all photos, for a part without names to count as a scan
 _JOINED = 0.5         # of a scan's placed photos that have to be in the common model
+_OUTLINE = 0.03       # of the object's size in the photo, added around its sparse points
 _LEAST_HEIGHT = 0.012  # of the cameras' distance: what is lower belongs to the support
 
 
@@ -69,29 +76,29 @@ def named_scans(photos: Sequence[Photo]) -> dict[str, list[str]]:
     return groups if enough else {}
 
 
-def place(work: Path, images: Path, database: Path, photos: Sequence[Photo], flight: bool, threads: int,
-          on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Solved:
+def place(work: Path, images: Path, matcher: Matcher, photos: Sequence[Photo], flight: bool, options: dict[str, Any],
+          threads: int, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Solved:
     """Place the photos; of several scans each is placed by itself first, to tell its support from the object.
 
     Scans are told by the photos' names, or by a large part of the photos that can only be placed by itself.
     """
     groups = {} if flight else named_scans(photos)
     if groups:
-        scans = [_alone(work, images, database, Scan(name, names), threads, log) for name, names in groups.items()]
+        scans = [_alone(work, images, matcher.database, Scan(name, names), threads, log) for name, names in groups.items()]
         model = None
     else:
-        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+        model = sfm.map_photos(work, images, matcher, photos, threads, on_fraction, log)
         loose = sorted({p.name for p in photos} - _placed(model))
         if flight or len(loose) < max(_LEAST_PHOTOS, _LEAST_SHARE * len(photos)):
             return Solved(model)
-        other = _alone(work, images, database, Scan("the second group of photos", loose), threads, log)
+        other = _alone(work, images, matcher.database, Scan("the second group of photos", loose), threads, log)
         if model is None or len(other.centres) < max(_LEAST_PHOTOS, 0.5 * len(loose)):
             return Solved(model)
         scans = [_described(Scan("the first group", sorted(_placed(model)), model), log), other]
     if any(scan.plane is not None for scan in scans):
-        _leave_out_supports(work, database, scans)
+        _leave_out_supports(work, images, matcher, scans, photos, options, log)
     if groups or any(scan.plane is not None for scan in scans):
-        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+        model = sfm.map_photos(work, images, matcher, photos, threads, on_fraction, log)
     placed = _placed(model)
     joined = [s for s in scans if s.centres and len(placed & set(s.photos)) >= max(3, _JOINED * len(s.centres))]
     if len(joined) > 1:
@@ -155,66 +162,59 @@ def _described(scan: Scan, log: Callable[[str], None]) -> Scan:
     return scan
 
 
-def _object_features(scan: Scan, image: pycolmap.Image, keypoints: np.ndarray) -> np.ndarray:
-    """Which of a placed photo's features are on the object: not measured on the support, and within the outline of what stands on it."""
+def _outline(scan: Scan, image: pycolmap.Image, photo: Photo, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outline of what stands on a scan's support in one of its photos (h, w; bool), and the features (N, 2) on the support itself."""
     centres = np.array(list(scan.centres.values()))
-    ids = np.array([p.point3D_id if p.has_point3D() else -1 for p in image.points2D])
-    known = np.flatnonzero(ids != -1)
-    places = np.array([scan.model.points3D[int(ids[k])].xyz for k in known]).reshape(-1, 3)
-    height = scan.plane.height(places)
-    lowest = _LEAST_HEIGHT * float(np.median(scan.plane.height(centres)))
-    middle = np.median(places[height > lowest], axis=0) if (height > lowest).any() else np.zeros(3)
-    off = np.linalg.norm(places - middle, axis=1)
-    on = (height > lowest) & (off < 3.0 * np.median(off[height > lowest]) if (height > lowest).any() else False)
-    out = np.zeros(len(keypoints), bool)
-    if on.sum() < 8:
-        return out
-    hull = cv2.convexHull(keypoints[known[on], :2].astype(np.float32))
-    inside = np.array([cv2.pointPolygonTest(hull, (float(x), float(y)), False) >= 0 for x, y in keypoints[:, :2]])
-    out[inside] = True
-    out[known[~on]] = False
-    return out
+    ids = [p.point3D_id if p.has_point3D() else None for p in image.points2D]
+    known = [k for k, number in enumerate(ids) if number is not None]
+    places = np.array([scan.model.points3D[ids[k]].xyz for k in known]).reshape(-1, 3)
+    above = scan.plane.height(places) > _LEAST_HEIGHT * float(np.median(scan.plane.height(centres)))
+    mask = np.zeros((photo.height, photo.width), np.uint8)
+    if above.sum() >= 8:
+        off = np.linalg.norm(places - np.median(places[above], axis=0), axis=1)
+        thing = keypoints[known][above & (off < 3.0 * np.median(off[above])), :2]
+        cv2.fillConvexPoly(mask, cv2.convexHull(thing.astype(np.float32)).astype(np.int32), 1)
+        reach = max(3, round(_OUTLINE * float(np.ptp(thing, axis=0).max())))
+        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    if photo.mask is not None:
+        mask &= read_mask(photo.mask)
+    return mask > 0, keypoints[known][~above, :2]
 
 
-def _leave_out_supports(work: Path, database: Path, scans: Sequence[Scan]) -> None:
-    """Drop what was measured on the scans' supports from the database; the matches that are left are verified again."""
-    db = pycolmap.Database.open(str(database))
+def _leave_out_supports(work: Path, images: Path, matcher: Matcher, scans: Sequence[Scan], photos: Sequence[Photo],
+                        options: dict[str, Any], log: Callable[[str], None]) -> None:
+    """Search and match features again, in the outline of the object alone where a scan's support was found."""
+    directory = work / "outlines"
+    directory.mkdir(exist_ok=True)
+    scan_of = {name: scan for scan in scans for name in scan.photos}
+    placed = {im.name: im for scan in scans if scan.model is not None for im in scan.model.images.values() if im.has_pose}
+    size, count = FEATURE_SIZE[options["feature-quality"]], options["min-num-features"]
+    db = pycolmap.Database.open(str(matcher.database))
     try:
-        stored = {image.name: image.image_id for image in db.read_all_images()}
-        keep: dict[int, np.ndarray] = {}
-        features = {}
-        for scan in scans:
-            placed = {} if scan.model is None else {im.name: im for im in scan.model.images.values() if im.has_pose}
-            for name in scan.photos:
-                number = stored[prepared_name(name)]
-                keypoints = np.asarray(db.read_keypoints(number))
-                features[number] = keypoints, np.asarray(db.read_descriptors(number))
-                image = placed.get(prepared_name(name))
-                keep[number] = (np.ones(len(keypoints), bool) if scan.plane is None or image is None
-                                else _object_features(scan, image, keypoints))
-        numbers = sorted(features)
-        names = {number: name for name, number in stored.items()}
-        matches, pairs = [], []
-        for k, a in enumerate(numbers):
-            for b in numbers[k + 1:]:
-                if db.exists_matches(a, b):
-                    rows = np.asarray(db.read_matches(a, b)).reshape(-1, 2)
-                    rows = rows[keep[a][rows[:, 0]] & keep[b][rows[:, 1]]]
-                    if len(rows) >= pycolmap.TwoViewGeometryOptions().min_num_inliers:
-                        new = np.c_[(np.cumsum(keep[a]) - 1)[rows[:, 0]], (np.cumsum(keep[b]) - 1)[rows[:, 1]]].astype(np.uint32)
-                        matches.append((a, b, new))
-                        pairs.append(f"{names[a]} {names[b]}\n")
+        ids = matcher.ids
+        features = []
+        for photo in photos:
+            name = prepared_name(photo.name)
+            keypoints, descriptors = np.asarray(db.read_keypoints(ids[name])), np.asarray(db.read_descriptors(ids[name]))
+            scan = scan_of.get(photo.name)
+            if scan is not None and scan.plane is not None and name in placed and photo.name in scan.centres:
+                outline, on_support = _outline(scan, placed[name], photo, keypoints)
+                path = directory / f"{name}.png"
+                write_image(path, outline.astype(np.uint8) * 255)
+                keypoints, descriptors = sfm.extract(images / name, str(path), size, count)
+                if len(on_support) and len(keypoints):
+                    apart = cKDTree(on_support).query(keypoints[:, :2])[0] > 1.0
+                    keypoints, descriptors = keypoints[apart], descriptors[apart]
+            features.append((ids[name], keypoints, descriptors))
         db.clear_matches()
         db.clear_two_view_geometries()
         db.clear_keypoints()
         db.clear_descriptors()
-        for number, (keypoints, descriptors) in features.items():
-            db.write_keypoints(number, keypoints[keep[number]])
-            db.write_descriptors(number, descriptors[keep[number]])
-        for a, b, rows in matches:
-            db.write_matches(a, b, rows)
+        for number, keypoints, descriptors in features:
+            db.write_keypoints(number, keypoints)
+            db.write_descriptors(number, descriptors)
     finally:
         db.close()
-    listing = work / "scan_pairs.txt"
-    listing.write_text("".join(pairs))
-    pycolmap.verify_matches(str(database), str(listing), pycolmap.TwoViewGeometryOptions())
+    log("What the scans stand on is left out: features are matched again")
+    matcher.forget()
+    sfm.match(matcher, work, options, lambda fraction: None, log)

@@ -49,7 +49,8 @@ def split():
     db.close()
     return counts
 before = split()
-found = still.leave_out(database, work / "photos", work / "still", photos, ids, lambda text: None)
+found = still.leave_out(database, work / "photos", work / "still", photos, ids,
+                        lambda photo, mask: sfm.extract(work / "photos" / prepared_name(photo.name), mask, 480, 1500), lambda text: None)
 hidden = {}
 if found:
     for name, path in found.masks.items():

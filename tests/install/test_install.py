@@ -63,7 +63,7 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
         "from django.contrib.auth.models import User; from app.models import Project, Task\n"
         "u = User.objects.create_user('owner'); p = Project.objects.create(owner=u, name='kept'); t = Task.objects.create(project=p)\n"
         "from app_extensions.openscan.models import Token, Scan\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "token, secret = create_token(kind='public', owner=u)\n"
         "print(p.pk)")
     printed = site.deploy("uninstall").stdout

@@ -41,12 +41,12 @@ class Flyer:
         from app_extensions.tapis.models import TapisIdentity
 
         pair = self.tapis.pair(self.name)
-        access, refresh = pair["access_token"], pair["refresh_token"]
+        access, refresh = pair["access_token"], pair.get("refresh_token") or {}
         identity, _ = TapisIdentity.objects.get_or_create(
             issuer=self.client.issuer, subject=f"{self.name}@{self.client.tenant_id}", defaults={"user": self.user})
         tokens.store_tokens(identity, self.client, TokenAnswer(
-            access_token=access["access_token"], expires_at=_ends(access), refresh_token=refresh["refresh_token"],
-            refresh_expires_at=_ends(refresh)))
+            access_token=access["access_token"], expires_at=_ends(access), refresh_token=refresh.get("refresh_token", ""),
+            refresh_expires_at=_ends(refresh) if refresh else None))
 
     def flight(self, name: str, count: int, **more: Any) -> None:
         """A generated flight on the own system."""
@@ -70,8 +70,13 @@ class Flyer:
         return answer.json()
 
     def create(self) -> "dict[str, Any]":
-        """Import everything. :return: the results"""
-        return self.post("tapis-storage/create-projects/", {"auto_discover": True})["results"]
+        """Import everything. :return: the results, also where the request did not wait long enough for them"""
+        answer = self.call("POST", "tapis-storage/create-projects/", {"auto_discover": True})
+        assert answer.status_code in (200, 202), answer.text
+        if answer.status_code == 200:
+            return answer.json()["results"]
+        self.wait(answer.json()["job_id"])
+        return self.details(answer.json()["job_id"])["results"]
 
     def project(self, flight_name: str) -> int:
         """The project of a flight."""
@@ -103,6 +108,10 @@ class Flyer:
     def job(self, job_id: str) -> "dict[str, Any]":
         """How a job is getting on."""
         return self.get(f"tapis-storage/jobs/{job_id}/")["job"]
+
+    def details(self, job_id: str) -> "dict[str, Any]":
+        """All that is told of a job."""
+        return self.get(f"tapis-storage/jobs/{job_id}/")
 
     def wait(self, job_id: str, seconds: float = 240) -> "dict[str, Any]":
         """Wait for a job's end."""

@@ -15,7 +15,7 @@ from typing import Optional
 from django.db import transaction
 from django.utils import timezone
 
-from app_extensions.openscan.accounts import clients
+from app_extensions.openscan.accounts import shares
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import LedgerEntry, Refill, Scan, Token
 from app_extensions.shared.formatting import format_exact_bytes
@@ -45,7 +45,7 @@ def hold(scan: Scan, amount_bytes: int) -> bool:
             number += 1
         if amount_bytes > token.credit_bytes:
             raise OpenScanError(_not_enough(token, amount_bytes))
-        clients.check_share(token, scan_row, amount_bytes)
+        shares.check_share(token, scan_row, amount_bytes)
         if amount_bytes:
             _book(token, LedgerEntry.HOLD, -amount_bytes, f"hold:{scan_row.pk}:{number}", scan=scan_row)
         _mark(scan, scan_row, Scan.HELD, held_bytes=amount_bytes)
@@ -62,12 +62,13 @@ def post(scan: Scan, amount_bytes: Optional[int] = None) -> bool:
         if scan_row.charge != Scan.HELD:
             _copy(scan, scan_row)
             return False
-        used = scan_row.received_bytes if amount_bytes is None else amount_bytes
+        # What a zip adds to the declared sum of its photos (`limits.packing_bytes`) is free.
+        used = min(scan_row.received_bytes, scan_row.held_bytes) if amount_bytes is None else amount_bytes
         if not 0 <= used <= scan_row.held_bytes:
             raise ValueError(f"scan {scan_row.pk} holds {scan_row.held_bytes} bytes of credit, {used} cannot be posted")
         back = _take_back(token, scan_row, scan_row.held_bytes - used)
         _book(token, LedgerEntry.POST, back, f"post:{scan_row.pk}", scan=scan_row, note=f"{used} bytes used up")
-        clients.note_used(token, scan_row.client_address, used)
+        shares.note_used(token, scan_row.client_address, used)
         _mark(scan, scan_row, Scan.POSTED, held_bytes=0, posted_bytes=used)
         return True
 
@@ -94,7 +95,7 @@ def refund(scan: Scan, note: str = "") -> bool:
             return False
         back = _take_back(token, scan_row, scan_row.posted_bytes)
         _book(token, LedgerEntry.REFUND, back, f"refund:{scan_row.pk}", scan=scan_row, note=note)
-        clients.note_used(token, scan_row.client_address, -scan_row.posted_bytes)
+        shares.note_used(token, scan_row.client_address, -scan_row.posted_bytes)
         _mark(scan, scan_row, Scan.REFUNDED, posted_bytes=0)
         return True
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import lifecycle, part_files
-from app_extensions.openscan.accounts import addresses, clients, limits, tokens
+from app_extensions.openscan.accounts import addresses, limits, shares, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, Token
@@ -37,7 +37,7 @@ def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_by
     slices of another archive. Raises OpenScanError (400, or 507 without room on the disk) with the reason.
     """
     client = address if token.is_public else ""
-    clients.count_call(token, client)
+    shares.count_call(token, client)
     limits.check_name(name)
     limits.check_set(token, photos=photos, parts=parts, filesize_bytes=filesize_bytes)
     _check_owner_and_room(token, name, filesize_bytes)
@@ -210,7 +210,7 @@ def _check_owner_and_room(token: Token, name: str, filesize_bytes: int) -> None:
     owner = tokens.token_owner(token)
     if owner is None:
         raise OpenScanError("This token has no WebODM user any more; ask the site's administrator to name one.")
-    arriving = Scan.objects.filter(state__in=clients.OPEN).exclude(token=token, name=name)
+    arriving = Scan.objects.filter(state__in=shares.OPEN).exclude(token=token, name=name)
     of_owner = arriving.filter(token__owner_id=owner.pk).aggregate(at=Sum("declared_bytes"))["at"] or 0
     if quota.quota_exceeded(owner, filesize_bytes + of_owner):
         raise OpenScanError(
@@ -235,7 +235,7 @@ def check_disk(wanted_bytes: int, promised_bytes: int = 0) -> None:
 
 
 def _create(token: Token, name: str, client: str, base_url: str, declared: dict) -> Scan:
-    clients.check_client(Token.objects.select_for_update().get(pk=token.pk), client)
+    shares.check_client(Token.objects.select_for_update().get(pk=token.pk), client)
     scan = lifecycle.create(
         token=token, name=name, client_address=client, base_url=base_url[:200],
         research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)
@@ -269,7 +269,7 @@ def _check_complete(scan: Scan) -> None:
         more = f" and {len(missing) - _MISSING_PARTS_SHOWN} more" if len(missing) > _MISSING_PARTS_SHOWN else ""
         raise OpenScanError(f"{len(missing)} of {scan.parts_count} parts are missing ({shown}{more}); "
                             "upload them, then start again.")
-    if scan.received_bytes != scan.declared_bytes:
+    if not 0 <= scan.received_bytes - scan.declared_bytes <= limits.packing_bytes(scan.parts_count, scan.photos):
         raise OpenScanError(
             f"The parts add up to {format_exact_bytes(scan.received_bytes)}, but {format_exact_bytes(scan.declared_bytes)} "
             "were declared as filesize; upload the parts again, or create the project with the right filesize."

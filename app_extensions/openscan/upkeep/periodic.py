@@ -17,7 +17,7 @@ from app_extensions.host import beat
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import clients, ledger
+from app_extensions.openscan.accounts import ledger, shares
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.intake import scans
@@ -118,7 +118,7 @@ def tidy_up() -> None:
 
 def _tidy_up() -> None:
     steps: list[Callable[[], object]] = [
-        ledger.refill_all, scans.expire_unstarted, scans.release_idle_holds, clients.drop_old_days, finish.expire_results,
+        ledger.refill_all, scans.expire_unstarted, scans.release_idle_holds, shares.drop_old_days, finish.expire_results,
         lambda: finish.drop_old_parts(conf.unstarted_hours), part_files.sweep, _remove_stray_results, _look_at_ended,
         lifecycle.tidy, retention.forget_people,
     ]

@@ -68,6 +68,9 @@ def cancel(job_id: Any, reason: str) -> None:
 def wait_for_login(job: TapisJob, problem: TapisProblem) -> None:
     """The Tapis login has ended: this job and the user's other syncs stop and keep what they have, until the user logs in again."""
     jobs.pause_all(job, str(problem))
+    task = host_tasks.get_task(job.flight.task_id) if job.flight else None
+    if task is not None:
+        host_tasks.update_size(task)
     notices.send_digest(job.user)
 
 

@@ -10,8 +10,9 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import note_fields
 from app_extensions.tapis import jobs, lifecycle
 from app_extensions.tapis.catalog import discovery, projects
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
-from app_extensions.tapis.models import Flight, TapisJob
+from app_extensions.tapis.models import Flight, FlightFile, TapisJob
 from app_extensions.tapis.problems import NoToken, SyncRefused, TapisProblem, TokenExpired
 from app_extensions.tapis.sync import claims, fetch, finish, plan, tidy
 
@@ -101,7 +102,17 @@ def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
     if not _plan(claimed):
         return fetch.STOPPED
     again = claims.claim(only=job.pk)  # go on at once: the listing was not the long part
-    return take_claimed_turn(again, told) if again is not None else fetch.MORE
+    if again is None:
+        return fetch.MORE
+    if conf.sync_workers > 1 and _is_large(job):
+        jobs.wake()  # another worker may share it
+    return take_claimed_turn(again, told)
+
+
+def _is_large(job: TapisJob) -> bool:
+    """Whether there is more to fetch than one worker does in a few calls."""
+    wanted = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.WANTED)
+    return wanted[:4 * conf.flight_connections].count() == 4 * conf.flight_connections
 
 
 def is_planned(job_id: Any) -> bool:

@@ -19,7 +19,8 @@
 ``POST /_users``               ``username``, ``service``
 ``POST /_clients``             ``client_id``, ``callback_url``, ``client_key`` (made if missing); the answer shows the key
 ``POST /_systems``             ``id, owner, shared_with, system_type, enabled, has_credentials, description, title, notes``
-``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight
+``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight; ``flights``: many of
+                               them by name; ``smallest``: of the smallest photo there is
 ``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, ``size_bytes, modified, mime``),
                                ``link`` (``target``), ``directory``, ``remove``
 ``POST /_tokens``              ``username, kind, client_id, lifetime``, ``claims`` (changed), ``without`` (left out); kinds:
@@ -111,7 +112,10 @@ def _systems(request: Handler, body: Any) -> Any:
 def _flights(request: Handler, body: Any) -> Any:
     body = dict(body)
     system = request.world.systems[body.pop("system")]
-    generated_flight(system, body.pop("flight"), body.pop("count"), request.world.photos[0], **body)
+    names, count = body.pop("flights", None) or [body.pop("flight")], body.pop("count")
+    photo = min(request.world.photos, key=lambda path: path.stat().st_size) if body.pop("smallest", False) else request.world.photos[0]
+    for name in names:
+        generated_flight(system, name, count, photo, **body)
     return {}
 
 

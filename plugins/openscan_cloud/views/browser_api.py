@@ -14,7 +14,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import browser, scans
 from app_extensions.openscan.models import Scan, Token
-from app_extensions.openscan.processing import again
+from app_extensions.openscan.processing import again, status
 from app_extensions.openscan.results import model_view
 from app_extensions.openscan.upkeep import scan_list, scan_page
 
@@ -57,7 +57,7 @@ def token_row(token: Token) -> "dict[str, Any]":
     return {
         "id": token.pk, "prefix": token.prefix, "kind": token.kind, "name": token.person or token.prefix,
         "credit": token.credit_bytes, "daily": token.daily_bytes, "limit_filesize": token.limit_filesize_bytes,
-        "limit_photos": token.limit_photos, "limit_part": token.limit_part_bytes,
+        "limit_photos": token.limit_photos, "limit_part": token.limit_part_bytes, "project": token.webodm_project_id,
     }
 
 
@@ -279,3 +279,13 @@ def _token_card(token: Token, visitor: Visitor) -> "dict[str, Any]":
             "seen_at": token.last_used_at.isoformat() if token.last_used_at else "",
             "may_change": token.revoked_at is None and (not token.is_public or visitor.user is not None),
             "asked": token.credit_requests.filter(decided_at=None).exists()}
+
+
+@api_view("GET")
+def task_view(request: HttpRequest, visitor: Visitor, task_id: str) -> dict:
+    """The scan behind a WebODM task, for the dashboard; `scan` is null for a task that came from elsewhere."""
+    scan = visitor.scans().filter(webodm_task_id=task_id).first() if visitor.user is not None else None
+    if scan is None:
+        return {"scan": None}
+    details = status.scan_details(scan)
+    return {"scan": {"key": page_links.page_key(scan), "status": details["status"], "told": details["message"]}}

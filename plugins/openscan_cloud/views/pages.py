@@ -16,7 +16,7 @@ from app_extensions.openscan.upkeep import overview
 from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .http import PLUGIN_NAME, address_of
-from .visitor import OUTSIDE, show, sign_in, sign_out, visitor_of
+from .visitor import INSIDE, OUTSIDE, show, sign_in, sign_out, visitor_of
 
 
 @sensitive_post_parameters("token")
@@ -124,6 +124,14 @@ def operator_page(request: HttpRequest) -> HttpResponse:
     """Queue, scans and tokens: all of them for a superuser, one's own for others."""
     context = {"here": "overview", "maker_url": OUTSIDE, **overview.for_operator(request.user)}
     return show(request, "operator.html", _with_words(context))
+
+
+@require_http_methods(["GET", "HEAD"])
+def manage_page(request: HttpRequest) -> HttpResponse:
+    """For administrators: decide on requests, steer the queue, see failures and figures."""
+    if not request.user.is_superuser:
+        return redirect(INSIDE)
+    return show(request, "manage.html", {"title": "OpenScan administration", "here": "manage"})
 
 
 def _with_words(context: dict) -> dict:

@@ -20,7 +20,7 @@ class JobView(TapisAPIView):
         job = jobs.find_job(request.user, job_id)
         if job is None:
             raise TapisProblem("There is no such job of yours.", status=404, error="Job not found")
-        answer = {"success": True, "job": jobs.as_dict(job)}
+        answer = {"success": True, "job": jobs.as_dict(job), **jobs.details_of(job)}
         if job.kind == TapisJob.DISCOVERY:
             answer.update({"progress": jobs.progress_of(job)} if job.active else {"results": job.results})
         return Response(answer)
@@ -46,7 +46,7 @@ class JobsView(TapisAPIView):
     @staticmethod
     def _row(job: TapisJob) -> "dict[str, Any]":
         more = {"progress": jobs.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
-        return {**jobs.as_dict(job), "project_id": job.flight.project_id if job.flight else None,
+        return {**jobs.as_dict(job), **jobs.details_of(job), "project_id": job.flight.project_id if job.flight else None,
                 "flight_name": job.flight.name if job.flight else "", **more}
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from app_extensions.host import media
 from app_extensions.openscan import lifecycle, links
-from app_extensions.openscan.accounts import books, clients, ledger
+from app_extensions.openscan.accounts import books, ledger, shares
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans, uploads
 from app_extensions.openscan.models import ClientDay, LedgerEntry, Part, Scan, Token
@@ -263,9 +263,9 @@ class TestLimits:
         create(token)
         names = set(ClientDay.objects.filter(token=token).values_list("client", flat=True))
         assert len(names) == 2 and not any(ADA in name for name in names)
-        later = tomorrow + datetime.timedelta(days=clients.KEPT_DAYS + 1)
+        later = tomorrow + datetime.timedelta(days=shares.KEPT_DAYS + 1)
         monkeypatch.setattr(timezone, "now", lambda: later)
-        assert clients.drop_old_days() >= 2 and not ClientDay.objects.filter(token=token).exists()
+        assert shares.drop_old_days() >= 2 and not ClientDay.objects.filter(token=token).exists()
 
 
 @pytest.mark.django_db

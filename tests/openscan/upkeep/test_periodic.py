@@ -54,7 +54,7 @@ def test_a_start_while_the_broker_is_away_is_caught_up_with(stack, rig):
     link, = rig.create(project, len(data), 1, 3)
     assert put_part(link, data).status_code == 200
     scan = Scan.objects.get(name=project)
-    code = ("import django; django.setup(); from app_extensions.openscan import scans; from app_extensions.openscan.models import "
+    code = ("import django; django.setup(); from app_extensions.openscan.intake import scans; from app_extensions.openscan.models import "
             f"Scan; scan = Scan.objects.get(pk={scan.pk}); scans.start_scan(scan.token, scan.name); print('started')")
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=HOST_DIR, timeout=120, capture_output=True,
