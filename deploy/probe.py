@@ -345,7 +345,16 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects)
+def tapis() -> dict[str, Any]:
+    """How many Tapis clients are active, and which Tapis users get an account at their first login."""
+    from app_extensions.tapis.conf import conf
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    return {"clients": TapisOAuth2Client.objects.filter(is_active=True).count(),
+            "allowed": conf.allowed_users if conf.create_users else ""}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects, tapis)
 
 
 def doctor() -> dict[str, Any]:

@@ -6,6 +6,7 @@ The same pages and the same API of theirs are there twice: under `/openscan/` fo
 from app_extensions.openscan.page_links import KEY_PATTERN
 
 _NUMBER = r"(?P<token_id>[0-9]{1,9})"
+_NUMBER_OF_ROW = r"(?P<number>[0-9]{1,9})"
 _KEY = f"(?P<key>{KEY_PATTERN})"
 
 
@@ -22,6 +23,7 @@ def root_mounts() -> list:
         (r"^openscan/leave/$", page(pages.leave_page)),
         (r"^openscan/upload/$", page(pages.upload_page)),
         (r"^openscan/token/$", page(pages.tokens_page)),
+        (r"^openscan/public/$", page(pages.public_page)),
         (r"^openscan/ask/$", page(pages.ask_page)),
         (r"^openscan/scans/$", page(pages.scans_page)),
         (rf"^openscan/(?:scans|shared)/{_KEY}/$", page(pages.scan_page)),
@@ -46,10 +48,11 @@ def app_mounts() -> list:
     return [
         (r"$", pages.operator_page),
         (r"upload/$", members_page(pages.upload_page)),
+        (r"manage/$", members_page(pages.manage_page)),
         (r"tokens/$", members_page(pages.tokens_page)),
         (r"scans/$", members_page(pages.scans_page)),
         (rf"scans/{_KEY}/$", members_page(pages.scan_page)),
-        *((rf"api/{pattern}", view) for pattern, view in _page_api()),
+        *((rf"api/{pattern}", view) for pattern, view in (*_page_api(), *_manage_api())),
     ]
 
 
@@ -62,6 +65,7 @@ def _page_api() -> list:
         (r"uploads$", api.uploads_view),
         (rf"uploads/{_KEY}$", api.upload_view),
         (rf"uploads/{_KEY}/start$", api.start_view),
+        (r"tasks/(?P<task_id>[0-9a-f-]{36})$", api.task_view),
         (r"tokens$", api.tokens_view),
         (rf"tokens/{_NUMBER}/ledger$", api.ledger_view),
         (rf"tokens/{_NUMBER}/seen$", api.seen_view),
@@ -79,8 +83,26 @@ def _page_api() -> list:
     ]
 
 
+def _manage_api() -> list:
+    """What the administrators' page asks and does, below `api/` inside WebODM."""
+    from .views import manage_api as api
+
+    return [
+        (r"manage$", api.manage_view),
+        (r"manage/figures$", api.figures_view),
+        (rf"manage/requests/{_NUMBER_OF_ROW}/(?P<what>approve|refuse)$", api.request_view),
+        (rf"manage/credit/{_NUMBER_OF_ROW}$", api.credit_request_view),
+        (rf"manage/tokens/{_NUMBER_OF_ROW}/mail$", api.mail_anew_view),
+        (rf"manage/queue/{_KEY}/(?P<what>hold|release|front)$", api.queue_view),
+    ]
+
+
 def menu() -> list:
-    """WebODM menu entries."""
+    """WebODM menu entries. WebODM does not tell for whom, so administration sends others away."""
     from app.plugins import Menu
 
-    return [Menu("OpenScan Cloud", "/plugins/openscan_cloud/", "fa fa-camera fa-fw")]
+    base = "/plugins/openscan_cloud/"
+    entries = (("Upload photos", "upload/", "fa fa-upload"), ("Scans", "scans/", "fa fa-cube"), ("My tokens", "tokens/", "fa fa-key"),
+               ("Queue", "", "fa fa-list"), ("Administration", "manage/", "fa fa-cogs"))
+    return [Menu("OpenScan Cloud", css_icon="fa fa-camera fa-fw",
+                 submenu=[Menu(label, base + path, f"{icon} fa-fw") for label, path, icon in entries])]

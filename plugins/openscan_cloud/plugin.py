@@ -62,6 +62,9 @@ class Plugin(PluginBase):
 
         return menu()
 
+    def include_js_files(self) -> list:
+        return ["dashboard.js"] if apps.is_installed(APP) else []
+
     def _is_ready(self) -> bool:
         if apps.is_installed(APP):
             return True

@@ -127,3 +127,14 @@ def decide(request: CreditRequest, grant_bytes: Optional[int], actor: str) -> bo
             ledger.grant(row.token, grant_bytes, actor=actor, note="asked for", key=f"request:{row.pk}")
             messages.credit_granted(row.token, format_bytes(grant_bytes))
     return True
+
+
+def mail_anew(token: Token, base_url: str = "") -> None:
+    """Mail a private token's person a new text, where the first mail was lost. The old text ends.
+
+    :raises OpenScanError: the token was revoked, or nobody is named to mail to
+    """
+    if token.is_public or not token.mail:
+        raise OpenScanError("This token has no person to mail to.", CONFLICT)
+    with transaction.atomic():
+        messages.send_token(token, rotate(token), base_url)

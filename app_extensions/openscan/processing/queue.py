@@ -4,7 +4,8 @@ Private tokens come before public ones. Within a kind, tokens take turns, and so
 stands before anybody's second, scans that run count as had turns, and between equals the one started first goes first. A scan is
 handed to WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
 
-The database puts the queue in order, so that a rig that asks for its place costs one number and not the whole queue.
+An administrator may hold a scan back (``on_hold``) or move it to the front (``queue_rank``). The database puts the queue in order, so that
+a rig that asks for its place costs one number and not the whole queue.
 """
 import logging
 from typing import Any, NamedTuple, Optional
@@ -38,22 +39,24 @@ _LINE = """
         SELECT token_id, client_address, COUNT(*) AS number FROM openscan_scan WHERE state = 'released' GROUP BY 1, 2
     ), line AS (
         SELECT s.id, s.token_id, t.kind = 'public' AS is_public, s.started_at, t.owner_id, s.retry_at, s.tried_nodes,
+               s.queue_rank,
                CASE WHEN s.images_count > 0 THEN s.images_count ELSE s.photos END AS photos,
                COALESCE(r.number, 0)
                    + ROW_NUMBER() OVER (PARTITION BY s.token_id, s.client_address ORDER BY s.started_at, s.id) AS turn
         FROM openscan_scan s JOIN openscan_token t ON t.id = s.token_id
         LEFT JOIN running r ON r.token_id = s.token_id AND r.client_address = s.client_address
-        WHERE s.state = ANY(%s)
+        WHERE s.state = ANY(%s) AND NOT s.on_hold
     ) """
 _IN_ORDER = _LINE + """
     SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
-    ORDER BY is_public, turn, started_at, id"""  # noqa: S608 - constants only
+    ORDER BY queue_rank, is_public, turn, started_at, id"""  # noqa: S608 - constants only
 _POSITION = _LINE + """
     SELECT COUNT(*) FROM line JOIN line AS mine ON mine.id = %s
-    WHERE (line.is_public, line.turn, line.started_at, line.id) <= (mine.is_public, mine.turn, mine.started_at, mine.id)"""  # noqa: S608
+    WHERE (line.queue_rank, line.is_public, line.turn, line.started_at, line.id)
+        <= (mine.queue_rank, mine.is_public, mine.turn, mine.started_at, mine.id)"""  # noqa: S608
 #: Scans before one that would be sent now: its turn comes after those that its client has had and waits for.
 _AHEAD = _LINE + """
-    SELECT COUNT(*), COALESCE(SUM(photos), 0) FROM line WHERE (is_public, turn) <= (%s, 1 + (
+    SELECT COUNT(*), COALESCE(SUM(photos), 0) FROM line WHERE (queue_rank, is_public, turn) <= (0, %s, 1 + (
         SELECT COUNT(*) FROM openscan_scan WHERE token_id = %s AND client_address = %s AND state = ANY(%s)))"""  # noqa: S608
 _WAITING = [Scan.APPROVED]
 _ON_THEIR_WAY = [Scan.APPROVED, Scan.INITIALIZED]
@@ -93,6 +96,8 @@ def position(scan: Scan) -> int:
 
 def what_it_waits_for(scan: Scan) -> str:
     """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
+    if scan.on_hold:
+        return "An administrator of this site holds it back for now; ask them if it takes long."
     owner = tokens.token_owner(scan.token)
     if owner is None:
         return "This token has no WebODM user any more; ask the site's administrator to name one."
@@ -151,6 +156,28 @@ def _room(owner_id: Optional[int], places: Places) -> _Room:
     return _Room(owner, usable, _free_places(owner, usable, places) if usable else {})
 
 
+def hold(scan: Scan) -> bool:
+    """Keep a scan in the queue until somebody lets it go on. False if it does not wait there."""
+    return bool(Scan.objects.filter(pk=scan.pk, state__in=(Scan.INITIALIZED, Scan.APPROVED)).update(on_hold=True))
+
+
+def let_go(scan: Scan) -> bool:
+    """Let a scan go on that was held back. False if it was not."""
+    changed = bool(Scan.objects.filter(pk=scan.pk, on_hold=True).update(on_hold=False))
+    dispatch_on_commit("release_queue")
+    return changed
+
+
+def move_to_front(scan: Scan) -> bool:
+    """Make a scan the next one, before everything else that waits. False if it does not wait."""
+    with transaction.atomic():
+        waiting = Scan.objects.select_for_update().filter(state__in=(Scan.INITIALIZED, Scan.APPROVED))
+        ranks = dict(waiting.values_list("pk", "queue_rank"))
+        if scan.pk not in ranks:
+            return False
+        return bool(Scan.objects.filter(pk=scan.pk).update(queue_rank=min(0, *ranks.values(), 0) - 1, on_hold=False))
+
+
 def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
     return [node for node in nodes if not node.max_images or node.max_images >= photos]
 
@@ -192,7 +219,7 @@ def _hand_over(scan: Waiting, owner: Any, node: Any, alone: bool) -> bool:
     """:param alone: the owner has this node only, and WebODM finds it itself"""
     options = _options(owner, [node])
     with transaction.atomic():
-        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED).first()
+        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED, on_hold=False).first()
         task = host_tasks.get_task(row.webodm_task_id) if row is not None and row.webodm_task_id else None
         if row is None or task is None:
             if row is not None:
@@ -220,6 +247,13 @@ def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
         return []
     for node in nodes:
         options = presets.filter_options(options, node)
+    return with_glb(options, nodes)
+
+
+def with_glb(options: "list[dict]", nodes: "list[Any]") -> "list[dict]":
+    """The options, and ODM's `gltf` where every node that may get the task knows it: a scan's page rotates a GLB."""
+    if nodes and all("gltf" in node.option_names for node in nodes) and all(option["name"] != "gltf" for option in options):
+        return [*options, {"name": "gltf", "value": True}]
     return options
 
 

@@ -46,7 +46,7 @@ class Known:
 
     def what_it_waits_for(self, scan: Scan) -> str:
         """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""
-        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0)
+        alike = (scan.token.owner_id, scan.images_count, scan.moves > 0, scan.on_hold)
         if alike not in self._waits:
             self._waits[alike] = queue.what_it_waits_for(scan)
         return self._waits[alike]

@@ -14,7 +14,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import browser, scans
 from app_extensions.openscan.models import Scan, Token
-from app_extensions.openscan.processing import again
+from app_extensions.openscan.processing import again, status
 from app_extensions.openscan.results import model_view
 from app_extensions.openscan.upkeep import scan_list, scan_page
 
@@ -57,7 +57,7 @@ def token_row(token: Token) -> "dict[str, Any]":
     return {
         "id": token.pk, "prefix": token.prefix, "kind": token.kind, "name": token.person or token.prefix,
         "credit": token.credit_bytes, "daily": token.daily_bytes, "limit_filesize": token.limit_filesize_bytes,
-        "limit_photos": token.limit_photos, "limit_part": token.limit_part_bytes,
+        "limit_photos": token.limit_photos, "limit_part": token.limit_part_bytes, "project": token.webodm_project_id,
     }
 
 
@@ -75,7 +75,7 @@ def me_view(request: HttpRequest, visitor: Visitor) -> dict:
 def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
     """GET: unfinished uploads. POST: begin one, or continue the one of the same name and files."""
     if request.method == "GET":
-        return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.scans())[:20]]}
+        return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.tokens())[:20]]}
     content = body_of(request)
     token_id = content.get("token")
     token = visitor.usable_token(token_id if isinstance(token_id, int) else None)
@@ -96,7 +96,7 @@ def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """GET: what of an upload has arrived. POST: the same with links that are good for their full time again."""
     scan = visitors.require_own(visitor, key)
     if request.method == "POST":
-        scan = browser.renew_links(scan, address=visitor.address, base_url=links.base_url(request))
+        scan = browser.renew_links(scan, base_url=links.base_url(request))
     return _upload(scan)
 
 
@@ -104,7 +104,7 @@ def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 def start_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """All files are there: begin. Again: nothing happens, and that is fine."""
     scan = visitors.require_own(visitor, key)
-    scans.start_scan(scan.token, scan.name, visitor.address)
+    scans.start_scan(scan.token, scan.name, scan.client_address)
     return {"key": page_links.page_key(scan)}
 
 
@@ -116,8 +116,8 @@ def _upload_row(scan: Scan) -> "dict[str, Any]":
 
 
 def _upload(scan: Scan) -> "dict[str, Any]":
-    return {**_upload_row(scan), "state": scan.state,
-            "links": [[state.path, state.size_bytes, state.link] for state in browser.file_states(scan)]}
+    states = browser.file_states(scan)
+    return {**_upload_row(scan), "state": scan.state, "links": [[state.path, state.size_bytes, state.link] for state in states]}
 
 
 @api_view("POST")
@@ -279,3 +279,13 @@ def _token_card(token: Token, visitor: Visitor) -> "dict[str, Any]":
             "seen_at": token.last_used_at.isoformat() if token.last_used_at else "",
             "may_change": token.revoked_at is None and (not token.is_public or visitor.user is not None),
             "asked": token.credit_requests.filter(decided_at=None).exists()}
+
+
+@api_view("GET")
+def task_view(request: HttpRequest, visitor: Visitor, task_id: str) -> dict:
+    """The scan behind a WebODM task, for the dashboard; `scan` is null for a task that came from elsewhere."""
+    scan = visitor.scans().filter(webodm_task_id=task_id).first() if visitor.user is not None else None
+    if scan is None:
+        return {"scan": None}
+    details = status.scan_details(scan)
+    return {"scan": {"key": page_links.page_key(scan), "status": details["status"], "told": details["message"]}}

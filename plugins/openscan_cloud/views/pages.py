@@ -16,7 +16,7 @@ from app_extensions.openscan.upkeep import overview
 from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .http import PLUGIN_NAME, address_of
-from .visitor import OUTSIDE, show, sign_in, sign_out, visitor_of
+from .visitor import INSIDE, OUTSIDE, show, sign_in, sign_out, visitor_of
 
 
 @sensitive_post_parameters("token")
@@ -107,6 +107,18 @@ def ask_page(request: HttpRequest) -> HttpResponse:
 
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
+def public_page(request: HttpRequest) -> HttpResponse:
+    """The site's public token, what is left of it today, what is done with the photos, and the API. Away unless a setting names it."""
+    token = tokens.find_token(conf.public_token)
+    if token is None or not token.is_public or token.revoked_at:
+        raise Http404
+    context = _with_words(overview.for_token(token, links.base_url(request)))
+    return show(request, "public.html", {**context, "title": "The public token", "here": "public", "text": conf.public_token,
+                                         "visitor_token": visitor_of(request).token, "result_days": conf.result_days})
+
+
+@csrf_protect
+@require_http_methods(["GET", "HEAD"])
 def scan_page(request: HttpRequest, key: str) -> HttpResponse:
     """One scan: where it stands, its model, and what can be done with it. The link is enough to look."""
     visitor = visitor_of(request)
@@ -124,6 +136,14 @@ def operator_page(request: HttpRequest) -> HttpResponse:
     """Queue, scans and tokens: all of them for a superuser, one's own for others."""
     context = {"here": "overview", "maker_url": OUTSIDE, **overview.for_operator(request.user)}
     return show(request, "operator.html", _with_words(context))
+
+
+@require_http_methods(["GET", "HEAD"])
+def manage_page(request: HttpRequest) -> HttpResponse:
+    """For administrators: decide on requests, steer the queue, see failures and figures."""
+    if not request.user.is_superuser:
+        return redirect(INSIDE)
+    return show(request, "manage.html", {"title": "OpenScan administration", "here": "manage"})
 
 
 def _with_words(context: dict) -> dict:

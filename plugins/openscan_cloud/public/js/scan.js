@@ -18,6 +18,9 @@ const STAGES = {
     released: () => t("Processing began"), done: () => t("Model ready"), failed: () => t("Failed"), expired: () => t("Ended"), reset: () => t("Deleted"),
 };
 
+// Events that their stage says everything about.
+const PLAIN = new Set(["create", "start", "approve", "complete"]);
+
 function stateSection(scan) {
     const title = (TITLES[scan.status] || (() => scan.status))();
     const lines = [];
@@ -67,7 +70,7 @@ function moreSections(scan) {
     if (scan.history) {
         sections.push(make("section", { "class": "os-card" }, make("h2", {}, t("History")), make("ol", { "class": "os-history" }, scan.history.map(each =>
             make("li", {}, make("b", {}, (STAGES[each.what] || (() => each.what))()), make("time", { datetime: each.at }, moment(each.at)),
-                each.why ? make("span", {}, each.why) : "", each.actor ? make("span", { "class": "os-quiet" }, t("by {name}", { name: each.actor })) : "")))));
+            each.why && !PLAIN.has(each.event) ? make("span", {}, each.why) : "", each.actor ? make("span", { "class": "os-quiet" }, t("by {name}", { name: each.actor })) : "")))));
     }
     if (scan.has_output) sections.push(outputSection());
     if (scan.may_change) sections.push(ownerSection(scan));

@@ -5,6 +5,13 @@ import { Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
 import { processing, syncComplete, syncUnderWay } from "./words.js";
 
+// WebODM's dashboard shows ten projects per page and unfolds only what is there, so it searches for the project by its name. It takes
+// words with # @ : for tags and users.
+function dashboardOf(project) {
+    const name = project.name.replace(/[#@:]/g, " ").trim().split(/\s+/).join(" ");
+    return "/dashboard/?" + new URLSearchParams({ search: name, project_task_open: project.id });
+}
+
 export class Projects {
     // changed: called when the list of projects has changed; began: called when a sync was started or stopped
     constructor(changed, began) {
@@ -55,7 +62,7 @@ export class Projects {
         fillTable(this.table, this.projects.map(project => {
             const state = make("div", { "data-project": project.id }), actions = make("div", { "class": "tapis-actions" });
             this.cells.set(project.id, { state, actions, shown: "" });
-            return { project: make("a", { href: "/dashboard/?project_task_open=" + project.id }, project.name), state, actions };
+            return { project: make("a", { href: dashboardOf(project) }, project.name), state, actions };
         }), "No flight was imported yet.");
     }
 

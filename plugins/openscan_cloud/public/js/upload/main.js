@@ -265,7 +265,9 @@ async function drop(upload) {
 
 async function load() {
     me = await get("me");
-    const select = byId("os-token"), wanted = new URLSearchParams(location.search).get("token") || select.value;
+    const select = byId("os-token"), asked = new URLSearchParams(location.search);
+    const ofProject = me.tokens.find(each => String(each.project) === asked.get("project"));
+    const wanted = select.value || asked.get("token") || (ofProject ? String(ofProject.id) : "");
     fill(select, me.tokens.map(token => make("option", { value: token.id, selected: String(token.id) === wanted },
         `${token.name} · ${token.kind} · ${t("{credit} left", { credit: bytes(token.credit) })}`)));
     if (!me.tokens.length) fill(byId("os-notice"), note(t("You have no token that can be used."), "error", " ", make("a", { href: `${base}tokens/` }, t("Get one"))));
