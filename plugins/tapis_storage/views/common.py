@@ -61,7 +61,11 @@ def refuse_nul(request: HttpRequest) -> None:
 
 
 def refuse_nul_in(data: Any, whole: str) -> None:
-    """:param whole: what ``data`` is called where it is neither an object nor a form. :raises BadInput: a field of it holds a NUL character"""
+    """Look at each field of a form or of a JSON object.
+
+    :param whole: what ``data`` is called where it is neither
+    :raises BadInput: a field holds a NUL character
+    """
     if hasattr(data, "lists"):
         data = dict(data.lists())
     if not isinstance(data, dict):
