@@ -79,7 +79,8 @@ from node.engine.estimate import adapted
 from node.engine.options import load_options
 options = load_options(None)
 told = []
-for photos, threads, memory, disk in ((200, 8, 64e9, 1e12), (200, 8, 2.6e9, 1e12), (1000, 4, 5.5e9, 1e12), (200, 4, 64e9, 7e9), (200, 4, 4e8, 1e12)):
+cases = ((200, 8, 64e9, 1e12), (200, 8, 2.6e9, 1e12), (1000, 4, 5.5e9, 1e12), (200, 4, 64e9, 7e9), (200, 4, 4e8, 1e12))
+for photos, threads, memory, disk in cases:
     plan = adapted([(4000, 3000)] * photos, options, threads, 4000, 1000, memory, disk)
     fits = plan.need.memory_bytes <= memory and plan.need.disk_bytes <= disk
     told.append([plan.threads, plan.depth_size, plan.most_points, fits, plan.changes(threads, 1000)])
