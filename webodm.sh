@@ -209,6 +209,7 @@ ensure_engine() {
 }
 
 ensure_clients() {
+    need_platform clients
     with_lock clients make_venv clients "$(requirements_key dev/requirements/clients.txt)"
 }
 

@@ -140,11 +140,16 @@ def start(project: Project, arguments: list[str]) -> int:
         return code
     new = image_id(IMAGE)
     migrates = new != state.image_id
-    state.flags, state.version, state.image_id, state.started = flags, version, new, True
+    state.flags, state.version, state.started = flags, version, True
     state.write(project.checkout)
     if migrates and "--no-backup" not in ours:
         environment.update(_before_up("backup", project.checkout / docker_backup.BACKUPS_NAME))
-    return project.webodm_sh(environment, "start", *flags)
+    code = project.webodm_sh(environment, "start", *flags)
+    there = containers.inspect("webapp")
+    if there and there["Image"] == new:  # not before: a start whose dump failed must dump again
+        state.image_id = new
+        state.write(project.checkout)
+    return code
 
 
 def _before_up(what: str, place: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from .scene import Scene
 OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
 _PLANE_TRIALS = 400
 _MOST_TILT = 58.0  # degrees between a support's normal and the cameras' up, which leans back where all of them look down from one side
+_LEAST_AGREED = 0.25  # length of the mean of the photos' upward directions
 _MOST_GAP = 190.0  # degrees around the object without a photo: with more, the photos show a scene from its front
 
 
@@ -35,11 +36,11 @@ def fit_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
     return vectors[2], float(vectors[2] @ centre)
 
 
-def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: np.ndarray) -> Optional[Plane]:
+def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: Optional[np.ndarray]) -> Optional[Plane]:
     """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it, and level.
 
-    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall.
-    None where there is no such plane.
+    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall
+    (None where they have none). None where there is no such plane.
     """
     if len(points) < 50:
         return None
@@ -56,7 +57,7 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
         if length < 1e-12:
             continue
         normal /= length
-        if abs(normal @ up) < level_enough:
+        if up is not None and abs(normal @ up) < level_enough:
             continue
         offset = float(normal @ a)
         side = cameras @ normal - offset
@@ -78,24 +79,26 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
             fitted, level = -fitted, -level
         normal, offset = fitted, level
     share = float((np.abs(points @ normal - offset) < tolerance).mean())
-    return Plane(normal, offset, share) if share > 0.12 and normal @ up > level_enough else None
+    return Plane(normal, offset, share) if share > 0.12 and (up is None or normal @ up > level_enough) else None
 
 
-def own_up(axes: np.ndarray) -> np.ndarray:
+def own_up(axes: np.ndarray) -> Optional[np.ndarray]:
     """The unit up direction of the cameras themselves, whose rotations (world to camera) are ``axes`` (N, 3, 3).
 
     Cameras that are not rolled have their horizontal axes in one plane, the level one; where they look in too few directions to tell it,
-    the mean of what is up in the photos has to do.
+    the mean of what is up in the photos has to do. None where the photos do not agree on an up at all.
     """
     mean = -axes[:, 1].mean(axis=0)
-    mean /= max(float(np.linalg.norm(mean)), 1e-12)
+    agreed = float(np.linalg.norm(mean))
+    mean /= max(agreed, 1e-12)
     # In a photo taken with the camera on its side the photo's upright axis is the horizontal one.
     across = np.where((np.abs(axes[:, 0] @ mean) <= np.abs(axes[:, 1] @ mean))[:, None], axes[:, 0], axes[:, 1])
     _, spread, directions = np.linalg.svd(across, full_matrices=False)
+    either = mean if agreed > _LEAST_AGREED else None
     if len(spread) < 3 or spread[1] < 0.15 * spread[0] or spread[2] > 0.4 * spread[1]:
-        return mean
+        return either
     level = directions[2] if directions[2] @ mean > 0 else -directions[2]
-    return level if level @ mean > np.cos(np.deg2rad(50.0)) else mean
+    return level if level @ mean > np.cos(np.deg2rad(50.0)) else either
 
 
 def surrounded(scene: Scene, middle: np.ndarray, up: np.ndarray) -> bool:
@@ -143,6 +146,9 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     up = own_up(np.array([v.R for v in scene.views if not scans or v.name in scans[0]]))
     # What the scans stood on is not in their common model: it would be in two places at once.
     plane = None if scans else find_support(scene.points, cameras, looking, up)
+    if up is None:
+        up = -looking.mean(axis=0)  # cameras that are turned in all directions mostly look down
+        up /= max(float(np.linalg.norm(up)), 1e-12)
     if plane is not None:
         up = plane.normal
         log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")

@@ -106,9 +106,9 @@ def wheels() -> Path:
     out = cache_dir() / f"wheels-{hashlib.sha256(words.replace(str(ROOT), '').encode()).hexdigest()[:12]}"
     if not out.exists():
         unfinished = out.with_suffix(".part")
-        for earlier in sorted(cache_dir().glob("wheels-*"), key=lambda path: path.stat().st_mtime)[-1:]:
-            shutil.rmtree(str(unfinished), ignore_errors=True)
-            earlier.rename(unfinished)  # most of them are wanted again
+        earlier = sorted(cache_dir().glob("wheels-*"), key=lambda path: path.stat().st_mtime)
+        if earlier and not unfinished.exists():
+            earlier[-1].rename(unfinished)  # most of them are wanted again
         for one in sets:
             done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--find-links", str(unfinished), "-w",
                                    str(unfinished), *one], capture_output=True,

@@ -22,7 +22,8 @@ from tests.docker.trial import Trial
 pytestmark = pytest.mark.docker
 
 #: What Compose's env files cut, expand or change, each version in its own way.
-HARD = {"WO_SMTP_PASSWORD": """pa$$w$ord ${HOME} #1 it's "so" \\ \nsecond line""", "WO_TAPIS_TENANT_ID": "a=b"}
+HARD = {"WO_SMTP_PASSWORD": """pa$$w$ord ${HOME} #1 it's "so" \\ \nsecond line""", "WO_SMTP_HOST": "mail.example.org",
+        "WO_SMTP_USER": "a=b 'c'"}
 OUR_CONTAINERS = ("webapp", "worker", "extensions-worker")
 #: A machine behind a proxy that does not work, and that nobody told about exceptions.
 BAD_PROXY = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}

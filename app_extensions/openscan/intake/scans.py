@@ -269,7 +269,7 @@ def _check_complete(scan: Scan) -> None:
         more = f" and {len(missing) - _MISSING_PARTS_SHOWN} more" if len(missing) > _MISSING_PARTS_SHOWN else ""
         raise OpenScanError(f"{len(missing)} of {scan.parts_count} parts are missing ({shown}{more}); "
                             "upload them, then start again.")
-    if scan.received_bytes != scan.declared_bytes:
+    if not 0 <= scan.received_bytes - scan.declared_bytes <= limits.packing_bytes(scan.parts_count, scan.photos):
         raise OpenScanError(
             f"The parts add up to {format_exact_bytes(scan.received_bytes)}, but {format_exact_bytes(scan.declared_bytes)} "
             "were declared as filesize; upload the parts again, or create the project with the right filesize."

@@ -168,11 +168,12 @@ class JobScan:
         if name is not None:
             self._finished(system, name, result)
             return
-        names = [entry.name for entry in result
-                 if entry.may_be_directory and len(entry.name) <= 255 and entry.name > system.row.cursor]
+        names = [entry.name for entry in result if entry.may_be_directory and len(entry.name) <= 255]
+        if system.row.cursor in names:  # another turn was at this page; the order is Tapis' own
+            names = names[names.index(system.row.cursor) + 1:]
         system.loaded, system.last_page, system.page_entries = True, len(result) < PAGE, len(result)
         system.to_ask, system.order, system.finished = deque(names), deque(names), set()
-        system.row.known += len(names)
+        system.row.known = system.row.read + len(names)
         system.changed = True
 
     def _finished(self, system: _System, name: str, found: _Found) -> None:

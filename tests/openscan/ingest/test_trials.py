@@ -142,8 +142,8 @@ def vase():
 
 ODD_NAMES = ["Löwe_001.JPG".encode("cp850"), "Größe 2.JPG".encode("cp437"), "写真_003.JPG".encode("shift_jis"),
              "照片_004.JPG".encode("gbk"), b"Ada's \"vase\" 5.JPG", b"a b#c%20&d;6.JPG", b"x" * 180 + b"7.JPG",
-             "Café_8.JPG".encode(), "🦁9.JPG".encode(), b"10.JPG", b"-rf 11.JPG", b"con.JPG", b"12..JPG", b"13.jpg.JPG", b"..14.JPG",
-             b"15 .JPG"]
+             "Café_8.JPG".encode(), "🦁9.JPG".encode(), b"10.JPG", b"-rf 11.JPG", b"con.JPG", b"12..JPG",
+             b"13.jpg.JPG", b"..14.JPG", b"15 .JPG"]
 
 ROWS = [f"{576000 + number} {5188000 + 2 * number} 198.5 {400 + 10 * number} {300 + 7 * number} {NAMES[number]}" for number in range(8)]
 

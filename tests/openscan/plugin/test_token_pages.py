@@ -213,3 +213,21 @@ def test_the_administrators_page_is_theirs(stack, open_page, live_db, unique):
         assert page.evaluate(f"fetch('/plugins/openscan_cloud/api/{path}').then(answer => answer.status)") == 403
     assert requests.get(stack.address() + "/plugins/openscan_cloud/api/manage", timeout=60).status_code == 401
     assert requests.get(stack.address() + "/openscan/api/manage", timeout=60).status_code == 404
+
+
+def test_the_public_token_has_a_page_where_the_site_wants_one(open_page, stack, live_db):
+    assert requests.get(stack.address() + "/openscan/public/", timeout=60).status_code == 404
+    _, text = public_token(10**9)
+    _, private = private_token(10**9)
+    with own_gunicorn(stack, "web-public", WO_OPENSCAN_PUBLIC_TOKEN=text) as web:
+        page = open_page()
+        page.web = web.address
+        page.goto("/openscan/public/")
+        page.wait(f'#os-public-token:has-text("{text}")')
+        page.wait('rapi-doc:has-text("createProject")')
+        page.assert_fits()
+        assert page.complaints == []
+        page.click('button:has-text("Use it in this browser")')
+        page.wait('a:has-text("Upload photos")')
+    with own_gunicorn(stack, "web-not-public", WO_OPENSCAN_PUBLIC_TOKEN=private) as web:
+        assert requests.get(web.address + "/openscan/public/", timeout=60).status_code == 404

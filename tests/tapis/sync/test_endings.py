@@ -143,12 +143,13 @@ def test_a_login_in_the_browser_lets_the_syncs_go_on(flyer, tapis, browser):
     until(lambda: flyer.job(job_id)["state"] == "completed", seen=lambda: flyer.job(job_id))
 
 
-def test_a_flight_that_is_still_being_copied_is_not_complete_until_it_no_longer_changes(flyer, tapis, settings):
+def test_a_flight_that_is_still_being_copied_is_not_complete_until_it_no_longer_changes(flyer, tapis, settings, consuming):
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import run
 
     settings.TAPIS_SETTLE_SECONDS = 3.0
     ready(flyer, "Copied", 3)
+    consuming.pause()  # the live worker has another setting
     tapis.fault("grow", operation="list", path="/Copied/code/images$", times=3)
     job, _ = planned(flyer, "Copied")
     assert not job.settled

@@ -2,7 +2,7 @@
 
     <prefix>research/scan-<id>-<random>/photos/…  model/…  scan.json
 
-`scan.json` is written last: a set without it is not complete. What is there already (by size and MD5) is not sent again, so a set
+`scan.json` is written last: a set without it is not complete. What is there already (by size and tag) is not sent again, so a set
 can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
 `research.consented`'s to say, asked before the first byte and again before a set counts as kept.
 """
@@ -89,7 +89,7 @@ def archive_set(scan_id: int) -> None:
         try:
             copied = _Copy(client.current(), entry).everything(scan, contents)
         except StorageError as problem:
-            records.note_failure(entry, str(problem))
+            records.note_failure(entry, str(problem), problem.sent_bytes)
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
             return
         except FileNotFoundError as problem:
