@@ -94,12 +94,13 @@ def dataset(run: Run) -> None:
                                          lambda done, total: run.progress.update(0.5 * done / total))
     work_size = WORK_SIZE[options["pc-quality"]]
     depth_size = DEPTH_SIZE[options["pc-quality"]]
-    plan = plan_run(photo_sizes(run.files), options, run.most_threads, work_size, depth_size, run.space.root)
+    sizes = photo_sizes(run.files)
+    plan = plan_run(sizes, options, run.most_threads, work_size, depth_size, run.space.root)
     need = plan.need
     run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
     if plan.changes(run.most_threads, depth_size):
         run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
-    run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
+    run.log(f"{len(sizes)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
