@@ -25,7 +25,7 @@ def sign_in(page, text):
 
 def model_shown(page):
     """A software renderer keeps the page so busy that playwright's own waits starve."""
-    until(lambda: page.evaluate("(document.getElementById('os-model') || {dataset: {}}).dataset.loaded") == "yes", 120, 0.5)
+    until(lambda: page.evaluate("(document.getElementById('os-model') || {dataset: {}}).dataset.loaded") == "yes", 300, 0.5)
 
 
 @pytest.fixture
