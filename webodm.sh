@@ -15,6 +15,14 @@ ROOT=$(cd "$(dirname "$SELF")" && pwd -P)
 VENVS="$ROOT/.venv"
 CALLED_FROM=$PWD
 
+# A proxy must not stand between us and our own servers on this machine
+for variable in no_proxy NO_PROXY; do
+    case ",${!variable:-}," in
+        *,127.0.0.1,*) ;;
+        *) export "$variable=${!variable:+${!variable},}localhost,127.0.0.1,::1" ;;
+    esac
+done
+
 usage() {
     cat <<'EOF'
 Usage: ./webodm.sh COMMAND [ARGUMENTS]
@@ -32,14 +40,18 @@ Work with a WebODM:
   uninstall --webodm DIR [--purge]                   take us out again
   doctor [--webodm DIR]                              what is wrong, and how to mend it
   package               the two plugin zips for WebODM's plugin page
-  start|stop|restart|down|update|logs|config …       WebODM in Docker with us in it (WebODM's own flags are kept)
+  start|stop|restart|down|update|rollback|logs|config …   WebODM in Docker with us in it (WebODM's own flags are kept)
+  uninstall [--purge]                                out of a WebODM in Docker
   backup [--webodm DIR] [FILE]                       our tables, from the running containers or a native WebODM
+  backup --all DIR [--media], restore DIR            a whole WebODM in Docker
+  unit                                               a systemd unit that starts it at boot
+  node start [--port 3000] [--data DIR] [--token T]  a processing node for any WebODM (node/README.md)
 
 Develop:
-  test [--long] [PYTEST ARGUMENTS]
+  test [--long] [--docker] [PYTEST ARGUMENTS]        --docker: the Docker side on a Docker engine of its own (needs root)
   bench [openscan|tapis|engine]
   docs [--settings]     build the documentation as a site in dist/docs; --settings: write the tables of settings from the code
-  lint                  ruff, the import contracts, and a syntax check of the bash scripts
+  lint                  ruff, the import contracts, code that nobody uses, and a syntax check of the bash scripts
 EOF
 }
 
@@ -79,14 +91,43 @@ find_python39() {
             fi
         done
     done
-    if command -v uv >/dev/null && candidate=$(uv python find 3.9 2>/dev/null) && is_python39 "$candidate"; then
-        echo "$candidate"
-        return
+    if command -v uv >/dev/null; then
+        if ! candidate=$(uv python find 3.9 2>/dev/null) || ! is_python39 "$candidate"; then
+            echo "No Python 3.9 is here; uv fetches one …" >&2
+            uv python install 3.9 >&2 || true # what uv could not do is said below, with the other ways
+        fi
+        if candidate=$(uv python find 3.9 2>/dev/null) && is_python39 "$candidate"; then
+            echo "$candidate"
+            return
+        fi
     fi
     fail "no Python 3.9 found (with venv and ensurepip). WebODM runs on 3.9, so do we. Install one by
   uv python install 3.9      (https://docs.astral.sh/uv/)
   pyenv install 3.9          (https://github.com/pyenv/pyenv)
 or name one: WEBODM_PYTHON=/path/to/python3.9 ./webodm.sh …"
+}
+
+# need_platform VENV: our virtual environments are tried on Linux x86-64; some of their packages have no wheels elsewhere.
+need_platform() {
+    local system machine
+    system=$(uname -s)
+    machine=$(uname -m)
+    case "$1 $system $machine" in
+        *" Linux x86_64") ;;
+        "host Linux aarch64")
+            local tool
+            for tool in postgres initdb redis-server; do
+                PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" command -v "$tool" >/dev/null \
+                    || fail "on Linux aarch64 the sandbox uses PostgreSQL and Redis from the PATH, and '$tool' is not there.
+Debian and Ubuntu: sudo apt-get install postgresql redis-server"
+            done
+            ;;
+        "engine Linux aarch64") ;;
+        *)
+            fail "this runs on Linux x86-64 (and, without the tests, on Linux aarch64); this machine is $system $machine.
+A WebODM in Docker on another machine takes us all the same: ./webodm.sh start needs only Docker, git and a Python 3."
+            ;;
+    esac
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -97,49 +138,18 @@ requirements_key() {
     (cd "$ROOT" && cat "$@" | cksum)
 }
 
-# A lock is a symbolic link whose text is its holder's process id: it is made and named in one step, by one caller only.
-
-take_lock() {
-    ln -s "$$" "$1" 2>/dev/null
-}
-
-lock_is_dead() {
-    local holder
-    holder=$(readlink "$1") && ! kill -0 "$holder" 2>/dev/null
-}
-
-# break_dead_lock LOCK: removes the lock of a caller that was killed. Of several that see it dead one removes it, and looks again
-# first: what the others saw may be gone by then, and a living caller's lock stand in its place.
-break_dead_lock() {
-    local breaking="$1.breaking"
-    if take_lock "$breaking"; then
-        if lock_is_dead "$1"; then
-            rm -f "$1"
-        fi
-        rm -f "$breaking"
-    elif lock_is_dead "$breaking"; then
-        rm -f "$breaking"
-    fi
-}
-
-# with_lock NAME COMMAND...: two calls at once must not write one venv.
+# with_lock NAME COMMAND...: two calls at once must not write one venv. The kernel lets go of the lock when its holder ends, however it ends.
 with_lock() {
-    local name=$1 lock="$VENVS/.$1.locked" told=0 status=0
+    local name=$1 status=0
     shift
     mkdir -p "$VENVS"
-    until take_lock "$lock"; do
-        if lock_is_dead "$lock"; then
-            break_dead_lock "$lock"
-        else
-            if [ $told = 0 ]; then
-                printf 'Another webodm.sh (process %s) is setting up .venv/%s; waiting for it …\n' "$(readlink "$lock" || true)" "$name" >&2
-                told=1
-            fi
-            sleep 1
-        fi
-    done
+    exec 9>"$VENVS/.$name.lock"
+    if ! flock --nonblock 9; then
+        printf 'Another webodm.sh is setting up .venv/%s; waiting for it …\n' "$name" >&2
+        flock 9
+    fi
     "$@" || status=$?
-    rm -f "$lock"
+    exec 9>&-
     return "$status"
 }
 
@@ -148,7 +158,8 @@ run_pip() {
     shift
     if ! "$VENVS/$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "$@" >>"$log" 2>&1; then
         tail -n 30 "$log" >&2
-        fail "pip could not install into .venv/$venv (the whole log: $log). Is the network there? The command can be run again."
+        fail "pip could not install into .venv/$venv (the whole log: $log).
+If pip could not reach its index, run the command again when the network is there."
     fi
 }
 
@@ -188,14 +199,17 @@ install_clients() {
 }
 
 ensure_host() {
+    need_platform host
     with_lock host make_venv host "$(requirements_key dev/requirements/{webodm,host,sandbox,dev}.txt deploy/requirements/ours{,-nodeps}.txt)"
 }
 
 ensure_engine() {
+    need_platform engine
     with_lock engine make_venv engine "$(requirements_key node/requirements/{engine,server}.txt)"
 }
 
 ensure_clients() {
+    need_platform clients
     with_lock clients make_venv clients "$(requirements_key dev/requirements/clients.txt)"
 }
 
@@ -261,14 +275,21 @@ command_test() {
     ensure_engine
     ensure_clients
     # the whole of it in two processes, each with servers of its own, file by file; a chosen part in one
-    local argument whole=(-n 2 --dist loadfile)
+    local argument docker=0 chosen=0 whole=(-n 2 --dist loadfile)
     for argument in "$@"; do
         case $argument in
             --last-failed | --lf) whole=() ;;
+            --docker) docker=1 ;;
             -*) ;;
-            *) whole=() ;;
+            *)
+                whole=()
+                chosen=1
+                ;;
         esac
     done
+    if [ $docker = 1 ] && [ $chosen = 0 ]; then
+        whole=(-s tests/docker)
+    fi
     host_python -m pytest ${whole[@]+"${whole[@]}"} "$@"
 }
 
@@ -296,10 +317,26 @@ command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
     (cd "$ROOT" && PYTHONPATH="$ROOT" "$VENVS/host/bin/lint-imports" --no-cache)
+    local unused # fields of tables and options of admin pages are read by Django alone: only what can be called counts
+    unused=$(cd "$ROOT" && "$VENVS/host/bin/vulture" | grep -E 'unused (function|method|class|property|import)') || true
+    [ -z "$unused" ] || fail "nobody uses these; remove them, or name who does in dev/vulture_whitelist.py:
+$unused"
     local script
-    for script in "$ROOT"/webodm.sh "$ROOT"/deploy/docker/bin/* "$ROOT"/deploy/docker/shim/*; do
+    for script in "$ROOT"/webodm.sh "$ROOT"/deploy/docker/bin/* "$ROOT"/deploy/docker/shim/* "$ROOT"/dev/standins/webodm/{checkout,image}/*.sh; do
         bash -n "$script"
     done
+}
+
+# docker_checkout: whether the caller means a WebODM in Docker: WEBODM_DIR names one, or one lies here.
+docker_checkout() {
+    local directory
+    [ -z "${WEBODM_DIR:-}" ] || return 0
+    for directory in "$CALLED_FROM" "$CALLED_FROM/WebODM" "$ROOT/WebODM"; do
+        if [ -f "$directory/webodm.sh" ] && [ -f "$directory/docker-compose.yml" ]; then
+            return 0
+        fi
+    done
+    return 1
 }
 
 # docker_webapp: whether WebODM's container runs. The name is matched whole: another project's `my-webapp` is none of ours.
@@ -317,16 +354,55 @@ command_manage() {
         --sandbox) shift ;;
         "") ;;
         *)
-            if docker_webapp; then
+            # where a WebODM in Docker is meant, it answers or says why it cannot: the sandbox is another database
+            if docker_checkout || docker_webapp; then
                 command_deploy manage "$@"
                 return
             fi
+            [ -f "$ROOT/.sandbox/config.json" ] || fail "manage found no WebODM: no container 'webapp' that this user can see runs, and there is no sandbox.
+  in Docker:  WEBODM_DIR=/path/to/WebODM ./webodm.sh manage …   (as root, or as a user in the group 'docker')
+  native:     ./webodm.sh manage --webodm /path/to/WebODM …
+  sandbox:    ./webodm.sh sandbox start --detach, then ./webodm.sh manage --sandbox …"
             ;;
     esac
     [ $# -gt 0 ] || fail "manage needs a command, e.g. ./webodm.sh manage openscan_token list"
     echo "manage: in the sandbox" >&2
     ensure_host
     host_python -m dev.sandbox manage "$@"
+}
+
+# command_node start [--port 3000] [--data DIR] [--token TOKEN] …: a processing node of its own, in the foreground.
+command_node() {
+    [ "${1:-}" = start ] || fail "node knows 'start' (see node/README.md), not '${1:-nothing}'"
+    shift
+    ensure_engine
+    local arguments=() data="$ROOT/.node" next= argument
+    for argument in "$@"; do
+        case $next in
+            data) data=$(absolute "$argument") ;;
+            token) NODE_TOKEN=$argument ;;
+            *)
+                case $argument in
+                    --data | --token) ;;
+                    --data=*) data=$(absolute "${argument#--data=}") ;;
+                    --token=*) NODE_TOKEN=${argument#--token=} ;;
+                    *) arguments+=("$argument") ;;
+                esac
+                ;;
+        esac
+        next=
+        case $argument in --data) next=data ;; --token) next=token ;; esac
+    done
+    [ -z "$next" ] || fail "--$next needs a value"
+    local host=127.0.0.1
+    if [ -n "${NODE_TOKEN:-}" ]; then
+        export NODE_TOKEN # in the environment, which other users cannot read: a process list shows arguments
+        host=0.0.0.0
+    else
+        echo "Without a token the node listens on 127.0.0.1 alone; --token TOKEN opens it to other machines." >&2
+    fi
+    cd "$ROOT"
+    PYTHONPATH="$ROOT" exec "$VENVS/engine/bin/python" -m node.server --data "$data" --host "$host" ${arguments[@]+"${arguments[@]}"}
 }
 
 # A server that only runs Docker has no Python 3.9 as a rule, and needs none: any from 3.9 on will do, without our packages.
@@ -353,7 +429,7 @@ main() {
     [ $# -eq 0 ] || shift
     case "$command ${1:-}" in
         # before anything is installed or downloaded for it; the others answer for themselves
-        'demo --help' | 'demo -h' | 'sandbox --help' | 'sandbox -h' | 'manage --help' | 'manage -h' | 'test --help' | 'test -h' | \
+        'node --help' | 'node -h' | 'demo --help' | 'demo -h' | 'sandbox --help' | 'sandbox -h' | 'manage --help' | 'manage -h' | 'test --help' | 'test -h' | \
             'bench --help' | 'bench -h' | 'lint --help' | 'lint -h')
             usage
             return
@@ -363,11 +439,12 @@ main() {
         demo) command_demo "$@" ;;
         sandbox) command_sandbox "$@" ;;
         manage) command_manage "$@" ;;
+        node) command_node "$@" ;;
         test) command_test "$@" ;;
         bench) command_bench "$@" ;;
         docs) command_docs "$@" ;;
         lint) command_lint "$@" ;;
-        install | uninstall | doctor | package | start | stop | restart | down | update | logs | config | backup)
+        install | uninstall | doctor | package | start | stop | restart | down | update | rollback | logs | config | backup | restore | unit)
             command_deploy "$command" "$@"
             ;;
         -h | --help | help) usage ;;

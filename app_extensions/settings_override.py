@@ -24,7 +24,8 @@ _APPS = {
     "app_extensions.tapis": "app_extensions.tapis.apps.TapisConfig",
 }
 # What an application's models cannot do without: Django would not start at all where one of these is missing.
-_NEEDS = {"app_extensions.openscan": ("cryptography",), "app_extensions.tapis": ("cryptography", "tapipy")}
+_NEEDS = {"app_extensions.openscan": ("cryptography", "prometheus_client"),
+          "app_extensions.tapis": ("cryptography", "prometheus_client", "tapipy")}
 _TASK_MODULES = ("app_extensions.host.heartbeat", "app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
 _ENVIRONMENT_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_")
 

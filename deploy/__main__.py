@@ -1,4 +1,4 @@
-"""The command line behind `./webodm.sh install|uninstall|doctor|package|start|stop|down|update|logs|manage|backup`."""
+"""The command line behind `./webodm.sh install|uninstall|doctor|package|start|stop|update|manage|backup …`."""
 import argparse
 import os
 import sys
@@ -12,9 +12,8 @@ from deploy import backup, docker, doctor, install, package, uninstall
 from deploy.report import DeployError
 from deploy.webodm import WebODM, read_env_file
 
-DOCKER_COMMANDS = ("start", "stop", "down", "restart", "update", "logs", "config")
 TARGET_OPTIONS = ("--webodm", "--python", "--env-file")
-IMAGE_PARTS = ("packages", "code", "plugins")
+IMAGE_PARTS = ("code", "plugins", "node")
 
 
 def _add_target(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -32,10 +31,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_target(one, required=True)
     one.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
     how = one.add_mutually_exclusive_group()
-    how.add_argument("--link", dest="mode", action="store_const", const="link",
-                     help="symbolic links to this checkout: `git pull` here updates it (the default)")
     how.add_argument("--copy", dest="mode", action="store_const", const="copy",
-                     help="copies: this checkout may go away; `install` again updates them")
+                     help="the apps as a wheel in WebODM's Python, the plugins copied (the default); `install` again updates them")
+    how.add_argument("--link", dest="mode", action="store_const", const="link",
+                     help="symbolic links to this checkout, to work on it")
 
     one = commands.add_parser("uninstall", help="take us out again; our tables and files stay")
     _add_target(one, required=True)
@@ -47,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("--url", help="address of the running WebODM (default: WO_OPENSCAN_PUBLIC_URL, else WO_HOST:WO_PORT)")
     one.add_argument("--json", action="store_true", help="for programs")
 
-    one = commands.add_parser("backup", help="our tables in a gzipped SQL file (without --webodm: of the running containers)")
+    one = commands.add_parser("backup", help="our tables of a native WebODM in a gzipped SQL file")
     _add_target(one, required=False)
     one.add_argument("file", nargs="?", help="where to (default: a name with the time)")
 
@@ -99,11 +98,15 @@ def main(arguments: Optional[list[str]] = None) -> int:
     try:
         if arguments and arguments[0] == "manage":
             return _manage(arguments[1:])
-        if arguments and arguments[0] in DOCKER_COMMANDS:
+        native = any(argument.split("=", 1)[0] in TARGET_OPTIONS for argument in arguments[1:])
+        if arguments and arguments[0] in docker.COMMANDS and not (arguments[0] == "uninstall" and native):
             return docker.main(arguments[0], arguments[1:])
+        if arguments and arguments[0] == "backup" and not native:
+            return docker.run_backup(arguments[1:])
         options = make_parser().parse_args(arguments)
         if options.command == "install":
-            return install.install(_target(options), mode=options.mode, dry_run=options.dry_run)
+            return install.install(_target(options), mode=options.mode, dry_run=options.dry_run,
+                                   env_file=options.env_file or "")
         if options.command == "uninstall":
             return uninstall.uninstall(_target(options), purge=options.purge, dry_run=options.dry_run)
         if options.command == "doctor":
@@ -111,8 +114,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
                 return docker.doctor(options.url, options.json)
             return doctor.main(_target(options), url=options.url, as_json=options.json)
         if options.command == "backup":
-            file = Path(options.file) if options.file else None
-            return docker.dump_tables(file) if _is_in_docker(options) else backup.backup(_target(options), file)
+            _is_in_docker(options)
+            return backup.backup(_target(options), Path(options.file) if options.file else None)
         if options.command.startswith("image-"):
             webodm = WebODM(Path(options.webodm), python=sys.executable)
             return install.install_image_part(webodm, options.command.split("-", 1)[1])

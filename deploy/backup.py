@@ -12,7 +12,7 @@ from deploy.report import DeployError
 from deploy.webodm import WebODM
 
 #: pg_dump's options: our tables alone, and no words on who owned them. Without our migrations' records a restore would
-#: meet `migrate` and its tables; so it goes into tables that `install` made: see docs/admin/install.md. pg_dump writes the tables in the
+#: meet `migrate` and its tables; so it goes into tables that `install` made: see docs/admin/backup.md. pg_dump writes the tables in the
 #: order of their foreign keys, so that no superuser has to switch triggers off for a restore.
 OPTIONS = ("--data-only", "--no-owner", "-t", "openscan_*", "-t", "tapis_*")
 
@@ -42,10 +42,10 @@ def dump(command: list[str], target: Optional[Path], environment: dict[str, str]
             raise DeployError(f"pg_dump failed (exit {process.returncode})")
         os.replace(str(temporary), str(target))
     except OSError as error:
-        raise DeployError(f"the backup failed: {error}") from error
+        raise DeployError(f"the backup into {target.parent.resolve()} failed: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     print(f"+ {target} ({target.stat().st_size} bytes): our tables. It holds personal data and encrypted tokens; the files "
-          "are in WebODM's media directory. docs/admin/install.md tells how to bring it back.")
+          "are in WebODM's media directory. docs/admin/backup.md tells how to bring it back.")
     return 0

@@ -1,7 +1,7 @@
-"""Our settings on their way into the containers, letter by letter.
+"""Our settings on their way into the containers, character for character.
 
-An `env_file` of Compose's is no way for passwords: each version reads quotes, `$` and ` #` in it in another manner, and cuts or
-changes them without a word. So the settings become a Compose file of their own, in which a value is what it is.
+Compose's own env files are no way to pass passwords: each version of Compose reads quotes, `$` and ` #` differently and changes values
+silently. So the settings become a Compose file of their own, in which a value stays what it is.
 """
 import json
 import os
@@ -9,14 +9,17 @@ import re
 import sys
 from pathlib import Path
 
+from deploy.private_files import write_private
 from deploy.report import DeployError
 
-SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON")
+SETTING_PREFIXES = ("WO_OPENSCAN_", "WO_TAPIS_", "WO_EXTENSIONS_", "WO_SMTP_", "WO_BEHIND_TLS_PROXY", "WO_ENCRYPTION_KEYS", "WO_LOG_JSON",
+                    "WO_EXTENSIONS_")
 SETTINGS_NAME = "webodm-extensions.env"
-#: What the shell of the last `start` gave: `NAME=VALUE` lines, values as they were.
-SHELL_NAME = ".webodm-extensions-shell.env"
+#: What the shell of the last `start` gave, as JSON: a value may have line ends.
+SHELL_NAME = ".webodm-extensions-shell.json"
+OLD_SHELL_NAME = ".webodm-extensions-shell.env"
 COMPOSE_NAME = ".webodm-extensions-compose.yml"
-SERVICES = ("webapp", "worker")
+SERVICES = ("webapp", "worker", "extensions-worker")
 
 _NEW_SETTINGS = """\
 # Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, values as they are. docs/admin/settings.md lists them all.
@@ -31,15 +34,9 @@ _NEW_SETTINGS = """\
 """
 
 
-def shell_settings(environment: dict[str, str]) -> str:
-    """Our settings among `environment`, a line each. Raises DeployError for a value with a line end."""
-    lines = []
-    for name, value in sorted(environment.items()):
-        if name.startswith(SETTING_PREFIXES):
-            if "\n" in value or "\r" in value:
-                raise DeployError(f"{name} has more than one line, which no setting of ours has")
-            lines.append(f"{name}={value}\n")
-    return "".join(lines)
+def shell_settings(environment: dict[str, str]) -> dict[str, str]:
+    """Our settings among `environment`."""
+    return {name: value for name, value in sorted(environment.items()) if name.startswith(SETTING_PREFIXES)}
 
 
 def read_settings(path: Path) -> dict[str, str]:
@@ -68,44 +65,50 @@ def read_settings(path: Path) -> dict[str, str]:
 def compose_text(settings: dict[str, str]) -> str:
     """A Compose file that gives webapp and worker these settings. It is JSON, which all of Compose's versions read as YAML."""
     environment = {name: value.replace("$", "$$") for name, value in sorted(settings.items())}
-    return json.dumps({"version": "2.1", "services": {name: {"environment": environment} for name in SERVICES}}, indent=1) + "\n"
+    return json.dumps({"services": {name: {"environment": environment} for name in SERVICES}}, indent=1) + "\n"
 
 
-def write_private(path: Path, text: str) -> None:
-    """Writes `path` whole or not at all, for the eyes of its owner only."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(str(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(text)
-    os.replace(str(temporary), str(path))
+def prepare(checkout: Path, starts: bool, needed: bool = True, fresh: bool = False) -> Path:
+    """Make the Compose file with the settings of the site's file and, before them, those of the shell; returns its path.
 
-
-def prepare(checkout: Path, keep: bool, needed: bool = True) -> Path:
-    """Makes the Compose file with the settings of the site's file and, before them, those of the shell; returns its path.
-
-    keep: leave the settings that the shell gave at the last start. needed: False for commands that start nothing: what is wrong with
-    the settings must not keep a WebODM from being stopped. Raises DeployError.
+    starts: this is a `start`: settings in its shell are remembered, beside those of earlier starts unless `fresh`. All other commands use
+    what is remembered and change nothing. needed: False for commands that start nothing: a wrong line in the settings must not keep a
+    WebODM from being stopped. Raises DeployError.
     """
     target = checkout / COMPOSE_NAME
     try:
-        settings = _collect(checkout, keep)
+        settings = _collect(checkout, starts, fresh)
     except DeployError as error:
         if needed:
             raise
         print(f"warning: {error}", file=sys.stderr, flush=True)
+        if target.exists():
+            return target
         settings = {}
-    write_private(target, compose_text(settings))
+    text = compose_text(settings)
+    if not target.exists() or target.read_text() != text:
+        write_private(target, text)
     return target
 
 
-def _collect(checkout: Path, keep: bool) -> dict[str, str]:
+def _collect(checkout: Path, starts: bool, fresh: bool) -> dict[str, str]:
     site, shell = checkout / SETTINGS_NAME, checkout / SHELL_NAME
-    if not site.exists():
-        write_private(site, _NEW_SETTINGS)
-        print(f"+ wrote {site}: settings of ours go there", flush=True)
-    given = shell_settings(dict(os.environ))
-    if given or not keep or not shell.exists():
-        write_private(shell, given)
-    from_shell = dict(line.split("=", 1) for line in shell.read_text().split("\n") if line)
-    return {**read_settings(site), **from_shell}
+    if starts:
+        if not site.exists():
+            write_private(site, _NEW_SETTINGS)
+            print(f"+ wrote {site}: put our settings there", flush=True)
+        settings = {**({} if fresh else _remembered(checkout)), **shell_settings(dict(os.environ))}
+        write_private(shell, json.dumps(settings, indent=1, sort_keys=True) + "\n")
+        (checkout / OLD_SHELL_NAME).unlink(missing_ok=True)
+    return {**(read_settings(site) if site.exists() else {}), **_remembered(checkout)}
+
+
+def _remembered(checkout: Path) -> dict[str, str]:
+    """The settings that the shell of the last `start` had; up to 0.1.0 they were kept as lines."""
+    try:
+        return json.loads((checkout / SHELL_NAME).read_text())
+    except FileNotFoundError:
+        old = checkout / OLD_SHELL_NAME
+        return dict(line.split("=", 1) for line in old.read_text().split("\n") if line) if old.exists() else {}
+    except (OSError, ValueError) as error:
+        raise DeployError(f"{checkout / SHELL_NAME} cannot be read: {error}; delete it and run `./webodm.sh start` again") from error

@@ -37,8 +37,8 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
     if len(facts["override"].get("apps", ())) < 2:
         return found  # nothing else of ours can be looked at before it is loaded
     for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
-                         ("beat", _beat), ("owners", _owners), ("preset", _preset), ("mail", _mail), ("disk", _disk),
-                         ("objects", _objects)):
+                         ("beat", _beat), ("queue", _queue), ("owners", _owners), ("preset", _preset), ("mail", _mail), ("disk", _disk),
+                         ("objects", _objects), ("tapis", _tapis)):
         found += _unless_broken(name, facts.get(name), judged)
     return found + _public(facts, web) + _web(web)
 
@@ -140,6 +140,18 @@ def _broker(answer: dict[str, Any]) -> list[Finding]:
         or [Finding("worker", GOOD, "1 worker knows our tasks" if len(workers) == 1 else f"{len(workers)} workers know our tasks")]
 
 
+def _queue(answer: dict[str, Any]) -> list[Finding]:
+    name = answer["name"]
+    if name == answer["default"]:
+        return [Finding("queue", GOOD, f"our jobs go to WebODM's own queue, {name!r}: they share its workers")]
+    if not answer["workers"]:
+        return [Finding("queue", FAULT, f"no worker takes our jobs from the queue {name!r}: scans and syncs would wait for ever",
+                        f"Docker: `./webodm.sh start` starts one. Native: `sudo systemctl enable --now {answer['unit']}`. Without a worker "
+                        f"of our own: set WO_EXTENSIONS_QUEUE={answer['default']} and restart WebODM.")]
+    number = len(answer["workers"])
+    return [Finding("queue", GOOD, f"{number} worker{'s' if number > 1 else ''} of our own take our jobs from the queue {name!r}")]
+
+
 def _beat(answer: dict[str, Any]) -> list[Finding]:
     if not answer["entries"]:
         return [Finding("beat", FAULT, "the schedule holds no entry of ours", "Run `install` again, and restart the scheduler.")]
@@ -151,7 +163,15 @@ def _beat(answer: dict[str, Any]) -> list[Finding]:
     return [Finding("beat", GOOD, f"the scheduler ran our entries {age:.0f} s ago")]
 
 
-def _owners(answer: list[dict[str, Any]]) -> list[Finding]:
+def _owners(answer: dict[str, Any]) -> list[Finding]:
+    if not answer["nodes"]:
+        return [Finding("nodes", FAULT, "WebODM has no processing node: scans would wait for ever",
+                        "Docker: `./webodm.sh start --with-node` adds ours. Else start one (node/README.md) and add it under "
+                        "Administration > Processing nodes.")]
+    return _rights(answer["owners"])
+
+
+def _rights(answer: list[dict[str, Any]]) -> list[Finding]:
     gone = [Finding("tokens", FAULT, f"tokens whose WebODM user was deleted, no scan can begin: {', '.join(one['tokens'])}",
                     "Name another owner, or revoke them: in the administration under OpenScan Cloud > Tokens.")
             for one in answer if one["user"] is None]
@@ -212,6 +232,20 @@ def _objects(answer: dict[str, Any]) -> list[Finding]:
     return [Finding("objects", GOOD, f"{answer['place']} takes, lists and gives up objects")]
 
 
+def _tapis(answer: dict[str, Any]) -> list[Finding]:
+    """Who gets a WebODM account by a Tapis login. A closed list is right for most sites; a whole tenant is worth knowing about."""
+    if not answer["clients"]:
+        return [Finding("tapis", GOOD, "no Tapis client is registered")]
+    allowed = [each.strip() for each in answer["allowed"].split(",") if each.strip()]
+    if not allowed:
+        return [Finding("tapis", GOOD, "Tapis logins make no new accounts; people with an account can link theirs "
+                                       "(WO_TAPIS_ALLOWED_USERS lets others in)")]
+    if any(each in ("*", "*@*") or each.startswith("*@") for each in allowed):
+        return [Finding("tapis", WARNING, f"everybody in a Tapis tenant gets an account here (WO_TAPIS_ALLOWED_USERS={answer['allowed']})",
+                        "Name the people or use narrower patterns, unless that is what you want.")]
+    return [Finding("tapis", GOOD, f"these Tapis users get an account at their first login: {', '.join(allowed)}")]
+
+
 def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:
     answer = facts["public"]
     if set(answer) == {"error"}:
@@ -226,9 +260,12 @@ def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:
         return [Finding("public-url", FAULT, f"rigs cannot reach {url}: on a rig, {host} is the rig itself", mend)]
     seen = web.get("public", {})
     if seen.get("error"):
-        return [Finding("public-url", FAULT, f"{url}/api/openscan/status does not answer: {seen['error']}",
-                        "Mend name, firewall or proxy; or the setting WO_OPENSCAN_PUBLIC_URL. If only this machine cannot reach "
-                        "its own outside address, ask from another.")]
+        asked = f"Ask from another machine: `curl -i {url}/api/openscan/status` must say online"
+        if seen.get("unreachable"):  # many routers do not let a machine reach its own outside address
+            return [Finding("public-url", WARNING, f"this machine cannot reach {url}/api/openscan/status: {seen['error']}",
+                            f"{asked}. If it does not: name, firewall, proxy or WO_OPENSCAN_PUBLIC_URL is wrong.")]
+        return [Finding("public-url", FAULT, f"{url}/api/openscan/status does not answer as ours: {seen['error']}",
+                        f"Let the proxy pass /api/ on, or correct WO_OPENSCAN_PUBLIC_URL. {asked}.")]
     found = [Finding("public-url", GOOD, f"{url} answers")]
     if urlsplit(url).scheme == "https" and seen.get("scheme") == "http":
         found.append(Finding("proxy", FAULT, "the TLS proxy does not pass X-Forwarded-Proto (WebODM took the request for plain http): "
@@ -253,6 +290,10 @@ def _web(web: dict[str, Any]) -> list[Finding]:
         found.append(Finding("web", FAULT, "the running web server lacks root mounts: "
                              + ", ".join(f"{path} ({times} of {web['asked']} requests)" for path, times in missing.items()),
                              "Run `manage.py check`, then restart the web server (all gunicorn workers)."))
+    for path, answer in web.get("wrong_answers", {}).items():
+        found.append(Finding("web", FAULT, f"{web['url']}{path} does not answer as ours: {answer}",
+                             "Look into the web server's log (Docker: `./webodm.sh logs --tail 100`), or name the right address: "
+                             "`doctor --url http://HOST:PORT`."))
     if not web["long_line"]:
         found.append(Finding("web", FAULT, "request lines of 20 kB are turned away: uploader.py and WindowsUploader.py send such",
                              "Start gunicorn with --limit-request-line 0 (GUNICORN_CMD_ARGS) and give nginx "
@@ -260,12 +301,20 @@ def _web(web: dict[str, Any]) -> list[Finding]:
     return found or [Finding("web", GOOD, f"{web['url']} has our routes, and takes long request lines")]
 
 
-def guess_url(public: dict[str, Any]) -> Optional[str]:
-    """Where the web server may be, from the settings; None if nothing tells."""
+#: In a container the web server is this very container's, whatever the settings call it from outside.
+IN_CONTAINER = "container"
+
+
+def guess_url(public: dict[str, Any], named: Optional[str] = None) -> Optional[str]:
+    """Where the web server is: as `named`, else from the settings; None if nothing tells."""
+    scheme = "https" if public.get("ssl") == "YES" else "http"
+    if named == IN_CONTAINER:
+        return f"{scheme}://localhost:8000"
+    if named:
+        return named
     if public.get("openscan"):
         return str(public["openscan"])
     if public.get("port"):
-        scheme = "https" if public.get("ssl") == "YES" else "http"
         return f"{scheme}://{public.get('host') or 'localhost'}:{public['port']}"
     return None
 
@@ -274,7 +323,7 @@ def examine(webodm: WebODM, url: Optional[str]) -> list[Finding]:
     """Looks at `webodm` and at its web server at `url` (default: from its settings)."""
     facts = webodm.probe("doctor")
     public = facts["public"] if "error" not in facts["public"] else {}
-    web = live.look((url or guess_url(public) or "").rstrip("/"), public)
+    web = live.look((guess_url(public, url) or "").rstrip("/"), public)
     return judge(facts, is_our_override(override_path(webodm)), web)
 
 

@@ -3,13 +3,14 @@
 Each step looks first and changes only what is not yet so: run it again after an update of either side.
 """
 import filecmp
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any, Optional
 
-from deploy import packages
+from deploy import packages, wheel, worker_unit
 from deploy.report import DeployError, Report
 from deploy.webodm import LABELS, OLDEST_VERSION, PLUGINS, ROOT, TESTED_VERSIONS, WebODM, version_tuple
 
@@ -58,10 +59,17 @@ def remove_path(path: Path) -> None:
 
 def is_ours(path: Path) -> bool:
     """Whether what lies at `path` is one of our parts: a link into a checkout, or a copy of ours."""
-    manifest = path / "manifest.json"
     if path.name in PLUGINS:
-        return manifest.is_file() and '"name"' in manifest.read_text(errors="replace")
+        return plugin_name(path) == plugin_name(ROOT / "plugins" / path.name)
     return (path / "openscan" / "apps.py").is_file() or (path.is_symlink() and not path.exists())
+
+
+def plugin_name(directory: Path) -> str:
+    """The name in a plugin's manifest; empty where there is none that can be read."""
+    try:
+        return str(json.loads((directory / "manifest.json").read_text()).get("name", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def put(source: Path, target: Path, mode: str, report: Report) -> None:
@@ -86,6 +94,25 @@ def put(source: Path, target: Path, mode: str, report: Report) -> None:
 
     verb = "link" if mode == "link" else "copy"
     report.change(f"{'replace' if there else verb} {target}{' by a ' + verb if there else ''} -> {source}", make)
+
+
+def apps_are_in(webodm: WebODM) -> bool:
+    """Whether WebODM's Python finds our apps."""
+    return (webodm.directory / "app_extensions").exists() or wheel.is_installed(webodm)
+
+
+def _put_apps(webodm: WebODM, mode: str, report: Report) -> None:
+    """The Django apps: a wheel, or a link in WebODM's directory (which Python would find before a wheel). Raises DeployError."""
+    target = webodm.directory / "app_extensions"
+    if mode == "link":
+        wheel.remove(webodm, report)
+        put(ROOT / "app_extensions", target, mode, report)
+        return
+    if target.is_symlink() or target.exists():
+        if not is_ours(target):
+            raise DeployError(f"{target} is there already and is not ours; move it away first")
+        report.change(f"remove {target}, which the wheel replaces", lambda: remove_path(target))
+    wheel.put(webodm, report)
 
 
 def _put_override(webodm: WebODM, report: Report) -> None:
@@ -119,14 +146,18 @@ def check_versions(facts: dict[str, Any], report: Report) -> None:
         report.note(f"WebODM {version} was not tried yet (tried: {', '.join(TESTED_VERSIONS)}); see COMPATIBILITY.md")
 
 
-def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False) -> int:
-    """Puts us into `webodm` by links or copies (`mode`; default: as the last time, else links). Raises DeployError."""
+def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False, env_file: str = "") -> int:
+    """Puts us into `webodm` (`mode`; default: as the last time, else "copy"). Raises DeployError.
+
+    mode "copy": the apps as a wheel in WebODM's Python, the plugins copied: this checkout may go away. "link": links to this checkout, for
+    working on it.
+    """
     report = Report(dry_run)
     first = "packages" not in webodm.record
     facts = webodm.probe("facts")
     report.note(f"WebODM {facts['webodm']} in {webodm.directory}, Python {facts['python']} ({webodm.python})")
     check_versions(facts, report)
-    mode = mode or webodm.record.get("mode") or "link"
+    mode = mode or webodm.record.get("mode") or "copy"
     record = dict(webodm.record, mode=mode, python=os.path.abspath(webodm.python) if os.sep in webodm.python else webodm.python,
                   source=str(ROOT), media_root=facts["media_root"])
 
@@ -136,12 +167,15 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
         webodm.write_record(record)  # before the next step: what is in can be taken out, whatever happens
 
     plugins = Path(facts["media_root"]) / "plugins"
-    put(ROOT / "app_extensions", webodm.directory / "app_extensions", mode, report)
+    _put_apps(webodm, mode, report)
+    if not dry_run:
+        webodm.write_record(dict(webodm.record, wheel=wheel.fingerprint() if mode == "copy" else ""))
     if not plugins.is_dir():
         report.change(f"make {plugins}", lambda: plugins.mkdir(parents=True))
     for name in PLUGINS:
         put(ROOT / "plugins" / name, plugins / name, mode, report)
     _put_override(webodm, report)
+    worker_unit.put(webodm, env_file, report)
     _migrate(webodm, report)
     if not dry_run:
         check(webodm, report)
@@ -184,19 +218,21 @@ def _enable(webodm: WebODM, report: Report, first: bool) -> None:
 
 
 def install_image_part(webodm: WebODM, part: str) -> int:
-    """One of the steps of `install` while the Docker image is built (`packages`, `code`) or starts (`plugins`).
+    """A step of `install` while the Docker image is built (`code`) or when its container starts (`plugins`, `node`). Raises DeployError.
 
     No database is there while an image is built, and no media volume: plugins are linked and migrations run at its start.
     """
     report = Report()
-    if part == "packages":
-        packages.add(webodm, report)
-    elif part == "code":
-        put(ROOT / "app_extensions", webodm.directory / "app_extensions", "link", report)
+    if part == "code":
+        _put_apps(webodm, "copy", report)
         _put_override(webodm, report)
-    else:
+    elif part == "plugins":
         plugins = Path(webodm.probe("facts")["media_root"]) / "plugins"
         plugins.mkdir(parents=True, exist_ok=True)
         for name in PLUGINS:
             put(ROOT / "plugins" / name, plugins / name, "link", report)
+    else:
+        host, _, port = os.environ["WEBODM_EXTENSIONS_NODE"].partition(":")
+        webodm.probe("register_node", host, port or "3000")
+        report.note(f"the processing node {host}:{port} is registered")
     return 0

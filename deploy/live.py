@@ -3,9 +3,10 @@ import base64
 import ipaddress
 import json
 import socket
+import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
 #: A root mount of each plugin, and how often each is asked: gunicorn's workers differ when one missed the mounts.
@@ -26,21 +27,36 @@ def is_this_machine_only(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def fetch(url: str, timeout: float = 10.0, headers: dict[str, str] = None) -> tuple[int, bytes]:  # type: ignore[assignment]
-    """GET `url` without following redirects into other hosts' error pages; returns status and the first 64 kB.
+def fetch(url: str, timeout: float = 10.0, headers: Optional[dict[str, str]] = None) -> tuple[int, bytes]:
+    """GET `url`; returns status and the first 64 kB. Raises OSError where nothing answers.
 
-    Raises OSError where nothing answers.
+    A server of this machine's is asked without a proxy, and its certificate is not checked: it is made out to another name.
     """
     if not url.startswith(("http://", "https://")):
         raise OSError(f"{url} is no http address")
     request = urllib.request.Request(url, headers={"User-Agent": "webodm-doctor", **(headers or {})})  # noqa: S310 (checked)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 (checked)
+        with _opener(urlsplit(url).hostname or "").open(request, timeout=timeout) as answer:
             return answer.status, answer.read(65536)
     except urllib.error.HTTPError as error:
         return error.code, error.read(65536)
     except socket.timeout as error:
         raise OSError(f"no answer in {timeout:.0f} s") from error
+
+
+def _opener(host: str) -> urllib.request.OpenerDirector:
+    if not is_this_machine_only(host):
+        return urllib.request.build_opener()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+
+def is_ours(path: str, status: int, body: bytes) -> bool:
+    """Whether an answer to a root mount came from our plugin: its status line says online, and its other calls answer in JSON."""
+    if path == MOUNTS[0]:
+        return status == 200 and b"online" in body
+    return status in (200, 401, 403) and body.lstrip()[:1] in (b"{", b"[")
 
 
 def look(url: str, public: dict[str, Any]) -> dict[str, Any]:
@@ -52,17 +68,20 @@ def look(url: str, public: dict[str, Any]) -> dict[str, Any]:
     if not url:
         return seen
     missing: dict[str, int] = {}
+    wrong: dict[str, str] = {}
     try:
         for path in MOUNTS:
             for _ in range(ASKED):
                 status, body = fetch(url + path, headers=headers)
                 if status == 404 and not body.lstrip().startswith(b"{"):  # our own 404s are JSON
                     missing[path] = missing.get(path, 0) + 1
+                elif not is_ours(path, status, body):
+                    wrong[path] = f"HTTP {status}: {' '.join(body[:80].decode(errors='replace').split())}"
         status, _ = fetch(f"{url}{MOUNTS[0]}?{LONG_QUERY}", headers=headers)
     except OSError as error:
         seen["error"] = str(getattr(error, "reason", error))
         return seen
-    seen.update(mounts_missing=missing, asked=ASKED, long_line=status not in (400, 414, 431))
+    seen.update(mounts_missing=missing, wrong_answers=wrong, asked=ASKED, long_line=status not in (400, 414, 431))
     return seen
 
 
@@ -76,8 +95,8 @@ def _look_public(url: str, headers: dict[str, str]) -> dict[str, Any]:
     try:
         status, body = fetch(url + MOUNTS[0], headers=headers)
     except OSError as error:
-        return {"error": str(getattr(error, "reason", error))}
-    if status != 200 or b"online" not in body:
+        return {"error": str(getattr(error, "reason", error)), "unreachable": True}
+    if not is_ours(MOUNTS[0], status, body):
         return {"error": f"HTTP {status}, not our answer"}
     try:
         status, body = fetch(url + "/api/openscan/health", headers=headers)

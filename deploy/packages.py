@@ -1,12 +1,26 @@
-"""Our Python packages in WebODM's Python: added beside its pins, never in their place."""
+"""Our Python packages in WebODM's Python: added beside its pins, never in their place.
+
+`python -m deploy.packages` does it for the Python that runs it: a step of the Dockerfile, which has only this file, `report.py` and the
+requirements, so that its layer is built anew only when one of these changes.
+"""
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from deploy.report import DeployError, Report
-from deploy.webodm import ROOT, WebODM
+
+REQUIREMENTS = Path(__file__).resolve().parent / "requirements"
+
+
+class RunsPython(Protocol):
+    """Something that runs WebODM's Python: `deploy.webodm.WebODM`, or this very Python."""
+
+    def run(self, arguments: list[str], what: str) -> str:
+        """Runs it and returns what it printed. Raises DeployError."""
 
 _LIST = ("import json, importlib.metadata as m; "
          "print(json.dumps({d.metadata['Name']: d.version for d in m.distributions() if d.metadata['Name']}))")
@@ -25,7 +39,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def installed(webodm: WebODM) -> dict[str, str]:
+def installed(webodm: RunsPython) -> dict[str, str]:
     """Every package of WebODM's Python: normalised name to version."""
     found = json.loads(webodm.run(["-c", _LIST], "listing WebODM's packages"))
     return {normal(name): version for name, version in found.items()}
@@ -35,7 +49,7 @@ def requirements() -> list[Requirement]:
     """What we need at run time, in the order in which it is installed."""
     found = []
     for file_name, with_dependencies in (("ours.txt", True), ("ours-nodeps.txt", False)):
-        for line in (ROOT / "deploy" / "requirements" / file_name).read_text().splitlines():
+        for line in (REQUIREMENTS / file_name).read_text().splitlines():
             line = line.split("#")[0].strip()
             if line:
                 name, _, version = line.partition("==")
@@ -49,7 +63,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
             if after.get(name) != version]
 
 
-def add(webodm: WebODM, report: Report) -> list[str]:
+def add(webodm: RunsPython, report: Report) -> list[str]:
     """Installs what is missing, with every package that is there as a constraint; returns the names that came in.
 
     A package that WebODM has in another version stays as it is. Raises DeployError where pip fails, or where a
@@ -83,7 +97,7 @@ def add(webodm: WebODM, report: Report) -> list[str]:
     return sorted(set(after) - set(before))
 
 
-def _pip_install(webodm: WebODM, wanted: list[Requirement], with_dependencies: bool) -> None:
+def _pip_install(webodm: RunsPython, wanted: list[Requirement], with_dependencies: bool) -> None:
     arguments = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     names = [f"{one.name}=={one.version}" for one in wanted]
     with tempfile.TemporaryDirectory() as scratch:
@@ -97,10 +111,25 @@ def _pip_install(webodm: WebODM, wanted: list[Requirement], with_dependencies: b
         webodm.run([*arguments, *names], "pip install " + " ".join(names))
 
 
-def remove(webodm: WebODM, names: list[str], report: Report) -> None:
+def remove(webodm: RunsPython, names: list[str], report: Report) -> None:
     """Takes out the packages `names` that an install brought in, as far as they still are there."""
     there = installed(webodm)
     chosen = [name for name in names if normal(name) in there]
     if chosen:
         report.change("pip uninstall " + " ".join(chosen), lambda: webodm.run(
             ["-m", "pip", "--disable-pip-version-check", "uninstall", "--quiet", "--yes", *chosen], "pip uninstall"))
+
+
+class _ThisPython:
+    def run(self, arguments: list[str], what: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise DeployError(f"{what} failed (exit {done.returncode}):\n{(done.stdout + done.stderr)[-2000:]}")
+        return done.stdout
+
+
+if __name__ == "__main__":
+    try:
+        add(_ThisPython(), Report())
+    except DeployError as error:
+        sys.exit(f"error: {error}")

@@ -17,10 +17,13 @@ PLUGINS = ("openscan_cloud", "tapis_storage")
 TASK_MODULES = ("app_extensions.openscan.tasks", "app_extensions.tapis.tasks")
 #: How the names of our Celery jobs begin.
 JOBS = {"app_extensions.openscan": "app_extensions.openscan.", "app_extensions.tapis": "app.tasks.tapis_storage."}
+#: The preset that our migrations leave (app_extensions/openscan/processing/object_preset.py).
+PRESET = "OpenScan object"
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "tapipy": "tapipy.tapis"}
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2",
+           "prometheus_client": "prometheus_client", "tapipy": "tapipy.tapis"}
 
 
 def setup() -> None:
@@ -61,6 +64,20 @@ def enable() -> dict[str, Any]:
     return {"enabled": Plugin.objects.filter(name__in=PLUGINS).update(enabled=True)}
 
 
+def register_node(host: str, port: str) -> dict[str, Any]:
+    """Makes a processing node known, and lets the group of all users use it. What an administrator changed since stays."""
+    setup()
+    from django.contrib.auth.models import Group
+    from guardian.shortcuts import assign_perm
+    from nodeodm.models import ProcessingNode
+
+    node, made = ProcessingNode.objects.get_or_create(hostname=host, port=int(port), defaults={"label": host})
+    if made:
+        for group in Group.objects.filter(name="Default"):
+            assign_perm("view_processingnode", group, node)
+    return {"made": made}
+
+
 def missing_migrations() -> list[tuple[str, str]]:
     """Our migrations that the database has not seen: label and name."""
     from django.db import connection
@@ -90,6 +107,7 @@ def installed_apps() -> list[str]:
 def leavings() -> dict[str, Any]:
     """What a purge would delete: tables, rows in WebODM's tables, directories."""
     setup()
+    from app.models import Preset
     from django.conf import settings
     from django.contrib.contenttypes.models import ContentType
     from django.db import connection
@@ -107,7 +125,7 @@ def leavings() -> dict[str, Any]:
     return {"tables_of": [label for label in LABELS if label in applied and label in installed_apps()],
             "rows": [f"{number} {what}" for number, what in (
                 (ContentType.objects.filter(app_label__in=LABELS).count(), "content types with their permissions"),
-                (len(_plugin_rows()), "plugins")) if number],
+                (len(_plugin_rows()), "plugins"), (Preset.objects.filter(name=PRESET, system=True).count(), "preset")) if number],
             "directories": [one for one in directories if os.path.isdir(one)]}
 
 
@@ -120,10 +138,10 @@ def _plugin_rows() -> list[str]:
 def forget() -> dict[str, Any]:
     """Deletes what WebODM's own tables hold on us."""
     setup()
-    from app.models import Plugin, PluginDatum
+    from app.models import Plugin, PluginDatum, Preset
     from django.contrib.contenttypes.models import ContentType
 
-    deleted = 0
+    deleted = Preset.objects.filter(name=PRESET, system=True).delete()[0]
     for name in PLUGINS:
         deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
     deleted += Plugin.objects.filter(name__in=PLUGINS).delete()[0]
@@ -237,14 +255,22 @@ def beat() -> dict[str, Any]:
     return {"entries": entries, "age_seconds": None if last is None else max(0.0, time.time() - last)}
 
 
-def owners() -> list[dict[str, Any]]:
-    """Owners of OpenScan tokens that are not revoked, each with the number of processing nodes that they may use.
+def queue() -> dict[str, Any]:
+    """The Celery queue of our jobs, WebODM's default one, and the workers that take jobs from ours."""
+    from app_extensions.host import celery_queue
 
-    The last may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
+    return {"name": celery_queue.queue_name(), "default": celery_queue.default_queue(), "workers": celery_queue.listening_workers(),
+            "unit": os.path.join(os.getcwd(), "webodm-extensions-worker.service")}
+
+
+def owners() -> dict[str, Any]:
+    """How many processing nodes there are, and the owners of OpenScan tokens that are not revoked, each with how many they may use.
+
+    The last owner may be `{"user": None, "tokens": […]}`: prefixes of tokens whose WebODM user was deleted.
     """
     from django.contrib.auth import get_user_model
 
-    from app_extensions.host.nodes import nodes_for
+    from app_extensions.host.nodes import all_nodes, nodes_for
     from app_extensions.openscan.models import Token
 
     live = Token.objects.filter(revoked_at=None)
@@ -254,7 +280,8 @@ def owners() -> list[dict[str, Any]]:
         nodes = nodes_for(user)
         answer.append({"user": user.get_username(), "nodes": len(nodes), "online": sum(1 for node in nodes if node.online)})
     ownerless = list(live.exclude(owner_id__in=get_user_model().objects.values("pk")).values_list("prefix", flat=True)[:20])
-    return answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    owners = answer + ([{"user": None, "tokens": ownerless}] if ownerless else [])
+    return {"nodes": len(all_nodes()), "owners": owners}
 
 
 def preset() -> dict[str, Any]:
@@ -318,7 +345,16 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, beat, owners, preset, mail, public, disk, objects)
+def tapis() -> dict[str, Any]:
+    """How many Tapis clients are active, and which Tapis users get an account at their first login."""
+    from app_extensions.tapis.conf import conf
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    return {"clients": TapisOAuth2Client.objects.filter(is_active=True).count(),
+            "allowed": conf.allowed_users if conf.create_users else ""}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects, tapis)
 
 
 def doctor() -> dict[str, Any]:
@@ -336,6 +372,6 @@ def doctor() -> dict[str, Any]:
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
-    questions = (facts, state, enable, database_address, leavings, forget, doctor)
-    answer = {question.__name__: question for question in questions}[sys.argv[1]]()
+    questions = (facts, state, enable, database_address, leavings, forget, register_node, doctor)
+    answer = {question.__name__: question for question in questions}[sys.argv[1]](*sys.argv[3:])
     print(json.dumps(answer, default=str))

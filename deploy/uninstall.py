@@ -2,8 +2,8 @@
 import shutil
 from pathlib import Path
 
-from deploy import packages
-from deploy.install import check, is_our_override, is_ours, override_path, remove_path, site_override_path
+from deploy import packages, wheel, worker_unit
+from deploy.install import apps_are_in, check, is_our_override, is_ours, override_path, remove_path, site_override_path
 from deploy.report import Report
 from deploy.webodm import LABELS, PLUGINS, WebODM
 
@@ -27,6 +27,8 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
             report.change(f"remove {target}", lambda target=target: remove_path(target))
         elif target.exists():
             report.note(f"{target} is not ours and stays")
+    wheel.remove(webodm, report)
+    worker_unit.remove(webodm, report)
     if webodm.record.get("packages"):
         packages.remove(webodm, webodm.record["packages"], report)
     if webodm.record_path.exists():
@@ -40,7 +42,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
 
 def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
     """Deletes our tables, rows in WebODM's own tables that name us, and our directories."""
-    if not (webodm.directory / "app_extensions").exists():
+    if not apps_are_in(webodm):
         report.note("we are not installed: `install` first, then `uninstall --purge` deletes the tables too")
         return
     facts: dict[str, list[str]] = webodm.probe("leavings")

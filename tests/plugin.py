@@ -20,9 +20,11 @@ from dev.sandbox.stack import Stack, remove_data  # noqa: E402
 
 QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
 
-#: Shorter waits towards the stand-in Tapis than a real one deserves, in seconds.
-TAPIS_IN_A_HURRY = {
+#: Limits that tests together would exceed, and shorter waits in seconds than a real Tapis deserves.
+FOR_TESTS = {
+    "WO_OPENSCAN_TOKEN_REQUESTS_TOTAL_PER_HOUR": "10000",  # of all tests together
     "WO_TAPIS_TIMEOUT": "8", "WO_TAPIS_RETRY_SECONDS": "0.1", "WO_TAPIS_LEASE_SECONDS": "6", "WO_TAPIS_BATCH_SECONDS": "20",
+    "WO_TAPIS_SETTLE_SECONDS": "0",
 }
 
 _stack: Optional[Stack] = None
@@ -34,7 +36,7 @@ def session_stack() -> Stack:
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
         data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
-        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=TAPIS_IN_A_HURRY, one_worker=True)
+        _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=FOR_TESTS, one_worker=True)
         _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
 
@@ -61,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("webodm")
     group.addoption("--quick", action="store_true", help="only the tests that need no servers, and one path of each kind")
     group.addoption("--long", action="store_true", help="also run the long campaigns")
+    group.addoption("--docker", action="store_true", help="run tests/docker, on a Docker engine of the test's own")
     group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
     group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
     group.addoption("--keep-data", action="store_true", help="keep the run's data directory and print its name")
@@ -91,7 +94,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
     """Deselects long campaigns, and with ``--quick`` all that is slow (not skips: a skip means that a tool is missing)."""
     if config.getoption("--long"):
         return
-    chosen = [item for item in items if not item.get_closest_marker("long") and (not config.getoption("--quick") or _is_quick(item))]
+    chosen = [item for item in items if not item.get_closest_marker("long")
+              and (config.getoption("--docker") or not item.get_closest_marker("docker"))
+              and (not config.getoption("--quick") or _is_quick(item))]
     kept = set(chosen)
     left_out = [item for item in items if item not in kept]
     if left_out:

@@ -12,20 +12,6 @@ def media_root() -> Path:
     return Path(settings.MEDIA_ROOT)
 
 
-def plugin_data_dir(plugin: str) -> Path:
-    """A directory of our own in the media directory, made if need be (mode 0750). WebODM's clean-ups leave it alone."""
-    path = media_root() / plugin
-    path.mkdir(mode=0o750, parents=True, exist_ok=True)
-    return path
-
-
-def tmp_dir() -> Path:
-    """WebODM's directory for short-lived files; what is older than 24 hours is deleted from it."""
-    path = Path(settings.MEDIA_TMP)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def free_bytes(path: Union[str, Path]) -> int:
     """Bytes that may still be written where ``path`` is, or will be."""
     path = Path(os.path.abspath(path))

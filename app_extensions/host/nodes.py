@@ -117,11 +117,6 @@ def free_places(user: User, per_node: PerNode = 1, refresh: bool = True) -> int:
     return max(0, sum(places_by_node(user, per_node, refresh).values()) - homeless)
 
 
-def has_room(user: User, per_node: int = 1, refresh: bool = True) -> bool:
-    """Whether a task of the user would start at once; see :func:`free_places`."""
-    return free_places(user, per_node, refresh) > 0
-
-
 def permit_node(user: User, node_id: int) -> None:
     """Lets a user's tasks onto a node. Raises ProcessingNode.DoesNotExist."""
     from guardian.shortcuts import assign_perm

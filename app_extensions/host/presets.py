@@ -1,12 +1,19 @@
 """Processing options out of WebODM's presets, cut down to what a node offers."""
 from collections.abc import Iterable
-from typing import Optional
+from typing import Optional, Union
 
 from app.models import Preset
 from django.contrib.auth.models import User
 from django.db.models import Q
 
 from app_extensions.host.nodes import NodeInfo
+
+
+def ensure_system_preset(name: str, options: dict[str, Union[str, bool]]) -> bool:
+    """Make a preset for all users where there is none of that name; returns whether it was made. What an administrator changed stays."""
+    _, made = Preset.objects.get_or_create(
+        name=name, system=True, defaults={"options": [{"name": key, "value": value} for key, value in options.items()]})
+    return made
 
 
 def preset_names(user: Optional[User] = None) -> list[str]:

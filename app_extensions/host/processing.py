@@ -4,6 +4,7 @@ WebODM does one step of a task at a time under a lock in Redis (``worker.tasks.p
 the whole row, so whoever changes a task that is on a node has to hold that lock, or his change is overwritten.
 """
 import logging
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,24 @@ from worker.tasks import process_task, redis_client
 logger = logging.getLogger("app.logger")
 
 _LOCK = "task_lock_"
+_OWNER = "app_extensions:task_lock_owner:"
+#: Redis runs a script as one step. Keys: WebODM's lock, our proof. Arguments: who we are, now, how many seconds a lock lasts.
+_TAKE = """
+if not redis.call('set', KEYS[1], ARGV[2], 'NX', 'EX', ARGV[3]) then return 0 end
+redis.call('set', KEYS[2], ARGV[1], 'EX', ARGV[3] - 1)
+return 1"""
+_RENEW = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('expire', KEYS[2], ARGV[3] - 1)
+return 1"""
+_GIVE_BACK = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
+return redis.call('del', KEYS[1], KEYS[2])"""
+#: Removes a lock that still has the value which was seen, and that none of us holds.
+_FREE = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] or redis.call('exists', KEYS[2]) == 1 then return 0 end
+return redis.call('del', KEYS[1])"""
 #: WebODM takes a lock that was not renewed for so long for one that was left behind.
 LOCK_SECONDS = 30
 _POLL_SECONDS = 0.1
@@ -35,29 +54,50 @@ FORGET_SECONDS = 300
 _ASK_WORKERS_SECONDS = 3.0
 
 
+class TaskLock:
+    """WebODM's lock on one task as this process tried to get it; true while it is ours for certain.
+
+    WebODM overwrites the lock's value at each of its attempts, so the value does not tell whose it is. Nobody takes a lock that was
+    renewed within 30 s, though: a second key, which names us and ends a second earlier, is the proof that it is still ours.
+    """
+
+    def __init__(self, task_id: Any) -> None:
+        self._keys = [f"{_LOCK}{task_id}", f"{_OWNER}{task_id}"]
+        self._me = secrets.token_hex(16)
+
+    def __bool__(self) -> bool:
+        return redis_client.get(self._keys[1]) == self._me.encode()
+
+    def take(self) -> bool:
+        """Get it if it is free. :return: whether it is ours now"""
+        return self._run(_TAKE)
+
+    def renew(self) -> bool:
+        """Keep it for another 30 s. :return: False where it was lost meanwhile; then it is left alone"""
+        return self._run(_RENEW)
+
+    def give_back(self) -> None:
+        """Free it, unless it was lost meanwhile: another process may have it by now."""
+        self._run(_GIVE_BACK)
+
+    def _run(self, script: str) -> bool:
+        return bool(redis_client.eval(script, 2, *self._keys, self._me, time.time(), LOCK_SECONDS))
+
+
 @contextmanager
-def task_lock(task_id: Any, patience_seconds: float = 0) -> Iterator[bool]:
-    """Whether this process has WebODM's lock on the task; if so, no worker does a step of it inside the block.
+def task_lock(task_id: Any, patience_seconds: float = 0) -> Iterator[TaskLock]:
+    """WebODM's lock on the task. While it is true, no worker does a step of the task.
 
     :param patience_seconds: how long to wait for the step at hand; one that asks a node which hangs takes half a minute
     """
-    name = f"{_LOCK}{task_id}"
+    lock = TaskLock(task_id)
     deadline = time.monotonic() + patience_seconds
-    while True:
-        held = bool(redis_client.set(name, time.time(), nx=True, ex=LOCK_SECONDS))
-        if held or time.monotonic() >= deadline:
-            break
+    while not lock.take() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     try:
-        yield held
+        yield lock
     finally:
-        if held:
-            redis_client.delete(name)
-
-
-def renew_task_lock(task_id: Any) -> None:
-    """Prolongs a lock that is held, for another 30 s."""
-    redis_client.set(f"{_LOCK}{task_id}", time.time(), ex=LOCK_SECONDS)
+        lock.give_back()
 
 
 def free_left_locks() -> int:
@@ -79,8 +119,10 @@ def free_left_locks() -> int:
         if task_id in at_work:
             continue
         since = known.get(task_id, now)
-        if now - since >= SUSPECT_SECONDS:
-            redis_client.delete(_LOCK + task_id)
+        value = redis_client.get(_LOCK + task_id)
+        if value is not None and now - since >= SUSPECT_SECONDS:
+            if not redis_client.eval(_FREE, 2, _LOCK + task_id, _OWNER + task_id, value):
+                continue  # somebody has it after all
             logger.warning("WebODM's lock on task %s was left behind by a worker that died, and is given back", task_id)
             freed += 1
         else:

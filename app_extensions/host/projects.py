@@ -4,7 +4,8 @@ from typing import Optional
 
 from app.models import Project
 from django.contrib.auth.models import User
-from django.db.models import Count
+from django.db.models import Count, QuerySet
+from guardian.shortcuts import get_objects_for_user
 
 #: The length of the name column of projects and tasks.
 NAME_LENGTH = 255
@@ -33,20 +34,8 @@ def get_project(project_id: Optional[int]) -> Optional[Project]:
 
 
 def project_tags(project: Project) -> list[str]:
-    """The tags: one comma-separated text in the database."""
-    return [tag.strip() for tag in project.tags.split(",") if tag.strip()]
-
-
-def set_project_tags(project: Project, tags: Iterable[str]) -> None:
-    """Replaces the tags. Commas in a tag become spaces, since they part tags."""
-    project.tags = _join(tags)
-    project.save(update_fields=["tags"])
-
-
-def rename_project(project: Project, name: str) -> None:
-    """Gives the project another name, clipped to 255 characters."""
-    project.name = clip_name(name)
-    project.save(update_fields=["name"])
+    """The tags: one text in the database, separated by spaces (``app/api/tags.py`` of WebODM 3.2)."""
+    return project.tags.split()
 
 
 def delete_project(project: Project) -> None:
@@ -60,8 +49,36 @@ def user_can(user: User, perm: str, project: Project) -> bool:
     return user.has_perm(codename, project)
 
 
+def safe_tag(text: str) -> str:
+    """A text as one of WebODM's tags. Spaces part tags, and commas part them where tags are told as text: both become ``_``.
+
+    A tag that starts with ``.`` is hidden in the dashboard, and one with ``#`` cannot be searched for: these become ``_`` as well.
+    """
+    joined = "_".join(text.replace(",", " ").replace("#", "_").split())
+    return "_" + joined[1:] if joined.startswith(".") else joined
+
+
+def write_tags_by_spaces(project_ids: Iterable[int]) -> int:
+    """Rewrites the tags of projects that an earlier version of ours made, with commas. A second run changes nothing. :return: how many"""
+    changed = 0
+    for project in Project.objects.filter(pk__in=list(project_ids), tags__contains=","):
+        project.tags = _join(project.tags.replace(",", " ").split())
+        project.save(update_fields=["tags"])
+        changed += 1
+    return changed
+
+
 def _join(tags: Iterable[str]) -> str:
-    return ",".join(" ".join(tag.replace(",", " ").split()) for tag in tags if tag.strip())
+    return " ".join(safe_tag(tag) for tag in tags if tag.strip())
+
+
+def visible_ids(user: User) -> QuerySet:
+    """The ids of the projects that WebODM lets the user see: the own ones and shared ones. A query, to be used within others.
+
+    Superusers may see every project; here they get those that are theirs or shared with them, as everybody does.
+    """
+    seen = get_objects_for_user(user, "view_project", Project, with_superuser=False, accept_global_perms=False)
+    return seen.filter(deleting=False).order_by().values("pk")
 
 
 def projects_by_id(project_ids: Iterable[int]) -> list[Project]:

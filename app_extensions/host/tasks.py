@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from types import SimpleNamespace
+from typing import Any, Optional, Union
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -19,8 +20,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from nodeodm import status_codes
+from nodeodm.models import ProcessingNode
 from worker.tasks import process_task
 
+from app_extensions.host.faults import explain
 from app_extensions.host.nodes import nodes_for
 from app_extensions.host.projects import clip_name
 
@@ -39,6 +42,13 @@ _STATUS = {
 _ACTIONS = {number: name.lower() for number, name in Task.PENDING_ACTIONS}
 
 
+#: Columns that ``task_state`` and the pages' addresses look at.
+_SHOWN = (
+    "id", "project_id", "processing_node_id", "auto_processing_node", "status", "pending_action", "partial", "last_error",
+    "processing_time", "images_count", "upload_progress", "running_progress", "available_assets",
+)
+
+
 class TaskBusyError(Exception):
     """The task is on a node, and cannot be started a second time meanwhile."""
 
@@ -50,7 +60,8 @@ class TaskState:
     status: one of ``waiting`` (for its files or its start), ``queued``, ``running``, ``failed``, ``completed``, ``canceled``.
     progress: 0 … 1 of the processing; upload_progress: 0 … 1 of the images' way to the node.
     processing_seconds: None until the node tells it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
-    hint: why nothing happens, where that is known ("" otherwise).
+    error: why it failed, in our own words ("" otherwise). node_error: what WebODM stored, which may hold the node's token: it decides what
+    follows, and nobody is shown it. hint: why nothing happens, where that is known ("" otherwise).
     """
 
     status: str
@@ -62,6 +73,7 @@ class TaskState:
     images_count: int
     upload_progress: float = 0.0
     hint: str = ""
+    node_error: str = ""
 
 
 def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (), import_url: str = "") -> Task:
@@ -88,6 +100,20 @@ def tasks_by_id(task_ids: Iterable[UUID]) -> dict[UUID, Task]:
     """Those of the tasks that exist, in one query."""
     rows = Task.objects.select_related("project__owner", "processing_node").filter(pk__in=list(task_ids))
     return {task.pk: task for task in rows}
+
+
+def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
+    """What pages show of many tasks, in three queries however many there are: good for :func:`task_state` and the pages' addresses.
+
+    WebODM's ``Task`` looks up its project whenever one is made of a row, so that objects of it cost one query each.
+    """
+    rows = Task.objects.filter(pk__in=list(task_ids)).values("project__owner_id", "project__name", *_SHOWN)
+    rows = list(rows)
+    owners = User.objects.in_bulk({row["project__owner_id"] for row in rows})
+    nodes = ProcessingNode.objects.in_bulk({row["processing_node_id"] for row in rows if row["processing_node_id"]})
+    return {row["id"]: SimpleNamespace(
+        pk=row["id"], project=SimpleNamespace(owner=owners.get(row["project__owner_id"]), name=row["project__name"]),
+        processing_node=nodes.get(row["processing_node_id"]), **{name: row[name] for name in _SHOWN}) for row in rows}
 
 
 def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
@@ -160,12 +186,6 @@ def make_waiting(task: Task) -> None:
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
 
 
-def set_import_url(task: Task, url: str) -> None:
-    """Writes where a task's files come from. WebODM leaves schemes it does not know alone while no import is pending."""
-    task.import_url = url
-    task.save(update_fields=["import_url"])
-
-
 def update_counts(task: Task) -> None:
     """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
     task.images_count = len(task.scan_images())
@@ -201,7 +221,8 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
     return TaskState(
         status=status,
         progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),
-        error=task.last_error or "",
+        error=explain(task.last_error or "") if status == FAILED else "",
+        node_error=task.last_error or "",
         processing_seconds=task.processing_time / 1000 if task.processing_time >= 0 else None,
         node_label=str(node) if node else "",
         pending_action=action,

@@ -1,11 +1,5 @@
-"""WebODM's users: the group that lets them work, new accounts, and whom a JSON web token stands for."""
-from typing import Optional
-
+"""WebODM's users: the group that lets them work, and new accounts."""
 from django.contrib.auth.models import Group, Permission, User
-from django.http import HttpRequest
-from rest_framework.exceptions import AuthenticationFailed
-from rest_framework_jwt.authentication import BaseJSONWebTokenAuthentication, JSONWebTokenAuthentication
-from rest_framework_jwt.settings import api_settings
 
 DEFAULT_GROUP = "Default"
 
@@ -27,27 +21,3 @@ def create_user(username: str, email: str = "", *, first_name: str = "", last_na
     user.save()
     user.groups.add(default_group())
     return user
-
-
-class _QueryToken(BaseJSONWebTokenAuthentication):
-    """``?jwt=``, as WebODM accepts it."""
-
-    def get_jwt_value(self, request: HttpRequest) -> Optional[str]:
-        return request.GET.get("jwt")
-
-
-def jwt_user(request: HttpRequest) -> Optional[User]:
-    """The user of WebODM's token in ``Authorization: JWT …`` or ``?jwt=``; None without one, or with one that is not good."""
-    for authentication in (JSONWebTokenAuthentication(), _QueryToken()):
-        try:
-            found = authentication.authenticate(request)
-        except AuthenticationFailed:
-            return None
-        if found:
-            return found[0]
-    return None
-
-
-def make_jwt(user: User) -> str:
-    """A token for the user, as ``/api/token-auth/`` gives it (six hours)."""
-    return api_settings.JWT_ENCODE_HANDLER(api_settings.JWT_PAYLOAD_HANDLER(user))

@@ -77,23 +77,48 @@ class Conf(Settings):
     public_daily_bytes = size("10GB", "Amount that a new public token is topped up to at 00:00 UTC.")
     upload_link_seconds = integer(4 * 3600, "How long upload links are valid.", 1, 366 * 86400)
     upload_idle_seconds = integer(60, "An upload that sends nothing for this long is cut off.", 1, 86400)
-    unstarted_hours = integer(24, "How long a scan that was created and never started keeps its parts and its held credit.", 1, 366 * 24)
+    unstarted_hours = integer(
+        24, "How long a scan that was created and never started keeps its parts and its held credit. Renewed links do not make this "
+        "longer.", 1, 366 * 24)
+    transfers_per_process = integer(
+        32, "How many uploads and downloads one web server process takes at a time; more get 503 and may try again. Keep gunicorn's "
+        "`--threads` at least 8 above it, so that all other calls are answered meanwhile.", 1, 10_000)
     result_days = integer(7, "How long a result can be downloaded.", 1, 36_600)
     free_reserve_bytes = size("1GB", "Disk space that uploads must leave free.")
     bind_public_names = switch(True, "Whether a scan's name under a public token belongs to the client address that created it.")
+    public_share = integer(25, "Percent of a public token's daily credit that one client address may hold and use up per day.", 1, 100)
+    public_hold_minutes = integer(
+        60, "How long a public token's credit stays set aside for a scan of which no byte has arrived.", 1, _YEAR_MINUTES)
+    open_scans = integer(
+        50, "Scans that one client may have created that are not read in yet, per token. A client is an address under a public token, "
+        "and the holder of a private one.", 1, _MANY)
+    open_scans_per_token = integer(
+        1000, "Scans that all clients of a public token together may have created that are not read in yet.", 1, _MANY)
+    calls_per_day = integer(2000, "createProject calls that one client may make per day (UTC) and token.", 1, _MANY)
+    refusals_per_day = integer(
+        20, "Scans of one client that may be refused per day (UTC) and token. After that, the client can create none until the next day.",
+        1, _MANY)
     trusted_proxies = Setting(
         "", parse_networks,
         "Networks whose X-Forwarded-For header is believed. Loopback and the local socket of WebODM's own nginx always are. Give the "
         "network of a TLS proxy in front of WebODM (`172.16.0.0/12`).",
     )
-    token_requests_per_hour = integer(5, "requestToken calls that one client address may make per hour.", 1, _MANY)
+    token_requests_per_hour = integer(5, "requestToken calls per hour from one client address (IPv6: from one /48 network).", 1, _MANY)
+    token_requests_total_per_hour = integer(60, "requestToken calls per hour from everybody together.", 1, _MANY)
+    token_request_mail_minutes = integer(60, "Admins get at most one email about new token requests in this time.", 1, _YEAR_MINUTES)
+    address_days = integer(
+        0, "How many days after a scan ended we keep its client's address. After that, a keyed fingerprint keeps its name bound to the "
+        "client.", 0, 36_600)
+    refused_days = integer(90, "How many days after a refusal we delete the request with the person's name and email address.", 0, 36_600)
+    mail_days = integer(
+        30, "How many days we keep the record of an email that was sent or given up. Its text is deleted at once.", 0, 36_600)
     self_service_tokens = integer(
         0, "How many private tokens a WebODM user may make on the tokens page, each with the usual credit. 0: only administrators make "
         "tokens.", 0, 1000)
     public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: there is no such page.")
     default_owner = text("", "WebODM user who owns the projects of tokens without an owner of their own. Empty: the oldest superuser.")
     storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
-    preset = text("3D Model", "WebODM preset for scans. Options that a node does not know are left out.")
+    preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")
     tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our own queue.", 1, 9999)
     tasks_per_cluster = integer(4, "The same for a ClusterODM that reports no limit. It does not say how many machines it has.", 1, 9999)
     node_tasks = Setting(
@@ -110,6 +135,9 @@ class Conf(Settings):
     node_rest_minutes = integer(10, "How long a node gets no scans after it failed one through its own fault.", 0, _YEAR_MINUTES)
     least_photos = integer(2, "Fewest usable photos that are worth processing.", 1, _MANY)
     unpacked_bytes = size("20GB", "Most that one archive may unpack to.", least=1)
+    merge_focus_stacks = switch(
+        True, "Whether frames of a focus stack (`scan01_001_fs00.jpg` …) are merged into one sharp photo per position.")
+    merge_minutes = integer(120, "CPU time for merging one set's focus stacks. Positions beyond it get their sharpest frame.", 1, 10_000)
     ingest_attempts = integer(8, "How often we try to read a set before it fails through our fault.", 1, 1000)
     support_mail = text("", "Where replies to our emails go (Reply-To). Empty: to the sender, `WO_SMTP_FROM`.")
     admin_mails = words("", "Who is notified of token requests. Empty: every active WebODM administrator with an email address.")

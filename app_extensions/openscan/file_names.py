@@ -2,8 +2,10 @@
 import re
 import unicodedata
 
+from app_extensions.shared.photo_files import ENDINGS, READ_EVERYWHERE
+
 #: Extensions of photos as they are stored in a task.
-PHOTO_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+PHOTO_EXTENSIONS = tuple(ending for kind in sorted(READ_EVERYWHERE) for ending in ENDINGS[kind])
 #: ODM and node software pass names through shells and reports: letters, digits and these are safe everywhere.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

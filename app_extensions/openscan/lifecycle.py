@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import ledger, shares
 from app_extensions.openscan.dispatch import dispatch_on_commit
 from app_extensions.openscan.models import Scan, ScanEvent
 from app_extensions.openscan.notices import messages
@@ -29,7 +29,7 @@ HANDED_OVER = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRE
 _ANY_BUT_RESET = (Scan.CREATED, Scan.INITIALIZED, *HANDED_OVER)
 
 # What is booked, who is notified, what is dropped.
-HOLD, POST, VOID, REFUND = "hold", "post", "void", "refund"
+HOLD, UNHOLD, POST, VOID, REFUND = "hold", "hold nothing", "post", "void", "refund"
 MAIL_DONE, MAIL_FAILED, MAIL_GONE = "done", "failed", "gone"
 PARTS, RESULT, TASK_POINTER = "parts", "result", "task pointer"
 
@@ -37,7 +37,7 @@ PARTS, RESULT, TASK_POINTER = "parts", "result", "task pointer"
 INGEST, RELEASE, FINISH, DISCARD = "ingest_scan", "release_queue", "finish_scan", "discard_scan"
 
 # Events.
-CREATE, RECUT, START, ABANDON = "create", "recut", "start", "abandon"
+CREATE, RECUT, LAPSE, RESUME, START, ABANDON = "create", "recut", "lapse", "resume", "start", "abandon"
 APPROVE, REFUSE, GIVE_UP = "approve", "refuse", "give up"
 HAND_OVER, MOVE = "hand over", "move"
 COMPLETE, FAIL, FAIL_BY_PHOTOS, CANCEL = "complete", "fail", "fail by photos", "cancel"
@@ -69,6 +69,9 @@ TABLE: Mapping[str, Transition] = MappingProxyType({
     CREATE: Transition((NEW,), Scan.CREATED, "createProject was called.", books=HOLD),
     RECUT: Transition((Scan.CREATED,), Scan.CREATED, "createProject was called again with other parts or another size.", books=HOLD,
                       drops=(PARTS,), values={"received_bytes": 0}),
+    LAPSE: Transition((Scan.CREATED,), Scan.CREATED, "No byte came in time; the public token's credit is free for others.",
+                      books=UNHOLD),
+    RESUME: Transition((Scan.CREATED,), Scan.CREATED, "Its credit had lapsed and is needed after all.", books=HOLD),
     START: Transition((Scan.CREATED,), Scan.INITIALIZED, "startProject was called and all parts are there.", job=INGEST,
                       stamp="started_at"),
     ABANDON: Transition((Scan.CREATED,), Scan.EXPIRED, "Nobody started it in time.", books=VOID, drops=(PARTS,), stamp="expired_at",
@@ -118,7 +121,7 @@ def create(**fields: Any) -> Scan:
     """
     transition = TABLE[CREATE]
     with transaction.atomic():
-        row = Scan.objects.create(state=transition.target, **fields)
+        row = Scan.objects.create(state=transition.target, created_at=timezone.now(), **fields)
         _follow(row, NEW, CREATE, transition.why, actor="")
     return row
 
@@ -168,12 +171,16 @@ def _follow(row: Scan, before: str, event: str, why: str, actor: str) -> None:
     transition = TABLE[event]
     if transition.books == HOLD:
         ledger.hold(row, row.declared_bytes)
+    elif transition.books == UNHOLD:
+        ledger.hold(row, 0)
     elif transition.books == POST:
         ledger.post(row)
     elif transition.books == VOID:
         ledger.void(row, note=why)
     elif transition.books == REFUND:
         ledger.refund(row, note=why)
+    if event == REFUSE:
+        shares.count_refusal(row.token, row.client_address)
     if transition.mails == MAIL_DONE:
         messages.scan_done(row, packing.result_url(row))
     elif transition.mails == MAIL_FAILED:

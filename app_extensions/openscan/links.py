@@ -33,7 +33,7 @@ class UploadLink(NamedTuple):
     signature: str
 
     def is_signed_for(self, scan: Scan) -> bool:
-        expected = _sign(self.scan_id, self.number, self.expires, scan.upload_nonce)
+        expected = _sign(_key(), self.scan_id, self.number, self.expires, scan.upload_nonce)
         return self.scan_id == scan.pk and hmac.compare_digest(self.signature, expected)
 
     def is_expired(self, now: datetime.datetime) -> bool:
@@ -57,9 +57,9 @@ def base_url(request: Optional[HttpRequest] = None) -> str:
 
 def upload_links(scan: Scan, base: str) -> list[str]:
     """One link for each part of `scan`, in order."""
-    expires = int(scan.links_expire_at.timestamp())
+    expires, key = int(scan.links_expire_at.timestamp()), _key()
     return [
-        f"{base}{UPLOAD_PATH}{scan.pk}.{number}.{expires}.{_sign(scan.pk, number, expires, scan.upload_nonce)}"
+        f"{base}{UPLOAD_PATH}{scan.pk}.{number}.{expires}.{_sign(key, scan.pk, number, expires, scan.upload_nonce)}"
         for number in range(1, scan.parts_count + 1)
     ]
 
@@ -75,8 +75,12 @@ def read_upload_link(text: str) -> Optional[UploadLink]:
     return UploadLink(int(scan_id), int(number), int(expires), signature)
 
 
-def _sign(scan_id: int, number: int, expires: int, nonce: str) -> str:
-    """128 bits of an HMAC-SHA256 keyed by the site's secret key, in URL-safe base64."""
-    key = salted_hmac("openscan.upload-link", "key").digest()
+def _key() -> bytes:
+    """The key of upload links, made from the site's secret key. Made once for all links of a scan, which may be thousands."""
+    return salted_hmac("openscan.upload-link", "key").digest()
+
+
+def _sign(key: bytes, scan_id: int, number: int, expires: int, nonce: str) -> str:
+    """128 bits of an HMAC-SHA256, in URL-safe base64."""
     text = f"{scan_id}.{number}.{expires}.{nonce}".encode("ascii")
     return base64.urlsafe_b64encode(hmac.new(key, text, hashlib.sha256).digest()[:16]).rstrip(b"=").decode("ascii")

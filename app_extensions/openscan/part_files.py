@@ -61,7 +61,7 @@ def part_path(part: Part) -> Path:
 
 def part_paths(scan: Scan) -> list[Path]:
     """The files of a scan's parts in the order of their links, for reading them as one. Missing parts are left out."""
-    return [part_path(part) for part in scan.parts.exclude(size_bytes=None).order_by("number")]
+    return [part_path(part) for part in scan.parts.order_by("number")]
 
 
 def drop_parts(scan: Scan) -> None:
@@ -143,7 +143,7 @@ def stray_files(min_age_seconds: float = 0) -> list[Path]:
 def missing_files() -> list[str]:
     """A sentence for every received part whose file is not there or has another size."""
     found = []
-    for part in Part.objects.exclude(size_bytes=None).order_by("pk").iterator():
+    for part in Part.objects.order_by("pk").iterator():
         try:
             size = part_path(part).stat().st_size
         except FileNotFoundError:
@@ -184,7 +184,7 @@ def _age_seconds(path: Path) -> float:
 def _unused(path: Path, min_age_seconds: float) -> Iterator[bool]:
     """Whether no living process holds the file's lock; if so, it is ours inside the block."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR)  # NFS makes an exclusive lock of a writable descriptor only
     except FileNotFoundError:
         yield False
         return

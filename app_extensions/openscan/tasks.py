@@ -11,6 +11,7 @@ from app_extensions.openscan.notices import messages
 from app_extensions.openscan.processing import failover, finish, nodes, queue
 from app_extensions.openscan.results.object_storage import archive, lifecycle, publish
 from app_extensions.openscan.upkeep import periodic
+from app_extensions.shared.mail import MOST_SECONDS
 
 
 @shared_task(ignore_result=True)
@@ -82,9 +83,11 @@ def watch_nodes() -> None:
     failover.watch()
 
 
-@shared_task(ignore_result=True)
+# Longer than a delivery plans for: a mail server that sends a byte now and then escapes every time limit of its connection.
+@shared_task(ignore_result=True, soft_time_limit=MOST_SECONDS + 60, time_limit=MOST_SECONDS + 120)
 def deliver_mails() -> None:
-    """Send mail that is due."""
+    """Tell the admins of new token requests, and send the mail that is due."""
+    messages.tell_of_requests()
     messages.deliver()
 
 

@@ -16,15 +16,18 @@ with the same Message-ID, by which mail programs know the copy.
 import json
 import logging
 import smtplib
+import time
 import uuid
-from collections.abc import Sequence
-from datetime import timedelta
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from typing import Any, Optional
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from .crypto import EncryptedTextField
@@ -37,7 +40,13 @@ WAITS_MINUTES = (1, 5, 15, 60, 180, 360)
 MAX_ATTEMPTS = 20
 #: A mail whose sender was killed is free again after this; an SMTP conversation never takes so long (see TIMEOUT).
 CLAIM_SECONDS = 600
+CHECK_SECONDS = 5
+#: Django's backends that hand mail over to nobody.
+_TO_NOBODY = tuple(f"django.core.mail.backends.{name}" for name in ("console", "dummy", "filebased"))
+#: How long one step of an SMTP conversation may take, and how long after its start a delivery begins with another mail.
 TIMEOUT_SECONDS = 30
+MOST_SECONDS = 60
+_LOCK_GROUP = 0x4D41494C  # "MAIL": the first number of an advisory lock, the second one stands for the table
 
 
 class AbstractOutgoingMail(models.Model):
@@ -86,18 +95,63 @@ def enqueue(
 
 
 def deliver_due(model: type[AbstractOutgoingMail], limit: int = 50) -> int:
-    """Send what is due, oldest first. Several may run at once; each mail is tried by one.
+    """Send what is due, oldest first. One delivery per table runs at a time; a second one has nothing to do.
+
+    It ends early when the server cannot be reached or hangs, since the next mail would fare no better: a server that is away costs a
+    worker one time limit per run, not one per mail.
 
     :param limit: at most so many, to keep the job short
     :return: how many were sent
     """
-    sent = 0
-    for _ in range(limit):
-        mail = _claim(model)
-        if mail is None:
-            break
-        sent += _attempt(mail)
+    sent, end = 0, time.monotonic() + MOST_SECONDS
+    with _only_one(model) as mine:
+        for _ in range(limit if mine else 0):
+            mail = _claim(model)
+            if mail is None:
+                break
+            problem = _attempt(mail)
+            sent += problem is None
+            if time.monotonic() >= end or (problem is not None and _is_away(problem)):
+                break
     return sent
+
+
+def is_working() -> bool:
+    """Whether mail can be handed over now: connects and logs in, without sending anything. Takes a few seconds at most."""
+    if settings.EMAIL_BACKEND.rpartition(".")[0] in _TO_NOBODY:
+        return False
+    server = get_connection(timeout=CHECK_SECONDS)
+    try:
+        server.open()
+        server.close()
+    except (smtplib.SMTPException, OSError, ValueError):
+        return False
+    return True
+
+
+def forget_old(model: type[AbstractOutgoingMail], before: datetime, **but: Any) -> int:
+    """Delete the rows of mails that were sent or given up, by when they were written.
+
+    :param but: fields of rows that stay
+    :return: how many
+    """
+    old = model.objects.filter(state__in=(model.SENT, model.GIVEN_UP), created_at__lt=before)
+    return (old.exclude(**but) if but else old).delete()[0]
+
+
+@contextmanager
+def _only_one(model: type[AbstractOutgoingMail]) -> Iterator[bool]:
+    """Whether this process may deliver a table's mail; if so, no other does inside the block."""
+    numbers = [_LOCK_GROUP, zlib.crc32(model._meta.label.encode()) & 0x7FFFFFFF]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", numbers)
+        mine = cursor.fetchone()[0]
+    try:
+        yield mine
+    finally:
+        if mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", numbers)
 
 
 def _claim(model: type[AbstractOutgoingMail]) -> Optional[AbstractOutgoingMail]:
@@ -117,25 +171,33 @@ def _claim(model: type[AbstractOutgoingMail]) -> Optional[AbstractOutgoingMail]:
         return mail
 
 
-def _attempt(mail: AbstractOutgoingMail) -> bool:
+def _attempt(mail: AbstractOutgoingMail) -> Optional[Exception]:
+    """Try to send a mail. :return: what went wrong, None if it was sent"""
     payload: dict[str, Any] = json.loads(mail.payload) if mail.payload else {}
     if not payload:
-        _finish(mail, mail.GIVEN_UP, "its content cannot be decrypted any more")
-        return False
+        problem = "its content cannot be decrypted any more"
+        _finish(mail, mail.GIVEN_UP, problem)
+        return ValueError(problem)
     try:
         _send(mail, payload)
     except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: settings or an address that Django refuses
         _put_off(mail, problem)
-        return False
+        return problem
     _finish(mail, mail.SENT, "")
-    return True
+    return None
+
+
+def _is_away(problem: Exception) -> bool:
+    """Whether it is the server that cannot be reached or hangs, and not this mail that it does not want."""
+    return isinstance(problem, (smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError)) or (
+        isinstance(problem, OSError) and not isinstance(problem, smtplib.SMTPException))
 
 
 def _send(mail: AbstractOutgoingMail, payload: dict[str, Any]) -> None:
-    # A site's timeout may be None (Django's default), which could hold a worker for ever.
-    connection = get_connection(timeout=settings.EMAIL_TIMEOUT or TIMEOUT_SECONDS)
+    # A site's timeout may be None (Django's default) or very long, which could hold a worker for ever.
+    server = get_connection(timeout=min(settings.EMAIL_TIMEOUT or TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     message = EmailMultiAlternatives(
-        payload["subject"], payload["text"], settings.DEFAULT_FROM_EMAIL, payload["to"], connection=connection,
+        payload["subject"], payload["text"], settings.DEFAULT_FROM_EMAIL, payload["to"], connection=server,
         reply_to=[payload["reply_to"]] if payload["reply_to"] else None,
         headers={"Message-ID": mail.message_id, "Auto-Submitted": "auto-generated"},
     )

@@ -1,30 +1,35 @@
-"""Figures for a monitoring system, in Prometheus' text format. Each application registers a collector for its own."""
-import math
+"""Figures for a monitoring system. Each application registers a collector for its own; `prometheus_client` writes the text."""
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Callable, Union
 
-Number = Union[int, float]
+import prometheus_client
+
 GAUGE, COUNTER = "gauge", "counter"
 
 
-@dataclass
-class Metric:
+class Metric(prometheus_client.Metric):
     """One figure, or one per set of labels. Names follow Prometheus: base units, counters end in `_total`."""
 
-    name: str
-    help: str
-    kind: str = GAUGE
-    samples: list[tuple[dict[str, str], Number]] = field(default_factory=list)
+    def __init__(self, name: str, help: str, kind: str = GAUGE) -> None:
+        super().__init__(name[:-len("_total")] if kind == COUNTER else name, help, kind)
+        self._sample_name = name
 
-    def add(self, value: Number, **labels: str) -> "Metric":
+    def add(self, value: Union[int, float], **labels: str) -> "Metric":
         """Adds a sample; returns itself."""
-        self.samples.append((labels, value))
+        self.add_sample(self._sample_name, labels, value)
         return self
 
 
 Collector = Callable[[], Iterable[Metric]]
 _collectors: dict[str, Collector] = {}
+
+
+class _Page:
+    """What `prometheus_client` asks for the figures of now."""
+
+    def collect(self) -> Iterable[Metric]:
+        for name in sorted(_collectors):
+            yield from _collectors[name]()
 
 
 def register(name: str, collector: Collector) -> None:
@@ -34,30 +39,4 @@ def register(name: str, collector: Collector) -> None:
 
 def render() -> str:
     """All figures of now as text/plain; version=0.0.4."""
-    lines = []
-    for name in sorted(_collectors):
-        for metric in _collectors[name]():
-            lines.append(f"# HELP {metric.name} {_escaped(metric.help)}")
-            lines.append(f"# TYPE {metric.name} {metric.kind}")
-            for labels, value in metric.samples:
-                inner = ",".join(f'{key}="{_quoted(text)}"' for key, text in labels.items())
-                lines.append(f"{metric.name}{'{' + inner + '}' if inner else ''} {_number(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _quoted(text: str) -> str:
-    return _escaped(str(text)).replace('"', '\\"')
-
-
-def _number(value: Number) -> str:
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
-        if math.isinf(value):
-            return "+Inf" if value > 0 else "-Inf"
-        return repr(value)
-    return str(int(value))
+    return prometheus_client.generate_latest(_Page()).decode()

@@ -110,6 +110,11 @@ def role_of(path: str) -> str:
     return MASK if mask_stem(path) is not None else PHOTO
 
 
+def is_raw_name(path: str) -> bool:
+    """Whether a name is that of a camera's raw file (.NEF, .DNG …)."""
+    return ending_of(path) in _RAW_ENDINGS
+
+
 def mask_stem(path: str) -> Optional[str]:
     """The stem of the photo that a mask belongs to (``NAME_mask.png`` masks ``NAME.jpg``), or None for other names."""
     base = path.replace("\\", "/").rpartition("/")[2]
@@ -118,7 +123,9 @@ def mask_stem(path: str) -> Optional[str]:
 
 
 _SCAN_FOLDER = re.compile(r"scan\d+", re.IGNORECASE)
-_SCAN_FRAME = re.compile(r"scan\d+_\d+(_fs\d+)?\.jpe?g", re.IGNORECASE)
+_SCAN_FRAME = re.compile(r"(?:scan\d+_)?(\d+)(?:_fs\d+)?\.jpe?g", re.IGNORECASE)
+_SCAN_NAME = re.compile(r"scan\d+_\d+(_fs\d+)?\.jpe?g", re.IGNORECASE)
+_STACKED_NAME = re.compile(r"(?:stacked|scan\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 _TEXTURE = re.compile(r"(odm_)?textured_model.*_map_k[ad].*", re.IGNORECASE)
 
 
@@ -126,36 +133,39 @@ def rig_extras(paths: Iterable[str]) -> "dict[str, str]":
     """What an OpenScan3 rig packs beside its photos: it sends every ``.jpg`` below its project folder.
 
     Its project folder is one that holds ``scanNN/`` folders, or photos named ``scanNN_NNN.jpg``. There, ``thumbnail.jpg``
-    is the project's preview, ``model/`` holds the texture of a model that was downloaded, and the photos in
-    ``scanNN/stacked/`` replace those beside that folder, as the rig merged its focus frames itself. A texture of ODM is
-    recognized by its name anywhere. Sets with another layout are left alone.
+    is the project's preview, ``model/`` holds the texture of a model that was downloaded, and a photo in
+    ``scanNN/stacked/`` replaces the focus frames of its position, as the rig merged them itself. (If the names there tell
+    no position, they replace all frames.) A texture of ODM is recognized by its name anywhere. Other sets are left alone.
 
     :param paths: all files of a set, with ``/`` between folders
     :return: path → ``rig_thumbnail``, ``model_texture`` or ``stacked_frame`` (keys of ``PROBLEMS``)
     """
     split = {path: tuple(piece for piece in path.split("/") if piece not in ("", ".")) for path in paths}
-    split = {path: pieces for path, pieces in split.items() if pieces}
-    projects, stacked = set(), set()
+    projects: set[tuple[str, ...]] = set()
+    stacked: dict[tuple[str, ...], set[Optional[int]]] = {}  # scan folder → positions that the rig merged
     for pieces in split.values():
         for depth, folder in enumerate(pieces[:-1]):
             if _SCAN_FOLDER.fullmatch(folder):
                 projects.update((pieces[:depth], pieces[:depth + 1]))
                 if [piece.lower() for piece in pieces[depth + 1:-1]] == ["stacked"] and ending_of(pieces[-1]) in PHOTO_ENDINGS:
-                    stacked.add(pieces[:depth + 1])
-        if _SCAN_FRAME.fullmatch(pieces[-1]):
+                    found = _STACKED_NAME.fullmatch(pieces[-1])
+                    stacked.setdefault(pieces[:depth + 1], set()).add(int(found.group(1)) if found else None)
+        if pieces and _SCAN_NAME.fullmatch(pieces[-1]):
             projects.add(pieces[:-1])
-    found = {}
+    extras = {}
     for path, pieces in split.items():
-        folder, base = pieces[:-1], pieces[-1].lower()
-        if ending_of(base) not in PHOTO_ENDINGS:
+        if not pieces or ending_of(pieces[-1]) not in PHOTO_ENDINGS:
             continue
+        folder, base = pieces[:-1], pieces[-1].lower()
         if folder in projects and base.rpartition(".")[0] == "thumbnail":
-            found[path] = "rig_thumbnail"
+            extras[path] = "rig_thumbnail"
         elif (folder and folder[-1].lower() == "model" and folder[:-1] in projects) or _TEXTURE.fullmatch(base):
-            found[path] = "model_texture"
+            extras[path] = "model_texture"
         elif folder in stacked:
-            found[path] = "stacked_frame"
-    return found
+            frame = _SCAN_FRAME.fullmatch(base)
+            if None in stacked[folder] or (frame and int(frame.group(1)) in stacked[folder]):
+                extras[path] = "stacked_frame"
+    return extras
 
 
 # --- content ---------------------------------------------------------------------------------------------------------
@@ -192,14 +202,29 @@ PROBLEMS = {
     "rig_thumbnail": Problem("is the rig's own preview picture", "are the rig's own preview pictures"),
     "model_texture": Problem("is the texture of a finished model", "are textures of a finished model"),
     "stacked_frame": Problem("is a focus frame that the rig merged itself", "are focus frames that the rig merged itself"),
+    "encrypted": Problem("is encrypted", "are encrypted", "Pack the photos without a password."),
+    "packing": Problem("is packed in a way that cannot be read", "are packed in a way that cannot be read",
+                       "Pack the photos as an ordinary zip (stored or deflated)."),
+    "link": Problem("is a link or a device, not a file", "are links or devices, not files", "Pack the files themselves."),
+    "unnamed": Problem("has no name", "have no name"),
+    "bad_frame": Problem("is a frame of a focus stack and is not whole", "are frames of focus stacks and are not whole"),
+    "double": Problem("is the same photo as another one", "are the same photos as others"),
+    "mask_alone": Problem("is a mask without its photo", "are masks without their photos", "A mask of a.jpg is named a_mask.png."),
     "card": Problem("comes from a camera card and is not a photo", "from a camera card"),
     "backup": Problem("is a backup copy", "are backup copies"),
     "other": Problem("is not a photo", "are not photos", f"Photos are {ACCEPTED}."),
 }
 
 
+#: Reasons that cost a set one of its photos. The others name what never was a photo of the set.
+LOST = frozenset([
+    "empty", "not_photo", "damaged", "broken_off", "no_picture", "rare_jpeg", "too_large", "heic", "avif", "raw", "undecodable",
+    "encrypted", "packing",
+])
+
+
 class NotUsable(ValueError):
-    """A file that is no usable photo. ``code`` is a key of ``PROBLEMS``; ``str()`` goes behind the file's name."""
+    """A file that is not a usable photo. ``code`` is a key of ``PROBLEMS``; ``str()`` goes after the file's name."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         """:param detail: replaces the reason's general wording, as "is a PNG that breaks off before its end" """
@@ -267,6 +292,17 @@ def kind_of(head: bytes) -> str:
     if head.startswith((b"8BPS", b"%PDF", b"<svg")):
         return "document"
     return ""
+
+
+def usable_kind(head: bytes) -> str:
+    """The kind under which ``write_usable`` keeps a photo that begins with these bytes; its own where nodes read that.
+
+    :param head: as for ``kind_of``
+    """
+    kind = kind_of(head)
+    if kind in READ_EVERYWHERE or kind not in ENDINGS:
+        return kind
+    return PNG if kind == WEBP and photo_headers.is_transparent_webp(head) else JPEG
 
 
 _WALKS = {JPEG: photo_headers.jpeg, PNG: photo_headers.png, TIFF: photo_headers.tiff, WEBP: photo_headers.webp,
@@ -413,7 +449,7 @@ def _exif_of(image: Image.Image) -> bytes:
 
 
 class LeftOut(NamedTuple):
-    """A file that was left out: its name, a key of ``PROBLEMS``, and the wording for it alone (optional)."""
+    """A file that was left out: its name, a key of ``PROBLEMS``, and its own wording (used where it is the only one)."""
 
     name: str
     code: str
@@ -421,7 +457,7 @@ class LeftOut(NamedTuple):
 
 
 def quoted(name: str) -> str:
-    """A file's name as it may stand in a sentence: printable, at most 120 characters, in quotation marks."""
+    """A file's name for a sentence: printable, at most 120 characters, in quotation marks."""
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     if len(shown) > 120:
         shown = shown[:60] + "…" + shown[-59:]

@@ -203,6 +203,13 @@ def webp(data: Buffer) -> Header:
     raise Broken("damaged")
 
 
+def is_transparent_webp(head: Buffer) -> bool:
+    """Whether the WebP that begins with these (at least 30) bytes has an alpha channel."""
+    if head[12:16] == b"VP8X":
+        return bool(head[20] & 0x10)
+    return head[12:16] == b"VP8L" and bool(head[24] >> 4 & 1)
+
+
 def bmp(data: Buffer) -> Header:
     """A Windows bitmap. :raises Broken: ``damaged``, ``broken_off``"""
     if len(data) < 26:

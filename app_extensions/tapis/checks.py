@@ -46,6 +46,8 @@ def _wrong_texts() -> Iterator[tuple[str, str]]:
         yield "tenant_id", "a tenant's name has letters, digits, . _ and -"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", conf.system_prefix, re.ASCII):
         yield "system_prefix", "ids of systems have letters, digits, . _ and -"
+    if conf.bearer_clients not in ("any", "own"):
+        yield "bearer_clients", "it is any or own"
     problem = queue_problem(conf.queue)
     if problem:
         yield "queue", problem

@@ -15,6 +15,14 @@ class Conf(Settings):
     base_url = Setting("https://portals.tapis.io", lambda value: parse_text(value).rstrip("/"), "Address of Tapis for a new client.")
     tenant_id = text("portals", "Tenant of a new client.")
     create_users = switch(True, "Whether a Tapis user who is new here gets a WebODM user, in WebODM's default group.")
+    allowed_users = text(
+        "", "Tapis users who get a WebODM account at their first login: names or `user@tenant`, separated by commas, `*` as a wildcard. "
+        "Empty: nobody. Users who have a WebODM account can always link it.")
+    bearer_clients = text(
+        "any", "Which Tapis tokens count as `Bearer`: `any` of the tenant, or `own`: those issued to a client that is registered here.")
+    discover_on_login = switch(True, "Default of the preference `auto_discover_on_login`: whether a login looks for new flights.")
+    fetch = switch(False, "Default of the preference `sync_on_discovery`: whether images of new projects are fetched without asking.")
+    process = switch(False, "Default of the preference `process_after_sync`: whether complete flights are processed without asking.")
     connect_timeout = number(10.0, "Seconds to wait for a connection to Tapis.", 0, 3600)
     timeout = number(30.0, "Seconds without a byte from Tapis before a call is given up.", 0, _DAY)
     refresh_below = integer(600, "An access token with fewer seconds of life left than this is refreshed.", 0, _DAY)
@@ -23,11 +31,17 @@ class Conf(Settings):
     system_prefix = text("ptdatax.project.", "Start of the ids of systems that hold flights.")
     listing_connections = integer(16, "Directory listings at once in one discovery.", 1, 1000)
     listing_seconds = number(
-        900.0, "Seconds that the listings of one discovery or sync may take in all. What was not read by then is reported.", 1, _DAY)
+        900.0, "Seconds that the listings of one sync, or of one discovery by the command, may take. What was not read is reported.",
+        1, _DAY)
     flight_connections = integer(4, "Downloads at once for one flight, over all workers.", 1, 1000)
     instance_connections = integer(8, "Downloads at once for the whole WebODM.", 1, 1000)
     sync_workers = integer(2, "Celery jobs that share the sync of one flight.", 1, 1000)
-    batch_seconds = number(60.0, "Seconds after which a sync lets its Celery worker do other work and queues up again.", 1, _DAY)
+    workers = integer(4, "Celery tasks of ours that work on discoveries and syncs at the same time, over all workers.", 1, 1000)
+    answer_seconds = number(
+        60.0, "Seconds that a request waits for its discovery before it answers 202 with what there is so far.", 0, 3600)
+    settle_seconds = number(60.0, "Seconds for which a flight must not have changed at Tapis before it counts as complete.", 0, _DAY)
+    batch_seconds = number(
+        60.0, "Seconds after which a discovery or a sync lets its Celery worker do other work. It continues in another turn.", 1, _DAY)
     lease_seconds = number(60.0, "Seconds without a sign of life before a worker counts as dead and others fetch its files.", 2, _DAY)
     retry_seconds = number(0.5, "Longest first wait before a failed call is tried again. Each further wait doubles.", 0, 3600)
     disk_reserve_bytes = size("1GB", "Disk space that a sync leaves free in WebODM's media directory.")

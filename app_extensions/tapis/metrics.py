@@ -19,7 +19,7 @@ def collect() -> Iterable[Metric]:
               for row in TapisJob.objects.values("kind", "state").annotate(number=Count("pk")).order_by()}
     jobs = Metric("tapis_jobs", "Discoveries and syncs by state")
     for kind in (TapisJob.DISCOVERY, TapisJob.SYNC):
-        for state in (TapisJob.QUEUED, TapisJob.RUNNING, TapisJob.COMPLETED, TapisJob.FAILED, TapisJob.CANCELED):
+        for state in TapisJob.STATES:
             jobs.add(counts.get((kind, state), 0), kind=kind, state=state)
     yield jobs
     now = timezone.now()

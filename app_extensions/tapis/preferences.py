@@ -1,6 +1,6 @@
 """A user's preferences: defaults, reading, changing one key at a time."""
 from datetime import timedelta
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from django.db import transaction
 from django.utils import timezone
@@ -63,6 +63,12 @@ def note_auto_discovery(user: Any) -> bool:
         preferences.last_auto_discovery = now
         preferences.save(update_fields=["last_auto_discovery"])
     return True
+
+
+def give_back_auto_discovery(user: Any, last: Optional[str]) -> None:
+    """Undo ``note_auto_discovery`` for a discovery that failed. :param last: the time before it, as ISO 8601, or None"""
+    moment = parse_datetime(last) if last else None
+    TapisPreferences.objects.filter(user_id=user.pk).update(last_auto_discovery=moment)
 
 
 def _boolean(user: Any, key: str, value: Any) -> bool:

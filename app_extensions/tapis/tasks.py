@@ -9,22 +9,41 @@ from django.contrib.auth import get_user_model
 
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.celery_app import app
-from app_extensions.host.log_fields import note_fields
 from app_extensions.shared.mail import deliver_due
-from app_extensions.tapis import jobs
+from app_extensions.tapis import jobs, notices
 from app_extensions.tapis.catalog import discovery
 from app_extensions.tapis.catalog.flights import named_flight
-from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login import states
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
 from app_extensions.tapis.models import Flight, TapisMail
 from app_extensions.tapis.problems import TapisProblem
-from app_extensions.tapis.sync import fetch, leases, run
+from app_extensions.tapis.sync import run
+from app_extensions.tapis.sync.fetch import cancelled
 
 logger = logging.getLogger("app.logger")
 
-#: After so long a flight asks again for connections, where other flights had all of them.
-FULL_SECONDS = 5.0
+@app.task(name=jobs.NAMES + "work", ignore_result=True)
+def work(*_: Any) -> bool:
+    """Take one turn at whichever discovery or sync is due. The message carries nothing, so one too many does no harm."""
+    return run.work()
+
+
+@app.task(name=jobs.NAMES + "sync_flight", ignore_result=True)
+def sync_flight(job_id: str) -> bool:
+    """What the version before this one queued for a sync; now like ``work``."""
+    return run.work()
+
+
+@app.task(name=jobs.NAMES + "sync_batch", ignore_result=True)
+def sync_batch(job_id: str) -> bool:
+    """What the version before this one queued for a sync's next turn; now like ``work``."""
+    return run.work()
+
+
+@app.task(name=jobs.NAMES + "run_discovery", ignore_result=True)
+def run_discovery(job_id: str) -> bool:
+    """What the version before this one queued for a discovery; now like ``work``."""
+    return run.work()
 
 
 @app.task(name=jobs.NAMES + "discover_and_create_flight_projects")
@@ -40,19 +59,11 @@ def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] =
         require_token(user, client)
     except TapisProblem as problem:
         return {**discovery.empty_results(), "errors": [str(problem)]}
-    job, joined = jobs.start_discovery(TapisAccess(user, client), automatic=True, queue=False)
-    if joined:
-        if job.client_id != client.pk:  # one at a time a user: that of another tenant's login comes after it
-            jobs.send("discover_and_create_flight_projects", user_id, client_id, countdown=max(conf.stagger_seconds, 5))
+    busy = jobs.discovers(user)
+    job, joined = jobs.start_discovery(TapisAccess(user, client), jobs.IMPORT, {"background": True}, automatic=True, queue=busy)
+    if joined or busy:  # one at a time per user; a worker does this one after the other
         return {**discovery.empty_results(), "errors": [f"A discovery for this user is under way: job {job.pk}"]}
-    return discovery.run_discovery(job.pk)
-
-
-@app.task(name=jobs.NAMES + "run_discovery")
-def run_discovery(job_id: str) -> "dict[str, Any]":
-    """Do a discovery job."""
-    note_fields(tapis_job=job_id)
-    return discovery.run_discovery(job_id)
+    return discovery.results_of(run.run_here(job.pk))
 
 
 @app.task(name=jobs.NAMES + "download_flight_images")
@@ -77,28 +88,6 @@ def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]"
         return False
 
 
-@app.task(name=jobs.NAMES + "sync_flight", ignore_result=True)
-def sync_flight(job_id: str) -> None:
-    """Plan a sync, then let several workers share it."""
-    note_fields(tapis_job=job_id)
-    # A message that came twice plans nothing and sends nobody: the workers of the first one are on their way.
-    if not run.is_planned(job_id) and run.take_plan(job_id):
-        for _ in range(max(1, conf.sync_workers)):
-            jobs.send("sync_batch", job_id)
-
-
-@app.task(name=jobs.NAMES + "sync_batch", ignore_result=True)
-def sync_batch(job_id: str) -> None:
-    """Fetch a flight's images for a while, then queue up again behind other work."""
-    note_fields(tapis_job=job_id)
-    if leases.workers_of(job_id) >= max(1, conf.sync_workers):
-        return  # a message too many, from when the job was taken for given up
-    outcome = run.take_turn(job_id)
-    if outcome in (fetch.MORE, fetch.FULL):
-        jobs.note_queued(job_id)
-        jobs.send("sync_batch", job_id, countdown=0.2 if outcome == fetch.MORE else FULL_SECONDS)
-
-
 @app.task(name=jobs.NAMES + "sync_all_flight_projects")
 def sync_all_flight_projects() -> int:
     """Start a sync of every flight whose task is not being processed. :returns: how many"""
@@ -107,13 +96,15 @@ def sync_all_flight_projects() -> int:
     rows = Flight.objects.filter(task_id__isnull=False, user__is_active=True).select_related("user")
     for flight in rows.order_by("user_id", "pk"):
         client = jobs.client_of(flight)
-        if client is None or not jobs.can_be_synced(flight) or fetch.cancelled(host_tasks.get_task(flight.task_id)):
+        if client is None or not jobs.can_be_synced(flight) or cancelled(host_tasks.get_task(flight.task_id)):
             continue
         access, login = TapisAccess(flight.user, client), (flight.user_id, client.pk)
         if login not in usable:  # whose login has ended is not to get a failed sync, and a mail, of each flight every time
             usable[login] = _has_token(access)
         if usable[login]:
-            started += not jobs.start_sync(access, flight, automatic=True)[1]
+            started += not jobs.start_sync(access, flight, automatic=True, queue=False)[1]
+    if started:
+        jobs.wake()
     return started
 
 
@@ -140,7 +131,7 @@ def cleanup_expired_oauth_states() -> int:
 
 @app.task(name=jobs.NAMES + "take_up_jobs_again", ignore_result=True)
 def take_up_jobs_again() -> int:
-    """Queue the jobs whose worker was killed."""
+    """Wake a worker where jobs are due, and let jobs go on whose user has logged in again. :returns: how many are due"""
     return jobs.take_up_again()
 
 
@@ -152,6 +143,7 @@ def forget_old_tapis_jobs() -> int:
 
 @app.task(name=jobs.NAMES + "deliver_tapis_mails", ignore_result=True)
 def deliver_tapis_mails() -> int:
-    """Send the mails that are due."""
+    """Write the mails on batches that have ended, and send the mails that are due."""
+    notices.send_digests()
     return deliver_due(TapisMail)
 

@@ -1,15 +1,15 @@
-"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|result|info …]`."""
+"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|result|info|abuse|scale …]`."""
 import argparse
 import contextlib
 import signal
 import sys
 import time
 
-from dev.benchmarks import part_ingest, project_info, result_download, unpack
+from dev.benchmarks import abuse, part_ingest, project_info, result_download, scale, unpack
 from dev.benchmarks.ground import sandbox, scratch
 from dev.benchmarks.table import Row, print_table
 
-TOPICS = ("part", "unpack", "result", "info")
+TOPICS = ("part", "unpack", "result", "info", "abuse", "scale")
 
 
 def main() -> int:
@@ -32,8 +32,12 @@ def main() -> int:
                 rows += unpack.measure(directory)
             elif topic == "result":
                 rows += result_download.measure(stack, directory)
-            else:
+            elif topic == "info":
                 rows += project_info.measure(stack)
+            elif topic == "abuse":
+                rows += abuse.measure(stack)
+            else:
+                rows += scale.measure(stack)
             print(f"{topic}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return 0 if print_table(rows) else 1
 

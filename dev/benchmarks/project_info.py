@@ -40,7 +40,7 @@ def _add_scans(token, count: int) -> list[str]:
     from django.contrib.auth.models import User
     from django.utils import timezone
 
-    from app_extensions.openscan.models import Part, Scan
+    from app_extensions.openscan.models import Scan
 
     project = Project.objects.get_or_create(name="bench", owner=User.objects.filter(is_superuser=True).first())[0]
     now = timezone.now()
@@ -57,7 +57,6 @@ def _add_scans(token, count: int) -> list[str]:
         for task in tasks
     ]
     waiting = Scan.objects.bulk_create([Scan(name=uuid.uuid4().hex, **common) for _ in range(count - len(done))])
-    Part.objects.bulk_create([Part(scan=scan, number=number) for scan in waiting for number in (1, 2)])
     return [scan.name for scan in [*Scan.objects.bulk_create(done), *waiting]]
 
 

@@ -1,6 +1,7 @@
 """Discovery and syncs against the stand-in Tapis with 50 ms of latency, each beside the plain way in the same run.
 
-``./webodm.sh bench tapis``. What counts are ratios: both sides of each run on the same machine, minutes apart.
+``./webodm.sh bench tapis``. What counts are ratios: both sides of each run on the same machine, minutes apart. ``bench tapis scale``
+is the size of an institute (``tapis_scale.py``).
 """
 import argparse
 import json
@@ -270,6 +271,10 @@ def child() -> None:
 
 def main() -> int:
     """Run all or some of it. :returns: 0 when every ratio is within its limit"""
+    if sys.argv[1:2] == ["scale"]:
+        from dev.benchmarks import tapis_scale
+
+        return tapis_scale.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="webodm.sh bench tapis", description=__doc__)
     parser.add_argument("--only", choices=["discovery", "sync", "faults", "costs"], action="append")
     parser.add_argument("--images", type=int, default=200)

@@ -117,7 +117,9 @@ def upload(rig: Rig, project: str, archive: Any, photos: int, clock: "Clock") ->
         rig.upload(link, archive, sent)
         clock.say(f"part {number + 1} of {PARTS} sent: {sent / 1e6:.1f} MB")
     rig.call("startProject", project=project)
-    clock.say("startProject: started")
+    preset = os.environ.get("WO_OPENSCAN_PRESET") or "OpenScan object"
+    clock.say(f"startProject: started. It is processed with the preset {preset!r}; an installation's scans get 'OpenScan object' "
+              "unless WO_OPENSCAN_PRESET names another")
 
 
 def wait(rig: Rig, project: str, clock: "Clock") -> dict[str, Any]:

@@ -14,9 +14,8 @@ from dev.sandbox.stack import HOST_DIR, ROOT, SERVICES, Stack
 DEFAULT_DATA = ROOT / ".sandbox"
 DEFAULT_PORT = 8000
 START_TIMEOUT_SECONDS = 180
-#: The default preset for scans, "3D Model", asks for depth in full-size photos: half an hour's work for two cores. "Default" leaves
-#: the quality to the engine (docs/admin/engine.md). An environment variable of the caller's wins.
-PRESET = {"WO_OPENSCAN_PRESET": os.environ.get("WO_OPENSCAN_PRESET", "Default")}
+#: Of the caller's settings only the preset reaches a sandbox: `WO_OPENSCAN_PRESET=… ./webodm.sh sandbox start`.
+PRESET = {name: os.environ[name] for name in ("WO_OPENSCAN_PRESET",) if name in os.environ}
 
 
 def pid_file(data: Path) -> Path:

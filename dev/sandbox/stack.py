@@ -22,6 +22,8 @@ PLUGINS = ("openscan_cloud", "tapis_storage")
 DATABASE = "webodm"
 ENGINE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
 
+#: What our deployment files add to WebODM's gunicorn (deploy/docker/bin/gunicorn says why).
+WEB_ARGUMENTS = ["--limit-request-line", "0", "--worker-class", "gthread", "--threads", "40", "--keep-alive", "0", "--max-requests", "0"]
 #: The order in which services start; they stop in the opposite one.
 #: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins out of their own queue.
 SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "jobs", "beat")
@@ -118,6 +120,7 @@ class Stack:
         }
         if self.tapis:
             env["WO_TAPIS_BASE_URL"] = self.address("tapis")
+            env["WO_TAPIS_ALLOWED_USERS"] = "*"  # the stand-in's users are nobody's
         env.update(self.extra_env)
         return env
 
@@ -281,9 +284,9 @@ class Stack:
     def _make_web(self) -> Service:
         self.check_web_port()
         port = self.config["web_port"]
-        # WebODM's own flags, with the request-line limit that the deployment files lift as well
+        # WebODM's own flags, changed as the deployment files change them
         argv = [sys.executable, "-m", "gunicorn", "webodm.wsgi", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
-                "--max-requests", "5000", "--workers", "3", "--preload", "--limit-request-line", "0"]
+                "--workers", "3", "--preload", *WEB_ARGUMENTS]
         return self._python_service("web", argv, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"))
 
     def _make_worker(self, name: str = "worker", extra: Iterable[str] = ()) -> Service:

@@ -3,4 +3,6 @@
 The packages do the work (pycolmap, OpenCV, numba, xatlas …); the modules here join them. Each stage reads what the
 stage before left on disk, so that a run that was cut goes on with the first stage that is not finished.
 """
-__version__ = "1.0.2"
+from app_extensions import __version__
+
+__all__ = ["__version__"]

@@ -8,16 +8,15 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from .cloud import Cloud
-from .dense import Region
+from .dense import DepthMaps, Region, cut_below, fuse
 from .errors import EngineError
+from .frame import own_up, rotation_between
+from .reasons import NO_TEXTURE, too_few_points
 from .scene import Scene
 
 _MARGIN = 0.15      # of the object's extent, added around it
 _LEAST_HEIGHT = 0.012  # of the cameras' distance: what is lower belongs to the support
 _LEAST_POINTS = 30
-NO_TEXTURE = ("The object shows too little that can be recognized from photo to photo: its surface is plain, shiny or transparent, while "
-              "what it stands on was measured. Give it texture (a matt or speckled coat that washes off) and even, diffuse light without "
-              "reflections, and take the photos again.")
 
 
 def cluster(points: np.ndarray, radius: float) -> np.ndarray:
@@ -101,6 +100,8 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     low, high = low - margin, high + margin
     if supported:
         low[2] = -0.25 * margin
+    else:  # what is below an overhang has few sparse points
+        low[2] = max(low[2] - 0.4 * float((high - low).max()), min(low[2], middle[2] - 1.1 * _ball(scene, middle)))
     return Region(low, high)
 
 
@@ -167,27 +168,30 @@ def find_table(cloud: Cloud, middle: np.ndarray, extent: float) -> Optional[floa
     return None
 
 
-def find_pin(points: np.ndarray, bottom: float) -> Optional[float]:
-    """Height at which a pin or rod that holds the object from below ends; None where there is none.
+def on_pin(points: np.ndarray, bottom: float) -> np.ndarray:
+    """Mask of the points on a pin or rod that holds the object from below.
 
     A pin is thin, does not change its thickness, is longer than thick, and goes on below ``bottom``, the end of what is looked at: a
     leg that the object stands on ends within the photos.
     """
     low, high = np.percentile(points[:, 2], [0.05, 99.5])
     step = (high - low) / 150
+    nothing = np.zeros(len(points), bool)
     if low > bottom + 4 * step:
-        return None
+        return nothing
     radii = []
     for k in range(100):
         part = points[np.abs(points[:, 2] - low - (k + 0.5) * step) <= 0.5 * step + 1e-12]
         radii.append(np.percentile(np.linalg.norm(part[:, :2] - np.median(part[:, :2], axis=0), axis=1), 90) if len(part) >= 5 else 0.0)
     widest, first = max(radii), float(np.median([r for r in radii[:12] if r > 0] or [np.inf]))
     if first > 0.22 * widest:
-        return None
+        return nothing
     thick = next((k for k, r in enumerate(radii) if r > 2.2 * first and k > 3), None)
     if thick is None or thick * step < 2.5 * first:
-        return None
-    return float(low + (thick + 1) * step)
+        return nothing
+    below = points[:, 2] < low + thick * step
+    off = np.linalg.norm(points[:, :2] - np.median(points[below, :2], axis=0), axis=1)
+    return below & (off < 2.0 * first) | (off < 1.5 * first) & (points[:, 2] < low + (thick + 2) * step)
 
 
 def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str], None]
@@ -198,20 +202,26 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
     support was measured, but nothing that stands on it.
     """
     inside = cloud.keep(region.contains(cloud.points))
+    if len(inside) < 1000:
+        raise EngineError(too_few_points(len(inside)))
     z = inside.points[:, 2]
     middle = (region.low + region.high) / 2
     extent = float((region.high - region.low).max())
-    table: Optional[float] = 0.0 if scene.meta["frame"].get("support") is not None else find_table(inside, middle, extent)
+    joined = bool(scene.meta.get("scans"))  # each scan was cut from its own support before
+    table: Optional[float] = None
+    if not joined:
+        table = 0.0 if scene.meta["frame"].get("support") is not None else find_table(inside, middle, extent)
     nothing = cloud.keep(np.zeros(len(cloud), bool))
     if table is None:
-        pin = find_pin(inside.points, float(region.low[2]))
-        if pin is not None:
-            log(f"Cut from the pin that holds it at {pin:.3f}")
-            inside = inside.keep(z > pin)
+        pin = on_pin(inside.points, float(region.low[2]))
+        if pin.any() and not joined:
+            log(f"Cut from the pin that holds it at {inside.points[pin, 2].max():.3f}")
+            inside = inside.keep(~pin)
         kept = inside.keep(_of_main_group(inside.points, middle, extent))
         log(f"No support was seen; {len(kept)} of {len(cloud)} points are the object's")
         return kept, float(np.percentile(kept.points[:, 2], 0.3)), nothing
-    floor = z[np.abs(z - table) < 0.05 * extent]
+    flat = np.abs(z - table) < 0.05 * extent
+    floor = z[flat & (inside.normals[:, 2] > 0.7)] if inside.normals is not None else z[flat]
     cut = table + 0.004 * extent
     if len(floor) > 500:
         level = float(np.median(floor))
@@ -226,6 +236,33 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
     cell = max(2.0 * float(np.median(spacing)), 0.004 * extent)
     base = hidden_base(kept.points, inside.points[z <= cut], cut, cell)
     return kept, cut, base
+
+
+def cut_scans(scene: Scene, maps: DepthMaps, near: dict[int, list[int]], scale: float, region: Optional[Region],
+              log: Callable[[str], None]) -> None:
+    """Take what each scan of a turned object stood on out of the depth of its photos: the other scans see the object there."""
+    for name, members in scene.meta.get("scans", {}).items():
+        mine = {i: [j for j in others if scene.views[j].name in members] for i, others in near.items() if scene.views[i].name in members}
+        if not mine or region is None:
+            continue
+        extent = float((region.high - region.low).max())
+        support = scene.meta["supports"].get(name)
+        if support is None:
+            up = own_up(np.array([scene.views[i].R for i in mine]))
+            if up is None:
+                continue
+            R = rotation_between(up, np.array([0, 0, 1.0]))
+            cloud = fuse(scene, maps, mine, scale, 2, lambda done, total: None)
+            cloud = cloud.keep(region.contains(cloud.points))
+            upright = Cloud(cloud.points @ R.T, cloud.colours, (cloud.normals @ R.T).astype(np.float32))
+            height = find_table(upright, R @ (region.low + region.high) / 2, extent)
+            if height is None:
+                log(f"{name}: no support was seen")
+                continue
+            support = [*up.tolist(), height]
+        for i in mine:
+            cut_below(maps, scene.views[i], i, scale, np.array(support[:3]), support[3] + 0.01 * extent)
+        log(f"{name}: cut from what it stood on")
 
 
 def _of_main_group(points: np.ndarray, middle: np.ndarray, extent: float) -> np.ndarray:

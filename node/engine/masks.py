@@ -30,6 +30,23 @@ def resized_mask(path: str, width: int, height: int) -> np.ndarray:
     return cv2.resize(read_mask(path).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
 
 
+def alpha_mask(source: Path, width: int, height: int, target: Path) -> bool:
+    """Write a mask of what is transparent in a photo (PNG, TIFF, WebP) at the size of its prepared, upright copy.
+
+    Returns whether there is anything transparent, and thereby a mask.
+    """
+    with Image.open(source) as image:
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return False
+        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    shown = np.asarray(alpha) > 127
+    if shown.all() or shown.mean() < _LEAST_SHOWN:  # wholly transparent: the file's alpha means something else
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_image(target, cv2.resize(shown.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_NEAREST))
+    return True
+
+
 def prepare_mask(source: Path, orientation: int, width: int, height: int, target: Path) -> tuple[bool, Optional[str]]:
     """Write a mask at the size of its photo's prepared, upright copy.
 

@@ -3,16 +3,19 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import cv2
 
+from app_extensions.shared import photo_files
+
 from . import __version__
 from .errors import EngineError
-from .estimate import estimate, photo_sizes, refuse_if_too_large
-from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
+from .estimate import photo_sizes, plan_run
+from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
-from .settings import DEPTH_SIZE, WORK_SIZE
+from .reasons import not_placed
+from .settings import DEPTH_SIZE, MOST_POINTS, WORK_SIZE
 from .workspace import Workspace
 
 LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
@@ -31,10 +34,10 @@ class Run:
 
     def __init__(self, images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
                  held_out: Sequence[str]) -> None:
-        self.images, self.options, self.progress, self.threads = images, options, progress, threads
+        self.images, self.options, self.progress, self.most_threads = images, options, progress, threads
         self.held_out = list(held_out)
         self.log = progress.log
-        files, masks = list_images(images)
+        files, masks, self.other_files = list_images(images)
         self.files, self.masks = files, masks
         inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
         self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
@@ -52,8 +55,23 @@ class Run:
         return [LeftOut(**row) for row in self.space.read_json("left_out.json")]
 
     @property
+    def threads(self) -> int:
+        """Threads to use: fewer than asked for where memory is short."""
+        return min(self.most_threads, self.space.read_json("plan.json", {}).get("threads", self.most_threads))
+
+    @property
+    def depth_size(self) -> int:
+        """Pixels of the longer side of photos in which depth is searched."""
+        return self.space.read_json("plan.json", {}).get("depth_size", DEPTH_SIZE[self.options["pc-quality"]])
+
+    @property
+    def most_points(self) -> int:
+        """Points that the cloud may have."""
+        return self.space.read_json("plan.json", {}).get("most_points", MOST_POINTS)
+
+    @property
     def is_flight(self) -> bool:
-        """Whether GPS places this set on the map: most photos have a position, and they differ by metres."""
+        """Whether this may be a flight: most photos have a position, and they differ by metres. Placing tells whether they agree."""
         return bool(self.space.read_json("set.json", {}).get("flight"))
 
     def picked(self, *names: str) -> dict[str, Any]:
@@ -64,21 +82,25 @@ class Run:
 def dataset(run: Run) -> None:
     """Read, check and prepare the photos."""
     options = run.options
-    others = not_read(run.images)
+    others = run.other_files
     if not run.files:
         detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
-        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken."
+        raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
     work_size = WORK_SIZE[options["pc-quality"]]
-    need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
-    refuse_if_too_large(need, options, run.space.root, len(run.files))
+    depth_size = DEPTH_SIZE[options["pc-quality"]]
+    plan = plan_run(photo_sizes(run.files), options, run.most_threads, work_size, depth_size, run.space.root)
+    need = plan.need
+    run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
+    if plan.changes(run.most_threads, depth_size):
+        run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
     run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out
-    for item in left_out:
-        run.log(f"Left out: {item.name} {item.reason}")
+    for sentence in sentences(left_out):
+        run.log(sentence)
     stems = {path.stem.lower() for path in run.files}
     for stem, path in sorted(run.masks.items()):
         if stem not in stems:
@@ -93,38 +115,27 @@ def dataset(run: Run) -> None:
     located = [p.gps for p in photos if p.gps is not None]
     spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
     enough = len(located) >= max(3, 0.6 * len(photos))
-    flight = enough and (spread > 10.0 or options["force-gps"])
+    flight = enough and options["gps"] != "off" and (spread > 10.0 or options["gps"] == "on")
     run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread,
                                       "estimate": {"memory_bytes": need.memory_bytes, "disk_bytes": need.disk_bytes}})
     run.space.write_json("left_out.json", [vars(item) for item in left_out])
     run.space.write_json("photos.json", [p.as_dict() for p in photos])
 
 
-def not_placed(placed: set[str], loose: Sequence[str], count: int, background: Optional[dict[str, Any]]) -> str:
-    """Why too few photos could be placed, and what to do, for the user."""
-    told = f"Only {len(placed)} of {count} photos could be placed" if placed else f"None of the {count} photos could be placed"
-    if background:
-        return (f"{told}: the background did not move with the object. In {background['photos']} photos it stays at the same pixels "
-                f"({100 * background['share']:.0f} % of all details), and what is left on the object does not suffice. Put a plain dark "
-                "cloth behind the object, hide the background with masks (NAME_mask.png), or move the camera around an object that "
-                "stands still; a plain or shiny object also needs texture: a matt or speckled coat.")
-    return (f"{told}: the others do not show enough of the same details ({', '.join(loose[:6])}{' …' if len(loose) > 6 else ''}). Take "
-            "more photos with at least 60 % overlap between neighbours (a step of 15 degrees or less around the object), sharp and in "
-            "even light. A plain or shiny object needs texture: a matt or speckled coat, or a patterned ground.")
-
-
 def opensfm(run: Run) -> None:
     """Place the photos."""
-    from . import frame, scene, sfm
+    from . import frame, scans, scene, sfm
     photos = run.photos
     work, images = run.space.root, run.space.directory("photos")
-    database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
-                                        run.progress.update, run.log)
+    matcher = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
+                                       run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    model = sfm.map_photos(work, images, database, photos, run.threads, run.progress.update, run.log)
+    found = scans.place(work, images, matcher, photos, run.is_flight, run.options, run.threads,
+                        run.progress.update, run.log)
+    model = found.model
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
     loose = [p.name for p in photos if p.name not in placed]
-    if len(placed) < 3 or len(placed) < LEAST_PLACED * len(photos):
+    if len(placed) < 3 or len(placed) < LEAST_PLACED * (len(photos) - found.left_out):
         raise EngineError(not_placed(placed, loose, len(photos), background))
     if loose:
         run.log(f"Not placed: {', '.join(loose)} (too little overlap with the others)")
@@ -137,8 +148,10 @@ def opensfm(run: Run) -> None:
     solved.meta = {"cameras": cameras, "camera_of": {photo_name(im.name): im.camera_id for im in model.images.values()},
                    "reprojection_error_px": float(model.compute_mean_reprojection_error()),
                    "mean_track_length": float(model.compute_mean_track_length()),
-                   "loose": loose, "photos": len(photos)}
-    frame.place(solved, photos, run.is_flight, run.options["scale-distance"], run.log)
+                   "loose": loose, "photos": len(photos), "notes": [found.note] if found.note else [],
+                   "scans": {scan.name: [name for name in scan.photos if name in placed] for scan in found.scans}}
+    frame.place(solved, photos, run.options["gps"], run.options["scale-distance"], run.log)
+    solved.meta["supports"] = found.supports(solved)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
             f"{solved.meta['reprojection_error_px']:.2f} px")
@@ -148,8 +161,8 @@ def opensfm(run: Run) -> None:
 def _stages() -> list:
     from . import stages
     return [
-        ("dataset", dataset, ("pc-quality", "force-gps")),
-        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance")),
+        ("dataset", dataset, ("pc-quality", "gps")),
+        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance", "gps")),
         ("openmvs", stages.openmvs, ("background",)),
         ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter",)),
         ("odm_meshing", stages.odm_meshing, ("mesh-octree-depth", "mesh-size", "use-3dmesh", "skip-3dmodel")),

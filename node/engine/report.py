@@ -85,7 +85,8 @@ def write_report(run: "Run", scene: Scene, picture: Optional[np.ndarray], path: 
     _heading(pdf, "Time")
     _table(pdf, [(name, duration(seconds)) for name, seconds in timings.items()]
            + [("together", duration(sum(timings.values())))])
-    notes = [f"{item.name}: left out, {item.reason}" for item in run.left_out]
+    notes = [*scene.meta.get("notes", [])]
+    notes += [f"{item.name}: left out, {item.reason}" for item in run.left_out]
     notes += [f"{name}: not placed, it shares too little with the others" for name in scene.meta["loose"]]
     notes += [f"{p.name}: {', '.join(p.notes)}" for p in run.photos if p.notes]
     if notes:

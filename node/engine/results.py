@@ -103,6 +103,7 @@ def statistics(run: "Run", scene: Scene) -> dict[str, Any]:
             "average_track_length": meta["mean_track_length"]},
         "point_cloud_statistics": {"dense": True, "stats": {"statistic": [{"count": dense}]}},
         "engine": {"version": __version__, "unit": frame["unit"], "frame": frame, "loose_photos": meta["loose"],
+                   "notes": meta.get("notes", []),
                    "left_out": [vars(item) for item in run.left_out],
                    "estimate": run.space.read_json("set.json", {}).get("estimate"),
                    "peak_memory_bytes": peak_memory(),

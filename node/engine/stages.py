@@ -10,9 +10,9 @@ from .cloud import Cloud, joined, read_cloud, write_ply
 from .errors import EngineError
 from .imagefile import write_image
 from .meshes import Mesh, closed, write_glb, write_obj
+from .reasons import too_few_points
 from .scene import Scene
-from .settings import DEPTH_SIZE
-from .surface import clean, decimate, flat_base, main_part, near_points, poisson, without_outliers
+from .surface import clean, decimate, flat_base, main_part, near_points, poisson, shown_part, without_outliers
 
 if TYPE_CHECKING:
     from .pipeline import Run
@@ -24,7 +24,7 @@ _MOST_GAP = 0.012  # of a scene's diagonal: surface farther than this from every
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
     """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
-    size = DEPTH_SIZE[run.options["pc-quality"]] * (0.65 if whole else 1.0)
+    size = run.depth_size * (0.65 if whole else 1.0)
     return min(1.0, size / max(max(v.width, v.height) for v in scene.views))
 
 
@@ -49,13 +49,11 @@ def openmvs(run: "Run") -> None:
             maps.write(i, depth, normal)
         run.progress.update(0.93 * done / len(near))
     near = {i: [j for j in others if maps.path(j).exists()] for i, others in near.items() if maps.path(i).exists()}
+    isolate.cut_scans(scene, maps, near, scale, region, run.log)
     cloud = dense.fuse(scene, maps, near, scale, 3 if len(near) > 4 else 2,
-                       lambda done, total: run.progress.update(0.93 + 0.07 * done / total))
+                       lambda done, total: run.progress.update(0.93 + 0.07 * done / total), run.most_points)
     if len(cloud) < 1000:
-        raise EngineError(
-            f"Only {len(cloud)} points on the surface could be measured: neighbouring photos do not agree. Take photos "
-            "closer to each other (15 degrees or less), sharp and in even light; a plain, shiny or transparent surface "
-            "needs a matt or patterned coat.")
+        raise EngineError(too_few_points(len(cloud)))
     run.log(f"Depth at {scale * max(scene.views[0].width, scene.views[0].height):.0f} px: {len(cloud)} points")
     run.space.write_json("region.json", None if region is None else [region.low.tolist(), region.high.tolist()])
     run.space.write_json("facts.json", {"dense_points": len(cloud), "depth_scale": scale})
@@ -95,7 +93,7 @@ def odm_meshing(run: "Run") -> None:
     if cut is not None:
         mesh = flat_base(mesh, cut)
     if not whole and frame["kind"] == "local":
-        mesh = mesh.keep_faces(near_points(mesh, cloud, _MOST_GAP))
+        mesh = shown_part(mesh, cloud, _MOST_GAP)
     mesh = main_part(mesh, cloud)
     mesh = decimate(clean(mesh), int(0.985 * run.options["mesh-size"]))  # closing holes adds a few
     mesh = clean(mesh)

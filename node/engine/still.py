@@ -20,11 +20,13 @@ from .masks import read_mask
 from .photos import Photo, prepared_name
 
 _OTHERS = 14           # photos that each photo is compared with
-_SAMPLE = 16           # photos that are looked at first, to tell whether there is such a background at all
+_SAMPLE = 8            # photos that are looked at first, to tell whether there is such a background at all
 _LEAST_SHARE = 0.06    # of a photo's features; fewer come by chance, from dust on the sensor or a tripod's foot
 _REACH = 0.0011        # of the longer side: two features closer than this are at the same pixel
 _MOVED = 12.0          # grey levels
 _MASK_SIZE = 720       # pixels of the longer side in which backgrounds are compared
+_SAME = 8.0             # grey levels within which a pixel shows the same
+_LEAST_AREA = 0.003    # of the photo, for a patch of background
 _MOST_STACKED = 24     # photos from which one background is worked out
 
 
@@ -105,10 +107,11 @@ def _still_in(i: int, photos: Sequence[Photo], features: _Features) -> tuple[np.
     return hits >= (3 if len(shared) >= 6 else 2), shared
 
 
-def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo], ids: dict[str, int], log: Callable[[str], None]
-              ) -> Optional[Still]:
+def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo], ids: dict[str, int],
+              extract: Callable[[Photo, str], tuple[np.ndarray, np.ndarray]], log: Callable[[str], None]) -> Optional[Still]:
     """Drop the features of a background that stands still from COLMAP's database and write masks that hide it to ``target``.
 
+    ``extract`` searches features in a photo (keypoints, descriptors) within a mask: the background has taken the object's share of them.
     None where the background moves with the object, or where there is none.
     """
     count = len(photos)
@@ -135,13 +138,14 @@ def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo
         kept, total, gone = [], 0, 0
         for i, photo in enumerate(photos):
             keypoints, descriptors = features.raw(i)
-            hidden = still[i].copy()
-            if photo.name in masks and len(keypoints):
-                mask = read_mask(masks[photo.name])
-                at = np.clip(keypoints[:, :2].astype(int), 0, [photo.width - 1, photo.height - 1])
-                hidden |= ~mask[at[:, 1], at[:, 0]]
-            kept.append((keypoints[~hidden], descriptors[~hidden]))
-            total, gone = total + len(hidden), gone + int(hidden.sum())
+            total, gone = total + len(keypoints), gone + int(still[i].sum())
+            there = keypoints[still[i], :2]
+            if photo.name in masks:
+                keypoints, descriptors = extract(photo, masks[photo.name])
+            moves = np.ones(len(keypoints), bool)
+            if len(there) and len(keypoints):
+                moves = cKDTree(there).query(keypoints[:, :2])[0] > _REACH * max(photo.width, photo.height)
+            kept.append((keypoints[moves], descriptors[moves]))
         db.clear_keypoints()
         db.clear_descriptors()
         for photo, (keypoints, descriptors) in zip(photos, kept):
@@ -200,13 +204,17 @@ def _background(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     grey = background.mean(axis=2).astype(np.float32)
     slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 8.0
     textured = cv2.dilate((slope > 1.0).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    return background, (high - low < 12.0) & textured
+    return background, (high - low < _SAME) & textured
 
 
 def _hidden(picture: np.ndarray, background: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Where a photo shows the background."""
-    same = known & (np.abs(picture.astype(np.float32) - background).max(axis=2) < 16.0)
+    same = known & (np.abs(picture.astype(np.float32) - background).max(axis=2) < 1.5 * _SAME)
     # By chance the object looks like the background here and there: such specks are no background.
     size = max(5, round(0.012 * max(same.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
+    opened = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    large = stats[:, cv2.CC_STAT_AREA] >= _LEAST_AREA * same.size
+    large[0] = False  # what is not hidden
+    return large[labels]

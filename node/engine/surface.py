@@ -103,6 +103,13 @@ def main_part(mesh: Mesh, cloud: Cloud) -> Mesh:
     return mesh.keep_faces(labels == np.argmax(measured))
 
 
+def shown_part(mesh: Mesh, cloud: Cloud, most_gap: float) -> Mesh:
+    """Without triangles that have a corner farther than ``most_gap`` (share of the cloud's diagonal) from every measured point."""
+    diagonal = float(np.linalg.norm(np.ptp(np.percentile(cloud.points, [0.5, 99.5], axis=0), axis=0)))
+    distance, _ = cKDTree(cloud.points).query(mesh.vertices, distance_upper_bound=most_gap * diagonal, workers=-1)
+    return mesh.keep_faces(np.isfinite(distance)[mesh.faces].all(axis=1))
+
+
 def flat_base(mesh: Mesh, height: float) -> Mesh:
     """Press what lies below ``height`` flat: the closed underside that no photo shows becomes a base to stand on."""
     vertices = mesh.vertices.copy()

@@ -12,12 +12,16 @@ from .scene import Scene, View
 
 _FULL_SIZE_FOR_VISIBILITY = 1600  # pixels of the longer side
 _IN_FRONT = -1e30
+_SHARPNESS_POWER = 2.0            # what half of the detail costs: as much as half of the pixels
 _BASE_SIGMA = 0.012               # blur that parts detail from brightness, of the photo's longer side
 
 
 def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[[int, int], None]
                ) -> tuple[np.ndarray, np.ndarray]:
-    """The best views of each triangle and their quality (F, CANDIDATES); 0 quality where there is none."""
+    """The best views of each triangle and their quality (F, CANDIDATES); 0 quality where there is none.
+
+    Quality is resolution times squared cosine times the sharpness of the photo there.
+    """
     count = len(mesh.faces)
     best_view = np.full((count, charts.CANDIDATES), -1, np.int32)
     best_quality = np.zeros((count, charts.CANDIDATES), np.float32)
@@ -36,9 +40,25 @@ def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[
             zbuffer[resized_mask(view.mask, width, height) == 0] = _IN_FRONT
         raster.rate_faces(mesh.vertices, mesh.faces, normals, K, view.R, view.t, view.centre, zbuffer, tolerance,
                           quality)
+        seen = quality > 0
+        detail = _detail(view, width, height)
+        pixels, _ = view.project(mesh.vertices[mesh.faces[seen]].mean(axis=1))
+        column, row = np.clip(np.rint(pixels * scale).astype(int), 0, [width - 1, height - 1]).T
+        quality[seen] *= detail[row, column] ** _SHARPNESS_POWER
         charts.insert_view(i, quality, best_view, best_quality)
         on_done(done, len(used))
     return best_view, best_quality
+
+
+def _detail(view: View, width: int, height: int) -> np.ndarray:
+    """How much fine detail a photo shows around each pixel of a smaller copy of it, from 1 (hardly any) up.
+
+    Of one place on the model the photo with most of it is the sharpest: the others are blurred there, or out of focus.
+    """
+    grey = view.load(grey=True)
+    fine = cv2.absdiff(grey, cv2.GaussianBlur(grey, (0, 0), 1.2))
+    small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return 1.0 + cv2.GaussianBlur(small, (0, 0), 0.012 * max(width, height))
 
 
 def _corner_pixels(scene: Scene, mesh: Mesh, labels: np.ndarray, normals: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ def root_mounts() -> list:
     from .views.watch import health_view, metrics_view
 
     return [
-        (r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip$", result_view),
-        (r"^openscan/$", pages.maker_page),
+        (r"^api/openscan/download/(?P<link>[A-Za-z0-9._-]{1,120})\.zip/?$", result_view),
+        (r"^openscan/?$", pages.maker_page),
         (r"^openscan/leave/$", page(pages.leave_page)),
         (r"^openscan/upload/$", page(pages.upload_page)),
         (r"^openscan/token/$", page(pages.tokens_page)),
@@ -28,8 +28,8 @@ def root_mounts() -> list:
         (r"^openscan/scans/$", page(pages.scans_page)),
         (rf"^openscan/(?:scans|shared)/{_KEY}/$", page(pages.scan_page)),
         *((rf"^openscan/api/{pattern}", view) for pattern, view in _page_api()),
-        (r"^api/openscan/health$", health_view),
-        (r"^api/openscan/metrics$", metrics_view),
+        (r"^api/openscan/health/?$", health_view),
+        (r"^api/openscan/metrics/?$", metrics_view),
     ]
 
 
@@ -37,7 +37,7 @@ def api_mounts() -> list:
     """(pattern, view) pairs under `/api/plugins/openscan_cloud/`."""
     from .views.watch import health_view, metrics_view
 
-    return [(r"metrics$", metrics_view), (r"health$", health_view)]
+    return [(r"metrics/?$", metrics_view), (r"health/?$", health_view)]
 
 
 def app_mounts() -> list:

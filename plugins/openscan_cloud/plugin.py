@@ -34,6 +34,7 @@ class Plugin(PluginBase):
             MountPoint(r"^api/openscan/u/(?P<link>[\s\S]*)$", upload_view),
             *(MountPoint(pattern, view) for pattern, view in root_mounts()),
             MountPoint(r"^api/openscan(?:/(?P<command>[\s\S]*))?$", command_view),
+            MountPoint(r"^api/plugins/openscan_cloud$", command_view),  # else WebODM redirects it, with the token in the address
         ]
 
     def api_mount_points(self) -> list:

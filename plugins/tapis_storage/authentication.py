@@ -13,6 +13,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework_jwt.authentication import BaseJSONWebTokenAuthentication, JSONWebTokenAuthentication
 
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login import verification
 from app_extensions.tapis.login.identity import AccountDisabled, find_identity
 from app_extensions.tapis.login.verification import ExpiredToken, InvalidToken
@@ -68,6 +69,8 @@ class BearerAuthentication(BaseAuthentication):
         client = next((each for each in clients.order_by("pk") if each.issuer == claims.get("iss")), None)
         if client is None:
             raise AuthenticationFailed("The token is of a tenant that this WebODM has no client for.")
+        if conf.bearer_clients == "own" and claims.get("tapis/client_id") not in {each.client_id for each in clients}:
+            raise AuthenticationFailed("The token was issued to another application. This WebODM takes those of its own logins only.")
         try:
             identity = find_identity(verification.verify(token, client))
         except ExpiredToken as problem:

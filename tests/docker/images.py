@@ -19,7 +19,7 @@ COMPOSE_SUITE = "trixie"
 PACKAGES = ("ca-certificates", "curl", "procps", "cron", "gettext-base", "python3.9", "python3.9-venv", "python3-distutils", "nginx-light",
             "redis-server", "postgresql-13", "git", "libgomp1")
 TARGETS = {"database": "webodm/webodm_db:latest", "broker": "redis:7.0.10", "python": "python:3.9-slim-bookworm",
-           "webapp": "webodm/webodm_webapp:latest"}
+           "webapp": "webodm/webodm_webapp:latest", "node": "webodm/nodeodx:latest"}
 #: The same WebODM under the name that a fresh clone is pinned to.
 RELEASE_TAG = "webodm/webodm_webapp:3.2.4"
 KEPT = (BASE, *TARGETS.values(), RELEASE_TAG)
@@ -98,7 +98,7 @@ def wheels() -> Path:
     ours = ROOT / "deploy" / "requirements"
     node = ROOT / "node" / "requirements"
     sets = [["-c", str(requirements / "webodm.txt"), "-r", str(requirements / "host.txt"), "-r", str(ours / "ours.txt")],
-            ["--no-deps", "-r", str(ours / "ours-nodeps.txt")], ["--no-deps", "pip==24.0", "wheel==0.44.0", "setuptools==75.9.1"],
+            ["--no-deps", "-r", str(ours / "ours-nodeps.txt")], ["--no-deps", "pip==24.0", "wheel==0.44.0", "flit_core==3.12.0"],
             ["-r", str(node / "engine.txt"), "-r", str(node / "server.txt")]]
     words = "".join(" ".join(one) for one in sets) + "".join(
         path.read_text() for path in [requirements / "webodm.txt", requirements / "host.txt", *sorted(ours.glob("*.txt")),
@@ -106,8 +106,12 @@ def wheels() -> Path:
     out = cache_dir() / f"wheels-{hashlib.sha256(words.replace(str(ROOT), '').encode()).hexdigest()[:12]}"
     if not out.exists():
         unfinished = out.with_suffix(".part")
+        earlier = sorted(cache_dir().glob("wheels-*"), key=lambda path: path.stat().st_mtime)
+        if earlier and not unfinished.exists():
+            earlier[-1].rename(unfinished)  # most of them are wanted again
         for one in sets:
-            done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "-w", str(unfinished), *one], capture_output=True,
+            done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--find-links", str(unfinished), "-w",
+                                   str(unfinished), *one], capture_output=True,
                                   text=True, timeout=1800)
             if done.returncode:
                 raise EngineMissing(f"pip could not fetch the wheels for the images:\n{done.stderr[-1500:]}")
@@ -115,8 +119,11 @@ def wheels() -> Path:
     return out
 
 
-def build(engine: Engine, version: str = "3.2.4", marker: str = "") -> None:
-    """Make the stand-in images. `version` is the WebODM that the webapp calls itself; `marker` makes it another image."""
+def build(engine: Engine, version: str = "3.2.4", marker: str = "", targets: "tuple[str, ...]" = tuple(TARGETS)) -> None:
+    """Make the stand-in images. `version` is the WebODM that the webapp calls itself; `marker` makes it another image.
+
+    Docker's own cache makes this quick where nothing changed.
+    """
     build_base(engine)
     with tempfile.TemporaryDirectory(prefix="webodm-standin-") as name:
         context = Path(name)
@@ -128,10 +135,19 @@ def build(engine: Engine, version: str = "3.2.4", marker: str = "") -> None:
         shutil.copytree(str(ROOT / "dev" / "requirements"), str(context / "requirements"))
         package = (STANDIN / "checkout" / "package.json").read_text()
         (context / "package.json").write_text(package.replace("3.2.4", version))
+        shutil.copytree(str(ROOT / "node"), str(context / "node"), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(str(ROOT / "tests" / "support" / "quick_engine.py"), str(context))
         shutil.copytree(str(wheels()), str(context / "wheels"), copy_function=_link)
         shutil.copy(str(STANDIN / "Dockerfile"), str(context / "Dockerfile"))
-        for target, tag in TARGETS.items():
-            engine.docker("build", "-q", "--target", target, "-t", tag, str(context))
+        for target in targets:
+            engine.docker("build", "-q", "--target", target, "-t", TARGETS[target], str(context))
+
+
+def derive(engine: Engine, base: str, tag: str, *, version: str = "", run: str = "true") -> None:
+    """Make `tag` of `base`: the same WebODM changed by a shell command, or called another version."""
+    if version:
+        run = f"""sed -i 's/"version": "[^"]*"/"version": "{version}"/' /webodm/package.json"""
+    engine.docker("build", "-q", "-t", tag, "-", input=f"FROM {base}\nRUN {run}\n")
 
 
 def _link(source: str, target: str) -> str:

@@ -1,6 +1,8 @@
 """Sets that cannot become a model: the text says what is missing and what to do."""
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +16,7 @@ UNRELATED = """
 import sys
 from pathlib import Path
 import cv2, numpy as np
-for k in range(6):
+for k in range(int(sys.argv[2])):
     random = np.random.default_rng(k)
     picture = cv2.resize(random.integers(0, 255, (60, 80, 3), dtype=np.uint8), (480, 360), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(Path(sys.argv[1]) / f"photo_{k}.jpg"), picture)
@@ -24,10 +26,34 @@ for k in range(6):
 def test_photos_of_different_things_say_so(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    script("-c", UNRELATED, str(images))
+    script("-c", UNRELATED, str(images), "6")
     done = run(images, tmp_path / "out", TINY)
     assert done.code == 1
     assert "could be placed" in done.result["error"] and "overlap" in done.result["error"]
+
+
+def test_a_large_set_of_which_few_photos_fit_is_no_model(synthetic_object, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(synthetic_object / "images", images)
+    script("-c", UNRELATED, str(images), "50")
+    done = run(images, tmp_path / "out", {**TINY, "min-num-features": 800})
+    assert done.code == 1
+    assert re.match(r"Only 1\d of 65 photos could be placed", done.result["error"]), done.result
+
+
+def test_a_plain_object_is_told_before_all_pairs_are_matched(tmp_path):
+    script("-m", "dev.benchmarks.engine_rigs", "plain-object", str(tmp_path), "--photos", "30", "--size", "480")
+    done = run(tmp_path / "images", tmp_path / "out", TINY)
+    assert done.code == 1
+    assert "None of the 30 photos could be placed" in done.result["error"] and "needs texture" in done.result["error"]
+    assert not any("Mapping" in line for line in done.logs), done.logs
+
+
+def test_a_background_that_stood_still_is_named_as_the_cause(tmp_path):
+    script("-m", "dev.benchmarks.engine_rigs", "plain-object-static", str(tmp_path), "--photos", "16", "--size", "480")
+    done = run(tmp_path / "images", tmp_path / "out", TINY)
+    assert done.code == 1
+    assert "the background did not move with the object" in done.result["error"] and "dark cloth" in done.result["error"]
 
 
 def test_too_much_for_the_memory_is_refused_with_the_figures(synthetic_object, tmp_path):

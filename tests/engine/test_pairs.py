@@ -12,7 +12,7 @@ from node.engine import scene, sfm
 from node.engine.options import load_options
 from node.engine.photos import list_images, photo_name, prepare
 images, work, told = Path(sys.argv[1]), Path(sys.argv[2]), []
-files, masks = list_images(images)
+files, masks, _ = list_images(images)
 photos, _ = prepare(files, masks, work / "photos", 2000, 2)
 options = load_options(Path(sys.argv[3]))
 database = sfm.features_and_matches(work, work / "photos", photos, options, 2, False, lambda fraction: None, told.append)

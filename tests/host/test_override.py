@@ -29,7 +29,7 @@ class Settings:
         self.site.mkdir()
         (self.site / "settings_override.py").symlink_to(ROOT / "app_extensions" / "settings_override.py")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("WO_")}
-        self.environment.update(SANDBOX_DATA=str(data), WO_SECRET_KEY="x", PYTHONPATH=f"{ROOT}:{ROOT / 'sandbox' / 'host'}")
+        self.environment.update(SANDBOX_DATA=str(data), WO_SECRET_KEY="x", PYTHONPATH=f"{ROOT}:{ROOT / 'dev' / 'sandbox' / 'host'}")
 
     def read(self, **environment: str) -> dict:
         """The settings; `self.stderr` is what was said meanwhile."""
@@ -136,7 +136,7 @@ def broken_copy(settings: Settings, tmp_path: Path, package: str, text: str) -> 
         else:
             (copy / "app_extensions").mkdir(exist_ok=True)
             (copy / "app_extensions" / entry.name).symlink_to(entry)
-    return settings.read(PYTHONPATH=f"{copy}:{ROOT / 'sandbox' / 'host'}")
+    return settings.read(PYTHONPATH=f"{copy}:{ROOT / 'dev' / 'sandbox' / 'host'}")
 
 
 def test_an_application_that_fails_is_left_out_and_told(settings, tmp_path):

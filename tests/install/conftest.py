@@ -18,7 +18,8 @@ import pytest
 from dev.sandbox.stack import HOST_DIR, ROOT, Stack
 
 #: What `install` brings in: requirements/ours*.txt and what they need.
-OUR_PACKAGES = ("cryptography", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser")
+OUR_PACKAGES = ("cryptography", "prometheus_client", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser", "pillow-heif",
+                "opencv-python-headless")
 
 
 @dataclass
@@ -135,7 +136,7 @@ def _wheel_of_installed(package: str, out: Path) -> None:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a wheel of each of our packages."""
     out = tmp_path_factory.mktemp("wheels")
-    for package in OUR_PACKAGES:
+    for package in (*OUR_PACKAGES, "flit_core"):  # the last builds the wheel of our apps
         _wheel_of_installed(package, out)
     return out
 

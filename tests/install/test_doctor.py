@@ -12,7 +12,7 @@ from deploy.webodm import WebODM
 from dev.sandbox.processes import free_port
 from dev.sandbox.stack import HOST_DIR, Stack
 from tests.install.conftest import Target
-from tests.support.doctor import SOUND_WEB, sound_facts
+from tests.support.doctor import PUBLIC, SOUND_WEB, sound_facts
 
 
 def findings(done) -> dict[str, dict]:
@@ -53,11 +53,20 @@ def test_a_running_sandbox_is_sound(stack: Stack, live_db) -> None:
     assert found["public-url"].level == "fault" and "127.0.0.1" in found["public-url"].text
 
 
+@pytest.mark.parametrize("clients, allowed, level, words", [
+    (0, "*", "good", "no Tapis client"), (1, "", "good", "make no new accounts"), (1, " , ", "good", "make no new accounts"),
+    (1, "ada, bob@portals", "good", "ada, bob@portals"), (1, "*", "warning", "everybody"), (2, "ada,*@portals", "warning", "everybody"),
+])
+def test_who_gets_an_account_by_a_tapis_login_is_reported(clients: int, allowed: str, level: str, words: str) -> None:
+    finding, = doctor._tapis({"clients": clients, "allowed": allowed})
+    assert finding.level == level and words in finding.text and bool(finding.mend) == (level == "warning")
+
+
 def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     """A WebODM whose worker and scheduler never met us, without mail, node, public address; a plugin is switched off."""
     installed.shell(
         "from django.contrib.auth.models import User; from app.models import Plugin\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "create_token(kind='public', owner=User.objects.create_user('nobody'))\n"
         "Plugin.objects.filter(name='tapis_storage').update(enabled=False)")
     done = installed.deploy("doctor", "--json", check=False, env={
@@ -125,7 +134,10 @@ def test_override_of_somebody_else(installed: Target) -> None:
     ({"broker": {"workers": {"celery@a": ["app_extensions.openscan"]}}}, {}, "worker"),
     ({"beat": {"entries": [], "age_seconds": None}}, {}, "beat"),
     ({"beat": {"entries": ["x"], "age_seconds": 3600.0}}, {}, "beat"),
-    ({"owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}, {}, "tokens"),
+    ({"owners": {"nodes": 1, "owners": [{"user": "a", "nodes": 1, "online": 1}, {"user": None, "tokens": ["Ab12Cd"]}]}}, {}, "tokens"),
+    ({"owners": {"nodes": 0, "owners": [{"user": "a", "nodes": 0, "online": 0}]}}, {}, "nodes"),
+    ({"queue": {"name": "extensions", "default": "celery", "workers": [], "unit": "worker.service"}}, {}, "queue"),
+    ({}, {"wrong_answers": {"/api/openscan/status": "HTTP 502: Bad Gateway"}}, "web"),
     ({"disk": {"directory": "/", "free_bytes": 10**9, "reserve_bytes": 10**9}}, {}, "disk"),
     ({"objects": {"place": "https://s3.example.org/scans", "problem": "the storage answered 403"}}, {}, "objects"),
     ({}, {"public": {"scheme": "http"}}, "proxy"),
@@ -169,6 +181,48 @@ def test_a_web_server_without_our_routes_is_seen(longest_line: int) -> None:
         server.server_close()
     assert seen["mounts_missing"] == dict.fromkeys(live.MOUNTS, live.ASKED) and not seen["long_line"]
     assert live.look(f"http://127.0.0.1:{server.server_port}", {})["error"], "nobody listens any more"
+
+
+@pytest.mark.parametrize(("status", "body"), [(502, b"<html>Bad Gateway</html>"), (500, b""), (200, b"<html>another server</html>"),
+                                              (200, b'{"status": "online"}')])
+def test_any_answer_but_ours_is_a_fault(status: int, body: bytes) -> None:
+    """A 502, a 500, or some other server's 200: each is a fault, though something answers. The last case is half ours: one mount."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body if "openscan" in self.path else body.replace(b"{", b"<"))
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        web = live.look(f"http://127.0.0.1:{server.server_port}", {})
+    finally:
+        server.shutdown()
+        server.server_close()
+    found = [finding for finding in doctor.judge(sound_facts(), True, {**SOUND_WEB, **web, "public": {"scheme": "https"}})
+             if finding.level == doctor.FAULT]
+    assert found and {finding.name for finding in found} == {"web"} and all(finding.mend for finding in found), found
+    assert f"HTTP {status}" in found[-1].text
+
+
+def test_an_address_that_only_this_machine_cannot_reach_is_a_warning() -> None:
+    """Many routers do not let a machine reach its own outside address."""
+    found = {finding.name: finding for finding in doctor.judge(
+        sound_facts(), True, {**SOUND_WEB, "public": {"error": "Connection refused", "unreachable": True}})}
+    assert found["public-url"].level == doctor.WARNING and f"curl -i {PUBLIC}/api/openscan/status" in found["public-url"].mend
+
+
+@pytest.mark.parametrize(("public", "named", "url"), [
+    ({"ssl": "YES"}, "container", "https://localhost:8000"), ({"ssl": "NO"}, "container", "http://localhost:8000"),
+    ({"ssl": "YES", "host": "a.example.org", "port": "8000"}, None, "https://a.example.org:8000"), ({}, "http://x", "http://x"),
+    ({}, None, None)])
+def test_where_the_web_server_is_asked(public: dict, named: str, url: str) -> None:
+    assert doctor.guess_url(public, named) == url
 
 
 @pytest.mark.parametrize(("host", "lonely"), [

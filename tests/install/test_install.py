@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.webodm import VERSION
 from dev.sandbox.stack import ROOT
 from tests.install.conftest import OUR_PACKAGES, Target
 
@@ -24,7 +25,7 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert not set(OUR_PACKAGES) & set(packages), "the test's Python must start without our packages"
 
     dry = site.deploy("install", "--python", str(site.python), "--dry-run").stdout
-    assert "would link" in dry and "would pip install cryptography" in dry
+    assert "would install the wheel" in dry and "would copy" in dry and "would pip install cryptography" in dry
     assert (site.files(), site.packages(), site.tables()) == (files, packages, tables)
 
     printed = site.deploy("install", "--python", str(site.python)).stdout
@@ -34,27 +35,35 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
                       "print(s.APP_NAME, s.PLUGINS_BLACKLIST, a.is_installed('app_extensions.openscan'),"
                       " a.is_installed('app_extensions.tapis'), 'app_extensions.openscan.tasks' in s.CELERY_INCLUDE)"
                       ) == "A site of its own ['measure'] True True True"
-    assert (site.directory / "app_extensions").resolve() == ROOT / "app_extensions"
-    assert (site.media / "plugins" / "openscan_cloud").resolve() == ROOT / "plugins" / "openscan_cloud"
+    assert site.packages()["webodm-openscan-tapis"] == VERSION and not (site.directory / "app_extensions").exists()
+    assert not (site.media / "plugins" / "openscan_cloud").is_symlink()
+    unit = (site.directory / "webodm-extensions-worker.service").read_text()
+    assert "--queues extensions" in unit and f"WorkingDirectory={site.directory}" in unit
 
     once = site.files()
     again = site.deploy("install").stdout
     assert "nothing to change" in again and "\n+" not in again, again
     assert site.files() == once
 
+    linked = site.deploy("install", "--link").stdout
+    assert "pip uninstall webodm-openscan-tapis" in linked and "by a link" in linked
+    assert (site.directory / "app_extensions").resolve() == ROOT / "app_extensions"
+    assert (site.media / "plugins" / "openscan_cloud").resolve() == ROOT / "plugins" / "openscan_cloud"
+    assert "nothing to change" in site.deploy("install").stdout, "the way of the last install is kept"
+
     copied = site.deploy("install", "--copy").stdout
-    assert "by a copy" in copied
-    assert not (site.directory / "app_extensions").is_symlink()
-    (site.directory / "app_extensions" / "openscan" / "apps.py").write_text("changed = True\n")
+    assert "by a copy" in copied and "which the wheel replaces" in copied
+    assert not (site.directory / "app_extensions").exists()
+    (site.media / "plugins" / "openscan_cloud" / "plugin.py").write_text("changed = True\n")
     printed = site.deploy("install").stdout
-    assert printed.count("\n+") == 1 and "replace" in printed, "the way of the last install is kept; a copy that differs is made anew"
+    assert printed.count("\n+") == 1 and "replace" in printed, "a copy that differs is made anew"
 
     # a task and its project, which rows of ours will outlive
     project = site.shell(
         "from django.contrib.auth.models import User; from app.models import Project, Task\n"
         "u = User.objects.create_user('owner'); p = Project.objects.create(owner=u, name='kept'); t = Task.objects.create(project=p)\n"
         "from app_extensions.openscan.models import Token, Scan\n"
-        "from app_extensions.openscan.tokens import create_token\n"
+        "from app_extensions.openscan.accounts.tokens import create_token\n"
         "token, secret = create_token(kind='public', owner=u)\n"
         "print(p.pk)")
     printed = site.deploy("uninstall").stdout
@@ -94,6 +103,52 @@ def test_what_is_not_ours_is_left_alone(target: Target) -> None:
     finally:
         shutil.rmtree(foreign)
         target.deploy("uninstall")
+
+
+def test_a_plugin_with_another_name_is_not_ours(target: Target) -> None:
+    """Any manifest has a name; it must be ours."""
+    from deploy.install import is_ours
+
+    foreign = target.media / "plugins" / "openscan_cloud"
+    foreign.mkdir(parents=True)
+    (foreign / "manifest.json").write_text('{"name": "Another cloud"}')
+    try:
+        assert not is_ours(foreign)
+        done = target.deploy("install", "--python", str(target.python), check=False)
+        assert done.returncode == 1 and "is not ours" in done.stderr and (foreign / "manifest.json").exists()
+    finally:
+        shutil.rmtree(foreign)
+        target.deploy("uninstall")
+
+
+def test_the_wheel_has_every_file_of_the_apps_and_one_version(tmp_path: Path) -> None:
+    """`pip wheel .`, with what PyPI asks for; the plugins and the node carry the same version."""
+    import json
+    import subprocess
+    import sys
+    import zipfile
+
+    source = tmp_path / "source"
+    for name in ("app_extensions", "pyproject.toml", "README.md", "LICENSE"):
+        path = ROOT / name
+        shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__")) if path.is_dir() \
+            else (source.mkdir(exist_ok=True), shutil.copy(path, source / name))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)],
+                   check=True, stderr=subprocess.DEVNULL)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    wanted = {path.relative_to(source).as_posix() for path in (source / "app_extensions").rglob("*") if path.is_file()}
+    assert wanted <= names
+    for line in ("Name: webodm-openscan-tapis", f"Version: {VERSION}", "License-Expression: AGPL-3.0-only", "Requires-Python: >=3.9",
+                 "Classifier: Framework :: Django :: 2.2", "Project-URL: WebODM,"):
+        assert line in metadata, line
+    for plugin in (ROOT / "plugins").glob("*/manifest.json"):
+        assert json.loads(plugin.read_text())["version"] == VERSION, plugin
+    from node.engine import __version__ as of_the_engine
+
+    assert of_the_engine == VERSION
 
 
 def test_wrong_directories_and_pythons_are_named(target: Target, tmp_path) -> None:

@@ -140,3 +140,16 @@ def approved(token, minute=0, photos=10, **fields):
     Scan.objects.filter(pk=scan.pk).update(**values)
     scan.refresh_from_db()
     return scan
+
+
+def before_approval(monkeypatch: Any, happens: Callable[[], Any]) -> None:
+    """Lets something happen when all photos of a scan are written, right before it is approved and paid."""
+    from app_extensions.openscan.ingest import run
+
+    approve = run._approve
+
+    def late(scan: Scan, written: Any) -> None:
+        happens()
+        approve(scan, written)
+
+    monkeypatch.setattr(run, "_approve", late)

@@ -19,7 +19,7 @@ from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.upkeep import periodic
 from app_extensions.openscan.upkeep.checks import check_settings
 from dev.sandbox.processes import Service, answers_http, free_port
-from dev.sandbox.stack import HOST_DIR
+from dev.sandbox.stack import HOST_DIR, WEB_ARGUMENTS
 
 MB = 1_000_000
 BASIC = ("openscan", "free")
@@ -138,7 +138,7 @@ def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, *
         name=name, log=stack.log_path(name), cwd=HOST_DIR, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"),
         env={**stack.environment(), "WO_OPENSCAN_PUBLIC_URL": f"http://127.0.0.1:{port}", **environment},
         argv=[*wrapper, sys.executable, "-m", "gunicorn", "webodm.wsgi", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
-              "--workers", str(workers), "--preload", "--limit-request-line", "0"])
+              "--workers", str(workers), "--preload", *WEB_ARGUMENTS])
     service.address = f"http://127.0.0.1:{port}"
     service.start()
     try:
@@ -161,7 +161,7 @@ def files_being_received(scan: Scan) -> list[str]:
 
 def files_match_rows(scan: Scan) -> bool:
     """Whether the scan's directory holds exactly the files that its part rows name, each of its size."""
-    rows = {part.file_name: part.size_bytes for part in scan.parts.exclude(size_bytes=None)}
+    rows = {part.file_name: part.size_bytes for part in scan.parts.all()}
     directory = part_files.scan_dir(scan.pk)
     return rows == {name: (directory / name).stat().st_size for name in kept_files(scan)}
 

@@ -6,9 +6,11 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.test import Client
+from django.utils import timezone
 
-from app_extensions.openscan.accounts import ledger, token_requests, tokens
+from app_extensions.openscan.accounts import books, ledger, token_requests, tokens
 from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.upkeep import overview
 from tests.openscan.helpers import new_scan, private_token, public_token
 
 PAGES = "/admin/openscan/"
@@ -64,7 +66,8 @@ class TestTokens:
         ({"limit_photos": "0"}, "above zero"), ({"daily_bytes": "5"}, "Only public"), ({"grant": "0"}, "at least 1 byte"),
         ({"daily_bytes": "-1", "kind": "public"}, "greater than or equal to 0"),
         ({"daily_bytes": "9" * 20, "kind": "public"}, "at most 1,000,000,000,000,000"), ({"limit_part_bytes": "9" * 17}, "at most"),
-        ({"limit_photos": "2000000"}, "at most 1,000,000"), ({"forename": "A\x01da"}, "plain text")])
+        ({"limit_photos": "2000000"}, "at most 1,000,000"), ({"forename": "A\x01da"}, "plain text"),
+        ({"label": "every\u202ebody", "kind": "public"}, "plain text"), ({"label": "a\x9bb", "kind": "public"}, "plain text")])
     def test_mistakes_are_shown_at_their_field(self, browser, boss, changes, words):
         before = Token.objects.count()
         answer = self.add(browser, boss, **changes)
@@ -79,7 +82,7 @@ class TestTokens:
         answer = browser.post(page, {**FORM, "owner": str(boss.pk), "limit_photos": "5", "grant": "1kB", "credit_bytes": "7"})
         assert answer.status_code == 302
         token.refresh_from_db()
-        assert (token.credit_bytes, token.limit_photos) == (1111, 5) and ledger.find_discrepancies([token]) == []
+        assert (token.credit_bytes, token.limit_photos) == (1111, 5) and books.find_discrepancies([token]) == []
 
     def test_revoking_and_no_deleting(self, browser):
         token, text = private_token()
@@ -102,6 +105,32 @@ class TestRequests:
         assert "only once" in act(browser, "tokenrequest", "approve", request)
         assert OutgoingMail.objects.count() == before + 1 and request.decided_by == "boss"
 
+    def test_a_token_whose_email_was_given_up_is_shown_as_lost_and_made_anew(self, browser):
+        request = self.asked()
+        act(browser, "tokenrequest", "approve", request)
+        request.refresh_from_db()
+        lost = request.token
+        OutgoingMail.objects.filter(pk=request.token_mail_id).update(state=OutgoingMail.GIVEN_UP, last_error="recipient refused (550)")
+        page = browser.get(f"{PAGES}tokenrequest/").content.decode()
+        assert "given up: recipient refused (550). Approve again" in page
+        assert overview.for_operator(get_user_model().objects.get(username="boss"))["tokens_lost"] == 1
+        assert "is mailed to eve@example.org" in act(browser, "tokenrequest", "approve", request)
+        request.refresh_from_db()
+        lost.refresh_from_db()
+        assert lost.revoked_at is not None and request.token != lost
+        assert overview.for_operator(get_user_model().objects.get(username="boss"))["tokens_lost"] == 0
+
+    def test_without_working_mail_an_approved_token_is_shown_once(self, browser, settings):
+        settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+        request = self.asked()
+        answer = browser.post(f"{PAGES}tokenrequest/", {"action": "approve", "_selected_action": [request.pk]})
+        text = re.search(r"<code>([A-Za-z0-9]{32})</code>", answer.content.decode()).group(1)
+        request.refresh_from_db()
+        assert tokens.find_token(text) == request.token and "no-store" in answer["Cache-Control"]
+        for page in (f"{PAGES}tokenrequest/", f"{PAGES}token/", "/admin/"):
+            assert text not in browser.get(page).content.decode()
+        assert "only once" in act(browser, "tokenrequest", "approve", request)
+
     def test_the_mail_says_where_the_admin_approved_it_unless_a_setting_does(self, browser, settings):
         for url, says in (("", "http://testserver/api/openscan"), ("https://scan.example.org", "https://scan.example.org/api/openscan")):
             settings.OPENSCAN_PUBLIC_URL = url
@@ -119,9 +148,9 @@ class TestRequests:
 class TestScans:
     def test_lists_and_shows_a_scan_with_its_parts(self, browser):
         scan = new_scan(private_token()[0], parts=3)
-        scan.parts.filter(number=2).update(size_bytes=1234567)
+        scan.parts.create(number=2, size_bytes=1234567, file_name="2.part", received_at=timezone.now())
         page = browser.get(f"{PAGES}scan/{scan.pk}/change/").content.decode()
-        assert "1,234,567 bytes" in page and page.count("missing") >= 2 and "created" in page
+        assert "1,234,567 bytes" in page and "<td>2</td>" in page and "<td>1</td>" not in page and "created" in page
         assert scan.name in browser.get(f"{PAGES}scan/").content.decode()
 
     def test_a_hostile_name_is_only_text(self, browser):

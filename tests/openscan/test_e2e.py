@@ -58,7 +58,7 @@ def test_photos_that_fit_no_model_are_not_our_fault(rig):
     project = send(rig, members)
     info = wait_for(rig, project, "processing done", "processing failed")
     assert info["status"] == "processing failed"
-    assert "only 3 of 16 photos could be placed" in info["error_text"]
+    assert "Only 3 of 16 photos could be placed" in info["error_text"]
     scan = Scan.objects.get(name=project)
     until(lambda: poke() or Scan.objects.get(pk=scan.pk).state == Scan.FAILED)
     assert Scan.objects.get(pk=scan.pk).charge == Scan.POSTED

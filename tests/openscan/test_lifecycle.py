@@ -49,7 +49,7 @@ def test_every_state_can_be_reached_and_left_and_every_word_is_known():
     table = lifecycle.TABLE.values()
     assert {row.target for row in table} == STATES
     assert {source for row in table for source in row.sources} == STATES - {Scan.RESET} | {lifecycle.NEW}
-    assert {row.books for row in table} == {"", "hold", "post", "void", "refund"}
+    assert {row.books for row in table} == {"", "hold", "hold nothing", "post", "void", "refund"}
     fields = {field.name for field in Scan._meta.get_fields()}
     assert {name for row in table for name in (*row.values, *filter(None, [row.stamp]))} <= fields
     assert all(len(event) <= ScanEvent._meta.get_field("event").max_length for event in lifecycle.TABLE)
@@ -85,14 +85,18 @@ def test_modules_with_states_of_their_own_do_not_write_a_scans():
             assert "Scan." not in lines[number - 1].replace("StoredObject", ""), f"{path}:{number}"
 
 
-@pytest.mark.django_db
 class TestApply:
+    @pytest.fixture(autouse=True)
+    def nobody_works(self, settings, live_db):
+        settings.OPENSCAN_CELERY_QUEUE = "nobody"
+
     def test_an_event_changes_books_drops_tells_and_is_remembered(self):
         scan = started_scan(private_token()[0], [b"x" * 100, b"y" * 50])
+        mails = OutgoingMail.objects.filter(kind="failed").count()
         row = lifecycle.apply(scan.pk, lifecycle.REFUSE, why="The archive is damaged.", error="The archive is damaged.")
         assert (row.state, row.error, row.charge) == (Scan.FAILED, "The archive is damaged.", Scan.VOIDED)
         assert row.finished_at is not None and not row.parts.exists()
-        assert OutgoingMail.objects.filter(kind="failed").count() == 1
+        assert OutgoingMail.objects.filter(kind="failed").count() == mails + 1
         event = row.events.last()
         assert (event.event, event.from_state, event.to_state, event.why) == (
             "refuse", "initialized", "failed", "The archive is damaged.")

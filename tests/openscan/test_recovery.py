@@ -14,7 +14,7 @@ from app_extensions.host import assets
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books, ledger
 from app_extensions.openscan.ingest import run
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, Scan
@@ -152,7 +152,7 @@ def killed_and_recovered(job, token, line):
     work(scan.pk)  # and once more changes nothing
     scan.refresh_from_db()
     check(scan, token)
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def lines_of(job, token):
@@ -249,7 +249,7 @@ def test_the_live_worker_killed_in_the_middle_of_an_ingest(rig, stack, running_w
     assert photos_of(scan) == members and scan.images_count == len(members)
     assert scan.charge == Scan.POSTED and not scan.parts.exists()
     until(lambda: poke("catch_up", "release_queue") or state_of(scan) == Scan.DONE, 240, 0.5)
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
 
 
 def test_what_is_under_way_is_not_queued_as_lost(token):

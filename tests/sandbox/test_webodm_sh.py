@@ -3,7 +3,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Optional
 
@@ -48,6 +47,8 @@ def test_help_names_the_commands_from_any_directory(flag, tmp_path):
     (("backup", "--wat"), 2, "unrecognized arguments: --wat"),
     (("doctor", "--env-file", "/nonexistent"), 1, "name it with --webodm DIR"),
     (("demo", "opera"), 1, "'scan' (the default) and 'tapis', not 'opera'"),
+    (("node",), 1, "node knows 'start'"),
+    (("node", "start", "--token"), 1, "--token needs a value"),
     (("bench", "opera"), 1, "there is no benchmark 'opera'"),
 ])
 def test_wrong_calls_say_what_is_wrong(arguments, status, words):
@@ -72,7 +73,7 @@ def test_works_through_links_to_itself_whatever_the_caller_has_set(tmp_path):
     assert len(list((tmp_path / "zips").glob("*.zip"))) == 2
 
 
-@pytest.mark.parametrize("command", ["demo", "sandbox", "manage", "test", "bench", "lint"])
+@pytest.mark.parametrize("command", ["demo", "sandbox", "manage", "test", "bench", "lint", "node"])
 def test_asking_for_help_installs_nothing(command, bare_env, tmp_path):
     """The tools for it are not even on this PATH; and a directory with spaces holds the checkout."""
     root = tmp_path / "a check out"
@@ -110,7 +111,7 @@ def bare_env(tmp_path) -> dict[str, str]:
     """A PATH with the plain tools and no Python."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("dirname", "ls", "cat", "cksum", "mkdir", "rm", "sleep", "kill", "ln", "readlink"):
+    for name in ("dirname", "ls", "cat", "cksum", "mkdir", "rm", "sleep", "kill", "ln", "readlink", "flock", "uname"):
         (tools / name).symlink_to(shutil.which(name))
     return {"PATH": str(tools), "HOME": str(tmp_path / "home")}
 
@@ -154,26 +155,69 @@ def test_says_how_to_get_a_python39_where_there_is_none(bare_env, tmp_path):
     assert "pyenv install 3.9" in done.stderr
 
 
-def test_many_calls_at_once_take_turns_and_a_dead_owner_is_passed_over(bare_env, tmp_path):
-    """Each call works with the lock to itself, though all of them find a killed one's lock at the same moment, again and again."""
-    (tmp_path / ".venv").mkdir()
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def test_many_calls_at_once_take_turns_and_a_killed_one_holds_nothing(bare_env, tmp_path):
+    """Each call works with the lock to itself. A killed one leaves its file behind, with a process id that any program may have by now."""
     bare_env["FAKE_ROOT"] = str(tmp_path)
-    snippet = f"""
-        sleep() {{ command sleep 0.02; }}  # the wait between two looks
-        job() {{ echo "in $1"; command sleep 0.1; echo "out $1"; }}
-        for round in 1 2 3 4 5; do
-            ln -s {gone.pid} "$VENVS/.host.locked"
+    snippet = """
+        job() { echo "in $1"; command sleep 0.1; echo "out $1"; }
+        die() { echo "held"; exec 1>&-; while :; do :; done; }
+        with_lock host die & held=$!
+        command sleep 1
+        kill -9 $held
+        for round in 1 2 3; do
             for each in a b c d; do (with_lock host job $each) & done
             wait
-        done"""
+        done 2>&1"""
     done = functions(snippet, bare_env)
-    lines = done.stdout.split()
-    assert lines[::4] == ["in"] * 20 and lines[2::4] == ["out"] * 20, lines
-    assert lines[1::4] == lines[3::4]
-    assert not list((tmp_path / ".venv").glob(".host.locked*"))
-    assert "Another webodm.sh (process " in done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.split()[0] in ("in", "out")]
+    assert len(lines) == 24, done.stdout
+    for entered, left in zip(lines[::2], lines[1::2]):
+        assert (entered.split()[0], left.split()[0]) == ("in", "out") and entered.split()[1] == left.split()[1], lines
+    assert "Another webodm.sh is setting up .venv/host" in done.stdout
+
+
+@pytest.mark.parametrize(("venv", "system", "machine", "words"), [
+    ("host", "Linux", "x86_64", ""),
+    ("engine", "Linux", "aarch64", ""),
+    ("clients", "Linux", "aarch64", "this machine is Linux aarch64"),
+    ("host", "Linux", "aarch64", "sudo apt-get install postgresql redis-server"),
+    ("host", "Darwin", "arm64", "this machine is Darwin arm64"),
+    ("engine", "Linux", "riscv64", "this machine is Linux riscv64"),
+])
+def test_a_machine_that_it_does_not_run_on_is_told_so_at_once(venv, system, machine, words, bare_env, tmp_path):
+    """Not that the network is missing: no wheel exists there."""
+    uname = tmp_path / "bin" / "uname"
+    uname.parent.mkdir()
+    uname.write_text(f'#!/bin/sh\n[ "$1" = -s ] && echo {system} || echo {machine}\n')
+    uname.chmod(0o755)
+    bare_env["PATH"] = f"{uname.parent}:{bare_env['PATH']}"
+    done = functions(f"make_venv() {{ echo made; }}; ensure_{venv}", {**bare_env, "FAKE_ROOT": str(ROOT)}) if not words else \
+        functions(f"ensure_{venv}", bare_env)
+    assert (done.returncode == 0) == (not words) and words in done.stderr and "network" not in done.stderr, done.stderr
+
+
+def test_uv_fetches_a_python39_where_there_is_none(bare_env, tmp_path):
+    good = tmp_path / "uv-pythons" / "python3.9"
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f'''#!/bin/bash
+case "$1 $2 $3" in
+  "python install 3.9") mkdir -p {good.parent}; echo '#!/bin/sh' > {good}; echo 'echo 3.9' >> {good}; /bin/chmod +x {good} ;;
+  "python find 3.9") [ -x {good} ] && echo {good} ;;
+esac
+''')
+    uv.chmod(0o755)
+    bare_env["PATH"] += f":{uv.parent}"
+    done = functions("find_python39", bare_env)
+    assert done.stdout.strip() == str(good) and "uv fetches one" in done.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "localhost,127.0.0.1,::1"), ("example.org", "example.org,localhost,127.0.0.1,::1"),
+                                               ("127.0.0.1,x", "127.0.0.1,x")])
+def test_a_proxy_does_not_stand_before_our_own_servers(before, after, bare_env):
+    """`http_proxy` without `no_proxy` would send requests to 127.0.0.1 there."""
+    done = functions('echo "$no_proxy $NO_PROXY"', {**bare_env, "http_proxy": "http://127.0.0.1:9", "no_proxy": before})
+    assert done.stdout.split() == [after, "localhost,127.0.0.1,::1"]
 
 
 def test_a_venv_is_made_again_only_when_its_requirements_change(tmp_path):

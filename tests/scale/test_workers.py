@@ -10,7 +10,7 @@ from django.utils import timezone
 from app_extensions.host import processing
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.openscan.results import packing
@@ -114,7 +114,7 @@ def everything_is_done_once(stack, monkeypatch, unique, *, scan_count: int, flig
     check_scans(scans, sets, log)
     check_mails(stack, OutgoingMail.objects.exclude(pk__in=mails), len(scans))
     check_flights(flyer, flight_count)
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def _where(scans: list) -> list:

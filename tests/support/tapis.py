@@ -37,7 +37,7 @@ class StandIn:
         self._call("DELETE", "faults")
         self._call("POST", "settings", {
             "access_seconds": 14400, "refresh_seconds": 31536000, "code_seconds": 600, "token_status": 200,
-            "latency_ms": 0, "regex_full_match": False, "idle_seconds": 5.0,
+            "latency_ms": 0, "regex_full_match": False, "idle_seconds": 5.0, "refresh": "works",
         })
         self._call("POST", "counters/reset")
 

@@ -25,6 +25,7 @@ def test_a_triggered_discovery_makes_projects_in_the_background(flyer):
 
 def test_images_follow_a_discovery_if_the_user_wants_that(flyer):
     flyer.flight("Follows", 3)
+    flyer.post("tapis-preferences/", {"sync_on_discovery": True})
     flyer.wait(trigger(flyer)["task_id"])
     until(lambda: any(job["kind"] == "sync" and job["state"] == "completed"
                        for job in flyer.get("tapis-storage/jobs/")["jobs"]))
@@ -130,24 +131,48 @@ def test_periodic_discovery_is_off_until_switched_on(ground, settings):
         app.conf.beat_schedule = before
 
 
-def test_periodic_discovery_is_staggered_and_keeps_the_cooldown(flyer, stack, tapis, unique, settings, monkeypatch):
+def test_periodic_discovery_is_spread_as_rows_and_keeps_the_cooldown(flyer, stack, tapis, unique, settings, monkeypatch):
+    """No message waits in the broker: Redis delivers one that waits for more than an hour a second time."""
     from app_extensions.tapis import jobs
     from app_extensions.tapis.catalog import discovery
+    from app_extensions.tapis.models import TapisJob, TapisOAuth2Token
 
     other = Flyer(stack.address(), tapis, "p" + unique)
     without = Flyer(stack.address(), tapis, "q" + unique, token=False)
+    TapisOAuth2Token.objects.exclude(user__in=[flyer.user, other.user]).update(is_valid=False)
     sent = []
     monkeypatch.setattr(jobs.host_queue, "send", lambda name, args, **more: sent.append((name, args, more["countdown"])))
-    settings.TAPIS_STAGGER_SECONDS = 30
-    flyer.post("tapis-preferences/", {"last_auto_discovery": None})
+    settings.TAPIS_STAGGER_SECONDS = 3600
     started = discovery.start_periodic()
-    assert {flyer.user.pk, other.user.pk} <= set(started) and without.user.pk not in started
-    assert {name for name, _, _ in sent} == {"app.tasks.tapis_storage.discover_and_create_flight_projects"}
-    waits = [countdown or 0 for _, _, countdown in sent]
-    assert waits == [30 * number for number in range(len(started))]
-    assert discovery.start_periodic(flyer.user.pk) == []  # its cooldown has begun
-    flyer.post("tapis-preferences/", {"discovery_cooldown_hours": 0})
-    assert discovery.start_periodic(flyer.user.pk) == [flyer.user.pk]
+    assert set(started) == {flyer.user.pk, other.user.pk} and without.user.pk not in started
+    rows = list(TapisJob.objects.filter(user__in=[flyer.user, other.user]).order_by("due_at"))
+    assert [row.user_id for row in rows] == started and all(row.automatic for row in rows)
+    assert 3500 < (rows[1].due_at - rows[0].due_at).total_seconds() < 3700
+    assert sent == [("app.tasks.tapis_storage.work", (), None)]
+    assert discovery.start_periodic() == [] and TapisJob.objects.filter(user__in=[flyer.user, other.user]).count() == 2
+    settings.TAPIS_DISCOVERY_HOURS = 1.0  # two users within 80 % of the hour
+    TapisJob.objects.filter(user__in=[flyer.user, other.user]).delete()
+    for person in (flyer, other):
+        person.post("tapis-preferences/", {"discovery_cooldown_hours": 0})
+    assert len(discovery.start_periodic()) == 2
+    rows = list(TapisJob.objects.filter(user__in=[flyer.user, other.user]).order_by("due_at"))
+    assert 1400 < (rows[1].due_at - rows[0].due_at).total_seconds() < 1480
+    TapisJob.objects.filter(user__in=[flyer.user, other.user]).delete()
+
+
+def test_a_failed_automatic_discovery_does_not_use_up_the_cooldown(flyer, tapis):
+    from app_extensions.tapis.catalog import discovery
+    from app_extensions.tapis.sync import run
+
+    tapis.fault("status", operation="systems", status=403, body='{"message": "no"}')
+    job = discovery.after_login(flyer.user, flyer.client)
+    assert flyer.get("tapis-preferences/")["preferences"]["last_auto_discovery"] is not None
+    assert run.run_here(job.pk).state == "failed"
+    assert flyer.get("tapis-preferences/")["preferences"]["last_auto_discovery"] is None
+    tapis.end_faults()
+    again = discovery.after_login(flyer.user, flyer.client)
+    assert again is not None and run.run_here(again.pk).state == "completed"
+    assert discovery.after_login(flyer.user, flyer.client) is None  # now the cooldown counts
 
 
 def test_a_login_discovers_if_the_preferences_say_so(flyer, browser, tapis):
@@ -195,11 +220,10 @@ def test_mails_on_finish_and_failure_by_preference(stack, tapis, live_db, unique
 
 
 def test_a_user_with_two_logins_gets_the_discoveries_of_both_one_after_the_other(flyer, tapis, unique, settings, stack):
-    """Two clients of one user: two turns, and the second is not lost where the first is still under way."""
-    from app_extensions.tapis import jobs
+    """Two clients of one user: two jobs, of which no worker takes the second while another is at the first."""
     from app_extensions.tapis.catalog import discovery
-    from app_extensions.tapis.login.access import TapisAccess
     from app_extensions.tapis.models import TapisJob, TapisOAuth2Client, TapisOAuth2Token
+    from app_extensions.tapis.sync import claims, run
     from app_extensions.tapis.tasks import discover_and_create_flight_projects
 
     callback = f"{stack.address()}/api/oauth2/tapis/callback/"
@@ -209,21 +233,23 @@ def test_a_user_with_two_logins_gets_the_discoveries_of_both_one_after_the_other
     token = TapisOAuth2Token.objects.get(user=flyer.user)
     token.pk, token.client = None, other
     token.save()
-    sent = []
-    first, _ = jobs.start_discovery(TapisAccess(flyer.user, flyer.client), queue=False)
-    send, jobs.host_queue.send = jobs.host_queue.send, lambda name, args, **more: sent.append((args, more["countdown"]))
+    settings.TAPIS_STAGGER_SECONDS = 7200
+    TapisJob.objects.filter(user=flyer.user).delete()
+    assert discovery.start_periodic(flyer.user.pk) == [flyer.user.pk]
+    mine = TapisJob.objects.filter(user=flyer.user).order_by("due_at")
+    first, second = mine
+    assert {first.client_id, second.client_id} == {flyer.client.pk, other.pk}
+    until(lambda: mine.get(pk=first.pk).state == "completed", seen=lambda: mine.get(pk=first.pk).error)
+    assert mine.get(pk=second.pk).state == "queued"
+    TapisJob.objects.filter(pk=first.pk).update(state="queued")
+    held = claims.claim(only=first.pk)
     try:
-        settings.TAPIS_STAGGER_SECONDS = 30
-        assert discovery.start_periodic(flyer.user.pk) == [flyer.user.pk]
-        assert sorted(sent, key=lambda each: each[1] or 0) == [
-            ((flyer.user.pk, client), wait) for client, wait in zip([args[1] for args, _ in sent], (None, 30))]
-        assert {args[1] for args, _ in sent} == {flyer.client.client_id, other.client_id}
-        sent.clear()
-        assert "under way" in discover_and_create_flight_projects(flyer.user.pk, flyer.client.client_id)["errors"][0]
-        assert sent == []
+        assert held is not None
+        TapisJob.objects.filter(pk=second.pk).update(due_at="2020-01-01T00:00:00Z")
+        assert claims.claim(only=second.pk) is None
         assert "under way" in discover_and_create_flight_projects(flyer.user.pk, other.client_id)["errors"][0]
-        assert sent == [((flyer.user.pk, other.client_id), 30)]
     finally:
-        jobs.host_queue.send = send
-        other.delete()
+        claims.release(held)
         TapisJob.objects.filter(pk=first.pk).update(state="canceled")
+    assert run.run_here(second.pk).state == "completed"
+    other.delete()

@@ -4,7 +4,7 @@ import pytest
 DEFAULTS = {
     "auto_discover_on_login": True, "max_projects_per_discovery": 50, "discovery_cooldown_hours": 24,
     "notify_on_discovery_complete": True, "notify_on_discovery_errors": True, "preferred_systems": [],
-    "last_auto_discovery": None, "sync_on_discovery": True, "process_after_sync": True, "processing_preset": "",
+    "last_auto_discovery": None, "sync_on_discovery": False, "process_after_sync": False, "processing_preset": "",
 }
 
 
@@ -25,7 +25,7 @@ def test_defaults(fresh):
     ("auto_discover_on_login", False), ("max_projects_per_discovery", 7), ("discovery_cooldown_hours", 0),
     ("notify_on_discovery_complete", False), ("notify_on_discovery_errors", False),
     ("preferred_systems", ["ptdatax.project.A", "ptdatax.project.b"]), ("last_auto_discovery", "2024-01-01T12:00:00+00:00"),
-    ("sync_on_discovery", False), ("process_after_sync", False), ("processing_preset", "Fast Orthophoto"),
+    ("sync_on_discovery", True), ("process_after_sync", True), ("processing_preset", "Fast Orthophoto"),
 ])
 def test_each_key_is_settable_alone(fresh, key, value):
     answer = fresh.post("tapis-preferences/", {key: value})

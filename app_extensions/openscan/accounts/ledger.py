@@ -1,43 +1,53 @@
 """The books: every change of a token's credit, once and only once.
 
-A scan's credit is held when it is created, and the hold ends either in a post (its bytes were used up) or in a void (it
-never ran). What was posted for a scan that then failed through our fault is refunded. The balance stands on the
-token; each change locks the scan's row first and the token's row after it, always in this order, and writes one
-entry with the balance it left. Every function may be called again after a crash: it books nothing twice and says
-whether it booked anything.
+A scan's credit is held when it is created, and the hold ends either in a post (its bytes were used up) or in a void (it never ran).
+What was posted for a scan that then failed through our fault is refunded. The balance stands on the token; each change locks the
+scan's row first and the token's row after it, always in this order, and writes one entry with the balance it left. Every function may
+be called again after a crash: it books nothing twice and says whether it booked anything.
+
+The rule for daily credit: when credit of a set comes back, its token has what it would have if that credit had never been taken. So a
+hold that was topped up at midnight does not come back a second time, and one that was not topped up comes back whole. `books` proves it.
 """
 import datetime
 import secrets
-from collections.abc import Iterable
 from typing import Optional
 
 from django.db import transaction
 from django.utils import timezone
 
+from app_extensions.openscan.accounts import shares
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.models import LedgerEntry, Scan, Token
+from app_extensions.openscan.models import LedgerEntry, Refill, Scan, Token
 from app_extensions.shared.formatting import format_exact_bytes
 
 LARGEST_GRANT_BYTES = 10**15
 
 
 def hold(scan: Scan, amount_bytes: int) -> bool:
-    """Sets `amount_bytes` of the token's credit aside for `scan`; called again with another amount, corrects the hold.
+    """Set `amount_bytes` of the token's credit aside for `scan`. A hold that it has already is given back first.
 
-    Returns whether anything was booked. Raises OpenScanError (400) where the credit does not reach.
+    :param amount_bytes: 0 gives the hold back and leaves the scan without one for now
+    :return: whether anything was booked
+    :raises OpenScanError: 400, the credit, or the client's share of it, does not suffice
     """
     with transaction.atomic():
         scan_row, token = _lock(scan)
         if scan_row.charge not in (Scan.NOT_CHARGED, Scan.HELD):
             return False
         _refill(token, _today())
-        missing = amount_bytes - scan_row.held_bytes
-        if missing == 0 and scan_row.charge == Scan.HELD:
+        before = scan_row.held_bytes
+        if amount_bytes == before and scan_row.charge == Scan.HELD:
             return False
-        if missing > token.credit_bytes:
-            raise OpenScanError(_not_enough(token, amount_bytes, token.credit_bytes + scan_row.held_bytes))
         number = LedgerEntry.objects.filter(scan_id=scan_row.pk, kind=LedgerEntry.HOLD).count() + 1
-        _book(token, LedgerEntry.HOLD, -missing, f"hold:{scan_row.pk}:{number}", scan=scan_row)
+        back = _take_back(token, scan_row, before) if before else 0
+        if back:
+            _book(token, LedgerEntry.HOLD, back, f"hold:{scan_row.pk}:{number}", scan=scan_row, note="given back")
+            number += 1
+        if amount_bytes > token.credit_bytes:
+            raise OpenScanError(_not_enough(token, amount_bytes))
+        shares.check_share(token, scan_row, amount_bytes)
+        if amount_bytes:
+            _book(token, LedgerEntry.HOLD, -amount_bytes, f"hold:{scan_row.pk}:{number}", scan=scan_row)
         _mark(scan, scan_row, Scan.HELD, held_bytes=amount_bytes)
         return True
 
@@ -52,11 +62,13 @@ def post(scan: Scan, amount_bytes: Optional[int] = None) -> bool:
         if scan_row.charge != Scan.HELD:
             _copy(scan, scan_row)
             return False
-        used = scan_row.received_bytes if amount_bytes is None else amount_bytes
+        # What a zip adds to the declared sum of its photos (`limits.packing_bytes`) is free.
+        used = min(scan_row.received_bytes, scan_row.held_bytes) if amount_bytes is None else amount_bytes
         if not 0 <= used <= scan_row.held_bytes:
             raise ValueError(f"scan {scan_row.pk} holds {scan_row.held_bytes} bytes of credit, {used} cannot be posted")
-        back = _returnable(token, scan_row, scan_row.held_bytes - used)
+        back = _take_back(token, scan_row, scan_row.held_bytes - used)
         _book(token, LedgerEntry.POST, back, f"post:{scan_row.pk}", scan=scan_row, note=f"{used} bytes used up")
+        shares.note_used(token, scan_row.client_address, used)
         _mark(scan, scan_row, Scan.POSTED, held_bytes=0, posted_bytes=used)
         return True
 
@@ -68,7 +80,7 @@ def void(scan: Scan, note: str = "") -> bool:
         if scan_row.charge != Scan.HELD:
             _copy(scan, scan_row)
             return False
-        back = _returnable(token, scan_row, scan_row.held_bytes)
+        back = _take_back(token, scan_row, scan_row.held_bytes)
         _book(token, LedgerEntry.VOID, back, f"void:{scan_row.pk}", scan=scan_row, note=note)
         _mark(scan, scan_row, Scan.VOIDED, held_bytes=0)
         return True
@@ -81,15 +93,11 @@ def refund(scan: Scan, note: str = "") -> bool:
         if scan_row.charge != Scan.POSTED:
             _copy(scan, scan_row)
             return False
-        back = _returnable(token, scan_row, scan_row.posted_bytes)
+        back = _take_back(token, scan_row, scan_row.posted_bytes)
         _book(token, LedgerEntry.REFUND, back, f"refund:{scan_row.pk}", scan=scan_row, note=note)
+        shares.note_used(token, scan_row.client_address, -scan_row.posted_bytes)
         _mark(scan, scan_row, Scan.REFUNDED, posted_bytes=0)
         return True
-
-
-def give_back(scan: Scan, note: str = "") -> bool:
-    """Voids what is held for `scan`, or refunds what is posted: whichever it is, the owner pays nothing."""
-    return void(scan, note) or refund(scan, note)
 
 
 def grant(token: Token, amount_bytes: int, actor: str = "", note: str = "", key: Optional[str] = None) -> bool:
@@ -130,44 +138,6 @@ def refill_all(day: Optional[datetime.date] = None) -> int:
     return sum(refill(token, day) for token in due)
 
 
-def find_discrepancies(tokens: Optional[Iterable[Token]] = None) -> list[str]:
-    """Proves the books: one sentence for everything that does not add up; an empty list is the proof."""
-    found = []
-    for token in Token.objects.order_by("pk") if tokens is None else tokens:
-        with transaction.atomic():
-            row = Token.objects.select_for_update().get(pk=token.pk)
-            running = 0
-            for entry in row.entries.order_by("pk").iterator():
-                running += entry.amount_bytes
-                if entry.balance_bytes != running:
-                    found.append(f"Token {row.pk}: entry {entry.pk} says a balance of {entry.balance_bytes} bytes, "
-                                 f"the entries up to it add up to {running}.")
-            if running != row.credit_bytes:
-                found.append(f"Token {row.pk}: its credit is {row.credit_bytes} bytes, its entries add up to {running}.")
-            found.extend(_scan_discrepancies(row))
-    return found
-
-
-def _scan_discrepancies(token: Token) -> Iterable[str]:
-    """What a token's scans say about their charge against what their entries say."""
-    ends = {Scan.POSTED: [LedgerEntry.POST], Scan.VOIDED: [LedgerEntry.VOID],
-            Scan.REFUNDED: [LedgerEntry.POST, LedgerEntry.REFUND]}
-    for scan in token.scans.prefetch_related("entries"):
-        entries = sorted(scan.entries.all(), key=lambda entry: entry.pk)
-        held = -sum(entry.amount_bytes for entry in entries if entry.kind == LedgerEntry.HOLD)
-        others = [entry.kind for entry in entries if entry.kind != LedgerEntry.HOLD]
-        if others != ends.get(scan.charge, []) or any(entry.token_id != token.pk for entry in entries):
-            yield f"Scan {scan.pk} is {scan.charge}, but its entries are {', '.join(e.kind for e in entries) or 'none'}."
-        if scan.charge == Scan.HELD and held != scan.held_bytes:
-            yield f"Scan {scan.pk} holds {scan.held_bytes} bytes of credit, its entries {held}."
-        if scan.charge != Scan.HELD and scan.held_bytes:
-            yield f"Scan {scan.pk} is {scan.charge}, yet holds {scan.held_bytes} bytes of credit."
-        if scan.charge != Scan.POSTED and scan.posted_bytes:
-            yield f"Scan {scan.pk} is {scan.charge}, yet has used up {scan.posted_bytes} bytes of credit."
-        if scan.charge == Scan.POSTED and scan.posted_bytes > held:
-            yield f"Scan {scan.pk} has used up {scan.posted_bytes} bytes of credit, but only {held} were held."
-
-
 def _today() -> datetime.date:
     return timezone.now().astimezone(datetime.timezone.utc).date()
 
@@ -179,12 +149,12 @@ def _lock(scan: Scan) -> tuple[Scan, Token]:
 
 
 def _book(token: Token, kind: str, amount_bytes: int, key: str, scan: Optional[Scan] = None, note: str = "",
-          actor: str = "") -> None:
-    """Changes the balance of a locked token and writes the entry for it."""
+          actor: str = "") -> LedgerEntry:
+    """Change the balance of a locked token and write the entry for it."""
     token.credit_bytes += amount_bytes
     token.save(update_fields=["credit_bytes"])
-    LedgerEntry.objects.create(token=token, scan=scan, kind=kind, amount_bytes=amount_bytes, key=key, note=note[:200],
-                               balance_bytes=token.credit_bytes, actor=actor)
+    return LedgerEntry.objects.create(token=token, scan=scan, kind=kind, amount_bytes=amount_bytes, key=key, note=note[:200],
+                                      balance_bytes=token.credit_bytes, actor=actor)
 
 
 def _mark(scan: Scan, row: Scan, charge: str, **fields: int) -> None:
@@ -212,25 +182,36 @@ def _refill(token: Token, day: datetime.date) -> bool:
     token.refilled_on, token.refilled_at = day, timezone.now()
     token.save(update_fields=["refilled_on", "refilled_at"])
     if missing > 0:
-        _book(token, LedgerEntry.REFILL, missing, f"refill:{token.pk}:{day.isoformat()}")
+        entry = _book(token, LedgerEntry.REFILL, missing, f"refill:{token.pk}:{day.isoformat()}")
+        Refill.objects.create(token=token, entry=entry, standing_bytes=missing)
     return missing > 0
 
 
-def _returnable(token: Token, scan: Scan, amount_bytes: int) -> int:
-    """How much of a scan's credit goes back to a locked token.
+def _take_back(token: Token, scan: Scan, amount_bytes: int) -> int:
+    """How much of a scan's credit comes back to a locked token, by the rule for daily credit.
 
-    A refill already made good what was held before it: giving that back on top would let a daily amount grow without
-    end, so it only goes back up to the daily amount.
+    Without the charge, each top-up since then would have been smaller by what was left over of it. That share of the top-up stops
+    standing, and the rest comes back.
+
+    :param amount_bytes: by how much the scan's charge shrinks
     """
-    if not token.daily_bytes or not token.refilled_at:
+    if not amount_bytes or not token.daily_bytes:
         return amount_bytes
-    last_hold = LedgerEntry.objects.filter(scan_id=scan.pk, kind=LedgerEntry.HOLD).order_by("-pk").first()
-    if last_hold is None or last_hold.created_at > token.refilled_at:
-        return amount_bytes
-    return min(amount_bytes, max(0, token.daily_bytes - token.credit_bytes))
+    taken = LedgerEntry.objects.filter(scan_id=scan.pk, kind=LedgerEntry.HOLD, amount_bytes__lt=0).order_by("-pk").first()
+    opening = LedgerEntry.objects.filter(key=f"opening:{token.pk}").first()
+    if taken is None or (opening is not None and taken.pk < opening.pk):
+        return amount_bytes  # taken under the rule of an earlier version
+    for refill in Refill.objects.filter(token=token, entry_id__gt=taken.pk, standing_bytes__gt=0).order_by("entry_id"):
+        covered = min(amount_bytes, refill.standing_bytes)
+        refill.standing_bytes -= covered
+        refill.save(update_fields=["standing_bytes"])
+        amount_bytes -= covered
+        if not amount_bytes:
+            break
+    return amount_bytes
 
 
-def _not_enough(token: Token, asked_bytes: int, left_bytes: int) -> str:
-    advice = "it is topped up at 00:00 UTC" if token.daily_bytes else "ask the site's administrator for more"
+def _not_enough(token: Token, asked_bytes: int) -> str:
+    advice = "wait for the daily top-up at 00:00 UTC" if token.daily_bytes else "ask the site's administrator for more credit"
     return (f"Not enough credit: the set needs {format_exact_bytes(asked_bytes)}, this token has "
-            f"{format_exact_bytes(left_bytes)} left; send a smaller set, or {advice}.")
+            f"{format_exact_bytes(token.credit_bytes)} left. Send a smaller set, or {advice}.")

@@ -1,73 +1,97 @@
-"""Requests for a private token: made by anybody, decided by an administrator."""
+"""Requests for a private token: anybody makes them, an administrator decides."""
 import datetime
 from typing import Optional
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 from django.utils import timezone
 
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.locks import wait_in_line
-from app_extensions.openscan.models import RequestAttempt, Token, TokenRequest
+from app_extensions.openscan.models import OutgoingMail, RequestAttempt, Token, TokenRequest
 from app_extensions.openscan.notices import messages
 
+#: One statement for known and unknown addresses alike, so that the time of the answer does not tell which one it was. What differs,
+#: the email to the admins, is up to a periodic job.
+_NOTE = """
+    INSERT INTO openscan_tokenrequest (mail, forename, surname, state, times_asked, created_at, last_asked_at, decided_by)
+    VALUES (%s, %s, %s, %s, 1, %s, %s, '')
+    ON CONFLICT (mail) DO UPDATE SET times_asked = openscan_tokenrequest.times_asked + 1, last_asked_at = EXCLUDED.last_asked_at
+"""
 
-def request_token(mail: str, forename: str, surname: str, client_address: str) -> None:
-    """Notes the wish for a private token. The same for every address, known or not; an address has one row for ever.
 
-    Raises OpenScanError (400) for missing or unusable fields, and for too many requests from one client address.
+def request_token(address: str, forename: str, surname: str, client: str) -> None:
+    """Note that somebody wants a private token. The answer is the same for known and unknown email addresses.
+
+    :param address: email address of the person
+    :param client: network of the client, as limits count it
+    :raises OpenScanError: 400 for unusable fields, and for too many requests from this client or from everybody
     """
-    mail, forename, surname = mail.strip().lower(), forename.strip(), surname.strip()
-    tokens.check_person(forename, surname, mail)
-    _count_attempt(client_address)
-    with transaction.atomic():
-        request, is_new = TokenRequest.objects.get_or_create(mail=mail, defaults={"forename": forename, "surname": surname})
-        if is_new:
-            messages.token_requested(request)
-        else:
-            TokenRequest.objects.filter(pk=request.pk).update(
-                times_asked=F("times_asked") + 1, last_asked_at=timezone.now())
+    address, forename, surname = address.strip().lower(), forename.strip(), surname.strip()
+    tokens.check_person(forename, surname, address)
+    _count_attempt(client)
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE, [address, forename, surname, TokenRequest.PENDING, now, now])
 
 
 def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_bytes: Optional[int] = None,
             actor: str = "", base_url: str = "") -> tuple[Token, str]:
-    """Gives the person behind `request` a private token and mails it, once. Returns it with its text.
+    """Give the person behind a request a private token and mail it, once.
 
-    `base_url` is where this WebODM is reached, for the mail, if no setting says it.
-    A refused request may be approved later. Raises OpenScanError for one that was approved before.
+    A refused request may be approved later. One whose token never arrived, as its email was given up, gets a new token, and the lost
+    one is revoked.
+
+    :param base_url: where this WebODM is reached, for the email, if no setting says it
+    :return: the token and its text; show the text to nobody but an administrator on a site whose mail does not work
+    :raises OpenScanError: it was approved before, and its token was mailed
     """
     with transaction.atomic():
         row = TokenRequest.objects.select_for_update().get(pk=request.pk)
         if row.state == TokenRequest.APPROVED:
-            raise OpenScanError("This request was approved before, and its token was mailed; a token is mailed only once.")
+            _revoke_lost(row)
         token, text = tokens.create_token(owner=owner, forename=row.forename, surname=row.surname, mail=row.mail,
-                                   credit_bytes=credit_bytes, actor=actor)
+                                          credit_bytes=credit_bytes, actor=actor)
         row.state, row.token, row.decided_at, row.decided_by = TokenRequest.APPROVED, token, timezone.now(), actor
+        row.token_mail = messages.send_token(token, text, base_url)
         row.save()
-        messages.send_token(token, text, base_url)
     request.refresh_from_db()
     return token, text
 
 
+def is_lost(request: TokenRequest) -> bool:
+    """Whether a request's token was made and never arrived: its email was given up and nobody has used it."""
+    return (request.state == TokenRequest.APPROVED and request.token_mail is not None
+            and request.token_mail.state == OutgoingMail.GIVEN_UP
+            and request.token is not None and request.token.last_used_at is None)
+
+
 def refuse(request: TokenRequest, actor: str = "") -> bool:
-    """Refuses `request`; nobody is mailed. Returns False if it was decided before."""
+    """Refuse a request; nobody is mailed. :return: False if it was decided before"""
     changed = TokenRequest.objects.filter(pk=request.pk, state=TokenRequest.PENDING).update(
         state=TokenRequest.REFUSED, decided_at=timezone.now(), decided_by=actor)
     request.refresh_from_db()
     return bool(changed)
 
 
-def _count_attempt(client_address: str) -> None:
-    """Lets one client address ask a few times an hour. Counted in the database: WebODM's cache may be a dummy."""
+def _revoke_lost(row: TokenRequest) -> None:
+    if not is_lost(row):
+        raise OpenScanError("This request was approved before, and its token was mailed; a token is mailed only once.")
+    tokens.revoke(row.token)
+
+
+def _count_attempt(client: str) -> None:
+    """Let one client, and everybody together, ask a few times an hour. Counted in the database: WebODM's cache may be a dummy."""
     now = timezone.now()
     an_hour_ago = now - datetime.timedelta(hours=1)
     RequestAttempt.objects.filter(created_at__lt=an_hour_ago).delete()
     with transaction.atomic():
-        wait_in_line(f"openscan.token-request.{client_address}")  # else calls at the same time would not count each other
-        if RequestAttempt.objects.filter(client_address=client_address).count() >= conf.token_requests_per_hour:
+        wait_in_line("openscan.token-request")  # else calls at the same time would not count each other
+        if RequestAttempt.objects.filter(client_address=client).count() >= conf.token_requests_per_hour:
             raise OpenScanError(
-                f"Too many token requests from your address: {conf.token_requests_per_hour} an hour are allowed; try again later."
-            )
-        RequestAttempt.objects.create(client_address=client_address, created_at=now)
+                f"Too many token requests from your address: {conf.token_requests_per_hour} an hour are allowed; try again later.")
+        if RequestAttempt.objects.count() >= conf.token_requests_total_per_hour:
+            raise OpenScanError(f"Too many people asked this site for a token: {conf.token_requests_total_per_hour} requests an hour are "
+                                "allowed; try again in an hour.")
+        RequestAttempt.objects.create(client_address=client, created_at=now)

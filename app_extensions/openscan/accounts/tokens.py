@@ -72,8 +72,7 @@ def save_new_token(token: Token, text: str, credit_bytes: Optional[int] = None, 
         first_credit = conf.private_credit_bytes if credit_bytes is None else credit_bytes
     else:
         first_credit = credit_bytes or 0
-    if len(token.label) > LONGEST_LABEL or not limits.is_storable(token.label):
-        raise OpenScanError(f"A token's label must be plain text of at most {LONGEST_LABEL} characters.")
+    check_label(token.label)
     for field in limits.MOST_OF_TOKEN:
         limits.check_token_number(field, getattr(token, field))
     token.prefix, token.digest = text[:6], digest(text)
@@ -138,7 +137,18 @@ def default_owner() -> object:
 
 def token_owner(token: Token) -> Optional[object]:
     """The WebODM user behind `token`, or None if that user was deleted (also while this app was not loaded)."""
-    return get_user_model().objects.filter(pk=token.owner_id).first() if token.owner_id else None
+    return user(token.owner_id)
+
+
+def user(user_id: Optional[int]) -> Optional[object]:
+    """The WebODM user with this id, or None if there is none."""
+    return get_user_model().objects.filter(pk=user_id).first() if user_id else None
+
+
+def check_label(label: str) -> None:
+    """Raises OpenScanError for a label that cannot be shown."""
+    if len(label) > LONGEST_LABEL or not limits.is_storable(label):
+        raise OpenScanError(f"A token's label must be plain text of at most {LONGEST_LABEL} characters, without control characters.")
 
 
 def check_person(forename: str, surname: str, mail: str) -> None:

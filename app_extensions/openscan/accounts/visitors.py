@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from app_extensions.openscan import page_links
+from app_extensions.openscan.accounts import addresses
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Scan, Token
@@ -133,4 +134,4 @@ def _is_own(visitor: Visitor, scan: Scan, signed: bool) -> bool:
         return False
     if not scan.token.is_public:
         return True
-    return signed and (not conf.bind_public_names or scan.client_address == visitor.address)
+    return signed and (not conf.bind_public_names or addresses.belongs_to(scan.client_address, scan.pk, visitor.address))

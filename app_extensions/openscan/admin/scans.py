@@ -50,8 +50,8 @@ class ScanAdmin(ReadOnlyAdmin):
     client_status.short_description = "What the client sees"
 
     def parts_table(self, scan: Scan) -> str:
-        rows = [(part.number, "missing" if part.size_bytes is None else format_exact_bytes(part.size_bytes),
-                 moment(part.received_at)) for part in scan.parts.order_by("number")[:200]]
+        rows = [(part.number, format_exact_bytes(part.size_bytes), moment(part.received_at))
+                for part in scan.parts.order_by("number")[:200]]
         if not rows:
             return "-"
         return format_html("<table>{}</table>", format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", rows))

@@ -55,6 +55,7 @@ class TokenForm(forms.ModelForm):
         for field in limits.MOST_OF_TOKEN:
             if cleaned.get(field) is not None:
                 self._add_refusal(field, limits.check_token_number, field, cleaned[field])
+        self._add_refusal("label", tokens.check_label, cleaned.get("label", ""))
         if kind == Token.PRIVATE and not self.errors:
             self._add_refusal(None, tokens.check_person, *(cleaned[field] for field in ("forename", "surname", "mail")))
         if cleaned.get("daily_bytes") is None:

@@ -1,30 +1,28 @@
 """What a set of parts holds: zips joined or one by one, a zip within a zip, bare photos. Lists and judges only.
 
 A zip can lie about itself; every limit here is checked on what the directory claims before anything is unpacked, and
-``zipfile`` then never yields more than was claimed. APPNOTE is PKWARE's .ZIP file format specification 6.3.9.
+reading a member then never yields more than was claimed.
 """
 import contextlib
-import io
 import shutil
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, NamedTuple, Optional
 
-from app_extensions.openscan.file_names import PHOTO_EXTENSIONS
-from app_extensions.openscan.ingest import images
-from app_extensions.openscan.ingest.names import is_clutter, member_path
-from app_extensions.openscan.ingest.parts import JoinedParts, Slice
-from app_extensions.openscan.ingest.refusal import Refused, quoted
+from app_extensions.openscan.ingest import zips
+from app_extensions.openscan.ingest.names import member_path
+from app_extensions.openscan.ingest.parts import JoinedParts, OpenFiles, Slice
+from app_extensions.openscan.ingest.refusal import Refused
+from app_extensions.shared import photo_files
+from app_extensions.shared.photo_files import LeftOut, quoted
 
-_END = b"PK\x05\x06"
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_METHOD_NAMES = {9: "Deflate64", 12: "BZip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 99: "AES encryption"}
-#: What ``zipfile`` raises on damaged bytes, beside its own error.
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError, OverflowError)
+#: Archives that are not taken, by how they begin.
+_OTHER_ARCHIVES = {
+    b"Rar!\x1a\x07": "a RAR archive", b"7z\xbc\xaf'\x1c": "a 7z archive", b"\x1f\x8b": "a gzip (.tar.gz) archive",
+    b"BZh": "a bzip2 archive", b"\xfd7zXZ\x00": "an xz archive", b"(\xb5/\xfd": "a Zstandard archive",
+}
 
 
 class Limits(NamedTuple):
@@ -42,26 +40,20 @@ class Limits(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One photo or text of a set."""
+    """One file of a set. ``crc`` is the archive's checksum of it, None for a bare part."""
 
     path: str
     size_bytes: int
     open: Callable[[], BinaryIO]
-
-
-class _End(NamedTuple):
-    position: int
-    entries: int
-    directory_bytes: int
-    directory_start: int
-    disks: int
+    crc: Optional[int] = None
 
 
 class PhotoSet:
     """The members of an uploaded set, as a context manager that closes what it opened.
 
-    ``photos`` and ``texts`` are in a fixed order: by part, then as in the archive. ``set_aside`` holds sentences on
-    members that are neither, ``clutter`` counts what file managers left behind.
+    ``photos`` (judged by name only: their content may turn out to be something else), ``masks`` and ``texts`` are in a
+    fixed order: by part, then as in the archive. ``left_out`` lists the members that are none of these and why;
+    ``clutter`` counts what file managers left behind.
     """
 
     def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None, names: Sequence[str] = ()) -> None:
@@ -73,16 +65,23 @@ class PhotoSet:
         :raises Refused: damaged, hostile or beyond the limits
         """
         self.photos: list[Member] = []
+        self.masks: list[Member] = []
         self.texts: list[Member] = []
-        self.set_aside: list[str] = []
+        self.left_out: list[LeftOut] = []
         self.clutter = 0
+        self.size_bytes = 0
+        self._raw: list[str] = []
         self._limits = limits or Limits()
         self._names = names
         self._scratch = scratch
         self._members = self._bytes = self._inner = 0
         self._closing = contextlib.ExitStack()
+        self._files = OpenFiles()
+        self._closing.callback(self._files.close)
         try:
             self._list([Path(part) for part in parts])
+            self._leave_out_rig_extras()
+            self._report_raw_files()
         except BaseException:
             self._closing.close()
             raise
@@ -93,57 +92,68 @@ class PhotoSet:
     def __exit__(self, *problem: Any) -> None:
         self._closing.close()
 
+    def _join(self, parts: Sequence[Path]) -> JoinedParts:
+        return JoinedParts(parts, self._files)
+
     def _list(self, parts: list[Path]) -> None:
-        joined = self._closing.enter_context(JoinedParts(parts))
-        end = _find_end(joined)
-        if end is not None and end.directory_start + end.directory_bytes == _directory_end(joined, end):
+        joined = self._join(parts)
+        self.size_bytes = joined.size_bytes
+        end = zips.find_end(joined)
+        if end is not None and end.in_front == 0:
             self._list_zip(joined, "", nested=False)
             return
-        # The directory does not lie where the joined file's should: the parts are files of their own, or it is broken.
-        alone = [self._closing.enter_context(JoinedParts([part])) for part in parts]
-        kinds = [_kind_alone(part) for part in alone]
-        if all(kinds) and "zip-start" not in kinds:
-            for number, (part, kind) in enumerate(zip(alone, kinds)):
-                if kind == "zip":
-                    self._list_zip(part, "part%04d/" % (number + 1) if len(parts) > 1 else "", nested=False)
-                else:
-                    self._count("part %d" % (number + 1), part.size_bytes, part.size_bytes)
-                    name = "part%04d%s" % (number + 1, {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}[kind])
-                    if len(self._names) == len(parts):
-                        name = self._names[number]
-                    self.photos.append(Member(name, part.size_bytes, _reopen(part)))
+        # The directory does not lie where the joined file's should: each part is a file by itself, or the zip is broken.
+        kinds = [self._kind_alone(part) for part in parts]
+        whole = sum(kind == "zip" or kind in photo_files.ENDINGS for kind in kinds)
+        if "zip-start" not in kinds and 2 * whole > len(parts):
+            for number, (part, kind) in enumerate(zip(parts, kinds), 1):
+                self._list_alone(part, number, kind, len(parts))
         elif end is not None:
             self._list_zip(joined, "", nested=False)  # something lies in front of the zip; zipfile knows to skip it
-        elif any(kinds):
-            raise Refused(
-                "The archive is not complete: its directory at the end is missing (%d bytes arrived). "
-                "Pack it again and send all of it." % joined.size_bytes
-            )
         else:
-            raise Refused(
-                "What arrived is neither a zip nor a photo (%d bytes in %d parts). Send one zip, cut into parts, "
-                "or JPEG, PNG or TIFF files." % (joined.size_bytes, len(parts))
-            )
+            raise Refused(_no_archive(joined, len(parts), kinds))
+
+    def _kind_alone(self, path: Path) -> str:
+        """What a part is by itself: ``zip``, ``zip-start`` (a zip without its end), or as ``photo_files.kind_of``."""
+        part = self._join([path])
+        head = part.read(photo_files.HEAD_BYTES)
+        if head[:4] in (zips.START, zips.END):
+            end = zips.find_end(part)
+            return "zip" if end is not None and end.in_front == 0 else "zip-start"
+        return photo_files.kind_of(head)
+
+    def _list_alone(self, path: Path, number: int, kind: str, parts: int) -> None:
+        part, shown = self._join([path]), f"part {number}"
+        if kind == "zip":
+            self._list_zip(part, f"part{number:04d}/" if parts > 1 else "", nested=False)
+            return
+        self._count(shown, part.size_bytes, part.size_bytes)
+        if kind in photo_files.ENDINGS:
+            name = self._names[number - 1] if len(self._names) == parts else f"part{number:04d}{photo_files.ENDINGS[kind][0]}"
+            self.photos.append(Member(name, part.size_bytes, lambda: Slice(part, 0, part.size_bytes)))  # type: ignore[arg-type,return-value]
+        else:
+            self.left_out.append(LeftOut(shown, kind or "not_photo"))
 
     def _list_zip(self, file: Any, prefix: str, nested: bool) -> None:
         label = "inner archive {}".format(quoted(prefix.rstrip("/"))) if nested else "archive"
-        end = _find_end(file)
+        end = zips.find_end(file)
         if end is None:
-            raise Refused(f"The {label} is damaged: its directory is missing.")
+            raise Refused(f"The {label} is damaged: its directory is missing. Pack it again and send all of it.")
         if end.disks:
             raise Refused(
-                f"The {label} was split by its packer into volumes (.z01, .z02 …); "
-                "cut one whole zip into parts instead."
+                f"The {label} was split by its packer into volumes (.z01, .z02 …). "
+                "Pack one whole zip and cut that into parts, or send each photo as a part."
             )
-        missing = end.directory_start + end.directory_bytes - _directory_end(file, end)
-        if missing > 0:
-            raise Refused(f"The {label} is not complete: {missing} bytes of it are missing. Send all parts of one zip.")
+        if end.in_front < 0:
+            raise Refused(f"The {label} is not complete: {-end.in_front} bytes of it are missing. "
+                          "Send all parts of one zip, in the order of their links.")
         if end.directory_bytes > self._limits.directory_bytes or self._members + end.entries > self._limits.members:
             raise Refused(f"The {label} lists {end.entries} members; at most {self._limits.members} are taken.")
         try:
-            archive = self._closing.enter_context(zipfile.ZipFile(file))
-        except DAMAGE as problem:
-            raise Refused("The {} is damaged: {}.".format(label, str(problem).rstrip("."))) from None
+            archive = self._closing.enter_context(zips.open_zip(file, end))
+        except zips.DAMAGE:
+            raise Refused(f"The {label} is damaged: its directory cannot be read. Pack it again and send all of it, "
+                          "with its parts in the order of their links.") from None
         self._refuse_overlaps(archive, label)
         for info in archive.infolist():
             self._list_member(file, archive, info, prefix, nested)
@@ -152,42 +162,36 @@ class PhotoSet:
         self, file: Any, archive: zipfile.ZipFile, info: zipfile.ZipInfo, prefix: str, nested: bool
     ) -> None:
         path = member_path(info.filename, bool(info.flag_bits & 0x800))
-        shown = quoted(prefix + path)
-        if not path:
-            self._count(shown, info.file_size, info.compress_size)
-            self.set_aside.append("A member without a name was left out.")
-            return
-        mode = info.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise Refused(f"The archive's member {shown} is a link or device, not a file; pack the files themselves.")
-        if info.is_dir() or stat.S_ISDIR(mode):
+        shown, mode = quoted(prefix + path), info.external_attr >> 16
+        if path and (path.endswith("/") or stat.S_ISDIR(mode)):
             self._count(shown, 0, 0)
             return
-        if info.flag_bits & 0x2041:
-            raise Refused(f"The archive's member {shown} is encrypted; pack the photos without a password.")
         self._count(shown, info.file_size, info.compress_size)
-        if is_clutter(path):
+        role = photo_files.role_of(path)
+        if not path:
+            self.left_out.append(LeftOut("", "unnamed"))
+        elif role == photo_files.CLUTTER:
             self.clutter += 1
-            return
-        extension = ("." + path.rpartition(".")[2]).lower()
-        if extension not in (*PHOTO_EXTENSIONS, ".txt", ".zip"):
-            self.set_aside.append(f"{shown} is not a photo (JPEG, PNG or TIFF) and was left out.")
-            return
-        if info.compress_type not in _METHODS:
-            method = _METHOD_NAMES.get(info.compress_type, "method %d" % info.compress_type)
-            raise Refused(
-                f"The archive's member {shown} is packed with {method}; only stored and deflated ones can be read."
-            )
-        if extension == ".zip":
+        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            self.left_out.append(LeftOut(prefix + path, "link"))
+        elif photo_files.is_raw_name(path):
+            self._raw.append(prefix + path)
+        elif role in (photo_files.CARD, photo_files.BACKUP, photo_files.OTHER):
+            self.left_out.append(LeftOut(prefix + path, role))
+        elif role == photo_files.ARCHIVE and not path.lower().endswith(".zip"):
+            self.left_out.append(LeftOut(prefix + path, "other"))
+        elif info.flag_bits & 0x2041:
+            self.left_out.append(LeftOut(prefix + path, "encrypted"))
+        elif info.compress_type not in zips.METHODS:
+            self.left_out.append(LeftOut(prefix + path, "packing"))
+        elif role == photo_files.ARCHIVE:
             self._list_inner(file, archive, info, prefix + path, nested)
-            return
-        member = Member(prefix + path, info.file_size, _opener(archive, info))
-        if extension != ".txt":
-            self.photos.append(member)
-        elif info.file_size <= self._limits.text_bytes:
-            self.texts.append(member)
         else:
-            self.set_aside.append("%s is a text of %d bytes and was left out." % (shown, info.file_size))
+            member = Member(prefix + path, info.file_size, zips.opener(archive, info), info.CRC)
+            if role == photo_files.TEXT and info.file_size > self._limits.text_bytes:
+                self.left_out.append(LeftOut(member.path, "other", f"is a text of {info.file_size} bytes"))
+            else:
+                {photo_files.TEXT: self.texts, photo_files.MASK: self.masks}.get(role, self.photos).append(member)
 
     def _list_inner(self, file: Any, archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str, nested: bool) -> None:
         if nested:
@@ -197,17 +201,27 @@ class PhotoSet:
             raise Refused(f"The archive holds more than {self._limits.inner_zips} zips.")
         # What the inner zip unpacks to counts, not the zip itself.
         self._bytes -= info.file_size
-        if info.compress_type == zipfile.ZIP_STORED:
-            inner: Any = Slice(file, _data_start(file, info, path), info.compress_size)
-        else:
-            spilled = self._scratch / ("inner-%04d.zip" % self._inner)
-            try:
-                with archive.open(info) as source, open(spilled, "wb") as target:
+        try:
+            if info.compress_type == zipfile.ZIP_STORED:
+                inner: Any = Slice(file, zips.data_start(file, info), info.compress_size)
+            else:
+                spilled = self._scratch / f"inner-{self._inner:04d}.zip"
+                with zips.opener(archive, info)() as source, open(spilled, "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-            except DAMAGE as problem:
-                raise Refused(f"The archive's member {quoted(path)} is damaged: {problem}.") from None
-            inner = self._closing.enter_context(JoinedParts([spilled]))
+                inner = self._join([spilled])
+        except zips.DAMAGE:
+            raise Refused(f"The archive's member {quoted(path)} is damaged. Pack it again and send all of it.") from None
         self._list_zip(inner, path + "/", nested=True)
+
+    def _leave_out_rig_extras(self) -> None:
+        extras = photo_files.rig_extras(member.path for member in self.photos)
+        self.left_out.extend(LeftOut(path, code) for path, code in extras.items())
+        self.photos = [member for member in self.photos if member.path not in extras]
+
+    def _report_raw_files(self) -> None:
+        """A raw file beside its JPEG is what a camera's card holds; one that stands alone is a photo that is lost."""
+        photos = {_stem(member.path) for member in self.photos}
+        self.left_out.extend(LeftOut(path, "card" if _stem(path) in photos else "raw") for path in self._raw)
 
     def _count(self, shown: str, size: int, packed: int) -> None:
         limits = self._limits
@@ -243,67 +257,19 @@ class PhotoSet:
             raise Refused(f"The {label}'s member {quoted(previous.filename)} reaches beyond its end.")
 
 
-def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    return lambda: archive.open(info)  # type: ignore[return-value]
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0].lower()
 
 
-def _reopen(part: JoinedParts) -> Callable[[], BinaryIO]:
-    def opened() -> BinaryIO:
-        return Slice(part, 0, part.size_bytes)  # type: ignore[return-value]
-
-    return opened
-
-
-def _kind_alone(part: JoinedParts) -> Optional[str]:
-    """What a part is by itself: ``zip``, ``zip-start`` (a zip without its end), a photo's kind, or None."""
-    part.seek(0)
-    head = part.read(8)
-    if head[:4] in (b"PK\x03\x04", _END):
-        end = _find_end(part)
-        if end is not None and end.directory_start + end.directory_bytes == _directory_end(part, end):
-            return "zip"
-        return "zip-start"
-    return images.kind_of(head)
-
-
-def _data_start(file: Any, info: zipfile.ZipInfo, path: str) -> int:
-    """Where a member's bytes begin: behind its local header (APPNOTE 4.3.7)."""
-    file.seek(info.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise Refused(f"The archive's member {quoted(path)} is damaged: its header is missing.")
-    name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
-    return info.header_offset + 30 + name_bytes + extra_bytes
-
-
-def _find_end(file: Any) -> Optional[_End]:
-    """The end of central directory record, zip64's where there is one (APPNOTE 4.3.14-16), or None."""
-    size = file.seek(0, io.SEEK_END)
-    start = max(size - 65_557, 0)
-    file.seek(start)
-    tail = file.read(size - start)
-    found = tail.rfind(_END)
-    if found < 0 or len(tail) - found < 22:
-        return None
-    disk, directory_disk, _, entries, length, offset = struct.unpack("<HHHHII", tail[found + 4:found + 20])
-    position = start + found
-    if position >= 20:
-        file.seek(position - 20)
-        signature, _, end64, disks64 = struct.unpack("<4sIQI", file.read(20))
-        if signature == b"PK\x06\x07" and end64 + 56 <= position:
-            file.seek(end64)
-            record = file.read(56)
-            if record[:4] == b"PK\x06\x06":
-                disk, directory_disk, _, entries, length, offset = struct.unpack("<IIQQQQ", record[16:56])
-                return _End(position, entries, length, offset, max(disk, directory_disk, disks64 - 1))
-    return _End(position, entries, length, offset, max(disk, directory_disk))
-
-
-def _directory_end(file: Any, end: _End) -> int:
-    """Where the directory must end if the file is one whole zip: right before its end record(s)."""
-    if end.position >= 20:
-        file.seek(end.position - 20)
-        signature, _, end64, _ = struct.unpack("<4sIQI", file.read(20))
-        if signature == b"PK\x06\x07":
-            return int(end64)
-    return end.position
+def _no_archive(joined: JoinedParts, parts: int, kinds: "list[str]") -> str:
+    """The sentence for what is neither a whole zip nor photos."""
+    joined.seek(0)
+    head = joined.read(8)
+    for start, name in _OTHER_ARCHIVES.items():
+        if head.startswith(start):
+            return f"What arrived is {name}, whatever its name says. Send one zip, cut into parts, or each photo as a part."
+    if "zip-start" in kinds or "zip" in kinds:
+        return (f"The archive is not complete: its directory at the end is missing ({joined.size_bytes} bytes arrived). "
+                "Pack it again and send all of it, with its parts in the order of their links.")
+    return (f"What arrived is neither a zip nor a set of photos ({joined.size_bytes} bytes in {parts} part{'s' if parts != 1 else ''}). "
+            f"Send one zip, cut into parts, or photos ({photo_files.ACCEPTED}), each as a part.")

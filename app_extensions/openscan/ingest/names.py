@@ -2,7 +2,9 @@
 import re
 
 from app_extensions.openscan.file_names import plain
-from app_extensions.openscan.ingest.refusal import Refused, quoted
+from app_extensions.openscan.ingest.refusal import Refused
+from app_extensions.shared import photo_files
+from app_extensions.shared.photo_files import quoted
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 MAX_NAME_LENGTH = 100
@@ -38,19 +40,12 @@ def _decode(raw: bytes) -> str:
         return raw.decode("cp850")
 
 
-def is_clutter(path: str) -> bool:
-    """True for what file managers leave behind: ``__MACOSX``, ``.DS_Store``, ``Thumbs.db``, hidden files."""
-    pieces = path.split("/")
-    base = pieces[-1]
-    return "__MACOSX" in pieces[:-1] or base.startswith(".") or base.lower() in ("thumbs.db", "desktop.ini")
-
-
 class Names:
     """Hands out file names, each once even where case does not count; the same calls give the same names again."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
-        #: base name as in the archive → name handed out, ``""`` where two members share the base name
+        #: base name as in the archive, in small letters → name handed out, ``""`` where two members share the base name
         self.by_base: dict[str, str] = {}
 
     def give(self, path: str, extension: str) -> str:
@@ -71,10 +66,17 @@ class Names:
             name = self._shape(base, "-%d%s" % (number, extension))
             number += 1
         self._taken.add(name.lower())
-        self.by_base[base] = "" if base in self.by_base else name
+        self.by_base[base.lower()] = "" if base.lower() in self.by_base else name
         return name
+
+    def give_exactly(self, name: str) -> bool:
+        """Hand out this very name; False if it is taken."""
+        free = name.lower() not in self._taken
+        self._taken.add(name.lower())
+        return free
 
     @staticmethod
     def _shape(text: str, ending: str) -> str:
-        stem = plain(text.rpartition(".")[0] or text).strip(".-") or "photo"
+        known = photo_files.ending_of(text) in photo_files.PHOTO_ENDINGS  # "scan.001" keeps its number
+        stem = plain(text.rpartition(".")[0] if known else text).strip(".-") or "photo"
         return stem[-(MAX_NAME_LENGTH - len(ending)):].lstrip(".-") + ending

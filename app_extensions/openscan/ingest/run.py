@@ -96,6 +96,7 @@ def _write(scan: Scan) -> Written:
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
                 before_each=lambda: _check_wanted(scan), placing=lambda: _placing(scan),
+                merge_seconds=60 * conf.merge_minutes if conf.merge_focus_stacks else 0,
             )
     except OSError:
         _check_wanted(scan)  # a reset takes the parts away under our hands, a removal the directory, which is no failure
@@ -108,7 +109,7 @@ def _write(scan: Scan) -> Written:
 
 def _check_room(photo_set: PhotoSet, target: Path) -> None:
     lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
-    wanted = sum(member.size_bytes for member in photo_set.photos) - lying
+    wanted = sum(member.size_bytes for member in (*photo_set.photos, *photo_set.masks)) - lying
     if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
         raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
 
@@ -141,9 +142,7 @@ def task_removed(task_id: Any) -> None:
 
 
 def _approve(scan: Scan, written: Written) -> None:
-    """The photos are there: pay, let go of the parts, and stand in the queue."""
-    # The parts go with this commit, so the photos must be on the disk and not only in the system's cache.
-    os.sync()
+    """The photos are there, on the disk and not only in the system's cache: pay, drop the parts, and enter the queue."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
         if row is None:

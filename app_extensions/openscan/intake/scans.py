@@ -9,21 +9,23 @@ import secrets
 from typing import Any, Optional
 
 from django.db import IntegrityError, transaction
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from app_extensions.host import media, quota
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import lifecycle, part_files
-from app_extensions.openscan.accounts import limits, tokens
+from app_extensions.openscan.accounts import addresses, limits, shares, tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.models import Part, Scan, Token
+from app_extensions.openscan.models import Scan, Token
 from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
 logger = logging.getLogger("app.logger")
 
 UNKNOWN_PROJECT_STATUS = 401  # what getProjectInfo answers for a project that is not there
 NO_ROOM_STATUS = 507
+NAME_CONSTRAINT = "openscan_scan_name"
 _MISSING_PARTS_SHOWN = 20
 
 
@@ -34,22 +36,29 @@ def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_by
     Asked again with the same parts and size, received parts stay; with another cut, they are dropped, as they are
     slices of another archive. Raises OpenScanError (400, or 507 without room on the disk) with the reason.
     """
+    client = address if token.is_public else ""
+    shares.count_call(token, client)
     limits.check_name(name)
     limits.check_set(token, photos=photos, parts=parts, filesize_bytes=filesize_bytes)
-    _check_owner_and_room(token, filesize_bytes)
+    _check_owner_and_room(token, name, filesize_bytes)
     declared = {"photos": photos, "parts_count": parts, "declared_bytes": filesize_bytes}
     for _ in range(3):
         try:
             with transaction.atomic():
                 scan = _find_locked(token, name)
+                if scan is not None and _is_overdue(scan):
+                    _check_address(scan, token, address)
+                    scan = _abandoned(scan)
                 if scan is not None and scan.state == Scan.EXPIRED and scan.started_at is None:
-                    _forget(scan)
+                    _forget(scan, why="createProject was called for a project that nobody had started in time.")
                     scan = None
                 if scan is None:
-                    return _create(token, name, address, base_url, declared)
+                    return _create(token, name, client, base_url, declared)
                 _check_address(scan, token, address)
                 return _renew(scan, base_url, declared)
-        except IntegrityError:
+        except IntegrityError as error:
+            if _broken_constraint(error) != NAME_CONSTRAINT:
+                raise
             continue  # somebody else created this name between our look and our insert: now it is there to be renewed
     raise OpenScanError("This project is being created by several clients at once; try again.", 503)
 
@@ -80,8 +89,8 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
 
     Raises OpenScanError (400) where the name belongs to another client of a public token.
     """
-    if not limits.is_storable(name):
-        return False
+    if not limits.is_name(name):
+        return False  # no scan can have such a name, and a rig stays stuck on any error
     with transaction.atomic():
         scan = _find_locked(token, name)
         if scan is None:
@@ -91,12 +100,13 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
     return True
 
 
-def reset_scan_row(scan: Scan, actor: str = "") -> bool:
+def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator reset it.") -> bool:
     """What `reset_scan` does, for a row in hand. False if it was reset before.
 
-    :param actor: the administrator who wants it
+    :param actor: the user who wants it
+    :param why: for the scan's history
     """
-    done = _forget(scan, why="An administrator reset it.", actor=actor)
+    done = _forget(scan, why=why, actor=actor)
     scan.refresh_from_db()
     return done
 
@@ -113,7 +123,8 @@ def find_scan(token: Token, name: str, address: str = "") -> Scan:
 
 def missing_parts(scan: Scan) -> list[int]:
     """The numbers (from 1) of the parts of `scan` that have not come."""
-    return list(scan.parts.filter(size_bytes=None).order_by("number").values_list("number", flat=True))
+    there = set(scan.parts.values_list("number", flat=True))
+    return [number for number in range(1, scan.parts_count + 1) if number not in there]
 
 
 def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
@@ -128,10 +139,36 @@ def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
             row = due.select_for_update().filter(pk=scan_id).first()
             if row is None:
                 continue
-            sentence = f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."
-            lifecycle.apply(row.pk, lifecycle.ABANDON, error=sentence)
+            _abandoned(row)
             expired += 1
     return expired
+
+
+def release_idle_holds(now: Optional[datetime.datetime] = None) -> int:
+    """Give back public tokens' credit that is held for projects of which no byte has come. Their links stay valid: the credit is
+    held again, if there is some left, when the first byte comes. :return: how many"""
+    now = now or timezone.now()
+    due = Scan.objects.filter(
+        state=Scan.CREATED, held_bytes__gt=0, first_byte_at=None, token__kind=Token.PUBLIC,
+        created_at__lt=now - datetime.timedelta(minutes=conf.public_hold_minutes))
+    released = 0
+    for scan_id in list(due.values_list("pk", flat=True)):
+        with transaction.atomic():
+            # Asked again under the lock: a byte may have come meanwhile.
+            row = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.CREATED, held_bytes__gt=0, first_byte_at=None).first()
+            if row is not None:
+                lifecycle.apply(row.pk, lifecycle.LAPSE)
+                released += 1
+    return released
+
+
+def hold_again(scan: Scan) -> None:
+    """Hold the credit of a created scan whose hold has lapsed; one that holds its credit is left alone.
+
+    :raises OpenScanError: there is too little credit left
+    """
+    if scan.state == Scan.CREATED and scan.charge == Scan.HELD and not scan.held_bytes:
+        _applied(scan, lifecycle.RESUME)
 
 
 def _scans(token: Token, name: str) -> Any:
@@ -145,7 +182,7 @@ def _find_locked(token: Token, name: str) -> Optional[Scan]:
 
 def _is_allowed(scan: Scan, token: Token, address: str) -> bool:
     """Everybody shares a public token, so a name there belongs to the client address that created it."""
-    return not token.is_public or not conf.bind_public_names or scan.client_address == address
+    return not token.is_public or not conf.bind_public_names or addresses.belongs_to(scan.client_address, scan.pk, address)
 
 
 def _check_address(scan: Scan, token: Token, address: str) -> None:
@@ -153,32 +190,55 @@ def _check_address(scan: Scan, token: Token, address: str) -> None:
         raise OpenScanError("This project's name is taken by another user of this public token; choose another name.")
 
 
-def _check_owner_and_room(token: Token, filesize_bytes: int) -> None:
+def _is_overdue(scan: Scan) -> bool:
+    """Whether a scan that nobody started is past its deadline, counted from its creation."""
+    return scan.state == Scan.CREATED and scan.created_at < timezone.now() - datetime.timedelta(hours=conf.unstarted_hours)
+
+
+def _abandoned(scan: Scan) -> Scan:
+    return _applied(scan, lifecycle.ABANDON, error=(
+        f"Nobody started this project within {conf.unstarted_hours} hours; create and upload it again."))
+
+
+def _broken_constraint(error: IntegrityError) -> str:
+    """The name of the database constraint that an insert or update ran into."""
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
+
+
+def _check_owner_and_room(token: Token, name: str, filesize_bytes: int) -> None:
+    """Check quota and disk against what is there, less what is promised to other projects."""
     owner = tokens.token_owner(token)
     if owner is None:
         raise OpenScanError("This token has no WebODM user any more; ask the site's administrator to name one.")
-    if quota.quota_exceeded(owner, filesize_bytes):
+    arriving = Scan.objects.filter(state__in=shares.OPEN).exclude(token=token, name=name)
+    of_owner = arriving.filter(token__owner_id=owner.pk).aggregate(at=Sum("declared_bytes"))["at"] or 0
+    if quota.quota_exceeded(owner, filesize_bytes + of_owner):
         raise OpenScanError(
             f"The set's {format_exact_bytes(filesize_bytes)} do not fit into the storage quota of this token's WebODM user; "
             "delete old tasks there, or ask the site's administrator."
         )
-    check_disk(filesize_bytes)
+    to_come = arriving.filter(state=Scan.CREATED, held_bytes__gt=0)
+    promised = to_come.aggregate(at=Sum(F("declared_bytes") - F("received_bytes")))["at"] or 0
+    check_disk(filesize_bytes, promised)
 
 
-def check_disk(wanted_bytes: int) -> None:
-    """Raises OpenScanError (507) where `wanted_bytes` would eat into the reserve that has to stay free."""
-    free = media.free_bytes(part_files.incoming_dir())
-    if free - wanted_bytes < conf.free_reserve_bytes:
+def check_disk(wanted_bytes: int, promised_bytes: int = 0) -> None:
+    """Raises OpenScanError (507) where `wanted_bytes` would eat into the reserve that has to stay free.
+
+    :param promised_bytes: what others were told that they may upload and has not come yet
+    """
+    usable = media.free_bytes(part_files.incoming_dir()) - promised_bytes - conf.free_reserve_bytes
+    if wanted_bytes > usable:
         raise OpenScanError(
-            f"The server's disk is full: {format_bytes(wanted_bytes)} are needed, "
-            f"{format_bytes(max(0, free - conf.free_reserve_bytes))} can be used; try again later.", NO_ROOM_STATUS)
+            f"The server's disk is full: {format_bytes(wanted_bytes)} are needed, {format_bytes(max(0, usable))} can be used; "
+            "try again later.", NO_ROOM_STATUS)
 
 
-def _create(token: Token, name: str, address: str, base_url: str, declared: dict) -> Scan:
+def _create(token: Token, name: str, client: str, base_url: str, declared: dict) -> Scan:
+    shares.check_client(Token.objects.select_for_update().get(pk=token.pk), client)
     scan = lifecycle.create(
-        token=token, name=name, client_address=address if token.is_public else "", base_url=base_url[:200],
+        token=token, name=name, client_address=client, base_url=base_url[:200],
         research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)
-    _make_part_rows(scan)
     note_fields(scan=scan.pk)
     logger.info("OpenScan: scan %s created: %d photos, %d parts, %d bytes", scan.pk, scan.photos, scan.parts_count, scan.declared_bytes)
     return scan
@@ -192,14 +252,10 @@ def _renew(scan: Scan, base_url: str, declared: dict) -> Scan:
         for field, value in fresh.items():
             setattr(scan, field, value)
         scan.save(update_fields=list(fresh))
+        hold_again(scan)
+        scan.refresh_from_db(fields=["held_bytes"])
         return scan
-    scan = _applied(scan, lifecycle.RECUT, upload_nonce=secrets.token_hex(8), **fresh)
-    _make_part_rows(scan)
-    return scan
-
-
-def _make_part_rows(scan: Scan) -> None:
-    Part.objects.bulk_create([Part(scan=scan, number=number) for number in range(1, scan.parts_count + 1)])
+    return _applied(scan, lifecycle.RECUT, upload_nonce=secrets.token_hex(8), **fresh)
 
 
 def _links_expire_at() -> datetime.datetime:
@@ -213,7 +269,7 @@ def _check_complete(scan: Scan) -> None:
         more = f" and {len(missing) - _MISSING_PARTS_SHOWN} more" if len(missing) > _MISSING_PARTS_SHOWN else ""
         raise OpenScanError(f"{len(missing)} of {scan.parts_count} parts are missing ({shown}{more}); "
                             "upload them, then start again.")
-    if scan.received_bytes != scan.declared_bytes:
+    if not 0 <= scan.received_bytes - scan.declared_bytes <= limits.packing_bytes(scan.parts_count, scan.photos):
         raise OpenScanError(
             f"The parts add up to {format_exact_bytes(scan.received_bytes)}, but {format_exact_bytes(scan.declared_bytes)} "
             "were declared as filesize; upload the parts again, or create the project with the right filesize."

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import links, part_files, traffic
+from app_extensions.openscan.accounts import limits
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Part, Scan
@@ -36,7 +37,7 @@ class Upload:
     def __init__(self, scan: Scan, number: int):
         self.scan = scan
         self.number = number
-        self.most_bytes = min(scan.token.limit_part_bytes, scan.declared_bytes)
+        self.most_bytes = min(scan.token.limit_part_bytes, scan.declared_bytes + _packing_bytes(scan))
 
     def check_length(self, length: Optional[int]) -> None:
         """Raises OpenScanError for an announced length (None: not announced) that cannot become a part."""
@@ -52,7 +53,7 @@ class Upload:
 
     def check_total(self, size_bytes: int, scan: Scan, other_bytes: int) -> None:
         """Raises OpenScanError where this part's size and those of the others are more than was declared."""
-        if size_bytes + other_bytes > scan.declared_bytes:
+        if size_bytes + other_bytes > scan.declared_bytes + _packing_bytes(scan):
             raise OpenScanError(
                 f"The parts are more than was declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
                 f"{self.number}, filesize={scan.declared_bytes:,} bytes; create the project again with the right filesize.",
@@ -61,6 +62,10 @@ class Upload:
     def _other_bytes(self) -> int:
         own = self.scan.parts.filter(number=self.number).values_list("size_bytes", flat=True).first()
         return self.scan.received_bytes - (own or 0)
+
+
+def _packing_bytes(scan: Scan) -> int:
+    return limits.packing_bytes(scan.parts_count, scan.photos)
 
 
 def open_upload(link_text: str) -> Upload:
@@ -103,6 +108,8 @@ def receive(upload: Upload, chunks: Iterable[bytes], length: Optional[int]) -> P
 def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Optional[int]) -> int:
     size = checked = 0
     for chunk in chunks:
+        if not size:
+            _note_first_byte(upload)
         size += len(chunk)
         if size > upload.most_bytes:
             upload.check_length(size)
@@ -120,6 +127,22 @@ def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Opt
     return size
 
 
+def _note_first_byte(upload: Upload) -> None:
+    """The scan is being uploaded: its credit does not lapse any more, and one that has lapsed is held again.
+
+    :raises OpenScanError: it has lapsed, and there is too little credit left
+    """
+    if upload.scan.first_byte_at is not None and upload.scan.held_bytes:
+        return  # no lock for what most parts do
+    with transaction.atomic():
+        scan = Scan.objects.select_for_update().get(pk=upload.scan.pk)
+        _check_created(scan)
+        if scan.first_byte_at is None:
+            scan.first_byte_at = timezone.now()
+            scan.save(update_fields=["first_byte_at"])
+        scans.hold_again(scan)
+
+
 def _keep(upload: Upload, received: Path, size: int) -> Part:
     """Makes a received file the part, if its scan still waits for one. The old file of a re-sent part goes at last."""
     file_name = f"{upload.number}-{secrets.token_hex(8)}{part_files.PART_SUFFIX}"
@@ -128,10 +151,12 @@ def _keep(upload: Upload, received: Path, size: int) -> Part:
         _check_created(scan)
         if scan.upload_nonce != upload.scan.upload_nonce:
             raise OpenScanError("The project was created anew meanwhile, in other parts; use its new links.", CONFLICT)
-        part = Part.objects.get(scan=scan, number=upload.number)
-        upload.check_total(size, scan, scan.received_bytes - (part.size_bytes or 0))
-        replaced = part_files.part_path(part) if part.size_bytes is not None else None
-        scan.received_bytes += size - (part.size_bytes or 0)
+        part = Part.objects.filter(scan=scan, number=upload.number).first()
+        replaced = part_files.part_path(part) if part is not None else None
+        others = scan.received_bytes - (part.size_bytes if part is not None else 0)
+        upload.check_total(size, scan, others)
+        scan.received_bytes = others + size
+        part = part or Part(scan=scan, number=upload.number)
         part.size_bytes, part.file_name, part.received_at = size, file_name, timezone.now()
         part.save()
         scan.save(update_fields=["received_bytes"])

@@ -1,6 +1,7 @@
 """The OpenScan app's tables, one noun a module."""
+from app_extensions.openscan.models.client import ClientDay
 from app_extensions.openscan.models.event import ScanEvent
-from app_extensions.openscan.models.ledger import LedgerEntry
+from app_extensions.openscan.models.ledger import LedgerEntry, Refill
 from app_extensions.openscan.models.mail import OutgoingMail
 from app_extensions.openscan.models.node import NodeRecord, NodeWatch
 from app_extensions.openscan.models.objects import ArchivedSet, StoredObject
@@ -10,6 +11,6 @@ from app_extensions.openscan.models.token import Token
 from app_extensions.openscan.models.upload import BrowserUpload
 
 __all__ = [
-    "ArchivedSet", "BrowserUpload", "CreditRequest", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part", "RequestAttempt",
-    "Scan", "ScanEvent", "StoredObject", "Token", "TokenRequest",
+    "ArchivedSet", "BrowserUpload", "ClientDay", "CreditRequest", "LedgerEntry", "NodeRecord", "NodeWatch", "OutgoingMail", "Part",
+    "Refill", "RequestAttempt", "Scan", "ScanEvent", "StoredObject", "Token", "TokenRequest",
 ]

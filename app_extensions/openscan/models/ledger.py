@@ -24,11 +24,13 @@ class LedgerEntry(models.Model):
     """One movement of a token's credit. `amount_bytes` is what the balance changed by (a hold is negative).
 
     `key` names the movement (`post:17`, `refill:3:2026-05-01`) and is unique: the database refuses to do it twice.
-    A scan's hold ends in exactly one of post and void.
+    A scan's hold ends in exactly one of post and void. A hold of another amount is two entries: one that gives the old hold back,
+    if anything of it comes back, and one that takes the new one. An opening changes nothing: the upgrade that brought the present
+    rule for daily credit wrote it, and `books` proves the rule from there on.
     """
 
-    GRANT, REFILL, HOLD, POST, VOID, REFUND = "grant", "refill", "hold", "post", "void", "refund"
-    KINDS = tuple((kind, kind) for kind in (GRANT, REFILL, HOLD, POST, VOID, REFUND))
+    GRANT, REFILL, HOLD, POST, VOID, REFUND, OPENING = "grant", "refill", "hold", "post", "void", "refund", "opening"
+    KINDS = tuple((kind, kind) for kind in (GRANT, REFILL, HOLD, POST, VOID, REFUND, OPENING))
 
     token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="entries")
     scan = models.ForeignKey("openscan.Scan", null=True, on_delete=models.PROTECT, related_name="entries")
@@ -61,3 +63,21 @@ class LedgerEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict]:
         raise LedgerError("The ledger is append-only: entries are not deleted.")
+
+
+class Refill(models.Model):
+    """How much of a daily top-up still stands.
+
+    A set that costs nothing in the end would have left more credit over at midnight, so less would have been topped up. When its
+    credit comes back, the difference is taken from here instead of being given twice.
+    """
+
+    token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="refills")
+    entry = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, related_name="refill")
+    standing_bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(check=Q(standing_bytes__gte=0), name="openscan_refill_not_negative")]
+
+    def __str__(self) -> str:
+        return f"refill of token {self.token_id}, {self.standing_bytes} bytes stand"

@@ -4,7 +4,7 @@ from django.utils import timezone
 
 
 class TokenRequest(models.Model):
-    """One row an e-mail address: asking again only counts, so no address is ever mailed a second token."""
+    """One row per email address: asking again only counts, so a token is never mailed to an address twice."""
 
     PENDING, APPROVED, REFUSED = "pending", "approved", "refused"
     STATES = tuple((state, state) for state in (PENDING, APPROVED, REFUSED))
@@ -21,6 +21,11 @@ class TokenRequest(models.Model):
     token = models.ForeignKey(
         "openscan.Token", null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
     )
+
+    told_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When the admins were told of it")
+    token_mail = models.ForeignKey(
+        "openscan.OutgoingMail", null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="token_requests",
+        help_text="The email with the token")
 
     def __str__(self) -> str:
         return f"{self.forename} {self.surname} ({self.state})"

@@ -63,12 +63,14 @@ class Scan(models.Model):
     node_notes = models.TextField(blank=True, help_text="What happened on processing nodes, a line each")
 
     created_at = models.DateTimeField(default=timezone.now)
+    first_byte_at = models.DateTimeField(null=True, blank=True, help_text="When the first byte of a part came")
     started_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     expired_at = models.DateTimeField(null=True, blank=True)
     reset_at = models.DateTimeField(null=True, blank=True)
+    discarded_at = models.DateTimeField(null=True, blank=True, help_text="When what a reset left behind was removed")
 
     result_file = models.CharField(max_length=200, blank=True, help_text="Relative to the results' directory")
     result_object = models.CharField(max_length=300, blank=True, help_text="Key in object storage, where it was published")
@@ -89,20 +91,27 @@ class Scan(models.Model):
                 name="openscan_scan_numbers",
             ),
         ]
-        indexes = [models.Index(fields=["state", "started_at"], name="openscan_scan_queue")]
+        indexes = [
+            models.Index(fields=["state", "started_at"], name="openscan_scan_queue"),
+            models.Index(fields=["token", "client_address"], condition=Q(state__in=["created", "initialized"]),
+                         name="openscan_scan_open"),
+            models.Index(fields=["result_file"], condition=~Q(result_file=""), name="openscan_scan_result"),
+            models.Index(fields=["-finished_at"], condition=Q(processing_seconds__gt=0), name="openscan_scan_pace"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.state})"
 
 
 class Part(models.Model):
-    """One part of a scan. `size_bytes` is null until it came; `file_name` then lies in the directory of the scan."""
+    """A received part of a scan; its file lies in the directory of the scan."""
 
+    id = models.BigAutoField(primary_key=True)
     scan = models.ForeignKey(Scan, on_delete=models.CASCADE, related_name="parts")
     number = models.IntegerField(help_text="From 1, in the order of the links")
-    size_bytes = models.BigIntegerField(null=True, blank=True)
-    file_name = models.CharField(max_length=80, blank=True)
-    received_at = models.DateTimeField(null=True, blank=True)
+    size_bytes = models.BigIntegerField()
+    file_name = models.CharField(max_length=80)
+    received_at = models.DateTimeField()
 
     class Meta:
         ordering = ["number"]

@@ -3,21 +3,26 @@
 Called in the transaction of what they tell about; sent by a job once that is committed. Public tokens have no owner to
 write to.
 """
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Max
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from app_extensions.openscan import links, page_links
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch_on_commit
+from app_extensions.openscan.locks import wait_in_line
 from app_extensions.openscan.models import CreditRequest, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.mail import deliver_due, enqueue
 
 LONGEST_NAME = 80
 MOST_SET_ASIDE = 10
+MOST_REQUESTS = 20
 
 
 def scan_done(scan: Scan, link: str) -> None:
@@ -45,14 +50,31 @@ def scan_gone(scan: Scan) -> None:
     _to_person(scan, "gone", f"Your 3D model “{_short(scan.name)}” was deleted", {"error": scan.error})
 
 
-def token_requested(request: TokenRequest) -> None:
-    """Tell the admins that somebody wants a private token; an answer to the mail goes to that person."""
+def tell_of_requests() -> int:
+    """Tell the admins of everybody who has asked for a private token since the last email about it, in one email.
+
+    One such email goes out in ``conf.token_request_mail_minutes`` at most: whoever sends requests in bulk must not fill mailboxes.
+
+    :return: of how many requests
+    """
     to = _admins()
-    if to:
-        _send("token-request", to, f"OpenScan token requested by {request.forename} {request.surname}",
-              # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
-              {"request": request, "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else ""},
-              reply_to=request.mail)
+    now = timezone.now()
+    with transaction.atomic():
+        wait_in_line("openscan.token-request-mail")
+        new = list(TokenRequest.objects.filter(state=TokenRequest.PENDING, told_at=None).order_by("pk"))
+        told_last = TokenRequest.objects.aggregate(at=Max("told_at"))["at"]
+        if not to or not new or (told_last and now - told_last < timedelta(minutes=conf.token_request_mail_minutes)):
+            return 0
+        first = new[0]
+        _send(
+            "token-request", to, f"OpenScan token requested by {first.forename} {first.surname}" if len(new) == 1
+            else f"{len(new)} OpenScan tokens requested", {
+                "requests": new[:MOST_REQUESTS], "more": max(0, len(new) - MOST_REQUESTS),
+                # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
+                "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else "",
+            }, reply_to=first.mail if len(new) == 1 else "")
+        TokenRequest.objects.filter(pk__in=[request.pk for request in new]).update(told_at=now)
+    return len(new)
 
 
 def credit_requested(request: CreditRequest) -> None:
@@ -76,14 +98,14 @@ def credit_granted(token: Token, amount: str) -> None:
             "token": token, "amount": amount, "support_mail": conf.support_mail}, reply_to=conf.support_mail)
 
 
-def send_token(token: Token, text: str, base_url: str = "") -> None:
+def send_token(token: Token, text: str, base_url: str = "") -> OutgoingMail:
     """Mail a new token to its person, the only time that it is sent.
 
     :param text: the token; it waits encrypted and is wiped on delivery
     :param base_url: where this WebODM is reached, if no setting says it
     """
     base_url = links.base_url() or base_url
-    _send("token", [token.mail], "Your OpenScan token", {
+    return _send("token", [token.mail], "Your OpenScan token", {
         "token": token, "text": text, "credit": format_bytes(token.credit_bytes),
         "limit_filesize": format_bytes(token.limit_filesize_bytes),
         "base_url": f"{base_url}/api/openscan" if base_url else "",
@@ -107,13 +129,14 @@ def _to_person(scan: Scan, kind: str, subject: str, context: "dict[str, Any]") -
     _send(kind, [token.mail], subject, context, reply_to=conf.support_mail)
 
 
-def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", reply_to: str) -> None:
-    enqueue(
+def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", reply_to: str) -> OutgoingMail:
+    row = enqueue(
         OutgoingMail, kind=kind, to=to, subject=" ".join(subject.split()),
         text=render_to_string(f"openscan/mail/{kind}.txt", context),
         html=render_to_string(f"openscan/mail/{kind}.html", {**context, "subject": subject}), reply_to=reply_to,
     )
     dispatch_on_commit("deliver_mails")
+    return row
 
 
 def _admins() -> "list[str]":

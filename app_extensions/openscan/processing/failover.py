@@ -6,15 +6,15 @@ from those of the photos, takes the task off the node, and makes the scan wait a
 charged once. Failures that nobody can lay at the node's door end the scan as before (``finish``).
 """
 import logging
-import re
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from django.db import transaction
 from django.utils import timezone
 
 from app_extensions.host import media, processing
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.faults import OFFLINE, REMOVED, SILENT, STALLED, Trouble, fault_in, for_admins, given_up
 from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import lifecycle
 from app_extensions.openscan.accounts import tokens
@@ -34,46 +34,6 @@ PATIENCE_SECONDS = 45
 GAP = timedelta(minutes=5)
 WATCH_SECONDS = 60
 _LONGEST_NOTES = 4000
-
-
-class Trouble(NamedTuple):
-    """A node's fault: its name for logs, words for people, and whether other scans had better be kept off the node."""
-
-    kind: str
-    words: str
-    rests: bool = False
-
-
-#: What task errors look like that are a node's: our own node's, NodeODM's, ClusterODM's, and WebODM's on the way to them.
-#: A lack of memory is not among them: the next node needs as much.
-_FAULTS = (
-    (re.compile(r"no space left|disk (is )?full|no room on the node|ENOSPC", re.I),
-     Trouble("full", "its disk was full", rests=True)),
-    (re.compile(r"^\S{32,36} not found|\buuid\b.*\bnot found|invalid uuid|invalid route for task", re.I),
-     Trouble("forgotten", "it had forgotten the task")),
-    (re.compile(r"node went offline|^connection (error|timeout)|connection (refused|aborted|reset)|max retries exceeded|"
-                r"HTTPConnectionPool|proxy redirect error|^unexpected status code: 5\d\d|^5\d\d$", re.I),
-     Trouble("unreachable", "it could not be reached any more")),
-    (re.compile(r"no nodes (are )?(available|online)|failed to forward task|maximum upload retries|"
-                r"maximum number of concurrent tasks|^uuh, slow down", re.I),
-     Trouble("no machine", "none of its machines took the task")),
-    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it failed by itself")),
-)
-SILENT = Trouble("silent", "it did not answer any more", rests=True)
-STALLED = Trouble("stalled", "it made no progress any more", rests=True)
-OFFLINE = Trouble("offline", "it went offline")
-REMOVED = Trouble("removed", "it was taken out of WebODM")
-#: Node errors that tell of the photos: another node would say the same, and they cost what they cost.
-PHOTOS_AT_FAULT = re.compile(
-    r"photos? could be placed|images? could be (placed|matched)|not enough (overlap|features|matches|images)|"
-    r"too few (photos|images|features|matches)|overlap", re.IGNORECASE)
-
-
-def fault_in(error: str) -> Optional[Trouble]:
-    """The node's fault that a failed task's error tells of; None where it is the photos', or not known whose."""
-    if PHOTOS_AT_FAULT.search(error):
-        return None
-    return next((trouble for pattern, trouble in _FAULTS if pattern.search(error)), None)
 
 
 def watch() -> int:
@@ -111,7 +71,7 @@ def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
     if state.pending_action is not None:
         return None
     if state.status == host_tasks.FAILED:
-        return fault_in(state.error)
+        return fault_in(state.node_error)
     node_id, _, is_online = processing.node_of(task)
     if state.status not in (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING):
         return None
@@ -168,8 +128,8 @@ def _has_attempts(scan: Scan) -> bool:
 
 
 def _move(scan: Scan) -> bool:
-    with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as mine:
-        task = host_tasks.get_task(scan.webodm_task_id) if mine else None
+    with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as lock:
+        task = host_tasks.get_task(scan.webodm_task_id) if lock else None
         trouble = _trouble(scan, task) if task is not None else None  # the step that we waited for may have mended it
         if trouble is None:
             return False
@@ -177,7 +137,8 @@ def _move(scan: Scan) -> bool:
         if is_online:
             # First of all: a crash behind this leaves a task that its node has forgotten, which is moved as well.
             processing.drop_on_node(task)
-            processing.renew_task_lock(task.id)
+            if not lock.renew():
+                return False  # a worker is at the task again; the next look sees what it made of it
         with transaction.atomic():
             row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.RELEASED).first()
             if row is None:
@@ -212,12 +173,23 @@ def _back_to_queue(row: Scan, task: Any, trouble: Trouble, node_id: Optional[int
 def _give_up(row: Scan, task: Any, trouble: Trouble) -> None:
     """Its last node hangs: end its task as failed, so that the scan fails and its credit goes back."""
     Scan.objects.filter(pk=row.pk).update(node_notes=_noted(row, timezone.now(), processing.node_of(task)[1], trouble))
-    processing.fail_task(task.id, f"The processing node failed: {trouble.words}. {row.moves + 1} attempts were made.")
+    processing.fail_task(task.id, given_up(trouble, row.moves + 1))
     dispatch_on_commit("finish_scan", row.pk)
     logger.error("OpenScan: scan %s is given up after %d attempts on processing nodes", row.pk, row.moves + 1)
 
 
+def noted_error(row: Scan, state: Any) -> str:
+    """A scan's notes on nodes, for administrators, with what the node said of a failed task added, masked."""
+    if not state.node_error:
+        return row.node_notes
+    return _with_line(row, timezone.now(), f"failed on {state.node_label or 'its node'}: {for_admins(state.node_error)}")
+
+
 def _noted(row: Scan, now: datetime, label: str, trouble: Trouble) -> str:
     """A scan's notes on nodes with this trouble added."""
-    line = f"{now:%Y-%m-%d %H:%M} UTC: taken off {label or 'its node'}, {trouble.words} ({trouble.kind})"
+    return _with_line(row, now, f"taken off {label or 'its node'}, {trouble.words} ({trouble.kind})")
+
+
+def _with_line(row: Scan, now: datetime, text: str) -> str:
+    line = f"{now:%Y-%m-%d %H:%M} UTC: {text}"
     return "\n".join(filter(None, [row.node_notes, line]))[-_LONGEST_NOTES:]

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.faults import PHOTOS_AT_FAULT
 from app_extensions.openscan import lifecycle, part_files
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan
@@ -55,13 +56,8 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
     source = packing.source_of(task)
     if packing.is_current(scan, task):
         return
-    name, size = "", 0
     try:
-        files = packing.model_files(assets.assets_dir(task))
-        published = publish.publish_model(scan, files, source) if files else None
-        if published is None:
-            path, size = packing.pack(files, packing.new_file_name(scan))
-            name = path.name
+        path, size = packing.pack(packing.model_files(assets.assets_dir(task)), packing.new_file_name(scan))
     except packing.NoModel:
         _fail(scan, state, "The processing node finished and delivered no model; ask the site's support.", source)
         return
@@ -70,20 +66,17 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
         return
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
-        if row.state not in lifecycle.HANDED_OVER or (published and not records.keep(row, *published)):  # reset while we packed
-            if published:
-                records.abandon(published.entry)
-            transaction.on_commit(lambda: packing.remove_file(name))
+        if row.state not in lifecycle.HANDED_OVER:  # reset while we packed
+            transaction.on_commit(lambda: packing.remove_file(path.name))
             return
-        if published is None:
-            records.let_go(row)
-            row.result_bytes = size
+        records.let_go(row)
         now = timezone.now()
         row = lifecycle.apply(
-            row.pk, lifecycle.COMPLETE, result_object=row.result_object, result_bytes=row.result_bytes, result_file=name,
+            row.pk, lifecycle.COMPLETE, result_object=row.result_object, result_bytes=size, result_file=path.name,
             result_source=source, result_link=packing.new_link(), result_expires_at=packing.expiry(),
             processing_seconds=state.processing_seconds, released_at=row.released_at or now)
-    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, row.result_bytes)
+    logger.info("OpenScan: scan %s done, its result has %d bytes", scan.pk, size)
+    publish.publish_file(scan.pk)
 
 
 def _put_off(scan: Scan, problem: OSError) -> None:
@@ -102,7 +95,7 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
             return
         lifecycle.apply(
             row.pk, _failure(state), why=sentence or _sentence(state), error=sentence or _sentence(state), result_source=source,
-            released_at=row.released_at or timezone.now())
+            node_notes=failover.noted_error(row, state), released_at=row.released_at or timezone.now())
     logger.info("OpenScan: scan %s failed in processing", scan.pk)
 
 
@@ -110,7 +103,7 @@ def _failure(state: Any) -> str:
     """Which event a task's end is. Only failures that may be ours give the credit back."""
     if state.status == "canceled":
         return lifecycle.CANCEL
-    return lifecycle.FAIL_BY_PHOTOS if failover.PHOTOS_AT_FAULT.search(state.error) else lifecycle.FAIL
+    return lifecycle.FAIL_BY_PHOTOS if PHOTOS_AT_FAULT.search(state.node_error) else lifecycle.FAIL
 
 
 def restarted(task_id: Any) -> None:
@@ -125,7 +118,7 @@ def restarted(task_id: Any) -> None:
 def _sentence(state: Any) -> str:
     if state.status == "canceled":
         return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
-    return f"Processing failed: {state.error or 'the processing node gave no reason'}"
+    return f"Processing failed: {state.error}"
 
 
 def _lose_task(scan: Scan) -> None:
@@ -183,6 +176,7 @@ def _discard(scan: Scan) -> None:
         fields["webodm_task_id"] = None
     elif state.status == "completed":
         fields["finished_at"] = scan.finished_at or timezone.now()
+        fields["discarded_at"] = timezone.now()
     elif state.pending_action != "remove":
         host_tasks.remove_task(task)
     if scan.webodm_task_id:

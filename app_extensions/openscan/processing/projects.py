@@ -1,7 +1,7 @@
 """A token's WebODM project, in which every scan of the token is a task."""
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
@@ -48,6 +48,18 @@ def _description(token: Token) -> str:
 
 def _tags(token: Token) -> "list[str]":
     return ["openscan", "public", CONSENT_TAG] if token.is_public else ["openscan", "private"]
+
+
+def write_tags_by_spaces() -> int:
+    """Bring the tags of projects that an earlier version made into WebODM's form. :return: how many projects were changed"""
+    ids = Token.objects.exclude(webodm_project_id=None).values_list("webodm_project_id", flat=True)
+    return host_projects.write_tags_by_spaces(ids)
+
+
+def rewrite_old_tags(**_: Any) -> None:
+    """After each ``migrate``: tags with commas are of an earlier version. Not in a migration, because the rows are WebODM's."""
+    if Token._meta.db_table in connection.introspection.table_names():  # not after `migrate openscan zero`
+        write_tags_by_spaces()
 
 
 def make_waiting_task(scan: Scan) -> Any:

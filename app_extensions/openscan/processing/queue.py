@@ -1,15 +1,16 @@
 """The queue of approved scans: whose turn it is, when there is room, and how long it will take.
 
-Private tokens come before public ones. Within a kind, tokens take turns: a token's first scan stands before anybody's
-second, scans that run count as had turns, and between equals the one started first goes first. A scan is handed to
-WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
+Private tokens come before public ones. Within a kind, tokens take turns, and so do the clients of a public token: anybody's first scan
+stands before anybody's second, scans that run count as had turns, and between equals the one started first goes first. A scan is
+handed to WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
+
+An administrator may hold a scan back (``on_hold``) or move it to the front (``queue_rank``). The database puts the queue in order, so that
+a rig that asks for its place costs one number and not the whole queue.
 """
 import logging
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any, NamedTuple, Optional
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from app_extensions.host import nodes as host_nodes
@@ -32,47 +33,65 @@ FIRST_GUESS_SECONDS_PER_PHOTO = 5.0
 _RECENT = 20
 
 
+#: The queue as the database sees it. A turn belongs to a token, or to one client of a public token; what runs counts as a turn.
+_LINE = """
+    WITH running AS (
+        SELECT token_id, client_address, COUNT(*) AS number FROM openscan_scan WHERE state = 'released' GROUP BY 1, 2
+    ), line AS (
+        SELECT s.id, s.token_id, t.kind = 'public' AS is_public, s.started_at, t.owner_id, s.retry_at, s.tried_nodes,
+               s.queue_rank,
+               CASE WHEN s.images_count > 0 THEN s.images_count ELSE s.photos END AS photos,
+               COALESCE(r.number, 0)
+                   + ROW_NUMBER() OVER (PARTITION BY s.token_id, s.client_address ORDER BY s.started_at, s.id) AS turn
+        FROM openscan_scan s JOIN openscan_token t ON t.id = s.token_id
+        LEFT JOIN running r ON r.token_id = s.token_id AND r.client_address = s.client_address
+        WHERE s.state = ANY(%s) AND NOT s.on_hold
+    ) """
+_IN_ORDER = _LINE + """
+    SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
+    ORDER BY queue_rank, is_public, turn, started_at, id"""  # noqa: S608 - constants only
+_POSITION = _LINE + """
+    SELECT COUNT(*) FROM line JOIN line AS mine ON mine.id = %s
+    WHERE (line.queue_rank, line.is_public, line.turn, line.started_at, line.id)
+        <= (mine.queue_rank, mine.is_public, mine.turn, mine.started_at, mine.id)"""  # noqa: S608
+#: Scans before one that would be sent now: its turn comes after those that its client has had and waits for.
+_AHEAD = _LINE + """
+    SELECT COUNT(*), COALESCE(SUM(photos), 0) FROM line WHERE (queue_rank, is_public, turn) <= (0, %s, 1 + (
+        SELECT COUNT(*) FROM openscan_scan WHERE token_id = %s AND client_address = %s AND state = ANY(%s)))"""  # noqa: S608
+_WAITING = [Scan.APPROVED]
+_ON_THEIR_WAY = [Scan.APPROVED, Scan.INITIALIZED]
+
+
 class Waiting(NamedTuple):
-    """A scan in the queue, as far as its place depends on it."""
+    """A scan in the queue, and what has to be known to hand it over."""
 
     pk: int
     token_id: int
     is_public: bool
     started_at: Any
     photos: int
-    rank: int = 0
+    owner_id: Optional[int]
+    retry_at: Any
+    tried_nodes: str
 
 
 def waiting_scans() -> "list[Waiting]":
     """The approved scans in the order in which they will be released."""
-    rows = Scan.objects.filter(state=Scan.APPROVED, on_hold=False).values_list(
-        "pk", "token_id", "token__kind", "started_at", "images_count", "queue_rank"
-    )
-    return ordered(
-        [Waiting(pk, token, kind == Token.PUBLIC, started, photos, rank) for pk, token, kind, started, photos, rank in rows],
-        Counter(Scan.objects.filter(state=Scan.RELEASED).values_list("token_id", flat=True)),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_ORDER, [_WAITING])
+        return [Waiting(*row) for row in cursor.fetchall()]
 
 
-def ordered(waiting: Iterable[Waiting], running: "dict[int, int]") -> "list[Waiting]":
-    """Put scans in order.
-
-    :param running: token → how many of its scans are being processed
-    """
-    turns: Counter = Counter(running)
-    keyed = []
-    for scan in sorted(waiting, key=lambda entry: (entry.started_at, entry.pk)):
-        keyed.append(((scan.rank, scan.is_public, turns[scan.token_id], scan.started_at, scan.pk), scan))
-        turns[scan.token_id] += 1
-    return [scan for _, scan in sorted(keyed)]
+def waiting_count() -> int:
+    """How many scans wait."""
+    return Scan.objects.filter(state=Scan.APPROVED).count()
 
 
 def position(scan: Scan) -> int:
     """A waiting scan's place from 1, 0 if it does not wait."""
-    for place, entry in enumerate(waiting_scans(), 1):
-        if entry.pk == scan.pk:
-            return place
-    return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_POSITION, [_WAITING, scan.pk])
+        return cursor.fetchone()[0]
 
 
 def what_it_waits_for(scan: Scan) -> str:
@@ -106,22 +125,35 @@ def release(patience_seconds: float = 5) -> int:
         if not mine:
             return 0
         released, places = 0, Places()
-        full: set = set()
+        rooms: dict[Optional[int], _Room] = {}
         for entry in waiting_scans():
-            scan = Scan.objects.select_related("token").filter(pk=entry.pk, state=Scan.APPROVED, on_hold=False).first()
-            if scan is None or scan.token.owner_id in full or _is_put_off(scan):
+            if entry.retry_at is not None and entry.retry_at > timezone.now():
                 continue
-            owner = tokens.token_owner(scan.token)
-            usable = places.usable(owner) if owner else []
-            free = _free_places(owner, usable, places) if usable else {}
-            if not any(free.values()):
-                full.add(scan.token.owner_id)
+            if entry.owner_id not in rooms:
+                rooms[entry.owner_id] = _room(entry.owner_id, places)
+            room = rooms[entry.owner_id]
+            node = _choose(entry, room)
+            if node is None:
                 continue
-            node = _choose(scan, usable, free)
-            if node is not None:
-                with log_fields(scan=scan.pk):
-                    released += _hand_over(scan, owner, node, alone=len(host_nodes.nodes_for(owner)) == 1)
+            with log_fields(scan=entry.pk):
+                if _hand_over(entry, room.owner, node, alone=len(host_nodes.nodes_for(room.owner)) == 1):
+                    released += 1
+                    rooms.clear()  # owners share nodes: whoever comes next is told of the room that is left now
         return released
+
+
+class _Room(NamedTuple):
+    """What an owner's nodes have room for."""
+
+    owner: Any
+    usable: "list[Any]"
+    free: "dict[int, int]"
+
+
+def _room(owner_id: Optional[int], places: Places) -> _Room:
+    owner = tokens.user(owner_id)
+    usable = places.usable(owner) if owner is not None else []
+    return _Room(owner, usable, _free_places(owner, usable, places) if usable else {})
 
 
 def hold(scan: Scan) -> bool:
@@ -146,10 +178,6 @@ def move_to_front(scan: Scan) -> bool:
         return bool(Scan.objects.filter(pk=scan.pk).update(queue_rank=min(0, *ranks.values(), 0) - 1, on_hold=False))
 
 
-def _is_put_off(scan: Scan) -> bool:
-    return scan.retry_at is not None and scan.retry_at > timezone.now()
-
-
 def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
     return [node for node in nodes if not node.max_images or node.max_images >= photos]
 
@@ -160,34 +188,38 @@ def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, i
     leaves them alone."""
     ids = {node.id for node in nodes}
     ours = 0
-    released = list(Scan.objects.select_related("token").filter(state=Scan.RELEASED))
-    placed = host_tasks.nodes_of(scan.webodm_task_id for scan in released if scan.webodm_task_id)
-    for scan in released:
-        place = placed.get(scan.webodm_task_id)
+    released = list(Scan.objects.filter(state=Scan.RELEASED).values_list("webodm_task_id", "token__owner_id"))
+    placed = host_tasks.nodes_of(task_id for task_id, _ in released if task_id)
+    shares: dict[Optional[int], bool] = {None: False, owner.pk: True}
+    for task_id, other_id in released:
+        place = placed.get(task_id)
         if place is not None and place not in ids:
             continue
-        other = tokens.token_owner(scan.token)
-        if other is not None and (other == owner or ids & {node.id for node in host_nodes.nodes_for(other)}):
-            ours += 1
+        if other_id not in shares:
+            other = tokens.user(other_id)
+            shares[other_id] = other is not None and bool(ids & {node.id for node in host_nodes.nodes_for(other)})
+        ours += shares[other_id]
     by_node = {key: free for key, free in host_nodes.places_by_node(owner, places).items() if key in ids}
     left = min(sum(map(places, nodes)) - ours, host_nodes.free_places(owner, places, refresh=False))
     return by_node if left > 0 else dict.fromkeys(by_node, 0)
 
 
-def _choose(scan: Scan, usable: "list[Any]", free: "dict[int, int]") -> Optional[Any]:
+def _choose(scan: Waiting, room: _Room) -> Optional[Any]:
     """The node for a scan: large enough, not one that failed it if there is another, and the one with the most room."""
-    fitting = _large_enough(usable, scan.images_count)
+    if not any(room.free.values()):
+        return None
+    fitting = _large_enough(room.usable, scan.photos)
     tried = {int(number) for number in scan.tried_nodes.split(",") if number}
     fitting = [node for node in fitting if node.id not in tried] or fitting
-    fitting = [node for node in fitting if free.get(node.id)]
-    return max(fitting, key=lambda node: (free[node.id], -(node.queue_count or 0), -node.id), default=None)
+    fitting = [node for node in fitting if room.free.get(node.id)]
+    return max(fitting, key=lambda node: (room.free[node.id], -(node.queue_count or 0), -node.id), default=None)
 
 
-def _hand_over(scan: Scan, owner: Any, node: Any, alone: bool) -> bool:
+def _hand_over(scan: Waiting, owner: Any, node: Any, alone: bool) -> bool:
     """:param alone: the owner has this node only, and WebODM finds it itself"""
     options = _options(owner, [node])
     with transaction.atomic():
-        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED).first()
+        row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED, on_hold=False).first()
         task = host_tasks.get_task(row.webodm_task_id) if row is not None and row.webodm_task_id else None
         if row is None or task is None:
             if row is not None:
@@ -234,7 +266,7 @@ def retry(scan: Scan, actor: str = "") -> None:
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
         task = host_tasks.get_task(row.webodm_task_id) if row.webodm_task_id else None
-        complete = row.parts.exists() and not row.parts.filter(size_bytes=None).exists()
+        complete = row.parts.count() == row.parts_count
         if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
             # A refused attempt's task is on its way out; the new attempt gets its own.
             leaving = task is not None and host_tasks.task_state(task).pending_action == "remove"
@@ -271,24 +303,23 @@ def seconds_per_photo() -> float:
     return sum(seconds for seconds, _ in recent) / sum(photos for _, photos in recent)
 
 
-def estimate_seconds(token: Optional[Token] = None) -> int:
+def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
     """How long a set sent now would wait for its processing to begin; 0 where a node is free.
 
     :param token: whose set it would be; without one, a public token's place in the queue is assumed
+    :param address: the client's
     """
-    new = Waiting(2**31, token.pk if token else 0, token.is_public if token else True, timezone.now(), 0)
-    running = list(Scan.objects.filter(state=Scan.RELEASED).values_list("pk", "token_id", "images_count", "webodm_task_id"))
-    rows = Scan.objects.filter(state__in=(Scan.APPROVED, Scan.INITIALIZED)).values_list(
-        "pk", "token_id", "token__kind", "started_at", "images_count", "photos")
-    waiting = [Waiting(pk, owner, kind == Token.PUBLIC, started or new.started_at, count or declared)
-               for pk, owner, kind, started, count, declared in rows]
-    line = ordered([*waiting, new], Counter(token_id for _, token_id, _, _ in running))
-    ahead = [entry.photos for entry in line[:line.index(new)]]
+    is_public = token.is_public if token else True
+    client = address if is_public else ""
+    with connection.cursor() as cursor:
+        cursor.execute(_AHEAD, [_ON_THEIR_WAY, is_public, token.pk if token else 0, client, [*_ON_THEIR_WAY, Scan.RELEASED]])
+        number, photos = cursor.fetchone()
+    running = list(Scan.objects.filter(state=Scan.RELEASED).values_list("images_count", "webodm_task_id"))
     slots = max(1, _slots(token))
-    if len(running) + len(ahead) < slots:
+    if len(running) + number < slots:
         return 0
-    tasks = host_tasks.tasks_by_id(task_id for _, _, _, task_id in running if task_id)
-    photos_ahead = sum(ahead) + sum(_photos_left(count, tasks.get(task_id)) for _, _, count, task_id in running)
+    tasks = host_tasks.tasks_by_id(task_id for _, task_id in running if task_id)
+    photos_ahead = int(photos) + sum(_photos_left(count, tasks.get(task_id)) for count, task_id in running)
     return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
 
 

@@ -70,7 +70,7 @@ def look(scan: Scan, known: Optional[Known] = None) -> Look:
 
 
 def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
-    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.error)):
+    if state.status in ("waiting", "queued") or (state.status == "failed" and failover.is_on_its_way(scan, state.node_error)):
         return APPROVED, 0.0
     if state.status == "running":
         return STARTED, state.progress
@@ -87,11 +87,6 @@ def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
 def scan_status(scan: Scan) -> str:
     """The contract's word for a scan, e.g. ``processing started``."""
     return look(scan).status
-
-
-def scan_progress(scan: Scan) -> float:
-    """How far processing is, from 0 to 1."""
-    return look(scan).progress
 
 
 def project_info(token: Token, name: str, address: str = "", base_url: str = "") -> dict:

@@ -1,11 +1,12 @@
 """Results: the model packed once into one zip, a signed link to it, and its end.
 
-A result is packed from the task's own files into an object of the storage (``objects.publish``), or into a new file that is
-renamed into place before the row names it, so a link never gives half a zip. Which files it came from is kept as a
+A result is packed from the task's own files into a new file that is renamed into place before the row names it, so a link never gives
+half a zip; where a bucket is named, it then moves there (``object_storage.publish``). Which files it came from is kept as a
 fingerprint: a task restarted in WebODM has others, and its result is packed anew.
 """
 import base64
 import datetime
+import errno
 import hashlib
 import hmac
 import logging
@@ -15,7 +16,7 @@ import secrets
 import stat
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, BinaryIO, NamedTuple, Optional
 
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -44,6 +45,9 @@ _STORED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".glb", ".laz")
 _FOR_PEOPLE = ("viewer.html", "odm_report/preview.png")
 _FALLBACKS = ("odm_georeferencing/odm_georeferenced_model.laz", "odm_georeferencing/odm_georeferenced_model.ply")
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
+
+
+_NAMES_AT_ONCE = 500
 
 
 class NoModel(Exception):
@@ -132,19 +136,16 @@ def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
     return final, size
 
 
-def write_zip(out: Any, files: "list[Path]", seekable: bool = True) -> None:
+def write_zip(out: Any, files: "list[Path]") -> None:
     """Write a model's files as a zip, each at the archive's root; the same files give the same bytes.
 
     :param out: a binary file
-    :param seekable: False for a stream: sizes then follow the data, which readers from the start bear with deflated members
-        only, so that what is compressed already is wrapped in deflate's uncompressed blocks
     """
-    kind, level = (zipfile.ZIP_STORED, None) if seekable else (zipfile.ZIP_DEFLATED, 0)
     # Not strict: zips cannot hold years before 1980, which some nodes write.
     with zipfile.ZipFile(out, "w", allowZip64=True, strict_timestamps=False) as archive:
         for path in files:
             compressed = path.suffix.lower() in _STORED_SUFFIXES
-            archive.write(path, plain(path.name), kind if compressed else zipfile.ZIP_DEFLATED, level if compressed else 6)
+            archive.write(path, plain(path.name), zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED, None if compressed else 6)
 
 
 def new_file_name(scan: Scan) -> str:
@@ -206,6 +207,16 @@ def find_result(link_text: str) -> Result:
     return Result(path, download_name(scan), f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
 
 
+def open_file(result: Result) -> BinaryIO:
+    """A result's file, unbuffered: what Python read ahead, sendfile would skip. Raises OpenScanError (410) where it vanished."""
+    try:
+        return open(result.path, "rb", buffering=0)  # type: ignore[arg-type]  # noqa: SIM115 - the caller closes it
+    except OSError as problem:
+        if problem.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
+        raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
+
+
 def download_name(scan: Scan) -> str:
     """What a download is called: the project's name in letters, digits and ``._-``."""
     return f"{plain(scan.name).strip('._-')[:80] or 'model'}.zip"
@@ -244,14 +255,17 @@ def remove_file(name: str) -> None:
 def stray_files(min_age_seconds: float) -> "list[Path]":
     """Files of results that no row names: left by a process killed between packing and its commit, or before a removal."""
     before = timezone.now().timestamp() - min_age_seconds
-    found = []
+    old = []
     for path in part_files.results_dir().iterdir():
-        if not _OURS.fullmatch(path.name):
-            continue  # somebody else's, should our directory be shared
-        named = Scan.objects.filter(result_file=path.name).exists()
         try:
-            if not named and path.stat().st_ctime <= before:
-                found.append(path)
+            # Others are somebody else's, should our directory be shared.
+            if _OURS.fullmatch(path.name) and path.stat().st_ctime <= before:
+                old.append(path)
         except FileNotFoundError:
             continue  # removed by its owner while we looked
-    return found
+    named: set[str] = set()
+    for start in range(0, len(old), _NAMES_AT_ONCE):
+        names = [path.name for path in old[start:start + _NAMES_AT_ONCE]]
+        # The exclusion repeats what the list says, in the words of the index.
+        named.update(Scan.objects.filter(result_file__in=names).exclude(result_file="").values_list("result_file", flat=True))
+    return [path for path in old if path.name not in named]

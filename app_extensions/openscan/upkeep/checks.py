@@ -7,6 +7,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from app_extensions.openscan.accounts.addresses import is_blind
 from app_extensions.openscan.conf import conf, public_url_problem
 from app_extensions.openscan.results.object_storage.checks import check_object_storage
 from app_extensions.shared.settings import queue_problem
@@ -39,6 +40,12 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Warning("WO_OPENSCAN_TRUSTED_PROXIES trusts every address: any client can pose as another, which lifts the limit on "
                              "token requests and opens other clients' public scans.",
                              hint="Name the network of the TLS proxy alone.", id="openscan.W007"))
+    if conf.bind_public_names and is_blind():
+        found.append(Error(
+            "WO_BEHIND_TLS_PROXY says that a TLS proxy is in front, but WO_OPENSCAN_TRUSTED_PROXIES names none: all clients seem to "
+            "have the proxy's address. Until then, scans under public tokens need the secret that createProject returns; rigs send none.",
+            hint="Set WO_OPENSCAN_TRUSTED_PROXIES to the address or network that the proxy's requests come from: 127.0.0.1 for a proxy on "
+                 "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.E010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
         # No error: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",

@@ -1,7 +1,8 @@
 """What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
+from collections import Counter
 from typing import Any, NamedTuple, Optional
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
@@ -62,10 +63,11 @@ def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
     )
 
 
-def for_token(token: Token, base_url: str) -> "dict[str, Any]":
+def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]":
     """What the holder of a token is shown. A public token is shared, so its scans are nobody's to list.
 
     :param base_url: what download links begin with
+    :param address: the client's
     """
     ledger.refill(token)
     scans: list[ScanRow] = []
@@ -73,8 +75,8 @@ def for_token(token: Token, base_url: str) -> "dict[str, Any]":
         mine = token.scans.exclude(state=Scan.RESET).select_related("token").order_by("-pk")[:MOST_ROWS]
         scans = scan_rows(list(mine), base_url)
     return {
-        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token),
-        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": len(queue.waiting_scans()),
+        "token": token, "scans": scans, "estimate_seconds": queue.estimate_seconds(token, address),
+        "credit_percent": _credit_percent(token, _granted([token]).get(token.pk, 0)), "waiting": queue.waiting_count(),
     }
 
 
@@ -82,29 +84,36 @@ def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
     scans = Scan.objects.filter(token__in=mine).select_related("token")
-    places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
-    waiting = sorted(scans.filter(state=Scan.APPROVED), key=lambda scan: places.get(scan.pk, len(places) + 1))
+    line = [entry.pk for entry in queue.waiting_scans() if user.is_superuser or entry.owner_id == user.pk]
+    waiting = scans.in_bulk(line[:MOST_ROWS])
     groups = {
-        "waiting": waiting[:MOST_ROWS], "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
+        "waiting": [waiting[pk] for pk in line if pk in waiting],
+        "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
         "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
     }
     known = status.Known([scan for group in groups.values() for scan in group])
-    tokens = list(_with_counts(mine))
+    tokens = _with_counts(mine)
     granted = _granted(tokens)
     nodes = host_nodes.nodes_for(user)
     return {
         "everything": user.is_superuser,
         **{name: scan_rows(group, known=known) for name, group in groups.items()},
-        "waiting_count": len(waiting), "running_count": scans.filter(state=Scan.RELEASED).count(),
+        "waiting_count": len(line), "running_count": scans.filter(state=Scan.RELEASED).count(),
         "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
         "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
         "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
+        "tokens_lost": lost_tokens().count() if user.is_superuser else 0,
         "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
         if user.is_superuser else 0,
         "object_storage": lifecycle.summary() if user.is_superuser else None,
         "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
         "pace_seconds": queue.seconds_per_photo(),
     }
+
+
+def lost_tokens() -> QuerySet:
+    """Approved requests whose token never arrived, as its email was given up; approved again, they get a new token."""
+    return TokenRequest.objects.filter(state=TokenRequest.APPROVED, token_mail__state=OutgoingMail.GIVEN_UP, token__last_used_at=None)
 
 
 def _arriving(scans: QuerySet) -> QuerySet:
@@ -115,14 +124,19 @@ def _ended(scans: QuerySet) -> QuerySet:
     return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_ROWS]
 
 
-def _with_counts(mine: QuerySet) -> QuerySet:
-    counted = mine.annotate(
-        waiting_scans=Count("scans", filter=Q(scans__state=Scan.APPROVED)),
-        running_scans=Count("scans", filter=Q(scans__state=Scan.RELEASED)),
-        all_scans=Count("scans", filter=~Q(scans__state=Scan.RESET)),
-    )
+def _with_counts(mine: QuerySet) -> "list[Token]":
+    """The tokens of the page, each with how many scans it has. Scans of other tokens are not counted, as there may be many."""
     # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
-    return counted.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS]
+    shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS])
+    counts: dict[int, Counter] = {token.pk: Counter() for token in shown}
+    rows = Scan.objects.filter(token__in=shown).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
+    for token_id, state, number in rows:
+        counts[token_id][state] = number
+    for token in shown:
+        of_token = counts[token.pk]
+        token.waiting_scans, token.running_scans = of_token[Scan.APPROVED], of_token[Scan.RELEASED]
+        token.all_scans = sum(of_token.values()) - of_token[Scan.RESET]
+    return shown
 
 
 def _token_row(token: Token, granted_bytes: int) -> TokenRow:

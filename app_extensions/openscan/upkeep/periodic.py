@@ -5,8 +5,10 @@ are on (``failover``); ``tidy_up`` at everything that has a
 time to end, every ten minutes.
 """
 import logging
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Callable
+from itertools import islice
+from typing import Any, Callable, Optional
 
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
@@ -15,14 +17,16 @@ from app_extensions.host import beat
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import log_fields
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import ledger, shares
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.dispatch import dispatch
 from app_extensions.openscan.intake import scans
+from app_extensions.openscan.locks import job_lock
 from app_extensions.openscan.models import Scan
 from app_extensions.openscan.processing import failover, finish
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import archive, lifecycle, records
+from app_extensions.openscan.upkeep import retention
 
 logger = logging.getLogger("app.logger")
 
@@ -37,6 +41,11 @@ _STRAY_SECONDS = 3600
 _MOST_OBJECTS = 10
 #: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
 _WATCH_DAYS = 30
+#: So many of them are looked at in one run, about.
+_MOST_ENDED = 500
+_AT_ONCE = 500
+#: Resets whose leftovers are removed a minute at most.
+_MOST_DISCARDS = 200
 
 
 def schedule() -> None:
@@ -55,15 +64,14 @@ def catch_up() -> int:
     wanted = []
     ready = Q(retry_at=None) | Q(retry_at__lte=now)
     wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)]
-    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, webodm_task_id__isnull=False, finished_at=None,
-                                                   reset_at__lte=grace)]
-    wanted += [("discard_scan", pk) for pk in _ids(state=Scan.RESET, reset_at__lte=grace).exclude(
-        result_file="", result_object="")]
+    # What a reset leaves stays to be discarded until that was done once: whether the task had failed or finished before says nothing.
+    left = Q(webodm_task_id__isnull=False) | ~Q(result_file="") | ~Q(result_object="")
+    wanted += [("discard_scan", pk) for pk in _ids(left, state=Scan.RESET, discarded_at=None, reset_at__lte=grace)
+               .order_by("pk")[:_MOST_DISCARDS]]
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
                                                    finished_at__lte=grace)]
-    for scan in Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED)):
-        if needs_finish(scan):
-            wanted.append(("finish_scan", scan.pk))
+    in_motion = Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED))
+    wanted += [("finish_scan", scan.pk) for scan in _with_ended_tasks(in_motion)]
     wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
     wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
     for name, scan_id in wanted:
@@ -76,9 +84,20 @@ def _ids(*conditions: Q, **fields: object) -> QuerySet:
     return Scan.objects.filter(*conditions, **fields).values_list("pk", flat=True)
 
 
-def needs_finish(scan: Scan) -> bool:
-    """Whether a scan's task came to an end that its row does not know of."""
-    task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
+def _with_ended_tasks(scans: QuerySet) -> Iterator[Scan]:
+    """Those of the scans whose task came to an end that the row does not know of; tasks are read many at a time."""
+    rows = scans.order_by("pk").iterator(chunk_size=_AT_ONCE)
+    while True:
+        some = list(islice(rows, _AT_ONCE))
+        if not some:
+            return
+        tasks = host_tasks.tasks_by_id(scan.webodm_task_id for scan in some if scan.webodm_task_id)
+        for scan in some:
+            if _needs_finish(scan, tasks.get(scan.webodm_task_id)):
+                yield scan
+
+
+def _needs_finish(scan: Scan, task: Optional[Any]) -> bool:
     if task is None:
         return scan.state != Scan.EXPIRED
     status = host_tasks.task_state(task).status
@@ -88,14 +107,20 @@ def needs_finish(scan: Scan) -> bool:
 
 
 def tidy_up() -> None:
-    """End what is past its time. One step that fails does not keep the others from their work.
+    """End what is past its time, in one process at a time. One step that fails does not keep the others from their work.
 
     :raises Exception: the first failure, after all steps were tried
     """
+    with job_lock("openscan.tidy") as mine:
+        if mine:
+            _tidy_up()
+
+
+def _tidy_up() -> None:
     steps: list[Callable[[], object]] = [
-        ledger.refill_all, scans.expire_unstarted, finish.expire_results,
+        ledger.refill_all, scans.expire_unstarted, scans.release_idle_holds, shares.drop_old_days, finish.expire_results,
         lambda: finish.drop_old_parts(conf.unstarted_hours), part_files.sweep, _remove_stray_results, _look_at_ended,
-        lifecycle.tidy,
+        lifecycle.tidy, retention.forget_people,
     ]
     failures = []
     for step in steps:
@@ -114,10 +139,14 @@ def _remove_stray_results() -> None:
 
 
 def _look_at_ended() -> None:
-    """Find tasks that were restarted or deleted in WebODM after their scan had ended."""
-    since = timezone.now() - timedelta(days=_WATCH_DAYS)
+    """Find tasks that were restarted or deleted in WebODM after their scan had ended, where the signal was lost.
+
+    A large site has them looked at in turns, so that a run costs the same whatever there is.
+    """
+    now = timezone.now()
     ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
-                                finished_at__gte=since, webodm_task_id__isnull=False)
-    for scan in ended.order_by(F("finished_at").desc()).iterator():
-        if needs_finish(scan):
-            dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)
+                                finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
+    turns = -(-ended.count() // _MOST_ENDED) or 1
+    turn = int(now.timestamp()) // TIDY_UP_SECONDS % turns
+    for scan in _with_ended_tasks(ended.annotate(turn=F("pk") % turns).filter(turn=turn)):
+        dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)

@@ -28,6 +28,7 @@ class ClientForm(forms.ModelForm):
 
     def clean_client_secret(self) -> str:
         """The new secret, else the stored one. :raises ValidationError: a new client without one"""
+        self.instance.secret_entered = bool(self.cleaned_data["client_secret"])
         secret = self.cleaned_data["client_secret"] or self.instance.client_secret
         if not secret and self.instance.pk is None:
             raise forms.ValidationError("A client needs its secret.")

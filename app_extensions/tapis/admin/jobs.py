@@ -3,6 +3,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
 
 from app_extensions.shared.formatting import format_bytes
@@ -10,7 +12,7 @@ from app_extensions.tapis.models import Flight, TapisJob
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """A table that is looked at: nothing is added, changed or deleted by hand."""
+    """A table that is looked at: nothing is added, changed or deleted by hand. What belongs to a user goes with the user."""
 
     def has_add_permission(self, request: Any) -> bool:
         """Nobody."""
@@ -21,8 +23,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
+        """Nobody on this table's own pages. On others, such as a user's, Django asks whether the rows may go along: they may."""
+        match = request.resolver_match
+        own = f"{self.opts.app_label}_{self.opts.model_name}_"
+        if match is None or (match.url_name or "").startswith(own):
+            return False
+        return super().has_delete_permission(request, obj)
 
 
 @admin.register(TapisJob)
@@ -33,8 +39,8 @@ class JobAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "state", "automatic")
     search_fields = ("=id", "user__username", "flight__name", "flight__system_id", "error")
     date_hierarchy = "created_at"
-    fields = ("id", "kind", "state", "phase", "automatic", "user", "client", "flight", "images", "fetched", "connections", "error",
-              "results", "created_at", "started_at", "moved_at", "finished_at")
+    fields = ("id", "kind", "state", "phase", "automatic", "user", "client", "flight", "images", "fetched", "connections", "error", "note",
+              "steps", "request", "results", "created_at", "due_at", "claimed_at", "started_at", "moved_at", "finished_at")
 
     def get_queryset(self, request: Any) -> QuerySet:
         """With what the list shows, without secrets."""
@@ -47,6 +53,13 @@ class JobAdmin(ReadOnlyAdmin):
     def images(self, job: TapisJob) -> str:
         """Images that are here, of all."""
         return f"{job.images_done} of {job.images_total}"
+
+    def steps(self, job: TapisJob) -> str:
+        """Its transitions: when, from which state to which, and why; one line each."""
+        lines = [(step["at"][:19].replace("T", " "), step["from"], step["to"], step["event"], step["why"]) for step in job.history]
+        return format_html_join(mark_safe("<br>"), "{} UTC: {} → {} ({}) {}", lines) or "-"  # noqa: S308  (a constant)
+
+    steps.short_description = "History"
 
     def fetched(self, job: TapisJob) -> str:
         """What this job brought."""

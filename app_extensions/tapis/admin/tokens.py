@@ -3,6 +3,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from app_extensions.tapis.models import TapisOAuth2Token
 
@@ -45,7 +46,7 @@ class TokenAdmin(admin.ModelAdmin):
 
     def switch_on(self, request: Any, queryset: QuerySet) -> None:
         """Let tokens be used again, such as after the client's secret was put right."""
-        queryset.update(is_valid=True, invalid_reason="")
+        queryset.update(is_valid=True, invalid_reason="", updated_at=timezone.now())
 
     switch_on.short_description = "Switch on again"
     switch_on.allowed_permissions = ("change",)

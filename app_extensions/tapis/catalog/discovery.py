@@ -1,28 +1,31 @@
 """From discovery to projects: the whole way for one user, as the REST API, the command and the Celery tasks take it."""
 import logging
+import time
+from datetime import timedelta
 from typing import Any, Callable, Optional
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
-from app_extensions.tapis import jobs, notices
-from app_extensions.tapis.catalog.flights import FoundFlight, check_flight, discover, named_flight
+from app_extensions.tapis import jobs, lifecycle, notices
+from app_extensions.tapis.catalog import scan
+from app_extensions.tapis.catalog.flights import FoundFlight, discover, look_up, named_flight, unread_error
+from app_extensions.tapis.catalog.listing import TapisListing
 from app_extensions.tapis.catalog.projects import create_project_from_flight, known_flights
+from app_extensions.tapis.catalog.systems import MISSING, chosen, project_systems
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
-from app_extensions.tapis.models import TapisJob, TapisOAuth2Token
-from app_extensions.tapis.models.jobs import from_now
-from app_extensions.tapis.preferences import note_auto_discovery, preferences_of
-from app_extensions.tapis.problems import BadInput, TapisProblem, TokenExpired
+from app_extensions.tapis.models import DiscoverySystem, Flight, SeenFlight, TapisJob, TapisOAuth2Token
+from app_extensions.tapis.preferences import give_back_auto_discovery, note_auto_discovery, preferences_of
+from app_extensions.tapis.problems import BadInput, SystemNotAccessible, TapisProblem, TokenExpired
 
 logger = logging.getLogger("app.logger")
 
 Told = Callable[[int, int, int], None]
 #: Flight dictionaries that one request may hold.
 MAX_FLIGHTS = 500
+#: Periodic discoveries are spread over this part of their period, so that they are over when the next ones begin.
+SPREAD = 0.8
 
 
 def empty_results() -> "dict[str, Any]":
@@ -57,34 +60,6 @@ def discover_and_create(access: TapisAccess, systems: "Optional[list[str]]" = No
     return results
 
 
-def create_from_descriptions(access: TapisAccess, flights: Any) -> "dict[str, Any]":
-    """Make projects from flights as a client described them, each looked up with the user's own token first.
-
-    :raises BadInput: a description has another form; nothing was made
-    :raises TapisProblem: none of the flights can be read
-    """
-    names = check_descriptions(flights)
-    results = empty_results()
-    first_problem: Optional[TapisProblem] = None
-    for number, (name, system_id) in dict(enumerate(names)).items():
-        if names.index((name, system_id)) != number:
-            continue
-        try:
-            flight = check_flight(access, flights[number], f"flights[{number}]")
-        except TokenExpired:
-            raise
-        except TapisProblem as problem:
-            first_problem = first_problem or problem
-            results["errors"].append(f"{system_id}: {name}: {problem}")
-            continue
-        results["flights_discovered"] += 1
-        _create(access, flight, results, again=True)
-    if first_problem is not None and not results["flights_discovered"]:
-        raise first_problem
-    results["systems_scanned"] = len({system_id for _, system_id in names})
-    return results
-
-
 def check_descriptions(flights: Any) -> "list[tuple[str, str]]":
     """Flight name and system id of each description. :raises BadInput: one has another form, by its number and field"""
     if not isinstance(flights, list) or not flights:
@@ -110,92 +85,245 @@ def _create(access: TapisAccess, flight: FoundFlight, results: "dict[str, Any]",
     })
 
 
-def run_discovery(job_id: Any) -> "dict[str, Any]":
-    """Do a discovery job: discover, make projects, start their syncs if the user wants that. :returns: the results"""
-    mine = TapisJob.objects.filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), pk=job_id, state__in=TapisJob.ACTIVE,
-    ).update(state=TapisJob.RUNNING, started_at=timezone.now(), lease_until=from_now(jobs.listing_lease()))
-    job = TapisJob.objects.select_related("user", "client").get(pk=job_id)
-    if not mine:
-        return job.results or empty_results()
+def take_turn(job: TapisJob, keep: Callable[[], bool]) -> bool:
+    """Work on a claimed discovery until it ends or the turn is over.
 
-    def told(read: int, known: int, images: int) -> None:
-        TapisJob.objects.filter(pk=job_id).update(
-            images_total=images, images_done=images, moved_at=timezone.now(), lease_until=from_now(jobs.listing_lease()),
-            results={"directories_read": read, "directories_known": known})
-
+    :param keep: gives a sign of life; False says that the job is this worker's no more
+    :returns: whether it has ended
+    :raises TapisProblem: it cannot go on
+    """
     access = jobs.access_of(job)
+    purpose = job.purpose.partition(" ")[0] or jobs.IMPORT
+    end = time.monotonic() + conf.batch_seconds
     try:
-        preferred = preferences_of(job.user).preferred_systems or None
-        results = discover_and_create(access, preferred, told=_seldom(told))
-        if preferences_of(job.user).sync_on_discovery:
-            _sync_new(access, results, job.automatic)
-    except TapisProblem as problem:
-        _end(job, TapisJob.FAILED, str(problem), {**empty_results(), "errors": [str(problem)]})
-        return job.results
-    except Exception as error:
-        _end(job, TapisJob.FAILED, f"Unexpected error: {type(error).__name__}", empty_results())
-        raise
-    _end(job, TapisJob.COMPLETED, "\n".join(results["errors"]), results)
+        if job.phase == TapisJob.LISTING:
+            _list_systems(job, access, purpose)
+        if job.phase == TapisJob.SCANNING:
+            if not scan.JobScan(job, access, keep, count=purpose == jobs.LOOK).run():
+                return False
+            _scanned(job, purpose)
+        if job.phase == TapisJob.CREATING and not _create_some(job, access, keep, end):
+            return False
+    except scan.Lost:
+        return False
+    results = results_of(job)
+    _complete(job, results)
+    return True
+
+
+def _list_systems(job: TapisJob, access: TapisAccess, purpose: str) -> None:
+    if purpose == jobs.CREATE:
+        _to_phase(job, TapisJob.CREATING)
+        return
+    wanted = job.request.get("systems")
+    if job.request.get("background"):
+        wanted = preferences_of(job.user).preferred_systems or None
+    ids, errors = chosen(project_systems(access), wanted)
+    rows = [DiscoverySystem(job=job, system_id=name) for name in ids]
+    rows += [DiscoverySystem(job=job, system_id=name, state=DiscoverySystem.FAILED, status=404, error=SystemNotAccessible.error + MISSING)
+             for name in wanted or [] if name not in ids]
+    DiscoverySystem.objects.bulk_create(rows, batch_size=500, ignore_conflicts=True)
+    job.results = {**job.results, "missing": errors}
+    _to_phase(job, TapisJob.SCANNING, results=job.results)
+
+
+def _to_phase(job: TapisJob, phase: str, **changes: Any) -> None:
+    job.phase = phase
+    mine = TapisJob.objects.filter(pk=job.pk, lease_owner=job.lease_owner)
+    mine.update(phase=phase, started_at=job.started_at or timezone.now(), **changes)
+
+
+def _scanned(job: TapisJob, purpose: str) -> None:
+    """Every system was read, as far as that was possible. :raises SystemNotAccessible: none of them could be"""
+    failed = job.systems.filter(state=DiscoverySystem.FAILED)
+    first = failed.order_by("pk").first()
+    if first is not None and failed.count() == job.systems.count():
+        raise SystemNotAccessible("; ".join(errors_of(job))[:2000], status=first.status or 502)
+    scan.forget_vanished(job)
+    job.refresh_from_db(fields=["results"])
+    if purpose == jobs.IMPORT:
+        _to_phase(job, TapisJob.CREATING)
+
+
+def errors_of(job: TapisJob) -> "list[str]":
+    """A sentence for each system that could not be read whole, the ones that were asked for and do not exist first."""
+    missing = job.results.get("missing", [])
+    errors = []
+    for row in job.systems.exclude(error=""):
+        if row.state == DiscoverySystem.FAILED:
+            if not any(text.startswith(f"{row.system_id}: ") for text in missing):
+                errors.append(f"{row.system_id}: {row.error}")
+            continue
+        errors.append(unread_error(row.system_id, row.error, row.unread - 1)
+                      + (" The rest of the system was not tried." if row.gave_up else ""))
+    return [*missing, *sorted(errors)]
+
+
+def found_flights(job: TapisJob) -> "list[FoundFlight]":
+    """The flights that a discovery has found so far, by system and name."""
+    rows = SeenFlight.objects.filter(job_id=job.pk).order_by("system_id", "name")
+    return sorted((FoundFlight(row.name, row.system_id, row.image_count or 0, row.seen_at, row.total_bytes or 0) for row in rows),
+                  key=lambda flight: (flight.system_id, flight.flight_name))
+
+
+def results_of(job: TapisJob) -> "dict[str, Any]":
+    """The documented results of a discovery, as far as it is."""
+    if job.state in (TapisJob.COMPLETED, TapisJob.FAILED):
+        return {key: job.results.get(key, value) for key, value in empty_results().items()}
+    made = job.results.get("results") or empty_results()
+    results = {**empty_results(), **made}
+    if not job.purpose.startswith(jobs.CREATE):
+        results["systems_scanned"] = job.systems.filter(state=DiscoverySystem.DONE).count()
+        results["flights_discovered"] = SeenFlight.objects.filter(job_id=job.pk).count()
+    results["errors"] = [*errors_of(job), *made.get("errors", [])]
     return results
 
 
-def _seldom(told: Told, seconds: float = 1.0) -> Told:
-    """The same, but at most once a second: a discovery reads hundreds of directories in that time."""
-    last = [timezone.now()]
+def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], end: float) -> bool:
+    """Make projects until all are made or the turn is over. Each is written down in the transaction that makes it.
 
-    def call(read: int, known: int, images: int) -> None:
-        if (timezone.now() - last[0]).total_seconds() >= seconds:
-            last[0] = timezone.now()
-            told(read, known, images)
-    return call
+    :returns: whether all are made
+    """
+    again = job.purpose.startswith(jobs.CREATE)
+    results = job.results.get("results") or empty_results()
+    done = {tuple(each) for each in job.results.get("handled", [])}
+    wanted, left = _named(job) if again else _new_ones(job, access, len(done))
+    listing = TapisListing(access, seconds=max(conf.listing_seconds, 2 * conf.batch_seconds))
+    fetch = bool(job.request.get("background")) and preferences_of(job.user).sync_on_discovery
+    for system_id, name in wanted:
+        if (system_id, name) in done:
+            continue
+        if time.monotonic() >= end:
+            return False
+        if not keep():
+            raise scan.Lost
+        try:
+            flight: Optional[FoundFlight] = look_up(listing, name, system_id)
+        except TokenExpired:
+            raise
+        except TapisProblem as problem:
+            flight = None
+            results["errors"].append(f"{system_id}: {name}: {problem}")
+            job.results.setdefault("problem", {"status": problem.status, "error": problem.error, "detail": problem.detail})
+            logger.warning("Tapis: discovery %s of user %s: %s on %s: %s", job.pk, job.user_id, name, system_id, problem)
+        done.add((system_id, name))
+        with transaction.atomic():
+            if flight is not None:
+                results["flights_discovered"] += 1 if again else 0
+                _create(access, flight, results, again=again)
+                scan.write_seen(job, {(system_id, name): (flight.image_count, flight.total_bytes)})
+            job.results = {**job.results, "results": results, "handled": sorted(done)}
+            TapisJob.objects.filter(pk=job.pk).update(results=job.results, moved_at=timezone.now())
+            if flight is not None and fetch:
+                _sync_new(access, system_id, name, job.automatic)
+    if again:
+        _check_described(job, results)
+        results["systems_scanned"] = len({system_id for system_id, _ in wanted})
+    elif left > 0:
+        most = preferences_of(access.user).max_projects_per_discovery
+        results["errors"].append(f"Limit of {most} projects a discovery reached: {left} flights are left for "
+                                 "the next one (max_projects_per_discovery)")
+    job.results = {**job.results, "results": results}
+    return True
 
 
-def _sync_new(access: TapisAccess, results: "dict[str, Any]", automatic: bool) -> None:
-    known = known_flights(access.user, access.client)
-    for made in results["created_projects"]:
-        flight = known.get((made["system_id"], made["flight_name"]))
-        if flight is not None:
-            jobs.start_sync(access, flight, automatic=automatic)
+def _named(job: TapisJob) -> "tuple[list[tuple[str, str]], int]":
+    names = check_descriptions(job.request["flights"])
+    return list(dict.fromkeys((system_id, name) for name, system_id in names)), 0
 
 
-def _end(job: TapisJob, state: str, error: str, results: "dict[str, Any]") -> None:
+def _check_described(job: TapisJob, results: "dict[str, Any]") -> None:
+    """:raises TapisProblem: none of the flights that were described can be read: the first one's problem"""
+    problem = job.results.get("problem")
+    if problem is not None and not results["flights_discovered"]:
+        raise TapisProblem(problem["detail"], status=problem["status"], error=problem["error"])
+
+
+def _new_ones(job: TapisJob, access: TapisAccess, handled: int) -> "tuple[list[tuple[str, str]], int]":
+    """Flights without a project, as many as the user wants of one discovery. :returns: them, and how many are left for the next one
+
+    Those that this job handled already count towards the limit.
+    """
+    known = set(known_flights(access.user, access.client))
+    before = {tuple(each) for each in job.results.get("handled", [])}
+    seen = SeenFlight.objects.filter(job_id=job.pk).order_by("system_id", "name").values_list("system_id", "name")
+    new = [key for key in sorted(seen) if key not in known and key not in before]
+    most = preferences_of(access.user).max_projects_per_discovery - handled
+    return new[:max(0, most)], max(0, len(new) - max(0, most))
+
+
+def _sync_new(access: TapisAccess, system_id: str, name: str, automatic: bool) -> None:
+    flight = Flight.objects.filter(user_id=access.user.pk, base_url=access.client.base_url, tenant_id=access.client.tenant_id,
+                                   system_id=system_id, name=name, project_id__isnull=False).first()
+    if flight is not None:
+        jobs.start_sync(access, flight, automatic=automatic)
+
+
+def _complete(job: TapisJob, results: "dict[str, Any]") -> None:
+    fresh = TapisJob.objects.get(pk=job.pk)
+    images = sum(item["image_count"] for item in results["created_projects"])
+    total = max(images, fresh.images_total)
     with transaction.atomic():
-        fresh = TapisJob.objects.select_for_update().get(pk=job.pk)
-        if not fresh.active:
+        if lifecycle.apply(job.pk, lifecycle.COMPLETE, "\n".join(results["errors"]), owner=job.lease_owner, results=results,
+                           images_total=total, images_done=total):
+            DiscoverySystem.objects.filter(job_id=job.pk).delete()
+    job.results = results
+    notices.send_digest(job.user)
+
+
+def fail(job: TapisJob, problem: TapisProblem) -> None:
+    """End a discovery that cannot go on. One that nobody asked for gives the cooldown back: the next login may try again."""
+    logger.warning("Tapis: discovery %s of user %s failed: %s", job.pk, job.user_id, problem)
+    told = {"status": problem.status, "error": problem.error, "detail": problem.detail}
+    with transaction.atomic():
+        if lifecycle.apply(job.pk, lifecycle.FAIL, str(problem),
+                           results={**empty_results(), "errors": [str(problem)], "problem": told}) is None:
             return
-        images = sum(item["image_count"] for item in results["created_projects"])
-        fresh.state, fresh.error, fresh.results, fresh.finished_at = state, error, results, timezone.now()
-        fresh.images_total = fresh.images_done = max(images, fresh.images_total)
-        fresh.access_token, fresh.lease_until = "", None
-        fresh.save()
-        job.results = results
-        notices.job_ended(fresh)
+        DiscoverySystem.objects.filter(job_id=job.pk).delete()
+        if "_last_auto_discovery" in job.request:
+            give_back_auto_discovery(job.user, job.request["_last_auto_discovery"])
+    notices.send_digest(job.user)
 
 
 def after_login(user: Any, client: Any) -> Optional[TapisJob]:
     """Discover in the background after a Tapis login, if the user's preferences and the cooldown allow it."""
-    if not preferences_of(user).auto_discover_on_login or not note_auto_discovery(user):
+    before = preferences_of(user)
+    if not before.auto_discover_on_login or not note_auto_discovery(user):
         return None
-    return jobs.start_discovery(TapisAccess(user, client), automatic=True)[0]
+    return start_automatic(TapisAccess(user, client), before.last_auto_discovery)[0]
+
+
+def start_automatic(access: TapisAccess, last: Any, *, due_at: Any = None, queue: bool = True) -> "tuple[TapisJob, bool]":
+    """A discovery that nobody asked for by name. :param last: when the one before it began; comes back if this one fails"""
+    request = {"background": True, "_last_auto_discovery": last.isoformat() if last else None}
+    return jobs.start_discovery(access, jobs.IMPORT, request, automatic=True, due_at=due_at, queue=queue)
 
 
 def start_periodic(user_id: Optional[int] = None) -> "list[int]":
-    """Queue a discovery for every user with tokens (or one), staggered, each after the user's cooldown.
+    """Plan a discovery for every user with tokens (or one), each after the user's cooldown, spread over the period.
+
+    The jobs are rows with a time before which no worker takes them: a message that waits for hours would be delivered twice.
 
     :returns: the ids of the users whose turn it is
     """
     rows = TapisOAuth2Token.objects.filter(is_valid=True, client__is_active=True, user__is_active=True)
     if user_id is not None:
         rows = rows.filter(user_id=user_id)
-    users = get_user_model().objects.filter(pk__in=rows.values("user_id")).order_by("pk")
-    started, sent = [], 0
-    for user in users:
-        if not note_auto_discovery(user):
+    tokens: dict[int, list[TapisOAuth2Token]] = {}
+    for token in rows.select_related("client", "user").defer("access_token", "refresh_token").order_by("user_id", "-updated_at"):
+        tokens.setdefault(token.user_id, []).append(token)
+    number = sum(map(len, tokens.values()))
+    apart = conf.stagger_seconds
+    if conf.discovery_hours > 0 and number:
+        apart = min(apart, conf.discovery_hours * 3600 * SPREAD / number)
+    now, started, planned = timezone.now(), [], 0
+    for owner_id, logins in tokens.items():
+        last = preferences_of(logins[0].user).last_auto_discovery
+        if not note_auto_discovery(logins[0].user):
             continue
-        for token in rows.filter(user_id=user.pk).select_related("client").order_by("-updated_at"):
-            jobs.send("discover_and_create_flight_projects", user.pk, token.client.client_id,
-                      countdown=sent * conf.stagger_seconds)
-            sent += 1
-        started.append(user.pk)
+        for token in logins:
+            due_at = now + timedelta(seconds=planned * apart) if planned else None
+            start_automatic(TapisAccess(token.user, token.client), last, due_at=due_at, queue=planned == 0)
+            planned += 1
+        started.append(owner_id)
     return started

@@ -4,7 +4,7 @@ A flight is a directory ``<Flight>`` at a system's root with JPEGs in ``<Flight>
 pages, then each directory is asked for once (1 + N calls a system); many systems and directories at once, but bounded.
 What fails is named and the rest goes on.
 """
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +31,7 @@ class FoundFlight:
     system_id: str
     image_count: int
     discovered_at: datetime
+    total_bytes: int = 0
 
     @property
     def images_path(self) -> str:
@@ -108,10 +109,18 @@ def check_flight(access: TapisAccess, info: Any, where: str = "flight") -> Found
     :raises TapisProblem: the user cannot read it, or there are no images
     """
     name, system_id = named_flight(info, where)
-    count = sum(len(page) for page in TapisListing(access).images(system_id, f"{name}/code/images"))
+    return look_up(TapisListing(access), name, system_id)
+
+
+def look_up(listing: TapisListing, name: str, system_id: str) -> FoundFlight:
+    """One flight as it is at Tapis now. :raises TapisProblem: the user cannot read it, or there are no images"""
+    count = size = 0
+    for page in listing.images(system_id, f"{name}/code/images"):
+        count += len(page)
+        size += sum(entry.size for entry in page)
     if not count:
         raise PathNotFound(f"{system_id}: {name}/code/images holds no images.", error="No flight directories found")
-    return FoundFlight(name, system_id, count, timezone.now())
+    return FoundFlight(name, system_id, count, timezone.now(), size)
 
 
 def named_flight(info: Any, where: str = "flight") -> "tuple[str, str]":
@@ -132,7 +141,7 @@ def named_flight(info: Any, where: str = "flight") -> "tuple[str, str]":
 
 
 class _Scan:
-    """One run over several systems with one bounded pool of threads."""
+    """One run over several systems with one bounded pool of threads. As many calls are under way as there are threads, and no more."""
 
     def __init__(self, listing: TapisListing, told: Optional[Callable[[int, int, int], None]] = None) -> None:
         self.listing = listing
@@ -153,27 +162,26 @@ class _Scan:
         return self.found
 
     def _run(self, pool: ThreadPoolExecutor, ids: list[str]) -> None:
-        about: dict[Future, Any] = {pool.submit(self._directories, name): (name, None) for name in ids}
-        pending: set[Future] = set(about)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        waiting: deque[tuple[str, Optional[str]]] = deque((name, None) for name in ids)
+        about: dict[Future, tuple[str, Optional[str]]] = {}
+        while waiting or about:
+            while waiting and len(about) < conf.listing_connections:
+                system_id, directory = waiting.popleft()
+                work = (self._directories, system_id) if directory is None else (self._count, system_id, directory)
+                about[pool.submit(*work)] = (system_id, directory)
+            done, _ = wait(about, return_when=FIRST_COMPLETED)
             for future in done:
                 system_id, directory = about.pop(future)
                 try:
                     result = future.result()
+                except TokenExpired:
+                    raise
                 except TapisProblem as problem:
-                    if isinstance(problem, TokenExpired):
-                        for other in pending:
-                            other.cancel()
-                        raise
                     self._failed(system_id, directory, problem)
                     continue
                 if directory is None:
                     self.known += len(result)
-                    for name in result:
-                        probe = pool.submit(self._count, system_id, name)
-                        about[probe] = (system_id, name)
-                        pending.add(probe)
+                    waiting.extend((system_id, name) for name in result)
                 else:
                     self._counted(system_id, directory, result)
             if self.told:
@@ -183,17 +191,15 @@ class _Scan:
         return [entry.name for page in self.listing.pages(system_id, "/") for entry in page
                 if entry.may_be_directory and len(entry.name) <= 255]
 
-    def _count(self, system_id: str, directory: str) -> int:
-        try:
-            return sum(len(page) for page in self.listing.images(system_id, f"{directory}/code/images"))
-        except PathNotFound:
-            return 0  # a directory without code/images is no flight, and no error
+    def _count(self, system_id: str, directory: str) -> "tuple[int, int]":
+        return count_images(self.listing, system_id, directory)
 
-    def _counted(self, system_id: str, directory: str, count: int) -> None:
+    def _counted(self, system_id: str, directory: str, counted: "tuple[int, int]") -> None:
         self.read += 1
+        count, size = counted
         if count:
             self.images += count
-            self.found.flights.append(FoundFlight(directory, system_id, count, timezone.now()))
+            self.found.flights.append(FoundFlight(directory, system_id, count, timezone.now(), size))
 
     def _failed(self, system_id: str, directory: Optional[str], problem: TapisProblem) -> None:
         if directory is None:
@@ -207,6 +213,23 @@ class _Scan:
         """A system whose every directory fails would fill a page: the first is quoted, the others counted."""
         for system_id, reasons in self.unread.items():
             first, more = next(iter(reasons)), sum(reasons.values()) - 1
-            others = f" (and {more} more directories)" if more else ""
-            self.found.errors.append(f"{system_id}: could not read {first}{others}")
+            self.found.errors.append(unread_error(system_id, first, more))
         self.found.errors.sort()
+
+
+def unread_error(system_id: str, first: str, more: int) -> str:
+    """What is told of directories that could not be read. :param first: one of them with its reason; :param more: how many others"""
+    others = f" (and {more} more directories)" if more else ""
+    return f"{system_id}: could not read {first}{others}"
+
+
+def count_images(listing: TapisListing, system_id: str, directory: str) -> "tuple[int, int]":
+    """Images of a flight and their bytes as listed; (0, 0) for a directory that is no flight. :raises TapisProblem: it cannot be read"""
+    count = size = 0
+    try:
+        for page in listing.images(system_id, f"{directory}/code/images"):
+            count += len(page)
+            size += sum(entry.size for entry in page)
+    except PathNotFound:
+        return 0, 0  # a directory without code/images is no flight, and no error
+    return count, size

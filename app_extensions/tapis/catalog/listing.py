@@ -1,7 +1,8 @@
-"""What is on Tapis: systems and directories, through tapipy, in pages.
+"""What is on Tapis: systems through tapipy, directories as plain JSON, in pages.
 
-tapipy gets time limits (a call's, and one for all that a discovery or a sync lists), no refresh token, percent-encoded
-paths and a session that follows no redirect (it would carry the token along). See contracts: "tapipy beside WebODM's pins" and "Files".
+tapipy builds an object of every entry, which costs ten times the parsing of the JSON: a page of 1000 entries is read without it. Both
+get time limits (one per call, and one for all that a sync lists), no refresh token, percent-encoded paths, and a session that follows
+no redirect, which would carry the token along.
 """
 import itertools
 import json
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 from urllib.parse import quote
 
+import requests
 from tapipy import errors as tapipy_errors
 from tapipy.tapis import Tapis, TapisResult
 
+from app_extensions.shared.photo_files import CLUTTER, role_of
 from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
@@ -53,8 +56,9 @@ class Entry:
 
     @property
     def is_image(self) -> bool:
-        """A file, or a link that may lead to one, named .jpg or .jpeg in any case."""
-        return self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
+        """A file, or a link that may lead to one, named .jpg or .jpeg in any case. Not a Mac's ``._*`` or another hidden file."""
+        return (self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
+                and role_of(self.name) != CLUTTER)
 
 
 def quoted(path: str) -> str:
@@ -68,13 +72,17 @@ class TapisListing:
     :param stopped: asked while waiting between attempts
     """
 
-    def __init__(self, access: TapisAccess, stopped: Optional[Callable[[], bool]] = None) -> None:
+    def __init__(self, access: TapisAccess, stopped: Optional[Callable[[], bool]] = None, seconds: Optional[float] = None) -> None:
         self.access = access
         self.stopped = stopped
         self._local = threading.local()
-        self._seconds = conf.listing_seconds
+        self._seconds = conf.listing_seconds if seconds is None else seconds
         self._end = time.monotonic() + self._seconds
         self.calls = 0
+
+    def _call_seconds_left(self) -> float:
+        """Seconds that one call may take with its whole body: an answer that drips would otherwise hold its thread for hours."""
+        return min(self.seconds_left(), 4 * conf.timeout)
 
     def seconds_left(self) -> float:
         """Seconds until no further call is made."""
@@ -87,29 +95,47 @@ class TapisListing:
         """
         prefix = conf.system_prefix
         found = self._call(
-            "", lambda tapis: tapis.systems.getSystems(
+            "", lambda token: self._asked(lambda tapis: tapis.systems.getSystems(
                 listType="ALL", search=f"(id.like.{prefix}*)", select=SYSTEM_FIELDS, orderBy="id", limit=-1
-            ), _system,
+            ), self._client(token)), _system,
         )
         return [system for system in found if system and system["id"].startswith(prefix)]
 
-    def pages(self, system_id: str, path: str, pattern: str = "") -> Iterator[list[Entry]]:
-        """A directory's entries in pages of up to 1000, in the order of their names.
+    def pages(self, system_id: str, path: str, pattern: str = "", *, offset: int = 0, limit: int = PAGE) -> Iterator[list[Entry]]:
+        """A directory's entries in pages, in the order of their names.
 
+        :param offset: entries to leave out at the start
+        :param limit: entries per page, 1000 at most
         :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
         """
         more = {"pattern": pattern} if pattern else {}
-        offset = 0
         while True:
-            page = self._call(
-                system_id, lambda tapis, offset=offset: tapis.files.listFiles(
-                    systemId=quote(system_id, safe=""), path=quoted(path), limit=PAGE, offset=offset, **more
-                ), _entry,
-            )
+            query = {"limit": limit, "offset": offset, **more}
+            page = self._call(system_id, lambda token, query=query: self._listed(token, system_id, path, query), _entry)
             yield page
-            if len(page) < PAGE:
+            if len(page) < limit:
                 return
             offset += len(page)
+
+    def has_images(self, system_id: str, path: str) -> bool:
+        """Whether a directory holds an image. Asks for one entry, and for more only where that one turns out to be none.
+
+        :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
+        """
+        try:
+            first = next(self.pages(system_id, path, JPEG_PATTERN, limit=1))
+        except RequestRefused:
+            first = None  # a system that knows no patterns
+        if first is not None and not first:
+            return False
+        if first and self._is_image_in(first[0], path):
+            return True
+        return any(page for page in self.images(system_id, path))
+
+    @staticmethod
+    def _is_image_in(entry: Entry, path: str) -> bool:
+        """Listing a file gives a list of that file: its path is then the asked one, not one below it."""
+        return entry.is_image and entry.path.strip("/") != path.strip("/")
 
     def images(self, system_id: str, path: str) -> Iterator[list[Entry]]:
         """A directory's images in pages. Filtered here again: only LINUX systems know patterns, others answer 400."""
@@ -120,20 +146,46 @@ class TapisListing:
             pages = self.pages(system_id, path)
             first = next(pages)
         for page in itertools.chain([first], pages):
-            # Listing a file gives a list of that file: its path is then the asked one, not one below it.
-            yield [entry for entry in page if entry.is_image and entry.path.strip("/") != path.strip("/")]
+            yield [entry for entry in page if self._is_image_in(entry, path)]
 
     def _client(self, token: str) -> Tapis:
         held = getattr(self._local, "held", None)
         if held is None or held[0] != token:
             tapis = Tapis(base_url=self.access.base_url, tenant_id=self.access.client.tenant_id, access_token=token)
             for scheme in ("https://", "http://"):
-                tapis.requests_session.mount(scheme, BoundedAdapter(self.seconds_left))
+                tapis.requests_session.mount(scheme, BoundedAdapter(self._call_seconds_left))
             tapis.requests_session.max_redirects = 0
             tapis.plugin_on_call_post_request_callables.append(self._keep)
             held = (token, tapis)
             self._local.held = held
         return held[1]
+
+    def _session(self) -> requests.Session:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, BoundedAdapter(self._call_seconds_left))
+        return session
+
+    def _listed(self, token: str, system_id: str, path: str, query: "dict[str, Any]") -> Any:
+        """The ``result`` of a listing. :raises BaseTapyException: of the kinds that tapipy raises, so that one place tells them apart"""
+        url = f"{self.access.base_url}/v3/files/ops/{quote(system_id, safe='')}/{quoted(path)}"
+        try:
+            response = self._session().get(url, params=query, headers={"X-Tapis-Token": token}, allow_redirects=False)
+        except requests.RequestException as error:
+            raise tapipy_errors.BaseTapyException(msg=str(error)) from None
+        body = response.content
+        expected = response.headers.get("Content-Length", "")
+        if expected.isdigit() and len(body) < int(expected):
+            raise tapipy_errors.BaseTapyException(msg="the answer was cut")
+        if response.status_code >= 300:
+            kind = _KINDS.get(response.status_code, tapipy_errors.BaseTapyException)
+            raise kind(msg=_message(response), response=response)
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise tapipy_errors.InvalidServerResponseError(msg="the answer is not JSON") from None
 
     def _keep(self, operation: Any, response: Any, **kwargs: Any) -> None:
         """What tapipy calls with every answer before it makes objects of it."""
@@ -150,8 +202,8 @@ class TapisListing:
                 raise
             return self._local.answer.content
 
-    def _call(self, system_id: str, operation: Callable[[Tapis], Any], read: Callable[[Any], Any]) -> list[Any]:
-        """One call, tried again where that may help. :param read: makes what is wanted of an item :returns: that of each"""
+    def _call(self, system_id: str, operation: Callable[[str], Any], read: Callable[[Any], Any]) -> list[Any]:
+        """One call with a token, tried again where that may help. :param read: makes what is wanted of an item :returns: that of each"""
         renewed = timed_out = False
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
@@ -161,7 +213,7 @@ class TapisListing:
             token = self.access.token()
             try:
                 self.calls += 1
-                return _read(_items(self._asked(operation, self._client(token))), read)
+                return _read(_items(operation(token)), read)
             except tapipy_errors.UnauthorizedError as error:
                 if not renewed:
                     renewed = True
@@ -183,6 +235,25 @@ class TapisListing:
                 if error.response is not None:
                     seconds = max(seconds, retry_after(error.response.headers.get("Retry-After")))
                 pause(min(seconds, max(0.0, self.seconds_left())), self.stopped)
+
+
+#: What tapipy raises for these statuses.
+_KINDS = {
+    400: tapipy_errors.BadRequestError, 401: tapipy_errors.UnauthorizedError, 403: tapipy_errors.ForbiddenError,
+    404: tapipy_errors.NotFoundError, 500: tapipy_errors.InternalServerError, 503: tapipy_errors.ServiceUnavailableError,
+}
+
+
+def _message(response: requests.Response) -> str:
+    """What an error says: the ``message`` of Tapis' JSON, else the text."""
+    if 300 <= response.status_code < 400:
+        return "redirects"
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return response.content.decode("utf-8", "replace")
+    message = body.get("message") if isinstance(body, dict) else body
+    return str(message or "")
 
 
 def _items(answer: Any) -> list[Any]:

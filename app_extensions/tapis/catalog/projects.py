@@ -4,12 +4,13 @@ from typing import Any, Optional
 from urllib.parse import quote
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models import F, Q, QuerySet
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
+from app_extensions.tapis import jobs
 from app_extensions.tapis.catalog.flights import FoundFlight
-from app_extensions.tapis.models import Flight, TapisOAuth2Client
+from app_extensions.tapis.models import Flight, TapisJob, TapisOAuth2Client
 
 MAX_NAME = 255
 
@@ -19,14 +20,9 @@ def import_url(system_id: str, images_path: str) -> str:
     return f"tapis://{system_id}/{quote(images_path.strip('/'), safe='/')}"
 
 
-def tag(text: str) -> str:
-    """A text as one of WebODM's tags, which are one comma-separated text."""
-    return " ".join(text.replace(",", "_").split())
-
-
 def tags_for(found: FoundFlight) -> list[str]:
-    """``tapis, flight, <SystemID>, <FlightName>``."""
-    return ["tapis", "flight", tag(found.system_id), tag(found.flight_name)]
+    """``tapis``, ``flight``, the system's id and the flight's name: four tags, whatever characters the name has."""
+    return ["tapis", "flight", host_projects.safe_tag(found.system_id), host_projects.safe_tag(found.flight_name)]
 
 
 def project_name(found: FoundFlight, taken: "set[str]") -> str:
@@ -70,11 +66,13 @@ def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: Foun
     flight, _ = Flight.objects.get_or_create(
         user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id, system_id=found.system_id,
         name=found.flight_name,
-        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count},
+        defaults={"client": client, "discovered_at": found.discovered_at, "image_count": found.image_count,
+                  "total_bytes": found.total_bytes},
     )
     flight = Flight.objects.select_for_update().get(pk=flight.pk)
     flight.client = client
     flight.image_count = found.image_count
+    flight.total_bytes = found.total_bytes or flight.total_bytes
     flight.discovered_at = found.discovered_at
     made = False
     if flight.project_id is None or (again and host_projects.get_project(flight.project_id) is None):
@@ -129,19 +127,54 @@ def ensure_task(flight: Flight) -> Optional[Any]:
     return task
 
 
-def flight_projects(user: Any, *, details: bool = False) -> list[dict[str, Any]]:
-    """The projects made from the user's flights that still exist, newest first, in the documented form.
+#: What flight projects can be sorted by.
+SORTS = {
+    "created": "project_id", "flight": "name", "system": "system_id", "images": "image_count", "bytes": "total_bytes",
+    "synced": "synced_at", "project": "project_name",
+}
 
-    :param details: with the flight and the state of its task
+
+def visible_flights(user: Any, search: str = "") -> QuerySet:
+    """The flights whose projects WebODM lets the user see: own ones and those of colleagues who shared them.
+
+    :param search: a part of the flight's, the system's or the project's name, in any case
     """
-    rows = {row.project_id: row for row in Flight.objects.filter(user_id=user.pk, project_id__isnull=False)}
-    tasks = host_tasks.tasks_by_id(row.task_id for row in rows.values() if row.task_id) if details else {}
-    counts, hints = host_projects.task_counts(rows), {}
+    rows = Flight.objects.filter(project_id__in=host_projects.visible_ids(user))
+    if search:
+        rows = rows.filter(Q(name__icontains=search) | Q(system_id__icontains=search) | Q(project_name__icontains=search))
+    return rows
+
+
+def flight_projects(user: Any, *, details: bool = False, search: str = "", sort: str = "-created", page: int = 1,
+                    size: Optional[int] = None) -> "tuple[list[dict[str, Any]], int]":
+    """The projects made from flights that the user may see, in the documented form, newest first. The number of queries is constant.
+
+    Args:
+        details: with the flight, its latest sync and the state of its task.
+        search: as in ``visible_flights``.
+        sort: a key of SORTS, with ``-`` in front for the opposite order.
+        size: flights per page; None: all.
+
+    Returns:
+        The page, and how many there are in all.
+    """
+    rows = visible_flights(user, search)
+    total = rows.count()
+    key, down = SORTS[sort.lstrip("-")], sort.startswith("-")
+    order = F(key).desc(nulls_last=True) if down else F(key).asc(nulls_last=True)
+    rows = rows.order_by(order, "-pk" if down else "pk")
+    chosen = list(rows if size is None else rows[(page - 1) * size:page * size])
+    ids = [row.project_id for row in chosen]
+    known = {project.pk: project for project in host_projects.projects_by_id(ids)}
+    counts = host_projects.task_counts(ids)
+    more = _all_details(chosen) if details else {}
     found = []
-    for project in host_projects.projects_by_id(rows):
-        row = rows[project.pk]
+    for row in chosen:
+        project = known.get(row.project_id)
+        if project is None:
+            continue  # deleted at this moment
         found.append({
-            **(_details(row, tasks.get(row.task_id), hints) if details else {}),
+            **more.get(row.pk, {}),
             "id": project.pk,
             "name": project.name,
             "description": project.description,
@@ -149,17 +182,26 @@ def flight_projects(user: Any, *, details: bool = False) -> list[dict[str, Any]]
             "tags": host_projects.project_tags(project),
             "task_count": counts.get(project.pk, 0),
         })
-    return sorted(found, key=lambda item: item["created_at"], reverse=True)
+    return found, total
 
 
-def _details(flight: Flight, task: Any, hints: "dict[int, str]") -> dict[str, Any]:
-    """What a page shows of a flight's project besides the documented form."""
-    return {
-        "flight_name": flight.name,
-        "system_id": flight.system_id,
-        "synced_at": flight.synced_at.isoformat() if flight.synced_at else None,
-        "task": _task(task, hints) if task is not None else None,
-    }
+def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
+    """What a page shows of flights besides the documented form, by our flight's id."""
+    tasks = host_tasks.task_rows(row.task_id for row in flights if row.task_id)
+    syncs = TapisJob.objects.filter(flight__in=flights, kind=TapisJob.SYNC).order_by("flight_id", "-created_at").distinct("flight_id")
+    latest = {job.flight_id: job for job in syncs.defer("access_token", "history")}
+    hints: dict[int, str] = {}
+    return {row.pk: {
+        "flight_name": row.name,
+        "system_id": row.system_id,
+        "tenant_id": row.tenant_id,
+        "image_count": row.image_count,
+        "total_bytes": row.total_bytes,
+        "discovered_at": row.discovered_at.isoformat(),
+        "synced_at": row.synced_at.isoformat() if row.synced_at else None,
+        "sync": {**jobs.as_dict(latest[row.pk]), **jobs.details_of(latest[row.pk])} if row.pk in latest else None,
+        "task": _task(tasks[row.task_id], hints) if row.task_id in tasks else None,
+    } for row in flights}
 
 
 def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
@@ -170,9 +212,3 @@ def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
         "error": state.error, "hint": state.hint, "pending_action": state.pending_action, "url": host_tasks.task_url(task),
         "map_url": host_tasks.map_url(task), "model_url": host_tasks.model_url(task),
     }
-
-
-def mark_synced(flight: Flight) -> None:
-    """Note that every image of the flight is here."""
-    flight.synced_at = timezone.now()
-    flight.save(update_fields=["synced_at"])

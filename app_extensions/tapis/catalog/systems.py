@@ -4,6 +4,9 @@ from typing import Optional
 
 from app_extensions.tapis.catalog.listing import TapisListing
 from app_extensions.tapis.login.access import TapisAccess
+from app_extensions.tapis.problems import SystemNotAccessible
+
+MISSING = " (it does not exist, is disabled, or is not shared with you)"
 
 
 def project_systems(access: TapisAccess) -> list[dict[str, str]]:
@@ -24,4 +27,4 @@ def chosen(reachable: Iterable[dict[str, str]], wanted: Optional[list[str]]) -> 
         return ids, []
     missing = [name for name in wanted if name not in ids]
     return ([name for name in wanted if name in ids],
-            [f"{name}: System not accessible (it does not exist, is disabled, or is not shared with you)" for name in missing])
+            [f"{name}: {SystemNotAccessible.error}{MISSING}" for name in missing])

@@ -21,12 +21,14 @@ class TapisAccess:
     """A user's access to one tenant.
 
     :param given: the access token that came with the request (already verified), or "" for the stored one
+    :param fall_back: once the given one has ended, go on with the user's stored login, if there is one
     """
 
-    def __init__(self, user: Any, client: TapisOAuth2Client, given: str = "") -> None:
+    def __init__(self, user: Any, client: TapisOAuth2Client, given: str = "", *, fall_back: bool = False) -> None:
         self.user = user
         self.client = client
         self.given = given
+        self._fall_back = fall_back
         self._token = given
         self._checked_at = time.monotonic() if given else 0.0
         self._renewed_at: Optional[float] = None
@@ -58,10 +60,10 @@ class TapisAccess:
         :raises TokenExpired: it came with the request and cannot be refreshed, or the refresh failed
         """
         with self._lock:
-            if self.given:
-                raise TokenExpired("The token that came with the request is not accepted any more. Send a new one.")
             if self._token != refused:
                 return self._token
+            if self.given:
+                return self._stored_instead()
             now = time.monotonic()
             if self._renewed_at is not None and now - self._renewed_at < RENEW_AT_MOST_EVERY:
                 return refused
@@ -69,6 +71,18 @@ class TapisAccess:
             self._token = self._stored(refused)
             self._checked_at = now
             return self._token
+
+    def _stored_instead(self) -> str:
+        """The stored login in place of the given token, which has ended. :raises TokenExpired: there is none to fall back to"""
+        ended = TokenExpired("The token that came with the request is not accepted any more. Send a new one.")
+        if not self._fall_back:
+            raise ended
+        try:
+            self._token = self._stored(self.given)
+        except NoToken:
+            raise ended from None
+        self.given, self._checked_at = "", time.monotonic()
+        return self._token
 
     def _stored(self, refused: str = "") -> str:
         try:

@@ -22,7 +22,7 @@ REVOKED = "Token is revoked."
 class Refused(TapisProblem):
     """The authenticator said no: a used or late code, a revoked or unknown token, or a client it does not know."""
 
-    status = 502
+    status = 400
     error = "Tapis refused the request"
 
 

@@ -1,5 +1,6 @@
 """Who a verified Tapis user is here. An account is handed over to nobody because names are equal."""
 import logging
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any, Optional
 
@@ -110,9 +111,9 @@ def free_username(claims: Claims) -> str:
 def create_identity(claims: Claims, username: str) -> TapisIdentity:
     """A new WebODM user (in WebODM's default group, without a password) for a Tapis user.
 
-    :raises NotLinked: ``TAPIS_CREATE_USERS`` is off
+    :raises NotLinked: ``TAPIS_CREATE_USERS`` is off, or ``TAPIS_ALLOWED_USERS`` does not name the Tapis user
     """
-    if not conf.create_users:
+    if not conf.create_users or not is_allowed(claims):
         raise NotLinked("Sign in to WebODM and link your Tapis user, or ask an administrator for an account.")
     try:
         with transaction.atomic():
@@ -128,6 +129,12 @@ def create_identity(claims: Claims, username: str) -> TapisIdentity:
         return identity
     logger.info("Tapis: made the WebODM user %s for %s", username, claims.subject)
     return identity
+
+
+def is_allowed(claims: Claims) -> bool:
+    """Whether ``TAPIS_ALLOWED_USERS`` lets a Tapis user have a new account here, by name or by ``user@tenant``. Empty: nobody."""
+    patterns = [text.strip() for text in conf.allowed_users.split(",") if text.strip()]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (claims.username, claims.subject))
 
 
 def link_identity(claims: Claims, user: Any) -> TapisIdentity:

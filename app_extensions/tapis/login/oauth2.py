@@ -11,11 +11,12 @@ from hashlib import sha256
 from typing import Any, Optional
 from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
-from app_extensions.tapis.login import authenticator, identity, tokens, verification
+from app_extensions.tapis.login import authenticator, identity, states, tokens, verification
 from app_extensions.tapis.login.authenticator import TokenAnswer
 from app_extensions.tapis.login.verification import Claims
 from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2State, TapisOAuth2Token
@@ -40,6 +41,13 @@ class BadState(TapisProblem):
     def __init__(self, detail: str = "It was begun in another browser or more than ten minutes ago, or it is finished "
                                      "already. Begin again.") -> None:
         super().__init__(detail)
+
+
+class LoginRefused(TapisProblem):
+    """Tapis answered 400 to the code that the browser brought."""
+
+    status = 400
+    error = "The Tapis login did not work"
 
 
 class Denied(TapisProblem):
@@ -132,12 +140,18 @@ def _user_id(user: Any) -> Optional[int]:
     return user.pk if user is not None and user.is_authenticated else None
 
 
-def begin_login(client: TapisOAuth2Client, session: Any, user: Any, redirect_after: str) -> str:
-    """Make a state for this browser session. :return: Tapis' address to send the browser to"""
+def begin_login(client: TapisOAuth2Client, session: Any, user: Any, redirect_after: str, address: str = "") -> str:
+    """Make a state for this browser session.
+
+    :param address: where the request comes from: nobody gets to keep more than a few logins under way
+    :return: Tapis' address to send the browser to
+    """
     state = secrets.token_urlsafe(32)
+    origin = _hash(f"{settings.SECRET_KEY} {address}")
+    states.make_room(origin)
     TapisOAuth2State.objects.create(
         state=_hash(state), session_hash=_session_hash(session, make=True), client=client, user_id=_user_id(user),
-        redirect_after=redirect_after,
+        redirect_after=redirect_after, origin=origin,
     )
     query = urlencode({
         "client_id": client.client_id, "redirect_uri": client.callback_url, "response_type": "code", "state": state,
@@ -170,7 +184,11 @@ def finish_login(state_text: str, code: str, session: Any, user: Any) -> Login:
     state = take_state(state_text, session, user)
     if not code:
         raise Denied("Tapis sent no code.")
-    answer = authenticator.exchange_code(state.client, code)
+    try:
+        answer = authenticator.exchange_code(state.client, code)
+    except authenticator.Refused:
+        # A code that is used, too old or made up; or our own secret is wrong, which an administrator sees in the log.
+        raise LoginRefused("Tapis did not accept the login. Try again.") from None
     claims = verification.verify(answer.access_token, state.client)
     try:
         who = identity.identity_for_login(claims, user if _user_id(user) is not None else None)

@@ -1,9 +1,13 @@
 """The tokens this WebODM keeps: storing, refreshing once for all who ask, revoking."""
 import logging
+import time
 from datetime import timedelta
 from typing import Any, Optional
+from uuid import uuid4
 
 from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from app_extensions.shared.crypto import Unreadable
@@ -17,6 +21,8 @@ logger = logging.getLogger("app.logger")
 
 #: After a failed refresh, a token that still lives is used for this long before the next attempt.
 REFRESH_AGAIN_AFTER = timedelta(seconds=60)
+#: How often those who wait for another process's refresh look whether it is done.
+LOOK_SECONDS = 0.1
 
 
 def store_tokens(identity: TapisIdentity, client: TapisOAuth2Client, answer: TokenAnswer) -> TapisOAuth2Token:
@@ -26,7 +32,8 @@ def store_tokens(identity: TapisIdentity, client: TapisOAuth2Client, answer: Tok
         defaults={
             "identity": identity, "access_token": answer.access_token, "expires_at": answer.expires_at,
             "refresh_token": answer.refresh_token, "refresh_expires_at": answer.refresh_expires_at,
-            "is_valid": True, "invalid_reason": "", "refreshed_at": None, "refresh_failed_at": None,
+            "is_valid": True, "invalid_reason": "", "refreshed_at": None, "refresh_failed_at": None, "refresh_problem": "",
+            "refresher": "", "refreshing_until": None,
         },
     )
     return token
@@ -35,31 +42,48 @@ def store_tokens(identity: TapisIdentity, client: TapisOAuth2Client, answer: Tok
 def access_token_for(user: Any, client: TapisOAuth2Client, *, refused: str = "", force: bool = False) -> str:
     """A usable access token of a user, refreshed if it has less than ``TAPIS_REFRESH_BELOW`` seconds left.
 
-    However many processes ask at once, one refreshes: the others wait for its row lock and then read what it got.
+    However many processes ask at once, one refreshes. It holds no row lock meanwhile: the others look at the row until it is done, and
+    share its outcome, good or bad.
 
     :param refused: an access token that Tapis just answered with 401; if it is still the stored one, it is refreshed
     :param force: refresh in any case (a person asked for it)
     :raises NoToken: the user has none; :raises TokenExpired: it ended, was revoked or switched off, and a new login is needed
     :raises TapisUnreachable: a refresh is needed, and Tapis does not answer
     """
-    token = TapisOAuth2Token.objects.filter(user_id=user.pk, client_id=client.pk).select_related("client").first()
-    seen = token.access_token if token else ""
-    if token is not None and not force and _usable(token, refused):
-        return token.access_token
-    problem: Optional[TapisProblem] = None
-    with transaction.atomic():
-        token = (
-            TapisOAuth2Token.objects.select_for_update(of=("self",)).select_related("client", "identity")
-            .filter(user_id=user.pk, client_id=client.pk).first()
-        )
-        # Read again under the lock: another process may have refreshed meanwhile.
-        if token is not None and not _usable(token, refused, force and token.access_token == seen):
-            problem = _refresh(token, refused)
-    if token is None:
-        raise NoToken("Log in to Tapis first.")
-    if problem is not None:
-        raise problem
-    return token.access_token
+    asked_at = timezone.now()
+    give_up = time.monotonic() + 2 * _refresh_lease()
+    seen: Optional[str] = None
+    while True:
+        token = (TapisOAuth2Token.objects.select_related("client", "identity")
+                 .filter(user_id=user.pk, client_id=client.pk).first())
+        if token is None:
+            raise NoToken("Log in to Tapis first.")
+        seen = token.access_token if seen is None else seen
+        if _usable(token, refused, force and token.access_token == seen):
+            return token.access_token
+        failed = token.refresh_failed_at
+        if failed is not None and failed >= asked_at:
+            return _after_failure(token, refused, token.refresh_problem)
+        mine = _take_refresh(token)
+        if mine:
+            return _refresh(token, refused, mine)
+        if time.monotonic() > give_up:
+            raise TapisUnreachable("Another process has been refreshing the token for too long.")
+        time.sleep(LOOK_SECONDS)
+
+
+def _refresh_lease() -> float:
+    """Seconds after which a process that refreshes counts as dead: longer than the calls that it makes."""
+    return 2 * (conf.connect_timeout + conf.timeout) + 5
+
+
+def _take_refresh(token: TapisOAuth2Token) -> str:
+    """Become the one who refreshes the token. :returns: a word that proves it; empty where somebody else is at it, or was just now"""
+    mine = uuid4().hex
+    unchanged = TapisOAuth2Token.objects.filter(pk=token.pk, updated_at=token.updated_at)
+    free = unchanged.filter(Q(refreshing_until__isnull=True) | Q(refreshing_until__lt=Now()))
+    until = ExpressionWrapper(Now() + timedelta(seconds=_refresh_lease()), output_field=DateTimeField())
+    return mine if free.update(refresher=mine, refreshing_until=until, updated_at=timezone.now()) else ""
 
 
 def _usable(token: TapisOAuth2Token, refused: str = "", force: bool = False) -> bool:
@@ -81,44 +105,62 @@ def _failed_lately(token: TapisOAuth2Token) -> bool:
     return failed is not None and timezone.now() - failed < REFRESH_AGAIN_AFTER
 
 
-def _refresh(token: TapisOAuth2Token, refused: str) -> Optional[TapisProblem]:
-    """Refresh a locked token and save it.
+def _refresh(token: TapisOAuth2Token, refused: str, mine: str) -> str:
+    """Refresh a token that this process took, and write the outcome down for those who wait. :returns: the token to send
 
-    :return: what went wrong, for the caller to raise once the row is saved; None also where the old token still serves
+    :raises TokenExpired, TapisUnreachable: as ``access_token_for``
     """
-    still_good = token.access_token != refused and not token.is_expired
     if not token.can_refresh:
-        if still_good:
-            return None
-        return _end(token, "its time is over and it cannot be refreshed.")
+        if token.access_token != refused and not token.is_expired:
+            _write(token, mine)
+            return token.access_token
+        raise _end(token, mine, "its time is over and it cannot be refreshed.")
     try:
         answer = authenticator.refresh(token.client, token.refresh_token)
         claims = verification.verify(answer.access_token, token.client)
-    except TapisUnreachable as unreachable:
-        return _used_on(token) if still_good else unreachable
-    except TapisProblem as refusal:
-        logger.warning("Tapis: the token of user %s could not be refreshed (%s)", token.user_id, type(refusal).__name__)
+    except TapisProblem as problem:
+        refusal = not isinstance(problem, TapisUnreachable)
+        if refusal:
+            logger.warning("Tapis: the token of user %s could not be refreshed (%s)", token.user_id, type(problem).__name__)
+        still_good = token.access_token != refused and not token.is_expired
+        if refusal and not still_good:
+            raise _end(token, mine, "Tapis refused to refresh the token.") from None
         # The client's secret may be at fault as well: as long as the token lives, it is not given up.
-        return _used_on(token) if still_good else _end(token, "Tapis refused to refresh the token.")
+        _write(token, mine, refresh_failed_at=timezone.now(), refresh_problem=problem.detail[:255])
+        return _after_failure(token, refused, problem.detail)
+    except Exception:
+        _write(token, mine)  # free it, or the others would wait for the end of the lease
+        raise
     if (claims.issuer, claims.subject) != (token.identity.issuer, token.identity.subject):
-        return _end(token, "the refreshed token belongs to another user.")
-    token.access_token, token.expires_at = answer.access_token, answer.expires_at
+        raise _end(token, mine, "the refreshed token belongs to another user.")
+    more = {}
     if answer.refresh_token:
-        token.refresh_token, token.refresh_expires_at = answer.refresh_token, answer.refresh_expires_at
-    token.refreshed_at, token.refresh_failed_at = timezone.now(), None
-    token.save()
-    return None
+        more = {"refresh_token": answer.refresh_token, "refresh_expires_at": answer.refresh_expires_at}
+    _write(token, mine, access_token=answer.access_token, expires_at=answer.expires_at, refreshed_at=timezone.now(),
+           refresh_failed_at=None, refresh_problem="", **more)
+    return answer.access_token
 
 
-def _used_on(token: TapisOAuth2Token) -> None:
-    """The refresh failed, but the token still lives: note it, and go on with the token."""
-    token.refresh_failed_at = timezone.now()
-    token.save(update_fields=["refresh_failed_at", "updated_at"])
+def _after_failure(token: TapisOAuth2Token, refused: str, problem: str) -> str:
+    """A refresh failed: the old token, as long as it lives. :raises TapisUnreachable: it does not"""
+    if token.access_token != refused and not token.is_expired:
+        return token.access_token
+    raise TapisUnreachable(problem)
 
 
-def _end(token: TapisOAuth2Token, reason: str) -> TokenExpired:
-    token.is_valid, token.invalid_reason = False, reason
-    token.save(update_fields=["is_valid", "invalid_reason", "updated_at"])
+def _write(token: TapisOAuth2Token, mine: str, **values: Any) -> None:
+    """Write the outcome of a refresh and let go of the token, unless a login or another process replaced it meanwhile."""
+    with transaction.atomic():
+        row = TapisOAuth2Token.objects.select_for_update().filter(pk=token.pk, refresher=mine).first()
+        if row is None:
+            return
+        for name, value in {**values, "refresher": "", "refreshing_until": None}.items():
+            setattr(row, name, value)
+        row.save(update_fields=[*values, "refresher", "refreshing_until", "updated_at"])
+
+
+def _end(token: TapisOAuth2Token, mine: str, reason: str) -> TokenExpired:
+    _write(token, mine, is_valid=False, invalid_reason=reason)
     return TokenExpired("Log in to Tapis again: " + reason)
 
 

@@ -7,9 +7,14 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils import timezone
 
 from app_extensions.shared.crypto import EncryptedTextField
 from app_extensions.tapis.conf import conf
+
+#: Secrets and tokens are sent to these, or to addresses made of them.
+TOKEN_PATH = "/v3/oauth2/tokens"  # noqa: S105 (an address)
+ADDRESSES = ("base_url", "token_url")
 
 
 def default_base_url() -> str:
@@ -82,18 +87,43 @@ class TapisOAuth2Client(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Fill the two OAuth2 addresses from the base address where they are empty, or followed from the former one."""
         self.base_url = self.base_url.rstrip("/")
-        former = getattr(self, "_former_base_url", "")
-        for name, path in (("authorization_url", "/v3/oauth2/authorize"), ("token_url", "/v3/oauth2/tokens")):
+        former = self._former.get("base_url", "")
+        moved = self.has_moved()
+        for name, path in (("authorization_url", "/v3/oauth2/authorize"), ("token_url", TOKEN_PATH)):
             if getattr(self, name) in ("", former + path):
                 setattr(self, name, self.base_url + path)
         super().save(*args, **kwargs)
-        self._former_base_url = self.base_url
+        if moved:
+            # They belong to the former address: a refresh would send them to the new one.
+            self.tokens.update(is_valid=False, invalid_reason="the client's address was changed.", updated_at=timezone.now())
+        self._remember()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._former: dict[str, str] = {}
+        #: Set by whoever enters the secret; see ``clean``.
+        self.secret_entered = False
+        super().__init__(*args, **kwargs)
+
+    def clean(self) -> None:
+        """The secret goes to these addresses. :raises ValidationError: one was changed, and the secret was not entered again"""
+        super().clean()
+        if self.has_moved() and not self.secret_entered:
+            raise ValidationError({"client_secret": "An address was changed. Enter the client's secret again: it will be sent there."})
+
+    def has_moved(self) -> bool:
+        """Whether an address to which secrets go differs from the one in the database."""
+        now = {"base_url": self.base_url.rstrip("/"), "token_url": (self.token_url or self.base_url.rstrip("/") + TOKEN_PATH).rstrip("/")}
+        return any(self._former.get(name) and self._former[name] != now[name] for name in ADDRESSES)
+
+    def _remember(self) -> None:
+        self._former = {name: (self.__dict__.get(name) or "").rstrip("/") for name in ADDRESSES}
+        self.secret_entered = False
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> "TapisOAuth2Client":
-        """Remember the base address that the row had, see ``save``."""
+        """Remember the addresses that the row had, see ``save``."""
         made = super().from_db(db, field_names, values)
-        made._former_base_url = made.base_url if "base_url" in field_names else ""
+        made._remember()
         return made
 
     @property

@@ -24,6 +24,7 @@ class Flight(models.Model):
     task_id = models.UUIDField(null=True, blank=True, db_index=True)
     project_name = models.CharField(max_length=255, blank=True, default="")
     image_count = models.IntegerField(default=0, help_text="Images at the last discovery.")
+    total_bytes = models.BigIntegerField(default=0, help_text="Bytes of the images at the last discovery or sync.")
     discovered_at = models.DateTimeField()
     synced_at = models.DateTimeField(null=True, blank=True, help_text="When every image was last here.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -44,6 +45,30 @@ class Flight(models.Model):
     def images_path(self) -> str:
         """The directory of the images, without a slash at either end."""
         return f"{self.name}/code/images"
+
+
+class SeenFlight(models.Model):
+    """A flight that a user's discoveries found on Tapis, imported or not: what the page shows and asks about."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_seen_flights"
+    )
+    base_url = models.CharField(max_length=255)
+    tenant_id = models.CharField(max_length=100)
+    system_id = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    image_count = models.IntegerField(null=True, blank=True, help_text="Empty: not counted yet.")
+    total_bytes = models.BigIntegerField(null=True, blank=True, help_text="Empty: not counted yet.")
+    seen_at = models.DateTimeField()
+    job = models.ForeignKey("tapis.TapisJob", on_delete=models.SET_NULL, null=True, blank=True, related_name="seen")
+
+    class Meta:
+        app_label = "tapis"
+        ordering = ("system_id", "name")
+        unique_together = [("user", "base_url", "tenant_id", "system_id", "name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.system_id})"
 
 
 class FlightFile(models.Model):

@@ -19,12 +19,22 @@ def from_now(seconds: float) -> ExpressionWrapper:
 
 
 class TapisJob(models.Model):
-    """A discovery or a sync. At most one is active a flight (sync) and a user (discovery): the database says so."""
+    """A discovery or a sync. The database allows one active sync per flight, and one active discovery per user and purpose.
+
+    ``lifecycle.apply`` is the only code that writes ``state``. A worker takes a job with ``sync.claims.claim``.
+    """
 
     DISCOVERY, SYNC = "discovery", "sync"
-    QUEUED, RUNNING, COMPLETED, FAILED, CANCELED = "queued", "running", "completed", "failed", "canceled"
+    QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
+    COMPLETED, FAILED, CANCELED = "completed", "failed", "canceled"
+    STATES = (QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELED)
+    #: Workers take these.
     ACTIVE = (QUEUED, RUNNING)
-    LISTING, FETCHING = "listing", "fetching"
+    #: These are still to end; a paused one waits for a Tapis login.
+    OPEN = (QUEUED, RUNNING, PAUSED)
+    #: A sync lists, then fetches. A discovery lists the systems, then scans them, then creates projects.
+    LISTING, FETCHING, SCANNING, CREATING = "listing", "fetching", "scanning", "creating"
+    PHASES = (LISTING, FETCHING, SCANNING, CREATING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=10, choices=[(DISCOVERY, DISCOVERY), (SYNC, SYNC)])
@@ -34,9 +44,9 @@ class TapisJob(models.Model):
     client = models.ForeignKey("tapis.TapisOAuth2Client", on_delete=models.SET_NULL, null=True, blank=True)
     flight = models.ForeignKey("tapis.Flight", on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
     state = models.CharField(max_length=10, default=QUEUED,
-                             choices=[(name, name) for name in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELED)])
+                             choices=[(name, name) for name in STATES])
     phase = models.CharField(max_length=10, default=LISTING,
-                             choices=[(name, name) for name in (LISTING, FETCHING)])
+                             choices=[(name, name) for name in PHASES])
     automatic = models.BooleanField(default=False, help_text="Started by a login or the clock, not by a request.")
     images_done = models.IntegerField(default=0)
     images_total = models.IntegerField(default=0)
@@ -45,11 +55,21 @@ class TapisJob(models.Model):
     bytes_moved = models.BigIntegerField(default=0, help_text="Bytes that this job has fetched.")
     connections = models.IntegerField(default=0, help_text="Downloads at once that Tapis bore lately; 0: not known.")
     error = models.TextField(blank=True, default="")
+    note = models.CharField(max_length=300, blank=True, default="", help_text="What a job that goes on waits for.")
+    history = JSONField(default=list, blank=True, help_text="Transitions: when, from, to, why.")
+    purpose = models.CharField(max_length=80, blank=True, default="", help_text="What a discovery is for; one each per user.")
+    request = JSONField(default=dict, blank=True, help_text="What was asked for: systems, flights.")
+    to_tell = models.BooleanField(default=False, help_text="Its user has not been told of its end yet.")
+    listing = models.CharField(max_length=64, blank=True, default="", help_text="A digest of the flight's last listing.")
+    unchanged_since = models.DateTimeField(null=True, blank=True, help_text="Since when the listing has been the same.")
+    settled = models.BooleanField(default=False, help_text="The flight has not changed for a while: it is complete at Tapis.")
     results = JSONField(default=dict, blank=True)
     process = models.NullBooleanField(help_text="Process when complete; empty: as the user's preferences say.")
     access_token = EncryptedTextField(blank=True, default="", help_text="A token that came with the request.")
     lease_owner = models.CharField(max_length=36, blank=True, default="")
     lease_until = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(default=timezone.now, help_text="No worker takes it before.")
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When a worker last took it.")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -61,9 +81,16 @@ class TapisJob(models.Model):
         ordering = ("-created_at",)
         constraints = [
             models.UniqueConstraint(fields=["flight"], name="tapis_one_active_sync",
-                                    condition=Q(kind="sync", state__in=["queued", "running"])),
-            models.UniqueConstraint(fields=["user"], name="tapis_one_active_discovery",
+                                    condition=Q(kind="sync", state__in=["queued", "running", "paused"])),
+            models.UniqueConstraint(fields=["user", "purpose"], name="tapis_one_active_discovery",
                                     condition=Q(kind="discovery", state__in=["queued", "running"])),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="tapis_job_due", condition=Q(state__in=["queued", "running"])),
+            models.Index(fields=["user", "state", "-created_at"], name="tapis_job_user_state"),
+            models.Index(fields=["flight", "kind", "-created_at"], name="tapis_job_flight"),
+            models.Index(fields=["finished_at"], name="tapis_job_finished"),
+            models.Index(fields=["user"], name="tapis_job_to_tell", condition=Q(to_tell=True)),
         ]
 
     def __str__(self) -> str:
@@ -81,6 +108,33 @@ class TapisJob(models.Model):
             return 0.0
         end = self.finished_at or timezone.now()
         return round(self.bytes_moved / max((end - self.started_at).total_seconds(), 0.001), 1)
+
+
+class DiscoverySystem(models.Model):
+    """How far a discovery is with one system. The cursor is the last directory name up to which everything was read."""
+
+    WAITING, DONE, FAILED = "waiting", "done", "failed"
+
+    job = models.ForeignKey(TapisJob, on_delete=models.CASCADE, related_name="systems")
+    system_id = models.CharField(max_length=255)
+    state = models.CharField(max_length=10, default=WAITING, choices=[(name, name) for name in (WAITING, DONE, FAILED)])
+    offset = models.IntegerField(default=0, help_text="Entries of the root before the page at hand.")
+    cursor = models.CharField(max_length=255, blank=True, default="", help_text="Directories up to this name are read.")
+    read = models.IntegerField(default=0)
+    known = models.IntegerField(default=0)
+    flights = models.IntegerField(default=0)
+    unread = models.IntegerField(default=0, help_text="Directories that could not be read.")
+    error = models.TextField(blank=True, default="")
+    status = models.IntegerField(default=0, help_text="The HTTP status that fits the error.")
+    gave_up = models.BooleanField(default=False, help_text="Too many directories in a row could not be read.")
+
+    class Meta:
+        app_label = "tapis"
+        unique_together = [("job", "system_id")]
+        ordering = ("system_id",)
+
+    def __str__(self) -> str:
+        return self.system_id
 
 
 class SyncBatch(models.Model):
@@ -103,5 +157,6 @@ class SyncBatch(models.Model):
 
 
 def active_sync(flight_id: int) -> Optional[TapisJob]:
-    """The sync of this flight that is under way, if there is one."""
-    return TapisJob.objects.filter(flight_id=flight_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE).first()
+    """The sync of this flight that is under way or waits for a login, if there is one."""
+    rows = TapisJob.objects.filter(flight_id=flight_id, kind=TapisJob.SYNC, state__in=TapisJob.OPEN)
+    return rows.select_related("user", "client", "flight").first()

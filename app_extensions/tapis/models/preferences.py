@@ -3,6 +3,23 @@ from django.conf import settings
 from django.contrib.postgres.fields import JSONField
 from django.db import models
 
+from app_extensions.tapis.conf import conf
+
+
+def default_auto_discover() -> bool:
+    """``WO_TAPIS_DISCOVER_ON_LOGIN`` at the time a user's row is made."""
+    return conf.discover_on_login
+
+
+def default_fetch() -> bool:
+    """``WO_TAPIS_FETCH`` at the time a user's row is made."""
+    return conf.fetch
+
+
+def default_process() -> bool:
+    """``WO_TAPIS_PROCESS`` at the time a user's row is made."""
+    return conf.process
+
 
 class TapisPreferences(models.Model):
     """One row a user; a user without one has the defaults."""
@@ -10,15 +27,15 @@ class TapisPreferences(models.Model):
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_preferences"
     )
-    auto_discover_on_login = models.BooleanField(default=True)
+    auto_discover_on_login = models.BooleanField(default=default_auto_discover)
     max_projects_per_discovery = models.IntegerField(default=50)
     discovery_cooldown_hours = models.IntegerField(default=24)
     notify_on_discovery_complete = models.BooleanField(default=True)
     notify_on_discovery_errors = models.BooleanField(default=True)
     preferred_systems = JSONField(default=list, blank=True)
     last_auto_discovery = models.DateTimeField(null=True, blank=True)
-    sync_on_discovery = models.BooleanField(default=True)
-    process_after_sync = models.BooleanField(default=True)
+    sync_on_discovery = models.BooleanField(default=default_fetch)
+    process_after_sync = models.BooleanField(default=default_process)
     processing_preset = models.CharField(max_length=255, blank=True, default="")
 
     class Meta:

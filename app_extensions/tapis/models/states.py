@@ -26,6 +26,7 @@ class TapisOAuth2State(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, db_constraint=False,
         related_name="tapis_states", help_text="Who was signed in to WebODM when the login began.",
     )
+    origin = models.CharField(max_length=64, blank=True, default="", db_index=True, help_text="A keyed hash of the address that began it.")
     redirect_after = models.CharField(max_length=2000, blank=True)
     pending_tokens = EncryptedTextField(
         blank=True, default="", help_text="Tokens of a verified login that waits for the person's choice of account."

@@ -22,6 +22,9 @@ class TapisOAuth2Token(models.Model):
     invalid_reason = models.CharField(max_length=255, blank=True, default="")
     refreshed_at = models.DateTimeField(null=True, blank=True)
     refresh_failed_at = models.DateTimeField(null=True, blank=True, help_text="The last refresh that Tapis refused.")
+    refresh_problem = models.CharField(max_length=255, blank=True, default="", help_text="Why the last refresh failed.")
+    refresher = models.CharField(max_length=36, blank=True, default="", help_text="Who refreshes it right now.")
+    refreshing_until = models.DateTimeField(null=True, blank=True, help_text="When that process counts as dead.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -3,6 +3,7 @@
 Not through tapipy, which reads whole bodies into memory and parses them as JSON twice (contracts). Never a range: ranges
 are unsafe at Tapis, a broken file is fetched anew.
 """
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -11,14 +12,17 @@ from typing import Callable, Optional
 from urllib.parse import quote
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem, TokenExpired
-from app_extensions.tapis.sync.verify import NotAnImage, check_jpeg
+from app_extensions.tapis.sync.verify import NotAnImage, check_image
 from app_extensions.tapis.transport import CutAfter
+
+logger = logging.getLogger("app.logger")
 
 BLOCK_BYTES = 1 << 18
 #: A file that comes slower than this on the whole is given up, so that a trickle does not hold a connection for ever.
@@ -26,6 +30,9 @@ LEAST_BYTES_A_SECOND = 5000
 #: Where nobody knows how large it is.
 MOST_SECONDS = 3600.0
 ATTEMPTS = 6
+#: What is read of an error's body, and for how long.
+ERROR_BYTES = 2000
+ERROR_SECONDS = 5.0
 #: Answers after which another attempt may help. 500 is SSH trouble, save for a revoked token.
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -33,12 +40,14 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 class FileProblem(Exception):
     """One file could not be had; others may.
 
-    missing: Tapis does not find it. broken: fetched whole twice, and no JPEG: it is so at its source.
+    missing: Tapis does not find it. refused: Tapis answers 4xx, as for a link that leads to a directory. broken: fetched whole twice, and
+    not a photo: it is so at its source.
     """
 
-    def __init__(self, reason: str, *, missing: bool = False, broken: bool = False) -> None:
+    def __init__(self, reason: str, *, missing: bool = False, refused: bool = False, broken: bool = False) -> None:
         super().__init__(reason)
         self.missing = missing
+        self.refused = refused
         self.broken = broken
 
 
@@ -96,7 +105,7 @@ class ContentFetcher:
                 got = self._attempt(url, token, target, size)
                 moved += got
                 try:
-                    check_jpeg(target)
+                    check_image(target)
                 except NotAnImage as problem:
                     broken += 1
                     if broken > 1 and last_size == got:
@@ -158,7 +167,7 @@ class ContentFetcher:
                             raise _Again(f"more than the {size} bytes that were listed", strain=False)
                         if self.stopped():
                             raise Stopped()
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = "it came too slowly" if limit is not None and limit.cut else type(error).__name__
             again = _Again(f"the connection broke after {got} bytes ({reason})")
             again.moved = got  # type: ignore[attr-defined]
@@ -178,7 +187,7 @@ class ContentFetcher:
         status = response.status_code
         if status in (200, 206):
             return
-        text = " ".join(response.raw.read(2000, decode_content=True).decode("utf-8", "replace").split())[:200]
+        text = _error_text(response)
         if status == 401:
             raise _Unauthorized(_refusal(response, text))
         if status == 500 and "revoked" in text.lower():
@@ -187,7 +196,25 @@ class ContentFetcher:
             raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
         if status == 404:
             raise FileProblem("Tapis does not find it any more", missing=True)
-        raise FileProblem(f"Tapis answers {status}: {text}")
+        raise FileProblem(f"Tapis answers {status}: {text}", refused=status < 500)
+
+
+def _error_text(response: requests.Response) -> str:
+    """The beginning of an error's body, in one line. It may be cut, or drip for hours: then what came of it must do.
+
+    The status says what to do; the text only tells people why.
+    """
+    parts: list[bytes] = []
+    with CutAfter(response, ERROR_SECONDS):
+        try:
+            while sum(map(len, parts)) < ERROR_BYTES:
+                part = response.raw.read(64, decode_content=True)
+                if not part:
+                    break
+                parts.append(part)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            logger.info("Tapis: the body of an answer with status %d was cut: %s", response.status_code, type(error).__name__)
+    return " ".join(b"".join(parts).decode("utf-8", "replace").split())[:200]
 
 
 def _seconds_for(size: Optional[int]) -> float:

@@ -3,6 +3,7 @@
 Threads only fetch and check; the database is the calling thread's alone. A turn ends after ``TAPIS_BATCH_SECONDS``, so
 that WebODM's own work on the same Celery workers is not held up.
 """
+import errno
 import logging
 import os
 import time
@@ -19,7 +20,7 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, pool_thread
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
-from app_extensions.tapis.problems import SystemNotAccessible, TapisProblem
+from app_extensions.tapis.problems import SyncRefused, SystemNotAccessible, TapisProblem
 from app_extensions.tapis.sync import dedup, leases
 from app_extensions.tapis.sync.content import ContentFetcher, Fetched, FileProblem, Stopped
 from app_extensions.tapis.sync.plan import check_room, promised_bytes
@@ -41,7 +42,7 @@ QUIET_SECONDS = 60.0
 FLUSH_FILES = 8
 FLUSH_SECONDS = 0.3
 
-MORE, FULL, OTHERS, DONE, STOPPED = "more", "full", "others", "done", "stopped"
+MORE, OTHERS, DONE, STOPPED = "more", "others", "done", "stopped"
 
 
 class Throttle:
@@ -72,9 +73,13 @@ class Throttle:
 class Turn:
     """A worker's turn at a sync. Use :meth:`run` once."""
 
-    def __init__(self, job: TapisJob, access: TapisAccess, task: Any,
+    def __init__(self, job: TapisJob, access: TapisAccess, task: Any, batch: SyncBatch,
                  told: Optional[Callable[[TapisJob], None]] = None) -> None:
-        """:param told: called with the job as it is in the database now and then"""
+        """
+        Args:
+            batch: this worker's share of the connections; the turn gives it back.
+            told: called with the job as it is in the database now and then.
+        """
         self.job = job
         self.task = task
         self.told = told
@@ -82,10 +87,11 @@ class Turn:
         host_tasks.task_dir(task)
         self.throttle = Throttle(job.connections)
         self.fetcher = ContentFetcher(access, self._stopped, self.throttle.strained)
-        self.batch: Optional[SyncBatch] = None
-        self.allowed = 0
+        self.batch = batch
+        self.allowed = batch.connections
         self.stopping = False
         self.problem: Optional[TapisProblem] = None
+        self.fault: Optional[BaseException] = None
         self.running: dict[Future, FlightFile] = {}
         self.claimed: list[FlightFile] = []
         self.fetched: list[tuple[FlightFile, Fetched]] = []
@@ -97,31 +103,47 @@ class Turn:
     def run(self) -> str:
         """Fetch until the flight is complete, the turn is over, or the job is to stop.
 
-        :returns: "more" (files are left), "full" (other flights have all connections of this WebODM: nothing was tried), "others"
-            (other workers have the rest in hand), "done" (nothing is left), "stopped" (the job was cancelled or has ended)
+        :returns: "more" (files are left), "others" (other workers have the rest in hand), "done" (nothing is left), "stopped" (the job
+            was canceled or has ended)
         :raises TapisProblem: the job cannot go on, also where Tapis gives no image of it any more
         """
-        self.batch = leases.open_batch(self.job)
-        self.allowed = self.batch.connections
-        if not self.allowed and leases.instance_is_full(self.batch):
-            leases.close_batch(self.batch)  # a Celery worker that waits here is one that WebODM misses
-            return FULL
         end = time.monotonic() + conf.batch_seconds
         pool = ThreadPoolExecutor(max_workers=conf.flight_connections, initializer=pool_thread)
         try:
             self._loop(pool, end)
         finally:
-            self.stopping = True
-            pool.shutdown(wait=True)
-            for future, row in self.running.items():
-                self._settle(future, row)
-            self._flush()
-            leases.close_batch(self.batch)
-            self._remove_parts()
-            TapisJob.objects.filter(pk=self.job.pk).update(connections=self.throttle.limit)
+            self._end_turn(pool)
+        if self.fault is not None:
+            raise self.fault
         if self.problem is not None:
             raise self.problem
         return self._outcome()
+
+    def _end_turn(self, pool: ThreadPoolExecutor) -> None:
+        """Settle every download, put what came in its place, and free what is held. One step that fails keeps no other from its work."""
+        self.stopping = True
+        pool.shutdown(wait=True)
+        for future, row in self.running.items():
+            self._settle(future, row)
+        self.running = {}
+        steps: list[Callable[[], Any]] = [
+            self._flush, self._remove_parts, lambda: leases.close_batch(self.batch),
+            lambda: TapisJob.objects.filter(pk=self.job.pk).update(connections=self.throttle.limit),
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception as fault:  # noqa: BLE001  (raised by `run` once everything is free)
+                self._note_fault(fault)
+
+    def _note_fault(self, fault: Exception) -> None:
+        """Stop for something that is not the image's fault: a full disk, or an error that nobody expects."""
+        self.stopping = True
+        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            self.problem = self.problem or SyncRefused(
+                "The disk is full. Make room, then sync again: what is here is not fetched anew.", status=507)
+        else:
+            self.fault = self.fault or fault
 
     def _loop(self, pool: ThreadPoolExecutor, end: float) -> None:
         idle_since = time.monotonic()
@@ -205,6 +227,8 @@ class Turn:
         except TapisProblem as problem:
             self.problem = self.problem or problem
             self.stopping = True
+        except Exception as fault:  # noqa: BLE001  (one thread's failure must not leave the others' files unsettled)
+            self._note_fault(fault)
         else:
             self.throttle.succeeded()
             self.came, self.failed_in_a_row = self.came + 1, 0
@@ -251,8 +275,10 @@ class Turn:
         return True
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
-        if problem.missing:
-            state = FlightFile.REJECTED if row.is_link else FlightFile.GONE
+        if row.is_link and (problem.missing or problem.refused):
+            state = FlightFile.REJECTED  # it leads nowhere, or to something that is not a file. The rest continues.
+        elif problem.missing:
+            state = FlightFile.GONE
         else:
             state = FlightFile.REJECTED if problem.broken else FlightFile.FAILED
         if state == FlightFile.FAILED:

@@ -1,5 +1,5 @@
 """The end of a sync: the task handed to WebODM, or a reason why not."""
-import logging
+from datetime import timedelta
 from typing import Any, Optional
 
 from django.core.exceptions import ValidationError
@@ -8,20 +8,25 @@ from django.utils import timezone
 
 from app_extensions.host import presets as host_presets
 from app_extensions.host import tasks as host_tasks
-from app_extensions.tapis import notices
+from app_extensions.tapis import jobs, lifecycle, notices
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, TapisJob
 from app_extensions.tapis.preferences import preferences_of
+from app_extensions.tapis.problems import TapisProblem
 
-logger = logging.getLogger("app.logger")
+#: Between two listings of a flight that is still being copied.
+LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS = 1.0, 300.0
 
 
 def finish(job_id: Any) -> bool:
     """End a sync with nothing left to fetch: commit the task and complete the job, both or neither.
 
+    A flight that is still being copied to Tapis is listed again after a while instead.
+
     :returns: whether the job is complete now
     """
     with transaction.atomic():
-        job = TapisJob.objects.select_for_update().get(pk=job_id)
+        job = TapisJob.objects.select_for_update(of=("self",)).select_related("user", "client", "flight").get(pk=job_id)
         if job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
             return job.state == TapisJob.COMPLETED
         files = FlightFile.objects.filter(flight_id=job.flight_id)
@@ -31,50 +36,61 @@ def finish(job_id: Any) -> bool:
         if failed:
             count = files.filter(state=FlightFile.FAILED).count()
             named = "; ".join(f"{row.name}: {row.error}" for row in failed)
-            _end(job, TapisJob.FAILED, f"{count} of {job.images_total} images could not be fetched: {named}")
+            _end(job.pk, lifecycle.FAIL, f"{count} of {job.images_total} images could not be fetched: {named}")
+            return False
+        if not job.settled:
+            _wait_for_copy(job)
             return False
         task = host_tasks.get_task(job.flight.task_id)
         if task is None:
-            _end(job, TapisJob.CANCELED, "The task was removed in WebODM.")
+            _end(job.pk, lifecycle.CANCEL, "The task was removed in WebODM.")
             return False
         if not files.filter(state=FlightFile.DONE).exists():
-            _end(job, TapisJob.FAILED, "None of the flight's images is a JPEG that could be fetched.")
+            _end(job.pk, lifecycle.FAIL, "None of the flight's images is a JPEG that could be fetched.")
             return False
         problem = _hand_over(job, task)
         job.flight.synced_at = timezone.now()
         job.flight.save(update_fields=["synced_at"])
-        _end(job, TapisJob.COMPLETED, " ".join(filter(None, [job.error, _vanished(job), _rejected(job), problem])))
+        _end(job.pk, lifecycle.COMPLETE, " ".join(filter(None, [job.error, _vanished(job), _rejected(job), problem])))
     return True
 
 
 def fail(job_id: Any, reason: str) -> None:
     """End a job that cannot go on."""
-    _end_active(job_id, TapisJob.FAILED, reason)
+    _end(job_id, lifecycle.FAIL, reason)
 
 
 def cancel(job_id: Any, reason: str) -> None:
     """End a job that is not wanted any more. Its workers see it at their next look."""
-    _end_active(job_id, TapisJob.CANCELED, reason)
+    _end(job_id, lifecycle.CANCEL, reason)
 
 
-def _end_active(job_id: Any, state: str, reason: str) -> None:
-    with transaction.atomic():
-        job = TapisJob.objects.select_for_update().filter(pk=job_id, state__in=TapisJob.ACTIVE).first()
-        if job is not None:
-            _end(job, state, reason)
-
-
-def _end(job: TapisJob, state: str, error: str) -> None:
-    """Write the end; the mail is kept in the same transaction, so that it is sent once."""
-    job.state, job.error, job.finished_at = state, error, timezone.now()
-    job.access_token = ""
-    job.lease_owner, job.lease_until = "", None
-    job.save()
-    task = host_tasks.get_task(job.flight.task_id) if job.flight_id and state != TapisJob.COMPLETED else None
+def wait_for_login(job: TapisJob, problem: TapisProblem) -> None:
+    """The Tapis login has ended: this job and the user's other syncs stop and keep what they have, until the user logs in again."""
+    jobs.pause_all(job, str(problem))
+    task = host_tasks.get_task(job.flight.task_id) if job.flight else None
     if task is not None:
-        host_tasks.update_size(task)  # what was brought counts in the owner's quota, even if it is not all
-    logger.info("Tapis: %s %s: %s%s", job.kind, job.pk, state, f" ({error})" if error else "")
-    notices.job_ended(job)
+        host_tasks.update_size(task)
+    notices.send_digest(job.user)
+
+
+def _wait_for_copy(job: TapisJob) -> None:
+    seconds = max(LEAST_WAIT_SECONDS, min(conf.settle_seconds, MOST_WAIT_SECONDS))
+    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits until the flight no longer changes at Tapis: it may still be being copied.",
+                    phase=TapisJob.LISTING, due_at=timezone.now() + timedelta(seconds=seconds))
+    jobs.wake(seconds)
+
+
+def _end(job_id: Any, event: str, reason: str) -> None:
+    """Write the end of a job. Whom it concerns is told with the rest of the batch."""
+    with transaction.atomic():
+        job = lifecycle.apply(job_id, event, reason)
+        if job is None:
+            return
+        task = host_tasks.get_task(job.flight.task_id) if job.flight_id and event != lifecycle.COMPLETE else None
+        if task is not None:
+            host_tasks.update_size(task)  # what was brought counts in the owner's quota, even if it is not all
+    notices.send_digest(job.user)
 
 
 def _hand_over(job: TapisJob, task: Any) -> str:

@@ -6,10 +6,11 @@ All counting happens under one advisory lock, so that flights and the whole inst
 import math
 from typing import Any, Optional
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Sum
 from django.db.models.functions import Now
 
+from app_extensions.host import celery_queue
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.models.jobs import from_now
@@ -81,25 +82,18 @@ def claim(batch: SyncBatch, count: int) -> "list[FlightFile]":
     return rows
 
 
-def instance_is_full(batch: SyncBatch) -> bool:
-    """Whether others have all connections that this whole WebODM may have open, so that waiting for the own flight's is in vain."""
-    return _open_elsewhere(batch) >= conf.instance_connections
-
-
 def workers_of(job_id: Any) -> int:
     """How many live workers fetch for the job right now."""
     return SyncBatch.objects.filter(job_id=job_id, lease_until__gte=Now()).count()
 
 
-def others_at_work(batch_or_none: Optional[SyncBatch], job: TapisJob) -> bool:
-    """Whether another live worker still fetches files of this flight."""
-    rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.FETCHING, batch__lease_until__gte=Now())
-    return rows.exclude(batch=batch_or_none).exists() if batch_or_none else rows.exists()
+def open_connections() -> int:
+    """Connections that live workers may have open at this moment, in this whole WebODM."""
+    return SyncBatch.objects.filter(lease_until__gte=Now()).aggregate(n=Sum("connections"))["n"] or 0
 
 
 def _lock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    celery_queue.hold(LOCK)
 
 
 def _share(batch: SyncBatch) -> int:

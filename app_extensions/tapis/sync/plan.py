@@ -1,11 +1,14 @@
 """What a sync has to do: the flight as Tapis lists it against what is here (name, size, last modified)."""
-import logging
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from app_extensions.host import media as host_media
 from app_extensions.host import quota as host_quota
@@ -17,8 +20,6 @@ from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.models import Flight, FlightFile, TapisJob
 from app_extensions.tapis.problems import PathNotFound, SyncRefused
 from app_extensions.tapis.sync.names import unique_name
-
-logger = logging.getLogger("app.logger")
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Plan:
     missing_bytes: int = 0
     rejected: int = 0
     gone: int = 0
+    digest: str = ""
+    settled: bool = True
 
 
 def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[], None] = lambda: None) -> Plan:
@@ -46,7 +49,9 @@ def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[],
     """
     flight: Flight = job.flight
     entries: dict[str, Entry] = {}
-    for page in TapisListing(access).images(flight.system_id, flight.images_path):
+    listing = TapisListing(access)
+    changed_at = directory_changed_at(listing, flight) if conf.settle_seconds > 0 else None
+    for page in listing.images(flight.system_id, flight.images_path):
         for entry in page:
             if len(entry.name) <= 255:
                 entries[entry.name] = entry
@@ -58,8 +63,56 @@ def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[],
         Flight.objects.select_for_update().get(pk=flight.pk)
         plan = _compare(flight, entries, task, directory)
         flight.image_count = len(entries)
-        flight.save(update_fields=["image_count"])
+        flight.total_bytes = sum(entry.size for entry in entries.values())
+        flight.save(update_fields=["image_count", "total_bytes"])
+    plan.digest = digest_of(entries.values())
+    plan.settled = is_settled(job, plan.digest, [changed_at, *(_moment(entry.last_modified) for entry in entries.values())])
     return plan
+
+
+def directory_changed_at(listing: TapisListing, flight: Flight) -> Optional[datetime]:
+    """When a name was last added to, or removed from, the flight's directory of images; None where Tapis does not tell.
+
+    Copies may keep the times of the files, so those alone do not show that a flight is still being copied.
+    """
+    parent, _, name = flight.images_path.rpartition("/")
+    for page in listing.pages(flight.system_id, parent):
+        for entry in page:
+            if entry.name == name:
+                return _moment(entry.last_modified)
+    return None
+
+
+def is_settled(job: TapisJob, digest: str, times: "list[Optional[datetime]]") -> bool:
+    """Whether the flight has not changed at Tapis for ``TAPIS_SETTLE_SECONDS``: by Tapis' own times, or as its listing stayed the same.
+
+    :param times: of the directory and of its images; None: not told
+    """
+    if conf.settle_seconds <= 0:
+        return True
+    now, pause = timezone.now(), timedelta(seconds=conf.settle_seconds)
+    if all(moment is not None and moment <= now - pause for moment in times):
+        return True
+    same = job.listing == digest and job.unchanged_since is not None
+    return same and job.unchanged_since <= now - pause
+
+
+def digest_of(entries: "Iterable[Entry]") -> str:
+    """A digest of names, sizes and times, by which two listings are compared."""
+    found = hashlib.sha256()
+    for entry in sorted(entries, key=lambda each: each.name):
+        found.update(f"{entry.name}\0{entry.size}\0{entry.last_modified}\n".encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
+def _moment(text: str) -> Optional[datetime]:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    if moment is not None and timezone.is_naive(moment):
+        moment = timezone.make_aware(moment, timezone.utc)
+    return moment
 
 
 def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: Path) -> Plan:
@@ -116,15 +169,21 @@ def _size(path: Path) -> int:
         return -1
 
 
-def note_plan(job: TapisJob, plan: Plan) -> None:
-    """Write the plan's numbers to the job and open its fetching phase; not where another worker was given the job meanwhile."""
+def note_plan(job: TapisJob, plan: Plan) -> bool:
+    """Write the plan's numbers to the job and open its fetching phase; not where another worker was given the job meanwhile.
+
+    :returns: whether the job is this worker's to go on with
+    """
     gone = f"{plan.gone} images were deleted at their source and are kept here." if plan.gone else ""
-    TapisJob.objects.filter(pk=job.pk, state__in=TapisJob.ACTIVE, lease_owner=job.lease_owner).update(
-        state=TapisJob.RUNNING, phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
+    same = plan.digest and plan.digest == job.listing
+    return bool(TapisJob.objects.filter(pk=job.pk, state=TapisJob.RUNNING, lease_owner=job.lease_owner).update(
+        phase=TapisJob.FETCHING, images_total=plan.images, images_done=plan.here,
         bytes_total=plan.total_bytes, bytes_done=plan.here_bytes, error=gone, lease_owner="", lease_until=None,
-        moved_at=timezone.now(), started_at=job.started_at or timezone.now(),
+        moved_at=timezone.now(), due_at=timezone.now(), started_at=job.started_at or timezone.now(),
+        listing=plan.digest, settled=plan.settled,
+        unchanged_since=job.unchanged_since if same and job.unchanged_since else timezone.now(),
         results={"deleted_at_source": plan.gone, "to_fetch": plan.images - plan.here - plan.rejected},
-    )
+    ))
 
 
 def promised_bytes(owner: Any, job: TapisJob) -> int:

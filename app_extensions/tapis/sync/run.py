@@ -1,27 +1,118 @@
-"""A sync from its first listing to its end, in steps that any worker can take at any time."""
+"""Work on claimed jobs: a discovery or a sync from its first listing to its end, in turns that any worker can take at any time."""
 import logging
 import time
+from datetime import timedelta
 from typing import Any, Callable, Optional
-from uuid import uuid4
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import note_fields
-from app_extensions.tapis import jobs
-from app_extensions.tapis.catalog import projects
+from app_extensions.tapis import jobs, lifecycle
+from app_extensions.tapis.catalog import discovery, projects
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
-from app_extensions.tapis.models import Flight, TapisJob
-from app_extensions.tapis.models.jobs import from_now
-from app_extensions.tapis.problems import SyncRefused, TapisProblem
-from app_extensions.tapis.sync import fetch, finish, leases, plan, tidy
+from app_extensions.tapis.models import Flight, FlightFile, TapisJob
+from app_extensions.tapis.problems import NoToken, SyncRefused, TapisProblem, TokenExpired
+from app_extensions.tapis.sync import claims, fetch, finish, plan, tidy
 
 logger = logging.getLogger("app.logger")
 
 Told = Callable[[TapisJob], None]
 
-CANCEL_SECONDS = 20  # that a sync waits at most for WebODM to carry out a cancel
+#: How long a sync waits at most for WebODM to carry out a cancel, and how often it looks.
+CANCEL_SECONDS = 20.0
+LOOK_SECONDS = 2.0
+#: A sync whose rest other workers have in hand is looked at again after so long.
+OTHERS_SECONDS = 2.0
+
+
+def work() -> bool:
+    """Take one turn at whichever job is due, and wake another worker where more is to be done. :returns: whether there was something"""
+    claimed = claims.claim()
+    if claimed is None:
+        return False
+    if jobs.due().exists():
+        jobs.wake()  # another worker, as far as there is one, and as many may work
+    try:
+        take_claimed_turn(claimed)
+    finally:
+        if jobs.due().exists():
+            jobs.wake()
+    return True
+
+
+def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5) -> TapisJob:
+    """Do a whole job in this process, together with any workers that are at it too. :returns: the job, which has ended or is paused
+
+    :param told: called with the job now and then
+    """
+    while True:
+        job = TapisJob.objects.get(pk=job_id)
+        if not job.active:
+            return job
+        claimed = claims.claim(only=job_id)
+        if claimed is not None:
+            take_claimed_turn(claimed, told)
+        else:
+            time.sleep(poll_seconds)  # another worker has it, or it waits for something
+
+
+def take_claimed_turn(claimed: claims.Claim, told: Optional[Told] = None) -> str:
+    """Work on a claimed job until it ends or the turn is over. Whatever happens, the claim is given back.
+
+    :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
+    """
+    job = claimed.job
+    note_fields(tapis_job=job.pk, flight=job.flight_id)
+    seconds, outcome = 0.0, fetch.STOPPED
+    try:
+        outcome = _turn(claimed, told)
+        seconds = OTHERS_SECONDS if outcome == fetch.OTHERS else 0.0
+    except (NoToken, TokenExpired) as problem:
+        if job.kind == TapisJob.SYNC:
+            finish.wait_for_login(job, problem)
+        else:
+            discovery.fail(job, problem)
+    except TapisProblem as problem:
+        _fail(job, problem)
+    except Exception as error:
+        _fail(job, TapisProblem(f"Unexpected error: {type(error).__name__}", error="Internal error", status=500))
+        raise
+    finally:
+        claims.release(claimed, seconds)
+        if job.kind == TapisJob.SYNC:
+            tidy.remove_incoming(job)  # however it ended, if it did
+    return outcome
+
+
+def _fail(job: TapisJob, problem: TapisProblem) -> None:
+    if job.kind == TapisJob.SYNC:
+        finish.fail(job.pk, problem.detail if problem.status == 500 else str(problem))
+    else:
+        discovery.fail(job, problem)
+
+
+def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
+    job = claimed.job
+    if job.kind == TapisJob.DISCOVERY:
+        return fetch.DONE if discovery.take_turn(job, lambda: claims.keep(claimed)) else fetch.MORE
+    if claimed.batch is not None:
+        return _fetch(claimed, told)
+    if not _plan(claimed):
+        return fetch.STOPPED
+    again = claims.claim(only=job.pk)  # go on at once: the listing was not the long part
+    if again is None:
+        return fetch.MORE
+    if conf.sync_workers > 1 and _is_large(job):
+        jobs.wake()  # another worker may share it
+    return take_claimed_turn(again, told)
+
+
+def _is_large(job: TapisJob) -> bool:
+    """Whether there is more to fetch than one worker does in a few calls."""
+    wanted = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.WANTED)
+    return wanted[:4 * conf.flight_connections].count() == 4 * conf.flight_connections
 
 
 def is_planned(job_id: Any) -> bool:
@@ -30,122 +121,92 @@ def is_planned(job_id: Any) -> bool:
 
 
 def take_plan(job_id: Any) -> bool:
-    """List the flight and plan its sync, unless another worker is at it or has done so.
+    """List a sync's flight and plan it, unless another worker is at it or has done so, and fetch nothing yet.
 
     :returns: whether the job is in its fetching phase now
     """
-    owner = uuid4().hex
-    mine = TapisJob.objects.filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), pk=job_id, state__in=TapisJob.ACTIVE,
-        phase=TapisJob.LISTING,
-    ).update(state=TapisJob.RUNNING, lease_owner=owner, lease_until=from_now(jobs.listing_lease()))
-    job = TapisJob.objects.select_related("flight", "user", "client").get(pk=job_id)
-    note_fields(flight=job.flight_id)
-    if not mine:
-        return job.state == TapisJob.RUNNING and job.phase == TapisJob.FETCHING
-    try:
-        _plan(job)
-    except TapisProblem as problem:
-        finish.fail(job_id, str(problem))
+    if is_planned(job_id):
+        return True
+    claimed = claims.claim(only=job_id)
+    if claimed is None:
         return False
-    except Exception as error:
-        finish.fail(job_id, f"Unexpected error while listing the flight: {type(error).__name__}")
-        raise
-    return is_planned(job_id)
+    try:
+        return claimed.batch is None and _plan(claimed)
+    except (NoToken, TokenExpired) as problem:
+        finish.wait_for_login(claimed.job, problem)
+    except TapisProblem as problem:
+        _fail(claimed.job, problem)
+    finally:
+        claims.release(claimed)
+    return False
 
 
-def _plan(job: TapisJob) -> None:
+def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
+    """Fetch some of a planned sync's files, and end the sync when that was the last of them.
+
+    :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
+    """
+    claimed = claims.claim(only=job_id)
+    if claimed is not None:
+        return take_claimed_turn(claimed, told)
+    job = TapisJob.objects.select_related("flight").filter(pk=job_id).first()
+    if job is None or not job.active:
+        if job is not None:
+            tidy.remove_incoming(job)
+        return fetch.STOPPED
+    return fetch.OTHERS
+
+
+def _plan(claimed: claims.Claim) -> bool:
+    """List and compare. :returns: whether there is something to fetch or to finish now"""
+    job = claimed.job
     if job.client is None or not job.client.is_active:
         raise SyncRefused("The Tapis client of this flight is switched off or gone.", status=404)
     task = projects.ensure_task(job.flight)
     if task is None:
         raise SyncRefused("The flight's project was deleted in WebODM.", status=404)
     job.flight.refresh_from_db()
-    state = _settled(task)
+    state = host_tasks.task_state(task)
+    if state.pending_action == "cancel":
+        _wait_for_cancel(job)
+        return False
     if state.status in (host_tasks.QUEUED, host_tasks.RUNNING):
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
     if state.status == host_tasks.CANCELED:
-        host_tasks.make_waiting(task)  # the sync or the processing was cancelled earlier; this sync was asked for since
-
-    def alive() -> None:
-        TapisJob.objects.filter(pk=job.pk, lease_owner=job.lease_owner).update(lease_until=from_now(jobs.listing_lease()))
-
-    found = plan.make_plan(job, jobs.access_of(job), task, alive)
+        host_tasks.make_waiting(task)  # the sync or the processing was canceled earlier; this sync was asked for since
+    found = plan.make_plan(job, jobs.access_of(job), task, lambda: claims.keep(claimed))
     if found.missing_bytes:
         owner = task.project.owner
         plan.check_room(owner, host_tasks.task_dir(task), found.missing_bytes, plan.promised_bytes(owner, job))
-    plan.note_plan(job, found)
+    return plan.note_plan(job, found)
 
 
-def _settled(task: Any) -> host_tasks.TaskState:
-    """The task's state once WebODM has carried out a cancel that was asked for before: late, it would stop this sync too."""
-    until = time.monotonic() + CANCEL_SECONDS
-    while (state := host_tasks.task_state(task)).pending_action == "cancel":
-        if time.monotonic() > until:
-            raise SyncRefused("WebODM is still stopping the task. Sync again in a moment.")
-        time.sleep(0.5)
-        task.refresh_from_db()
-    return state
+def _wait_for_cancel(job: TapisJob) -> None:
+    """WebODM's worker still has to carry out a cancel that was asked for before. Late, it would stop this sync too. No worker waits for it.
 
-
-def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
-    """Fetch some of the job's files, and end the job when that was the last of them.
-
-    :param told: called with the job now and then
-    :returns: "more", "full", "others", "done" or "stopped", as in ``fetch.Turn.run``
+    :raises SyncRefused: it has been waiting for too long
     """
-    job = TapisJob.objects.select_related("flight", "user", "client").filter(pk=job_id).first()
-    if job is None:
-        return fetch.STOPPED
-    note_fields(flight=job.flight_id)
-    try:
-        return _take_turn(job, told)
-    finally:
-        tidy.remove_incoming(job)  # however it ended, if it did
+    since = job.results.get("cancel_since")
+    now = timezone.now()
+    if since and (now.timestamp() - since) > CANCEL_SECONDS:
+        raise SyncRefused("WebODM is still stopping the task. Sync again in a moment.")
+    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits for WebODM to stop the task.", due_at=now + timedelta(seconds=LOOK_SECONDS),
+                    results={**job.results, "cancel_since": since or now.timestamp()})
+    jobs.wake(LOOK_SECONDS)
 
 
-def _take_turn(job: TapisJob, told: Optional[Told]) -> str:
-    job_id = job.pk
-    if job.state != TapisJob.RUNNING or job.phase != TapisJob.FETCHING:
-        return fetch.STOPPED
+def _fetch(claimed: claims.Claim, told: Optional[Told]) -> str:
+    job = claimed.job
     task = host_tasks.get_task(job.flight.task_id)
-    if task is None:
-        finish.cancel(job_id, "The task was removed in WebODM.")
-        return fetch.STOPPED
-    if fetch.cancelled(task):
-        finish.cancel(job_id, "The task was cancelled in WebODM.")
+    if task is None or fetch.cancelled(task):
+        finish.cancel(job.pk, "The task was removed in WebODM." if task is None else "The task was cancelled in WebODM.")
         return fetch.STOPPED
     if job.client is None:
-        finish.fail(job_id, "The Tapis client of this flight is gone.")
-        return fetch.STOPPED
-    leases.reap()
-    try:
-        outcome = fetch.Turn(job, jobs.access_of(job), task, told).run()
-        if outcome == fetch.DONE:
-            finish.finish(job_id)
-    except TapisProblem as problem:
-        finish.fail(job_id, str(problem))
-        return fetch.STOPPED
-    except Exception as error:
-        finish.fail(job_id, f"Unexpected error: {type(error).__name__}")
-        raise
+        raise SyncRefused("The Tapis client of this flight is gone.", status=404)
+    outcome = fetch.Turn(job, jobs.access_of(job), task, claimed.batch, told).run()
+    if outcome == fetch.DONE:
+        finish.finish(job.pk)
     return outcome
-
-
-def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5) -> TapisJob:
-    """Do the whole sync in this process, together with any workers that are at it too. :returns: the ended job
-
-    :param told: called with the job now and then
-    """
-    while True:
-        job = TapisJob.objects.get(pk=job_id)
-        if not job.active:
-            return job
-        if not take_plan(job_id) and TapisJob.objects.get(pk=job_id).active:
-            time.sleep(poll_seconds)  # another worker lists the flight
-            continue
-        if take_turn(job_id, told) in (fetch.OTHERS, fetch.FULL):
-            time.sleep(poll_seconds)
 
 
 def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
@@ -170,5 +231,5 @@ def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
 
 def task_removed(task_id: Any) -> None:
     """End the sync of a task that is being removed. Its workers stop at their next look."""
-    for job in TapisJob.objects.filter(flight__task_id=task_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE):
+    for job in TapisJob.objects.filter(flight__task_id=task_id, kind=TapisJob.SYNC, state__in=TapisJob.OPEN):
         finish.cancel(job.pk, "The task was removed in WebODM.")

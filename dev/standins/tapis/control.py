@@ -6,17 +6,21 @@
     ``kind``: ``status`` (answers ``status``, ``body``, ``content_type``, ``headers``), ``disconnect``, ``slow`` (waits
     ``seconds`` before it answers), ``abort`` (reset after ``after_bytes`` of the content), ``short`` (ends cleanly there),
     ``stall`` (stops there for ``seconds``), ``drip`` (content and list: ``after_bytes`` each ``seconds``),
+    ``cut_error`` (an error with ``status`` whose body ends after ``after_bytes``), ``drip_error`` (the same, but its body comes
+    ``after_bytes`` each ``seconds``), ``grow`` (list: one image more is there after each listing of ``path``),
     ``corrupt`` (zeros), ``html`` (200 and a page), ``expire`` (the caller's access tokens end with this call), ``swap`` (token:
     the access token is ``body``)
     ``operation``: ``content``, ``list``, ``systems``, ``system``, ``token``, ``revoke``, ``tenant``, ``authorize``, ``any``
     ``path`` (a regular expression searched in ``system/path``, or the grant), ``user``, ``skip`` (calls left alone first),
     ``every`` (each n-th call), ``times`` (how often at most), ``per_path`` (count each path by itself)
 ``POST /_settings``            any of ``access_seconds, refresh_seconds, code_seconds, token_status, latency_ms,
-                               regex_full_match, idle_seconds``
+                               regex_full_match, idle_seconds, refresh`` (``works``, ``none``: no refresh tokens are given,
+                               ``refused``: they are given and never accepted)
 ``POST /_users``               ``username``, ``service``
 ``POST /_clients``             ``client_id``, ``callback_url``, ``client_key`` (made if missing); the answer shows the key
 ``POST /_systems``             ``id, owner, shared_with, system_type, enabled, has_credentials, description, title, notes``
-``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight
+``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight; ``flights``: many of
+                               them by name; ``smallest``: of the smallest photo there is
 ``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, ``size_bytes, modified, mime``),
                                ``link`` (``target``), ``directory``, ``remove``
 ``POST /_tokens``              ``username, kind, client_id, lifetime``, ``claims`` (changed), ``without`` (left out); kinds:
@@ -83,6 +87,8 @@ def _end_faults(request: Handler, body: Any) -> Any:
 
 def _settings(request: Handler, body: Any) -> Any:
     unknown = set(body) - set(request.world.settings)
+    if body.get("refresh", "works") not in ("works", "none", "refused"):
+        raise ValueError("refresh is works, none or refused")
     if unknown:
         raise ValueError(f"unknown settings: {sorted(unknown)}")
     with request.world.lock:
@@ -106,7 +112,10 @@ def _systems(request: Handler, body: Any) -> Any:
 def _flights(request: Handler, body: Any) -> Any:
     body = dict(body)
     system = request.world.systems[body.pop("system")]
-    generated_flight(system, body.pop("flight"), body.pop("count"), request.world.photos[0], **body)
+    names, count = body.pop("flights", None) or [body.pop("flight")], body.pop("count")
+    photo = min(request.world.photos, key=lambda path: path.stat().st_size) if body.pop("smallest", False) else request.world.photos[0]
+    for name in names:
+        generated_flight(system, name, count, photo, **body)
     return {}
 
 

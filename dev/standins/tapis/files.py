@@ -1,6 +1,7 @@
 """The stand-in's Files service: listings with their limits, contents as chunked streams."""
 import fnmatch
 import re
+import time
 from typing import Callable
 
 from .http import Answer, Handler, plain, tapis_json
@@ -88,6 +89,11 @@ def listing(request: Handler, system_id: str, path: str) -> None:
     else:
         items = [listing_item(system_id, path, path.rpartition("/")[2], node)]
     answer = tapis_json(200, "FILES_LISTING_OK ok", items)
+    if fault is not None and fault.kind == "grow" and isinstance(node, Directory):
+        # Somebody is still copying the flight: each time it is listed, there is one image more afterwards.
+        system.tree.put_file(f"{path}/GROWN_{fault.hits:05d}.JPG", min(world.photos, key=lambda photo: photo.stat().st_size),
+                             modified=time.time())
+        node.modified = time.time()
     if fault is not None and fault.kind == "drip":
         request.send_answer(answer, fault)
         return

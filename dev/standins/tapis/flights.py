@@ -9,6 +9,8 @@ from . import USERS
 from .tree import Link
 from .world import PATTERN, System, World
 
+#: 2024-05-01, the day on which the systems were made.
+LONG_AGO = 1714564800.0
 IMAGES = (".jpg", ".jpeg")
 ODD_NAMES = (
     "a.jpg", "A.JPG", "b.jpeg", "c.JpEg", "hash#1.jpg", "question?.jpg", "a#1?.jpg", "percent%.jpg", "literal%20space.jpg",
@@ -23,10 +25,11 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def add_flight(system: System, name: str, photos: list[Path]) -> None:
-    """Lay photos as ``<name>/code/images/*`` on a system."""
-    system.tree.make_directory(f"{name}/code/images")
+    """Lay photos as ``<name>/code/images/*`` on a system: a flight that was copied there long ago."""
+    folder = system.tree.make_directory(f"{name}/code/images")
     for photo in photos:
-        system.tree.put_file(f"{name}/code/images/{photo.name}", photo)
+        system.tree.put_file(f"{name}/code/images/{photo.name}", photo, modified=LONG_AGO)
+    folder.modified = LONG_AGO
 
 
 def generated_flight(
@@ -85,9 +88,13 @@ def lay_out_oddities(world: World) -> None:
     for name in ODD_NAMES:
         tree.put_file(f"OddNames/code/images/{name}", photo)
     tree.put_file("NullMime/code/images/one.jpg", photo, mime=None)
+    tree.put_file("AppleDouble/code/images/IMG_1.JPG", photo)
+    tree.put_file("AppleDouble/code/images/._IMG_1.JPG", photo, mime=None)
+    tree.put_file("OnlyAppleDouble/code/images/._IMG_1.JPG", photo, mime=None)
     tree.put_file("Links/code/images/real.jpg", photo)
     tree.put("Links/code/images/link.jpg", Link("real.jpg"))
     tree.put("Links/code/images/broken.jpg", Link("nowhere.jpg"))
+    tree.put("Links/code/images/loop.jpg", Link("loop.jpg"))
     tree.put("LinkedFlight", Link("NullMime"))
     tree.make_directory("Empty/code/images")
     tree.put_file("NotImages/code/images/readme.txt", photo, mime="text/plain")

@@ -171,12 +171,35 @@ class Handler(BaseHTTPRequestHandler):
         if fault.kind == "status":
             raise Answer(fault.status, fault.body or {"status": "error", "message": "FILES_OPSC_ERR SSH trouble"},
                          fault.content_type, **fault.headers)
+        if fault.kind in ("cut_error", "drip_error"):
+            self._send_broken_error(fault)
+            raise BrokenPipeError
         if fault.kind == "disconnect":
             self.wfile.flush()
             self.reset()
             raise BrokenPipeError
         if fault.kind == "slow":
             time.sleep(fault.seconds)
+
+    def _send_broken_error(self, fault: Fault) -> None:
+        """An error whose body ends too early (``cut_error``), or comes a few bytes at a time (``drip_error``)."""
+        body = (fault.body or '{"status": "error", "message": "FILES_OPSC_ERR SSH trouble"}').encode().ljust(4000)
+        self.send_response(fault.status)
+        self.send_header("Content-Type", fault.content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if fault.kind == "cut_error":
+            self.wfile.write(b"%x\r\n" % len(body))
+            self.wfile.write(body[:fault.after_bytes])
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        for block in fault.drops([body]):
+            self._chunk(block)
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
 
     def json_body(self) -> Any:
         """The request's body as JSON; an empty one is an empty object. :raises Answer: 400, not JSON"""

@@ -161,6 +161,8 @@ def _refresh(request: Handler, token: str, client: Client) -> str:
         raise tapis_json(400, f"Invalid refresh token; client_key: {client.client_key}")
     if claims["jti"] in world.revoked:
         raise tapis_json(500, "Token is revoked.")
+    if world.settings["refresh"] == "refused":
+        raise tapis_json(400, f"Refresh is not offered by this tenant; client_key: {client.client_key}")
     return claims["tapis/username"]
 
 

@@ -107,7 +107,7 @@ class World:
         self.key = SigningKey(data / "tenant_key.pem")
         self.settings: dict[str, Any] = {
             "access_seconds": 14400, "refresh_seconds": 31536000, "code_seconds": 600, "token_status": 200,
-            "latency_ms": 0, "regex_full_match": False, "idle_seconds": 5.0,
+            "latency_ms": 0, "regex_full_match": False, "idle_seconds": 5.0, "refresh": "works",
         }
         self.users: dict[str, str] = {}
         self.clients: dict[str, Client] = {}
@@ -158,7 +158,7 @@ class World:
     def make_tokens(self, username: str, client_id: str) -> dict[str, Any]:
         """The ``result`` of a token answer: nested, as the authenticator gives it."""
         result = {}
-        for token_type in ("access", "refresh"):
+        for token_type in ("access",) if self.settings["refresh"] == "none" else ("access", "refresh"):
             claims = claims_for(
                 self.issuer, self.tenant, username, token_type=token_type, client_id=client_id,
                 account_type=self.users.get(username, "user"), lifetime=self.settings[token_type + "_seconds"],

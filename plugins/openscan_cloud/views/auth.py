@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import names
 from app_extensions.openscan.models import Token
 
 from .http import Parameters, address_of
@@ -17,7 +18,7 @@ UNAUTHORIZED = 401
 
 
 class Caller:
-    """An admitted client: its address, and its token once a command asks for it."""
+    """An admitted client: its address, and its token and whose scans it may touch once a command asks."""
 
     def __init__(self, request: HttpRequest, parameters: Parameters):
         """Raises OpenScanError (401) without the right Basic pair or a valid Bearer token."""
@@ -35,6 +36,12 @@ class Caller:
     def token(self) -> Token:
         """The Bearer token, else the one in the parameters. Raises OpenScanError (400) for none or a bad one."""
         return self._bearer or tokens.require_token(self._parameters.text("token"))
+
+    def client(self, token: Token) -> str:
+        """Whom names under this token belong to: the client's address, or what its secret or upload link says."""
+        if not names.needs_secret(token):
+            return self.address
+        return names.identify(self._parameters.text("secret"), self._parameters.text("ulink"))
 
     def known_token(self) -> Optional[Token]:
         """The same for calls that work without: None for no token or a bad one."""

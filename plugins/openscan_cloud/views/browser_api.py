@@ -124,7 +124,7 @@ def _upload(scan: Scan) -> "dict[str, Any]":
 def reset_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """Forget a scan: its photos, its model, and what is held of the credit."""
     scan = visitors.require_own(visitor, key)
-    scans.reset_scan(scan.token, scan.name, scan.client_address)
+    scans.reset_scan_row(scan, why="Its owner reset it on the page.")
     return {}
 
 

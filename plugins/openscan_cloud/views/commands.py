@@ -5,9 +5,12 @@ from django.http import HttpRequest, HttpResponse
 
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import ledger, token_requests
+from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import scans
+from app_extensions.openscan.intake import names, scans
+from app_extensions.openscan.models import Token
 from app_extensions.openscan.processing import queue, status
+from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
@@ -31,45 +34,65 @@ def get_token_info(call: Call) -> dict:
         "limit_part": token.limit_part_bytes,
         "kind": token.kind,
         "daily_credit": token.daily_bytes,
+        # Three texts that OpenScan3's page shows. Tokens do not expire, so there is no date; a revoked one is refused.
+        "message": _about(token),
+        "assigned_to": token.person,
+        "expires_at": "",
     }
+
+
+def _about(token: Token) -> str:
+    daily = f"It is topped up to {format_bytes(token.daily_bytes)} every day at 00:00 UTC. " if token.daily_bytes else ""
+    return (f"{format_bytes(token.credit_bytes)} of credit left. {daily}A set may have {format_bytes(token.limit_filesize_bytes)} and "
+            f"{token.limit_photos:,} photos.")
 
 
 def create_project(call: Call) -> dict:
     token = call.caller.token()
+    client, secret = call.caller.client(token), ""
+    if names.needs_secret(token) and not client:
+        secret = names.new_secret()
+        client = names.identify(secret, "")
     scan = scans.create_scan(
         token,
         call.parameters.required("project"),
         photos=call.parameters.integer("photos"),
         parts=call.parameters.integer("parts"),
         filesize_bytes=call.parameters.integer("filesize"),
-        address=call.caller.address,
+        address=client,
         base_url=call.base_url,
     )
-    return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes}
+    given = {"secret": secret} if secret else {}
+    return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes, **given}
 
 
 def start_project(call: Call) -> dict:
-    scans.start_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    token = call.caller.token()
+    scans.start_scan(token, call.parameters.required("project"), call.caller.client(token))
     return {"status": "started"}
 
 
 def get_project_info(call: Call) -> dict:
-    return status.project_info(call.caller.token(), call.parameters.required("project"), call.caller.address, call.base_url)
+    token = call.caller.token()
+    return status.project_info(token, call.parameters.required("project"), call.caller.client(token), call.base_url)
 
 
 def reset_project(call: Call) -> dict:
-    scans.reset_scan(call.caller.token(), call.parameters.required("project"), call.caller.address)
+    token = call.caller.token()
+    scans.reset_scan(token, call.parameters.required("project"), call.caller.client(token))
     return {}
 
 
 def request_token(call: Call) -> dict:
     token_requests.request_token(call.parameters.text("mail"), call.parameters.text("forename"), call.parameters.text("lastname"),
-                           call.caller.address)
+                                 network_of(call.caller.address))
     return {}
 
 
 def get_queue_estimate(call: Call) -> dict:
-    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token()))}
+    seconds = int(queue.estimate_seconds(call.caller.known_token(), call.caller.address))
+    message = f"About {format_duration(seconds)} until processing starts." if seconds > 0 else "Processing starts right away."
+    return {"estimated_time_seconds": seconds, "message": message}
 
 
 def get_status(call: Call) -> dict:
@@ -93,9 +116,10 @@ _METHODS = ["GET", "POST"]
 def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
     """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON.
 
-    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on.
+    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on. A slash
+    behind the command is fine, too: WebODM would redirect what it does not know, with the token in the Location.
     """
-    run = COMMANDS.get((command or "").lstrip("/"))
+    run = COMMANDS.get((command or "").strip("/"))
     if run is None:
         return refusal("There is no such command here; the commands are " + ", ".join(sorted(COMMANDS)) + ".", 404)
     if request.method not in _METHODS:

@@ -17,8 +17,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
+from app_extensions.openscan.accounts.addresses import client_address
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake.addresses import client_address
 
 from .body import RequestBody
 

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import token_requests, tokens, visitors
+from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.upkeep import overview
@@ -30,6 +31,7 @@ def maker_page(request: HttpRequest) -> HttpResponse:
         "base_url": base_url, "host": f"{base_url}/api/openscan", "host_classic": f"{base_url}/api/plugins/{PLUGIN_NAME}",
         "basic_user": conf.basic_user, "basic_password": conf.basic_password, "result_days": conf.result_days,
         "limit_filesize": format_bytes(conf.limit_filesize_bytes), "limit_photos": conf.limit_photos,
+        "address_days": conf.address_days, "refused_days": conf.refused_days, "mail_days": conf.mail_days,
         "support_mail": conf.support_mail, "upload_hours": conf.upload_link_seconds // 3600,
     }
     status, token = 200, visitor_of(request).token
@@ -96,7 +98,7 @@ def ask_page(request: HttpRequest) -> HttpResponse:
     status = 200
     if request.method == "POST":
         try:
-            token_requests.request_token(*context["form"].values(), address_of(request))
+            token_requests.request_token(*context["form"].values(), network_of(address_of(request)))
             context["asked"] = True
         except OpenScanError as error:
             context["error"], status = error.sentence, error.status

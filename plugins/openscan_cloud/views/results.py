@@ -7,6 +7,7 @@ import re
 from typing import Any, BinaryIO, Callable, Optional
 
 from django.http import FileResponse, HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe
 
 from app_extensions.host import log_fields
@@ -14,10 +15,11 @@ from app_extensions.openscan import traffic
 from app_extensions.openscan.results import packing
 
 from .http import method_not_allowed, rig_view
+from .slots import Slot, release_database
 
 logger = logging.getLogger("app.logger")
 
-_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*\Z", re.ASCII)
+_RANGE = re.compile(r"bytes=[ \t]*(\d*)-(\d*)\Z", re.ASCII)
 _METHODS = ["GET", "HEAD"]
 
 
@@ -76,8 +78,9 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)
     result = packing.find_result(link)
-    if _is_unchanged(request, result):
-        return _with_headers(HttpResponse(status=304), result)
+    unchanged = get_conditional_response(request, etag=result.etag, last_modified=int(result.modified_at))
+    if unchanged is not None:
+        return _with_headers(unchanged, result)
     if result.path is None and request.method == "GET":
         return _redirect(result)
     wanted = _wanted_range(request, result)
@@ -89,16 +92,25 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     if request.method == "HEAD":
         response = HttpResponse(content_type="application/zip")
     else:
-        # Unbuffered: what Python reads ahead would be skipped by sendfile.
-        file = os.fdopen(os.open(result.path, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0)
-        piece = FilePiece(file, start, end, _when_sent(link, end - start + 1))
-        response = ResultResponse(piece, content_type="application/zip")
+        response = _streamed(result, link, start, end)
     response["Content-Length"] = str(end - start + 1)
     if wanted:
         response.status_code = 206
         response["Content-Range"] = f"bytes {start}-{end}/{result.size_bytes}"
     response["Content-Disposition"] = f'attachment; filename="{result.file_name}"'
     return _with_headers(response, result)
+
+
+def _streamed(result: packing.Result, link: str, start: int, end: int) -> HttpResponse:
+    """Bytes `start` to `end` of a result's file. Raises OpenScanError: 410 where the file vanished, 503 for too many transfers."""
+    slot = Slot()
+    try:
+        file = packing.open_file(result)
+    except BaseException:
+        slot.free()
+        raise
+    release_database()
+    return ResultResponse(FilePiece(file, start, end, _when_sent(link, end - start + 1, slot)), content_type="application/zip")
 
 
 def _redirect(result: packing.Result) -> HttpResponse:
@@ -111,11 +123,12 @@ def _redirect(result: packing.Result) -> HttpResponse:
     return response
 
 
-def _when_sent(link: str, wanted_bytes: int) -> Callable[[int], None]:
+def _when_sent(link: str, wanted_bytes: int, slot: Slot) -> Callable[[int], None]:
     """What is done when a download has ended: after the view, so the log line's fields are kept until then."""
     fields = {**log_fields.current(), "scan": link.partition(".")[0]}
 
     def sent(sent_bytes: int) -> None:
+        slot.free()
         traffic.note_sent(sent_bytes)
         with log_fields.log_fields(**fields):
             logger.info("OpenScan: %d of %d bytes of a result sent", sent_bytes, wanted_bytes)
@@ -132,15 +145,6 @@ def _with_headers(response: HttpResponse, result: packing.Result) -> HttpRespons
     response["Referrer-Policy"] = "no-referrer"
     response["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-def _is_unchanged(request: HttpRequest, result: packing.Result) -> bool:
-    """RFC 9110, 13.1.2 and 13.1.3: the tag counts before the time."""
-    tags = request.META.get("HTTP_IF_NONE_MATCH", "")
-    if tags:
-        return tags.strip() == "*" or result.etag in [tag.strip().replace("W/", "", 1) for tag in tags.split(",")]
-    since = parse_http_date_safe(request.META.get("HTTP_IF_MODIFIED_SINCE", ""))
-    return since is not None and int(result.modified_at) <= since
 
 
 def _wanted_range(request: HttpRequest, result: packing.Result) -> Optional[tuple]:

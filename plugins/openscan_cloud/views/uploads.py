@@ -7,6 +7,7 @@ from app_extensions.openscan.intake import uploads
 
 from .body import RequestBody
 from .http import answer, method_not_allowed, rig_view
+from .slots import Slot, release_database
 
 _METHODS = ["POST", "PUT"]
 _DRAIN_MORE_BYTES = 64_000_000
@@ -14,15 +15,21 @@ _DRAIN_MORE_BYTES = 64_000_000
 
 @rig_view
 def upload_view(request: HttpRequest, link: str) -> HttpResponse:
-    """Exactly 200 once the part is safe on disk and in the books; else the reason, after the body was let in and dropped."""
+    """Exactly 200 once the part is safe on disk and in the books; else the reason, after the body was let in and dropped.
+
+    503 where this process has as many transfers as it may: at once and without reading the body, so that it costs no thread.
+    """
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)
     body = RequestBody(request.environ)
-    try:
-        upload = uploads.open_upload(link)
-        upload.check_length(body.length)
-        part = uploads.receive(upload, body.pieces(), body.length)
-    except OpenScanError:
-        body.drain(conf.limit_part_bytes + _DRAIN_MORE_BYTES)
-        raise
+    with Slot():
+        try:
+            upload = uploads.open_upload(link.rstrip("/"))
+            upload.check_length(body.length)
+            release_database()
+            part = uploads.receive(upload, body.pieces(), body.length)
+        except OpenScanError:
+            release_database()
+            body.drain(conf.limit_part_bytes + _DRAIN_MORE_BYTES)
+            raise
     return answer({"status": "uploaded", "part": part.number, "received": part.size_bytes})

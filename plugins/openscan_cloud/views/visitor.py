@@ -9,6 +9,7 @@ from django.shortcuts import render
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan.accounts import visitors
 from app_extensions.openscan.accounts.visitors import Visitor
+from app_extensions.openscan.intake import names
 from app_extensions.openscan.models import Token
 
 from .http import PLUGIN_NAME, address_of
@@ -33,7 +34,11 @@ def visitor_of(request: HttpRequest) -> Visitor:
     """The visitor behind a request: inside WebODM its user, outside the token that was given."""
     if request.path.startswith(INSIDE):
         return Visitor(user=request.user if request.user.is_authenticated else None, address=address_of(request))
-    return Visitor(token=visitors.remembered(request.COOKIES.get(COOKIE, "")), address=address_of(request))
+    cookie = request.COOKIES.get(COOKIE, "")
+    token = visitors.remembered(cookie)
+    # Where addresses tell nothing, a browser is known by its cookie, which differs from one sign-in to the next.
+    is_unknown = token is not None and names.needs_secret(token)
+    return Visitor(token=token, address=names.identify(cookie, "") if is_unknown else address_of(request))
 
 
 def sign_in(response: HttpResponse, token: Token, request: HttpRequest) -> None:

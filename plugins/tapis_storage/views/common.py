@@ -2,6 +2,7 @@
 import logging
 from functools import wraps
 from typing import Any, Callable
+from urllib.parse import unquote
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -17,7 +18,8 @@ from rest_framework.views import APIView
 
 from app_extensions.host.log_fields import REQUEST_HEADER, request_fields
 from app_extensions.host.plugins import plugin_enabled
-from app_extensions.tapis.problems import TapisProblem
+from app_extensions.tapis.login.oauth2 import SESSION_KEY
+from app_extensions.tapis.problems import BadInput, TapisProblem
 
 from ..authentication import AUTHENTICATION_CLASSES
 
@@ -46,6 +48,73 @@ def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "
     return render(request, TEMPLATES + "error.html", context, status=problem.status)
 
 
+def refuse_nul(request: HttpRequest) -> None:
+    """PostgreSQL takes no NUL character in any text. :raises BadInput: the address or a form holds one
+
+    Bodies of JSON are looked at when they are parsed; see ``TapisAPIView.initial``.
+    """
+    if "\0" in request.path or "\0" in unquote(request.META.get("QUERY_STRING", "")):
+        raise BadInput("query", "must not hold a NUL character.")
+
+
+def holds_nul(value: Any) -> bool:
+    """Whether a text somewhere in parsed JSON or in a form holds a NUL character."""
+    if isinstance(value, str):
+        return "\0" in value
+    if hasattr(value, "lists"):
+        return any(holds_nul(key) or holds_nul(list(values)) for key, values in value.lists())
+    if isinstance(value, dict):
+        return any(holds_nul(key) or holds_nul(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(holds_nul, value))
+
+
+def is_about_nul(error: Exception) -> bool:
+    """Whether the database refused a text for its NUL character: one out of a header that something else looked up."""
+    return isinstance(error, ValueError) and "NUL" in str(error)
+
+
+class LoginCookie:
+    """What binds a Tapis login to the browser that began it: a signed cookie, so that an anonymous request stores no session here.
+
+    It behaves like the part of a session that ``login.oauth2`` needs.
+    """
+
+    NAME, SALT, PATH = "tapis_login", "tapis.login", "/api/oauth2/tapis/"
+    #: Longer than a login may take, with the choice of an account in it.
+    SECONDS = 24 * 3600
+
+    def __init__(self, request: HttpRequest) -> None:
+        kept = request.get_signed_cookie(self.NAME, default="", salt=self.SALT, max_age=self.SECONDS)
+        self._values = {SESSION_KEY: kept} if kept else {}
+        self._secure = request.is_secure()
+        self._changed = False
+
+    def get(self, key: str) -> Any:
+        """The value, or None."""
+        return self._values.get(key)
+
+    def __getitem__(self, key: str) -> str:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self._values[key] = value
+        self._changed = True
+
+    def write(self, response: HttpResponse) -> None:
+        """Give the browser the cookie, if there is something new in it."""
+        if self._changed:
+            response.set_signed_cookie(self.NAME, self._values[SESSION_KEY], salt=self.SALT, max_age=self.SECONDS, path=self.PATH,
+                                       secure=self._secure, httponly=True, samesite="Lax")
+
+
+def address_of(request: HttpRequest) -> str:
+    """Where a request comes from: the peer, or what the proxy on this machine says of it. Only used to count; it may be wrong."""
+    peer = request.META.get("REMOTE_ADDR", "")
+    if peer in ("", "127.0.0.1", "::1"):
+        return request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()[:64] or peer
+    return peer
+
+
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A plain view of ours: only while the plugin is enabled, never cached, problems as a page or as JSON."""
 
@@ -55,9 +124,14 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         require_enabled()
         with request_fields(request) as request_id:
             try:
+                request.tapis_login = LoginCookie(request)
+                refuse_nul(request)
+                if request.content_type != "application/json" and request.method == "POST" and holds_nul(request.POST):
+                    raise BadInput("body", "must not hold a NUL character.")
                 response = view(request, *args, **kwargs)
             except TapisProblem as problem:
                 response = problem_response(request, problem, again="/api/oauth2/tapis/")
+            request.tapis_login.write(response)
         response[REQUEST_HEADER] = request_id
         response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
         response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code
@@ -97,7 +171,10 @@ class TapisAPIView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Ask whether the plugin is enabled before anything else."""
         require_enabled()
+        refuse_nul(request)
         super().initial(request, *args, **kwargs)
+        if request.method not in ("GET", "HEAD", "OPTIONS") and holds_nul(request.data):
+            raise BadInput("body", "must not hold a NUL character.")
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """What is told about a person is not kept by caches."""
@@ -107,6 +184,8 @@ class TapisAPIView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
+        if is_about_nul(exc):
+            exc = BadInput("headers", "must not hold a NUL character.")
         if isinstance(exc, TapisProblem):
             response = Response(exc.as_dict(), status=exc.status)
             response.exception = True
@@ -126,6 +205,34 @@ ERRORS = {
     401: "Not logged in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 415: "Unsupported media type",
     429: "Too many requests", exceptions.APIException.status_code: "Internal error", 502: "Tapis is not reachable",
 }
+
+
+#: Rows on one page of an answer.
+MOST_ROWS = 1000
+
+
+def paging(query: Any) -> "tuple[int, int]":
+    """``page`` (from 1) and ``page_size`` (50, at most 1000) of a query. :raises BadInput: one of them is no such number"""
+    found = []
+    for name, default, most in (("page", 1, 1_000_000), ("page_size", 50, MOST_ROWS)):
+        text = query.get(name, str(default))
+        if not (text.isdigit() and text.isascii() and len(text) < 8 and 1 <= int(text) <= most):
+            raise BadInput(name, f"must be a whole number from 1 to {most}")
+        found.append(int(text))
+    return found[0], found[1]
+
+
+def signed(names: Any) -> "list[str]":
+    """Words to sort by, each as it is and with ``-`` in front for the opposite order."""
+    return [sign + name for name in names for sign in ("", "-")]
+
+
+def choice(query: Any, name: str, allowed: Any) -> str:
+    """One of the allowed words, or "" where none is given. :raises BadInput: another word"""
+    text = query.get(name, "")
+    if text and text not in allowed:
+        raise BadInput(name, "must be one of " + ", ".join(allowed))
+    return text
 
 
 def text_of(data: Any, name: str, default: str = "") -> str:

@@ -1,4 +1,6 @@
 """Progress of discoveries and syncs, and the start of a discovery in the background."""
+from typing import Any
+
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -6,7 +8,7 @@ from app_extensions.tapis import jobs
 from app_extensions.tapis.models import TapisJob
 from app_extensions.tapis.problems import TapisProblem
 
-from .common import TapisAPIView
+from .common import TapisAPIView, choice, paging
 from .storage import access_for
 
 
@@ -18,22 +20,34 @@ class JobView(TapisAPIView):
         job = jobs.find_job(request.user, job_id)
         if job is None:
             raise TapisProblem("There is no such job of yours.", status=404, error="Job not found")
-        answer = {"success": True, "job": jobs.as_dict(job)}
+        answer = {"success": True, "job": jobs.as_dict(job), **jobs.details_of(job)}
         if job.kind == TapisJob.DISCOVERY:
             answer.update({"progress": jobs.progress_of(job)} if job.active else {"results": job.results})
         return Response(answer)
 
 
 class JobsView(TapisAPIView):
-    """The caller's latest jobs."""
+    """The jobs that the caller may see."""
 
     def get(self, request: Request) -> Response:
-        """``GET jobs/``"""
-        found = []
-        for job in jobs.latest(request.user):
-            more = {"progress": jobs.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
-            found.append({**jobs.as_dict(job), "project_id": job.flight.project_id if job.flight else None, **more})
-        return Response({"success": True, "jobs": found, "count": len(found)})
+        """``GET jobs/``: running and failed ones first; with ``?page=``, ``page_size``, ``state`` and ``kind`` a page, newest first"""
+        query = request.query_params
+        if set(query) & {"page", "page_size", "state", "kind"}:
+            page, size = paging(query)
+            state = choice(query, "state", TapisJob.STATES)
+            kind = choice(query, "kind", (TapisJob.SYNC, TapisJob.DISCOVERY))
+            found, total = jobs.page_of(request.user, kind=kind, state=state, page=page, size=size)
+            more = {"page": page, "page_size": size, "total": total}
+        else:
+            found, more = jobs.latest(request.user), {}
+        rows = [self._row(job) for job in found]
+        return Response({"success": True, "jobs": rows, "count": len(rows), **more, "counts": jobs.counts(request.user)})
+
+    @staticmethod
+    def _row(job: TapisJob) -> "dict[str, Any]":
+        more = {"progress": jobs.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
+        return {**jobs.as_dict(job), **jobs.details_of(job), "project_id": job.flight.project_id if job.flight else None,
+                "flight_name": job.flight.name if job.flight else "", **more}
 
 
 class TriggerView(TapisAPIView):
@@ -43,7 +57,7 @@ class TriggerView(TapisAPIView):
         """``POST /api/tapis-discovery/trigger/``"""
         access = access_for(request)
         access.token()  # a missing or ended token is told now, not in the background
-        job, joined = jobs.start_discovery(access)
+        job, joined = jobs.start_discovery(access, jobs.IMPORT, {"background": True})
         verb = "is under way already" if joined else "has started"
         return Response({"success": True, "message": f"The discovery {verb}.", "task_id": str(job.pk)}, status=202)
 

@@ -10,14 +10,19 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from app_extensions.tapis import jobs
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login import identity, oauth2, tokens
 from app_extensions.tapis.login.oauth2 import Login, active_client, local_path
+from app_extensions.tapis.login.verification import Claims
 from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 from app_extensions.tapis.problems import BadInput, TapisProblem
 
-from .common import TEMPLATES, TapisAPIView, page, text_of, wants_page
+from .common import TEMPLATES, TapisAPIView, address_of, holds_nul, page, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
+#: A login that cannot be renewed is warned of so long before its end.
+WARN_SECONDS = 600
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -60,7 +65,8 @@ def authorize(request: HttpRequest, client_id: str) -> HttpResponse:
     if request.method == "POST":
         path = _authorize_path(client, redirect_after if asked.get("redirect_after") else "", tenant_id)
         return JsonResponse({"success": True, "authorization_url": request.build_absolute_uri(path)})
-    return HttpResponseRedirect(oauth2.begin_login(client, request.session, request.user, redirect_after))
+    return HttpResponseRedirect(oauth2.begin_login(
+        client, request.tapis_login, request.user, redirect_after, address_of(request)))
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
@@ -73,6 +79,8 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise BadInput("body", "must be a JSON object.")
+    if holds_nul(body):
+        raise BadInput("body", "must not hold a NUL character.")
     return body
 
 
@@ -83,7 +91,7 @@ def callback(request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["GET"])
     try:
         done = oauth2.finish_login(
-            request.GET.get("state", ""), request.GET.get("code", ""), request.session, request.user
+            request.GET.get("state", ""), request.GET.get("code", ""), request.tapis_login, request.user
         )
     except identity.ChoiceNeeded:
         if wants_page(request):
@@ -110,7 +118,7 @@ def link(request: HttpRequest) -> HttpResponse:
     """The linking page: a person says which WebODM account a verified Tapis user is to have."""
     if request.method not in ("GET", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
-    pending = oauth2.pending_login(request.session)
+    pending = oauth2.pending_login(request.tapis_login)
     if request.method == "POST":
         choice = request.POST.get("choice", "")
         if choice == "cancel":
@@ -121,8 +129,14 @@ def link(request: HttpRequest) -> HttpResponse:
         return _logged_in(request, oauth2.finish_pending(pending, request.user, create=choice == "create"))
     return render(request, TEMPLATES + "link.html", {
         "title": "Tapis", "claims": pending.claims, "next": BASE + "link/",
-        "new_name": "" if request.user.is_authenticated else identity.free_username(pending.claims),
+        "new_name": _new_name(request, pending.claims),
     })
+
+
+def _new_name(request: HttpRequest, claims: Claims) -> str:
+    """The name of the account that the person may have instead of linking one; empty where there is none to have."""
+    may = not request.user.is_authenticated and conf.create_users and identity.is_allowed(claims)
+    return identity.free_username(claims) if may else ""
 
 
 @csrf_protect
@@ -146,8 +160,22 @@ def token_row(token: TapisOAuth2Token) -> dict[str, Any]:
         "client_id": token.client.client_id, "client_name": token.client.name, "tenant_id": token.client.tenant_id,
         "base_url": token.client.base_url, "tapis_username": token.identity.username, "is_valid": token.is_valid,
         "is_expired": token.is_expired, "can_refresh": token.can_refresh, "expires_at": token.expires_at,
-        "seconds_left": int(token.seconds_left), "invalid_reason": token.invalid_reason,
+        "seconds_left": int(token.seconds_left), "invalid_reason": token.invalid_reason, "warning": _warning(token),
     }
+
+
+def _warning(token: TapisOAuth2Token) -> str:
+    """What to do before this login ends, or now that it has; empty where nothing is to be done.
+
+    Some tenants give no refresh token, or refuse each refresh: there a person has to log in again every few hours.
+    """
+    renews = token.can_refresh and token.refresh_failed_at is None
+    if token.is_valid and (renews or token.seconds_left > WARN_SECONDS):
+        return ""
+    if token.is_valid and not token.is_expired:
+        minutes = max(1, int(token.seconds_left // 60))
+        return f"Your Tapis login ends in {minutes} min and cannot be renewed. Log in to Tapis again, so that syncs go on."
+    return "Your Tapis login has ended. Log in to Tapis again: syncs that wait for it go on by themselves."
 
 
 class StatusView(TapisAPIView):
@@ -161,6 +189,7 @@ class StatusView(TapisAPIView):
         return Response({
             "success": True, "user": request.user.username, "tokens": rows, "count": len(rows),
             "authenticated": any(row["is_valid"] and (not row["is_expired"] or row["can_refresh"]) for row in rows),
+            "waiting_syncs": jobs.paused().filter(user_id=request.user.pk).count(), "email": request.user.email,
             "identities": [{"subject": each.subject, "issuer": each.issuer} for each in identities],
         })
 
@@ -194,12 +223,12 @@ class RevokeView(TapisAPIView):
 
 #: Patterns for root mounts: they start with ``^`` and end with ``$``.
 ROUTES = (
-    (r"^api/oauth2/tapis/$", index),
-    (r"^api/oauth2/tapis/authorize/(?P<client_id>[A-Za-z0-9._@-]+)/$", authorize),
-    (r"^api/oauth2/tapis/callback/$", callback),
-    (r"^api/oauth2/tapis/link/$", link),
-    (r"^api/oauth2/tapis/disconnect/$", disconnect),
-    (r"^api/oauth2/tapis/status/$", StatusView.as_view()),
-    (r"^api/oauth2/tapis/refresh/(?P<client_id>[A-Za-z0-9._@-]+)/$", RefreshView.as_view()),
-    (r"^api/oauth2/tapis/revoke/(?P<client_id>[A-Za-z0-9._@-]+)/$", RevokeView.as_view()),
+    (r"^api/oauth2/tapis/?$", index),
+    (r"^api/oauth2/tapis/authorize/(?P<client_id>[A-Za-z0-9._@-]+)/?$", authorize),
+    (r"^api/oauth2/tapis/callback/?$", callback),
+    (r"^api/oauth2/tapis/link/?$", link),
+    (r"^api/oauth2/tapis/disconnect/?$", disconnect),
+    (r"^api/oauth2/tapis/status/?$", StatusView.as_view()),
+    (r"^api/oauth2/tapis/refresh/(?P<client_id>[A-Za-z0-9._@-]+)/?$", RefreshView.as_view()),
+    (r"^api/oauth2/tapis/revoke/(?P<client_id>[A-Za-z0-9._@-]+)/?$", RevokeView.as_view()),
 )

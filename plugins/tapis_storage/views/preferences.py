@@ -1,11 +1,13 @@
 """``/api/tapis-preferences/``."""
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from app_extensions.tapis import preferences
 from app_extensions.tapis.problems import BadInput
 
-from .common import TapisAPIView
+from .common import TapisAPIView, text_of
 
 
 class PreferencesView(TapisAPIView):
@@ -23,4 +25,29 @@ class PreferencesView(TapisAPIView):
         return Response({"success": True, "preferences": preferences.as_dict(changed)})
 
 
-ROUTES = [(r"^api/tapis-preferences/?$", PreferencesView.as_view())]
+class EmailView(TapisAPIView):
+    """The caller's address for mail: a user made by a Tapis login has none, as Tapis tells none."""
+
+    def get(self, request: Request) -> Response:
+        """``GET``: the address, or an empty text"""
+        return Response({"success": True, "email": request.user.email})
+
+    def post(self, request: Request) -> Response:
+        """``POST {"email": "…"}``; an empty text: no mail"""
+        value = text_of(request.data, "email", "-").strip()
+        if value:
+            try:
+                validate_email(value)
+            except ValidationError:
+                raise BadInput("email", "must be an address such as ada@example.org, or empty for no mail") from None
+        if len(value) > 254:
+            raise BadInput("email", "must have at most 254 characters")
+        request.user.email = value
+        request.user.save(update_fields=["email"])
+        return Response({"success": True, "email": value})
+
+
+ROUTES = [
+    (r"^api/tapis-preferences/email/?$", EmailView.as_view()),
+    (r"^api/tapis-preferences/?$", PreferencesView.as_view()),
+]

@@ -7,14 +7,15 @@ from rest_framework.response import Response
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis import jobs
-from app_extensions.tapis.catalog import discovery, flights, projects, systems
+from app_extensions.tapis.catalog import discovery, flights, projects, seen, systems
+from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
-from app_extensions.tapis.models import Flight
-from app_extensions.tapis.problems import BadInput, SyncRefused, SystemNotAccessible, TapisProblem
+from app_extensions.tapis.models import Flight, TapisJob
+from app_extensions.tapis.problems import BadInput, SyncRefused, TapisProblem
 from app_extensions.tapis.system_ids import check_system_ids
 
 from ..authentication import bearer
-from .common import TapisAPIView
+from .common import TapisAPIView, choice, paging, signed
 
 
 def access_for(request: Request) -> TapisAccess:
@@ -62,18 +63,38 @@ class DiscoverFlightsView(TapisAPIView):
     def post(self, request: Request) -> Response:
         """``POST discover-flights/``, body ``{"systems": [...]}`` optional"""
         wanted = check_system_ids(body(request).get("systems"))
-        found = flights.discover(access_for(request), wanted)
-        if found.nothing_readable is not None:
-            problem = found.nothing_readable
-            raise SystemNotAccessible("; ".join(found.errors)[:2000], status=problem.status)
+        job = _done(access_for(request), jobs.LOOK, {"systems": wanted} if wanted else {})
+        found = discovery.found_flights(job)
         answer: dict[str, Any] = {
-            "success": True, "flights": [flight.as_dict() for flight in found.flights], "count": len(found.flights),
+            "success": True, "flights": [flight.as_dict() for flight in found], "count": len(found),
         }
-        if not found.flights:
+        if job.active:
+            return _still_running(answer, job)
+        if not found:
             answer["message"] = flights.NOTHING_FOUND
-        if found.errors:
-            answer["errors"] = found.errors
+        if job.results["errors"]:
+            answer["errors"] = job.results["errors"]
         return Response(answer)
+
+
+def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJob:
+    """The discovery job that does what a request asks for, once it has ended or the request has waited long enough.
+
+    :raises TapisProblem: it failed
+    """
+    access.token()  # a missing or ended token is told at once
+    job, _ = jobs.start_discovery(access, purpose, asked)
+    job = jobs.wait_for(job, conf.answer_seconds)
+    problem = jobs.problem_of(job)
+    if problem is not None:
+        raise problem
+    return job
+
+
+def _still_running(answer: "dict[str, Any]", job: TapisJob) -> Response:
+    """202: what there is so far, and where the rest will be."""
+    return Response({**answer, "job_id": str(job.pk), "complete": False,
+                     "message": f"This takes longer. The rest follows: GET /api/tapis-storage/jobs/{job.pk}/"}, status=202)
 
 
 class CreateProjectsView(TapisAPIView):
@@ -91,23 +112,52 @@ class CreateProjectsView(TapisAPIView):
             raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
         if automatic:
             wanted = check_system_ids(data.get("systems"))
-            results = discovery.discover_and_create(access_for(request), wanted)
+            job = _done(access_for(request), jobs.IMPORT, {"systems": wanted} if wanted else {})
         else:
-            discovery.check_descriptions(data["flights"])
-            results = discovery.create_from_descriptions(access_for(request), data["flights"])
+            named = discovery.check_descriptions(data["flights"])
+            asked = [{"flight_name": name, "system_id": system_id} for name, system_id in dict.fromkeys(named)]
+            job = _done(access_for(request), jobs.CREATE, {"flights": asked})
+        results = discovery.results_of(job)
         answer: dict[str, Any] = {"success": True, "results": results}
+        if job.active:
+            return _still_running(answer, job)
         if automatic and not results["flights_discovered"]:
             answer["message"] = flights.NOTHING_FOUND
         return Response(answer)
 
 
 class FlightProjectsView(TapisAPIView):
-    """The caller's projects that were made from flights."""
+    """The projects made from flights that the caller may see."""
 
     def get(self, request: Request) -> Response:
-        """``GET flight-projects/``; ``?details=1`` adds the flight and the state of its task to each"""
-        found = projects.flight_projects(request.user, details=request.query_params.get("details") == "1")
-        return Response({"success": True, "projects": found, "count": len(found)})
+        """``GET flight-projects/``; ``?details=1`` adds the flight, its latest sync and the state of its task to each.
+
+        ``search``, ``sort``, ``page`` and ``page_size`` choose; without ``page`` and ``page_size``, all are told.
+        """
+        query = request.query_params
+        paged = bool({"page", "page_size"} & set(query))
+        page, size = paging(query)
+        found, total = projects.flight_projects(
+            request.user, details=query.get("details") == "1", search=query.get("search", "")[:255],
+            sort=choice(query, "sort", signed(projects.SORTS)) or "-created", page=page, size=size if paged else None)
+        more = {"page": page, "page_size": size, "total": total} if paged else {}
+        return Response({"success": True, "projects": found, "count": len(found), **more})
+
+
+class FoundFlightsView(TapisAPIView):
+    """The flights that the caller's discoveries found, and whether there is room for them."""
+
+    def get(self, request: Request) -> Response:
+        """``GET found-flights/``; ``search``, ``system``, ``tenant_id``, ``imported`` (yes, no), ``sort``, ``page``, ``page_size``"""
+        query = request.query_params
+        page, size = paging(query)
+        imported = {"": None, "yes": True, "no": False}[choice(query, "imported", ("yes", "no"))]
+        rows = seen.seen_flights(request.user, search=query.get("search", "")[:255], tenant_id=query.get("tenant_id", ""),
+                                 system_id=query.get("system", ""), imported=imported)
+        totals = seen.totals_of(rows)
+        found = seen.page_of(rows, choice(query, "sort", signed(seen.SORTS)) or "system", page, size)
+        return Response({"success": True, "flights": found, "count": len(found), "page": page, "page_size": size,
+                         "total": totals["flights"], "totals": totals, "room": seen.room_for(request.user)})
 
 
 class SyncView(TapisAPIView):
@@ -164,5 +214,6 @@ ROUTES = [
     (r"^api/tapis-storage/discover-flights/?$", DiscoverFlightsView.as_view()),
     (r"^api/tapis-storage/create-projects/?$", CreateProjectsView.as_view()),
     (r"^api/tapis-storage/flight-projects/?$", FlightProjectsView.as_view()),
+    (r"^api/tapis-storage/found-flights/?$", FoundFlightsView.as_view()),
     (r"^api/tapis-storage/sync-project-images/?$", SyncView.as_view()),
 ]

@@ -5,8 +5,9 @@ import json
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from app_extensions.openscan.accounts import ledger, tokens
+from app_extensions.openscan.accounts import books, ledger, tokens
 from app_extensions.openscan.errors import OpenScanError
+from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import LedgerEntry, Scan, Token
 from app_extensions.openscan.models.ledger import LedgerError
 from tests.openscan.helpers import MB, in_processes, new_scan, private_token, public_token
@@ -16,14 +17,24 @@ def private(credit_bytes: int = 100 * MB) -> Token:
     return private_token(credit_bytes)[0]
 
 
-def public() -> Token:
-    return public_token()[0]
+def public(daily_bytes: int = 100 * MB) -> Token:
+    return public_token(daily_bytes)[0]
+
+
+@pytest.fixture
+def midnight():
+    """midnight(token): a new day begins, and the token is topped up."""
+    def passes(token: Token) -> None:
+        token.refresh_from_db()
+        ledger.refill(token, token.refilled_on + datetime.timedelta(days=1))
+
+    return passes
 
 
 def balance(token: Token) -> int:
     token.refresh_from_db()
     assert sum(entry.amount_bytes for entry in token.entries.all()) == token.credit_bytes
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
     return token.credit_bytes
 
 
@@ -79,15 +90,6 @@ class TestMovements:
         assert ledger.refund(scan, "our fault") is True and ledger.refund(scan) is False
         assert balance(token) == 100 * MB
 
-    @pytest.mark.parametrize("posted", [True, False])
-    def test_give_back_works_before_and_after_the_post(self, posted):
-        token = private()
-        scan = new_scan(token)
-        if posted:
-            ledger.post(scan, 10 * MB)
-        assert ledger.give_back(scan) is True and ledger.give_back(scan) is False
-        assert balance(token) == 100 * MB
-
     def test_grants_add_up_and_a_named_one_counts_once(self):
         token = private(0)
         assert ledger.grant(token, 5, actor="admin") and ledger.grant(token, 5, key="order-7")
@@ -133,6 +135,47 @@ class TestDailyCredit:
             ledger.void(scan)
         assert balance(token) == 100 * MB
 
+    def test_another_size_after_midnight_does_not_multiply_it_either(self, midnight):
+        """10 → 20 → 30 GB in three nights, before the rule."""
+        token = public()
+        scan = new_scan(token, 100 * MB)
+        for _ in range(3):
+            midnight(token)
+            scan = scans.create_scan(token, scan.name, photos=1, parts=1, filesize_bytes=1 * MB)
+            assert balance(token) == 99 * MB
+            scan = scans.create_scan(token, scan.name, photos=1, parts=1, filesize_bytes=90 * MB)
+            assert balance(token) == 10 * MB
+
+    def test_granted_credit_is_not_lost_over_midnight(self, midnight):
+        """100 GB granted became 98 GB, before the rule."""
+        token = public(10 * MB)
+        ledger.grant(token, 90 * MB)
+        scan = new_scan(token, 2 * MB)
+        midnight(token)
+        scans.reset_scan_row(scan)
+        assert balance(token) == 100 * MB
+
+    def test_a_refund_after_midnight_gives_back_what_was_not_topped_up(self, midnight):
+        token = public(10 * MB)
+        ledger.grant(token, 90 * MB)  # 100
+        scan = new_scan(token, 95 * MB)
+        ledger.post(scan, 95 * MB)  # 5
+        midnight(token)  # 10, of which 5 are topped up
+        assert balance(token) == 10 * MB
+        assert ledger.refund(scan) and balance(token) == 100 * MB
+
+    def test_what_comes_back_is_taken_from_the_top_ups_in_their_order(self, midnight):
+        token = public()
+        first = new_scan(token, 60 * MB)
+        midnight(token)  # 40 + 60
+        second = new_scan(token, 70 * MB)
+        midnight(token)  # 30 + 70
+        ledger.void(first)  # without it the first night tops up nothing; the second one 70 as before
+        assert balance(token) == 100 * MB
+        ledger.void(second)
+        assert balance(token) == 100 * MB and list(token.refills.order_by("pk").values_list("standing_bytes", flat=True)) == [
+            100 * MB, 0, 0]
+
     def test_what_was_held_after_the_refill_comes_back_whole(self):
         token = public()
         ledger.grant(token, 20 * MB)
@@ -167,7 +210,7 @@ class TestTheDatabaseItself:
         token = private()
         Token.objects.filter(pk=token.pk).update(credit_bytes=1)
         assert any(f"Token {token.pk}" in problem and "add up to 100000000" in problem
-                   for problem in ledger.find_discrepancies([token]))
+                   for problem in books.find_discrepancies([token]))
 
     def test_the_check_finds_a_tampered_entry_and_a_tampered_charge(self):
         token = private()
@@ -175,8 +218,13 @@ class TestTheDatabaseItself:
         with connection.cursor() as cursor:
             cursor.execute("UPDATE openscan_ledgerentry SET amount_bytes = -1 WHERE scan_id = %s", [scan.pk])
         Scan.objects.filter(pk=scan.pk).update(charge=Scan.POSTED)
-        problems = " ".join(ledger.find_discrepancies([token]))
+        problems = " ".join(books.find_discrepancies([token]))
         assert f"Token {token.pk}" in problems and f"Scan {scan.pk} is posted" in problems
+
+
+def post_and_refund(scan: Scan) -> None:
+    ledger.post(scan, 4 * MB)
+    ledger.refund(scan)
 
 
 def hammer(work: tuple) -> int:
@@ -189,7 +237,7 @@ def hammer(work: tuple) -> int:
         except OpenScanError:
             refused += 1
             continue
-        (ledger.void, lambda row: ledger.post(row, 4 * MB), ledger.give_back)[(number + turn) % 3](scan)
+        (ledger.void, lambda row: ledger.post(row, 4 * MB), post_and_refund)[(number + turn) % 3](scan)
         ledger.post(scan, 4 * MB)
     return refused
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app_extensions.openscan.ingest.archives import Limits, PhotoSet
 from app_extensions.openscan.ingest.refusal import Refused
+from app_extensions.shared.photo_files import LeftOut
 from tests.openscan.make_sets import cut, jpeg, lay_out, make_zip, photos, png, raw_zip, tiff
 
 
@@ -109,7 +110,7 @@ def test_clutter_and_other_files_are_set_aside(listing):
     assert [member.path for member in photo_set.photos] == ["set/1.jpg"]
     assert [member.path for member in photo_set.texts] == ["set/gcp_list.txt"]
     assert photo_set.clutter == 3
-    assert photo_set.set_aside == ["“set/readme.md” is not a photo (JPEG, PNG or TIFF) and was left out."]
+    assert photo_set.left_out == [LeftOut("set/readme.md", "other")]
 
 
 @pytest.mark.parametrize("raw, flags, shown", [
@@ -133,10 +134,6 @@ HOSTILE = {
     "traversal with backslashes": ([{"name": b"a\\..\\..\\x.jpg", "data": b"x"}], "leads out of its folder"),
     "absolute": ([{"name": b"/etc/passwd.jpg", "data": b"x"}], "“/etc/passwd.jpg” has an absolute path"),
     "drive": ([{"name": b"C:/x.jpg", "data": b"x"}], "“C:/x.jpg” has an absolute path"),
-    "link": ([{"name": b"x.jpg", "data": b"/etc/passwd", "mode": stat.S_IFLNK | 0o777}], "“x.jpg” is a link"),
-    "device": ([{"name": b"x.jpg", "data": b"", "mode": stat.S_IFCHR | 0o666}], "“x.jpg” is a link or device"),
-    "encrypted": ([{"name": b"x.jpg", "data": b"x" * 20, "flags": 1}], "“x.jpg” is encrypted"),
-    "method": ([{"name": b"x.jpg", "data": b"x" * 20, "method": 9}], "“x.jpg” is packed with Deflate64"),
     "claimed size": ([{"name": b"x.jpg", "data": b"x" * 20, "size": 2_000_000_000, "method": 8}], "“x.jpg” unpacks to 2000000000"),
     "ratio": ([{"name": b"x.jpg", "data": b"x" * 20, "size": 20_000_000, "method": 8}], "“x.jpg” unpacks from 20 to 20000000"),
     "overlap": ([{"name": b"a.jpg", "data": b"x" * 99}, {"name": b"b.jpg", "data": b"x" * 99, "offset": 0}], "share the same bytes"),
@@ -151,6 +148,17 @@ def test_hostile_archives_are_refused_by_the_member(listing, case):
         listing([raw_zip(entries)])
     assert says in str(refused.value)
     assert str(refused.value).count(".") and str(refused.value).endswith(".")
+
+
+@pytest.mark.parametrize("entry, code", [
+    ({"data": b"/etc/passwd", "mode": stat.S_IFLNK | 0o777}, "link"),
+    ({"data": b"", "mode": stat.S_IFCHR | 0o666}, "link"),
+    ({"data": b"x" * 20, "flags": 1}, "encrypted"),
+    ({"data": b"x" * 20, "method": 9}, "packing"),
+])
+def test_one_unreadable_member_is_left_out_and_the_set_kept(listing, entry, code):
+    photo_set = listing([raw_zip([ONE, {"name": b"x.jpg", **entry}])])
+    assert list(contents(photo_set)) == ["1.jpg"] and photo_set.left_out == [LeftOut("x.jpg", code)]
 
 
 def test_a_bomb_of_many_members(listing):
@@ -217,15 +225,18 @@ def test_a_zip_in_volumes(listing):
         listing([bytes(data)])
 
 
-@pytest.mark.parametrize("data", [b"hello world", b"\x1f\x8b\x08" + b"\0" * 90, b"7z\xbc\xaf'\x1c" + b"\0" * 90])
-def test_what_is_no_zip_at_all(listing, data):
-    with pytest.raises(Refused, match="neither a zip nor a photo"):
+@pytest.mark.parametrize("data, says", [
+    (b"hello world", "neither a zip nor a set of photos"), (b"\x1f\x8b\x08" + b"\0" * 90, "a gzip"),
+    (b"7z\xbc\xaf'\x1c" + b"\0" * 90, "a 7z"), (b"Rar!\x1a\x07\x01\0" + b"\0" * 90, "a RAR"),
+], ids=["text", "gzip", "7z", "rar"])
+def test_what_is_no_zip_at_all(listing, data, says):
+    with pytest.raises(Refused, match=says):
         listing([data])
 
 
 def test_an_empty_zip_lists_nothing(listing):
     photo_set = listing([make_zip({})])
-    assert not photo_set.photos and not photo_set.set_aside
+    assert not photo_set.photos and not photo_set.left_out
 
 
 @pytest.mark.parametrize("name", [b"", b"\0photo.jpg"])
@@ -233,7 +244,7 @@ def test_an_empty_zip_lists_nothing(listing):
 def test_a_member_without_a_name_is_left_out(listing, name, mode):
     photo_set = listing([raw_zip([{"name": b"a.jpg", "data": jpeg(1)}, {"name": name, "data": jpeg(2), "mode": mode}])])
     assert list(contents(photo_set)) == ["a.jpg"]
-    assert photo_set.set_aside == ["A member without a name was left out."]
+    assert photo_set.left_out == [LeftOut("", "unnamed")]
 
 
 names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20)

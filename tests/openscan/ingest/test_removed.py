@@ -8,11 +8,12 @@ from django.db import connection
 from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.ingest import run, write
 from app_extensions.openscan.models import OutgoingMail, Scan, Token
 from app_extensions.openscan.processing import finish, projects, queue, status
-from tests.openscan.flow import files_of_parts, photos_of, started_scan, task_of, until, without_nodes
+from app_extensions.shared import photo_files
+from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, until, without_nodes
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import make_zip, photos
 
@@ -53,7 +54,7 @@ def check_it_ended(scan, token, directory):
     scan.refresh_from_db()
     assert scan.state == Scan.FAILED and "was deleted in WebODM" in scan.error and status.scan_status(scan) == "processing failed"
     assert scan.charge == Scan.VOIDED and Token.objects.get(pk=token.pk).credit_bytes == 100_000_000
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
     assert not directory.exists() and not files_of_parts(scan)
     until(lambda: finish.discard(scan.pk) or Scan.objects.get(pk=scan.pk).webodm_task_id is None, PATIENCE)
     incoming = host_tasks.incoming_path(directory.name)
@@ -65,7 +66,7 @@ def test_no_photo_comes_into_a_task_that_webodm_is_deleting(token, monkeypatch):
     before = timezone.now()
     scan = started_scan(token, [make_zip(photos(6))])
     third, go_on = threading.Event(), threading.Event()
-    real, calls, rmdir = write.images.inspect, iter(range(100)), os.rmdir
+    real, calls, rmdir = photo_files.examine, iter(range(100)), os.rmdir
 
     def inspect(path):
         if next(calls) == 2:
@@ -73,7 +74,7 @@ def test_no_photo_comes_into_a_task_that_webodm_is_deleting(token, monkeypatch):
             assert go_on.wait(PATIENCE)
         return real(path)
 
-    monkeypatch.setattr(write.images, "inspect", inspect)
+    monkeypatch.setattr(photo_files, "examine", inspect)
     ingest = Thread(run.ingest, scan.pk)
     assert third.wait(PATIENCE)
     task = task_of(scan)
@@ -128,7 +129,7 @@ def test_a_removal_waits_for_the_photo_that_is_being_placed(token, monkeypatch):
 def test_a_task_removed_in_the_last_moment_is_not_charged(token, monkeypatch):
     scan = started_scan(token, [make_zip(photos(2))])
     there = []
-    monkeypatch.setattr(run.os, "sync", lambda: there.append(task_of(scan).task_path()) or task_of(scan).delete())
+    before_approval(monkeypatch, lambda: there.append(task_of(scan).task_path()) or task_of(scan).delete())
     run.ingest(scan.pk)
     check_it_ended(scan, token, Path(there[0]))
 
@@ -142,7 +143,7 @@ def test_a_task_that_went_without_a_word_is_not_charged(token, monkeypatch):
         task.append(task_of(scan))
         type(task[0]).objects.filter(pk=task[0].pk).delete()
 
-    monkeypatch.setattr(run.os, "sync", rows_only)
+    before_approval(monkeypatch, rows_only)
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.FAILED and scan.charge == Scan.VOIDED and "was deleted in WebODM" in scan.error

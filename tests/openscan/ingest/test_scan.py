@@ -9,13 +9,14 @@ from django.utils import timezone
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
-from app_extensions.openscan.ingest import run, write
+from app_extensions.openscan.accounts import books
+from app_extensions.openscan.ingest import run
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import OutgoingMail, Scan, Token
 from app_extensions.openscan.processing import status
-from tests.openscan.flow import files_of_parts, photos_of, started_scan, task_of, without_nodes
+from app_extensions.shared import photo_files
+from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token, public_token
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos, raw_zip
 
@@ -46,7 +47,7 @@ def test_photos_reach_a_waiting_task_and_the_parts_go(token):
     assert not host_tasks.incoming_path(task.id).exists()
     assert scan.charge == Scan.POSTED and scan.posted_bytes == len(data)
     assert credit(token) == 100_000_000 - len(data)
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_one_project_a_token_one_task_a_scan(token):
@@ -82,11 +83,11 @@ def test_a_project_deleted_in_webodm_is_made_anew(token):
 
 
 REFUSED = {
-    "no archive": ([b"hello, this is no zip"], "neither a zip nor a photo"),
+    "no archive": ([b"hello, this is no zip"], "neither a zip nor a set of photos"),
     "truncated": ([make_zip(photos(4))[:-100]], "not complete"),
     "traversal": ([raw_zip([{"name": b"../evil.jpg", "data": jpeg(1)}])], "“../evil.jpg” leads out of its folder"),
     "one photo": ([make_zip(photos(1))], "at least 2 are needed"),
-    "fakes": ([make_zip({"1.jpg": jpeg(1), "fake.jpg": b"no"})], "“fake.jpg” is not a JPEG"),
+    "fakes": ([make_zip({"1.jpg": jpeg(1), "fake.jpg": b"no"})], "“fake.jpg” is not a photo"),
 }
 
 
@@ -102,7 +103,7 @@ def test_a_refused_set_fails_with_its_reason_and_costs_nothing(token, case):
     assert not files_of_parts(scan)
     run.ingest(scan.pk)  # again: nothing happens twice
     assert OutgoingMail.objects.filter(kind="failed", created_at__gte=scan.finished_at).count() >= 1
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_what_a_refused_set_left_in_webodm_is_removed(stack, token):
@@ -120,8 +121,10 @@ def test_what_was_left_out_is_told(token):
     run.ingest(scan.pk)
     info = status.project_info(token, scan.name)
     assert info["status"] == "file approved"
-    assert info["set_aside"] == ["“readme.md” is not a photo (JPEG, PNG or TIFF) and was left out.",
-                                 "“cut.jpg” is a JPEG that breaks off before its end and was left out."]
+    assert info["set_aside"] == [
+        "“readme.md” is not a photo and was left out. Photos are JPEG, PNG, TIFF, WebP, HEIC or BMP.",
+        "“cut.jpg” is a JPEG that breaks off before its end and was left out. Copy it from the camera again and send the set again.",
+    ]
 
 
 def test_more_photos_than_the_token_allows(token):
@@ -182,14 +185,14 @@ def test_a_full_disk_is_tried_again_later_and_loses_nothing(token, monkeypatch):
     members = photos(4)
     scan = started_scan(token, [make_zip(members)])
     calls = iter(range(100))
-    real = write.images.inspect
+    real = photo_files.examine
 
     def full(path):
         if next(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path)
 
-    monkeypatch.setattr(write.images, "inspect", full)
+    monkeypatch.setattr(photo_files, "examine", full)
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.INITIALIZED and scan.charge == Scan.HELD and scan.retry_at > timezone.now()
@@ -219,7 +222,7 @@ def test_a_set_that_fails_every_time_is_given_up_for_free_and_an_admin_may_retry
     def broken(*_):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(write.images, "inspect", broken)
+    monkeypatch.setattr(photo_files, "examine", broken)
     for _ in range(4):
         Scan.objects.filter(pk=scan.pk).update(retry_at=None)
         run.ingest(scan.pk)
@@ -240,14 +243,14 @@ def test_a_set_that_fails_every_time_is_given_up_for_free_and_an_admin_may_retry
 
 def test_reset_while_it_is_taken_in_stops_the_work(token, monkeypatch):
     scan = started_scan(token, [make_zip(photos(6))])
-    real, calls = write.images.inspect, iter(range(100))
+    real, calls = photo_files.examine, iter(range(100))
 
     def inspect(path):
         if next(calls) == 2:
             scans.reset_scan(token, scan.name)
         return real(path)
 
-    monkeypatch.setattr(write.images, "inspect", inspect)
+    monkeypatch.setattr(photo_files, "examine", inspect)
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.RESET and scan.charge == Scan.VOIDED and credit(token) == 100_000_000
@@ -256,11 +259,11 @@ def test_reset_while_it_is_taken_in_stops_the_work(token, monkeypatch):
 
 def test_reset_in_the_last_moment_wins_or_loses_but_never_both(token, monkeypatch):
     scan = started_scan(token, [make_zip(photos(2))])
-    monkeypatch.setattr(run.os, "sync", lambda: scans.reset_scan(token, scan.name))
+    before_approval(monkeypatch, lambda: scans.reset_scan(token, scan.name))
     run.ingest(scan.pk)
     scan.refresh_from_db()
     assert scan.state == Scan.RESET and credit(token) == 100_000_000
-    assert ledger.find_discrepancies([token]) == []
+    assert books.find_discrepancies([token]) == []
 
 
 def test_waiting_tasks_survive_webodms_own_polls_and_clean_ups(token):

@@ -1,5 +1,6 @@
 """Photos into the task's directory: once, whole, with names that work."""
 import errno
+import io
 import os
 import zipfile
 import zlib
@@ -24,10 +25,10 @@ class Place:
         for directory in (self.task, self.incoming, root / "scratch"):
             directory.mkdir()
 
-    def write(self, parts, limit_photos=2000, least_photos=1, before_each=lambda: None):
+    def write(self, parts, limit_photos=2000, least_photos=1, before_each=lambda: None, merge_seconds=0):
         with PhotoSet(lay_out(self.root / "parts", parts), self.root / "scratch") as photo_set:
             return write_set(photo_set, self.task, self.incoming, limit_photos=limit_photos, least_photos=least_photos,
-                             before_each=before_each)
+                             before_each=before_each, merge_seconds=merge_seconds)
 
     def files(self):
         return {path.name: path.read_bytes() for path in self.task.iterdir()}
@@ -67,15 +68,18 @@ def test_png_beside_jpeg_and_wrong_endings(place):
 def test_bad_members_are_set_aside_by_name_and_the_rest_goes_on(place):
     entries = [{"name": b"1.jpg", "data": jpeg(1)}, {"name": b"cut.jpg", "data": jpeg(2)[:-90]},
                {"name": b"fake.jpg", "data": b"GIF89a not a photo"}, {"name": b"empty.jpg", "data": b""},
-               {"name": b"crc.jpg", "data": jpeg(3), "crc": 1}, {"name": b"6.jpg", "data": jpeg(6)}]
+               {"name": b"crc.jpg", "data": jpeg(3), "crc": 1}, {"name": b"text.jpg", "data": b"no photo"},
+               *({"name": b"%d.jpg" % number, "data": jpeg(number)} for number in range(6, 11))]
     written = place.write([raw_zip(entries)])
-    assert place.files() == {"1.jpg": jpeg(1), "6.jpg": jpeg(6)}
-    assert written.photos == 2
+    assert place.files() == {f"{number}.jpg": jpeg(number) for number in (1, *range(6, 11))}
+    assert written.photos == 6
+    again = "Copy it from the camera again and send the set again."
     assert written.set_aside == (
-        "“cut.jpg” is a JPEG that breaks off before its end and was left out.",
-        "“fake.jpg” is not a JPEG, PNG or TIFF, whatever its name says and was left out.",
-        "“empty.jpg” is empty and was left out.",
-        "“crc.jpg” is damaged (BadZipFile) and was left out.",
+        f"“cut.jpg” is a JPEG that breaks off before its end and was left out. {again}",
+        "“fake.jpg” is a GIF and was left out. Export it as JPEG.",
+        f"“empty.jpg” is empty and was left out. {again}",
+        f"“crc.jpg” is damaged and was left out. {again}",
+        "“text.jpg” is not a photo and was left out. Photos are JPEG, PNG, TIFF, WebP, HEIC or BMP.",
     )
     assert not list(place.incoming.iterdir())
 
@@ -101,8 +105,8 @@ def test_too_few_photos_are_refused_with_the_reasons(place):
     with pytest.raises(Refused) as refused:
         place.write([make_zip({"1.jpg": jpeg(1), "fake.jpg": b"nope", "b.jpg": b"nope", "c.gif": b"x", "d.gif": b"x"})], least_photos=2)
     assert str(refused.value).startswith("Only 1 usable photo was found, at least 2 are needed. ")
-    assert "“fake.jpg” is not a JPEG" in str(refused.value) and "1 more were left out" in str(refused.value)
-    with pytest.raises(Refused, match="The archive holds no JPEG"):
+    assert "2 files are not photos and were left out (“fake.jpg” and “b.jpg”)" in str(refused.value)
+    with pytest.raises(Refused, match="The archive holds no photos"):
         place.write([make_zip({})])
 
 
@@ -125,8 +129,8 @@ def test_control_points_are_kept_and_follow_their_photos_names(place):
 
 
 def test_texts_that_are_no_control_points_never_reach_webodm(place):
-    written = place.write([make_zip({"1.jpg": jpeg(1), "notes.txt": "turntable 40 rpm", "gcp.txt": GCP, "gcp2.txt": GCP})])
-    assert sorted(place.files()) == ["1.jpg", "gcp_list.txt"]
+    written = place.write([make_zip({"IMG(1).jpg": jpeg(1), "notes.txt": "turntable 40 rpm", "gcp.txt": GCP, "gcp2.txt": GCP})])
+    assert sorted(place.files()) == ["IMG_1_.jpg", "gcp_list.txt"]
     assert written.set_aside == ("“notes.txt” is a text but no list of ground control points and was left out.",
                                  "“gcp2.txt” is a second gcp_list.txt and was left out.")
 
@@ -137,7 +141,7 @@ class Cut(Exception):
 
 @pytest.mark.parametrize("stop_at", [0, 1, 3, 6])
 def test_a_run_that_was_cut_goes_on_without_writing_anything_twice(place, stop_at):
-    members = {**photos(3, "a/"), **photos(3, "b/")}
+    members = {**photos(3, "a/"), **{f"b/{number}.jpg": jpeg(10 + number) for number in range(3)}}
     calls = iter(range(100))
 
     def cutting():
@@ -209,15 +213,65 @@ def test_names_are_safe_and_unique_on_any_file_system(paths):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(
-    members=st.dictionaries(path_names.map(lambda name: name.replace("\\", "")).filter(bool), st.integers(0, 5), max_size=8),
+    members=st.dictionaries(path_names.map(lambda name: name.replace("\\", "")).filter(bool), st.integers(0, 30), max_size=8),
     method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]), parts=st.integers(1, 5),
 )
 def test_every_photo_of_any_zip_arrives_once(tmp_path_factory, members, method, parts):
     place = Place(tmp_path_factory.mktemp("every"))
-    contents = {f"x{name}.jpg": jpeg(seed) for name, seed in members.items()}
+    contents = {f"x{name}.jpg": jpeg(seed, 16) for name, seed in members.items()}
     try:
         place.write(cut(make_zip(contents, method), parts), least_photos=0)
     except Refused as refused:
         assert "absolute" in str(refused)
         return
-    assert sorted(place.files().values()) == sorted(contents.values())
+    assert sorted(place.files().values()) == sorted(set(contents.values()))
+
+
+def stack_set(positions=3, frames=3, name="scan01/scan01_{0:03d}_fs{1:02d}.jpg"):
+    """Frames as a rig names them, of real photos, each sharp in another third."""
+    from PIL import Image, ImageFilter
+
+    members = {}
+    for position, data in enumerate(list(real_photos("banana", positions).values())):
+        sharp = Image.open(io.BytesIO(data)).convert("RGB").resize((480, 320))
+        soft = sharp.filter(ImageFilter.GaussianBlur(5))
+        for number in range(frames):
+            image, third = soft.copy(), (0, 320 * number // frames, 480, 320 * (number + 1) // frames)
+            image.paste(sharp.crop(third), third[:2])
+            out = io.BytesIO()
+            image.save(out, "JPEG", quality=92)
+            members[name.format(position, number)] = out.getvalue()
+    return members
+
+
+def test_focus_stacks_become_one_photo_per_position(place):
+    members = {**stack_set(), "scan01/scan01_900.jpg": jpeg(5)}
+    written = place.write([make_zip(members)], merge_seconds=600)
+    assert sorted(place.files()) == ["scan01_000.jpg", "scan01_001.jpg", "scan01_002.jpg", "scan01_900.jpg"]
+    assert written.photos == 4 and written.photo_bytes == sum(map(len, members.values()))
+    assert written.set_aside == ("9 frames of focus stacks were merged into 3 photos, one per position.",)
+    before = {path.name: path.stat().st_ino for path in place.task.iterdir()}
+    again = place.write([make_zip(members)], merge_seconds=600)
+    assert again == written and {path.name: path.stat().st_ino for path in place.task.iterdir()} == before
+
+
+def test_focus_stacks_under_other_names(place):
+    written = place.write([make_zip(stack_set(name="IMG_{0}{1:02d}.JPG"))], merge_seconds=600)
+    assert written.photos == 3 and sorted(place.files()) == ["IMG_000.jpg", "IMG_100.jpg", "IMG_200.jpg"]
+
+
+def test_focus_stacks_where_merging_is_switched_off(place):
+    written = place.write([make_zip(stack_set())])
+    assert written.photos == 9 and written.set_aside == ()
+
+
+def test_frames_that_are_not_whole_or_do_not_fit(place):
+    members = stack_set()
+    members["scan01/scan01_000_fs01.jpg"] = members["scan01/scan01_000_fs01.jpg"][:-3000]
+    members["scan01/scan01_001_fs01.jpg"] = jpeg(7, 64)
+    written = place.write([make_zip(members)], merge_seconds=600)
+    frames = [f"scan01_001_fs{number:02d}.jpg" for number in range(3)]
+    assert sorted(place.files()) == ["scan01_000.jpg", *frames, "scan01_002.jpg"]
+    assert written.photos == 5 and written.set_aside == (
+        "“scan01/scan01_000_fs01.jpg” is a JPEG that breaks off before its end and was left out.",
+        "5 frames of focus stacks were merged into 2 photos, one per position.")

@@ -6,8 +6,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
 
+from app_extensions.openscan.accounts.addresses import client_address
 from app_extensions.openscan.conf import conf, parse_networks
-from app_extensions.openscan.intake.addresses import client_address
 from app_extensions.openscan.upkeep.checks import check_settings
 from app_extensions.shared.formatting import format_bytes, format_duration, format_exact_bytes
 from app_extensions.shared.settings import parse_bytes

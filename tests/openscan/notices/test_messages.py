@@ -82,6 +82,12 @@ def alone(monkeypatch):
     monkeypatch.setattr(messages, "dispatch_on_commit", lambda *_: None)
 
 
+@pytest.fixture
+def told(live_db):
+    """Nobody waits to be told of, and nobody was told of lately."""
+    TokenRequest.objects.update(told_at=timezone.now() - timezone.timedelta(days=1))
+
+
 def new_mail(**fields):
     return mail.enqueue(OutgoingMail, **{"kind": "test", "to": ["ada@example.org"], "subject": "Hello",
                                          "text": "secret-word", "html": "<p>secret-word</p>", "reply_to": "help@example.org", **fields})
@@ -268,7 +274,7 @@ def test_failed_says_why_and_what_became_of_the_credit(inbox, alone):
     messages.deliver()
     message, = inbox.messages
     assert "could not be made" in message["Subject"]
-    assert "“<fake>.jpg” is not a JPEG" in text_of(message) and "&lt;fake&gt;.jpg" in html_of(message)
+    assert "“<fake>.jpg” is not a photo" in text_of(message) and "&lt;fake&gt;.jpg" in html_of(message)
     assert "the credit is back" in text_of(message)
 
 
@@ -288,7 +294,7 @@ def test_each_run_that_fails_is_told_once_though_its_words_are_the_same(inbox, a
         for _ in range(3):
             finish.finish(scan.pk)
             messages.deliver()
-        assert len(inbox.messages) == run and "out of memory" in text_of(inbox.messages[-1])
+        assert len(inbox.messages) == run and "ran out of memory" in text_of(inbox.messages[-1])
         scan.refresh_from_db()
         assert scan.state == Scan.FAILED and scan.charge == Scan.REFUNDED
         answer = web.post(f"{stack.address()}/api/projects/{task.project_id}/tasks/{task.pk}/restart/", timeout=60)
@@ -310,27 +316,47 @@ def test_public_tokens_get_no_mail(inbox, alone):
     assert not inbox.messages
 
 
-def test_admins_are_told_of_requests_and_can_answer_the_person(inbox, alone, settings, unique):
+def test_admins_are_told_of_requests_and_can_answer_the_person(inbox, alone, told, settings, unique):
     settings.OPENSCAN_ADMIN_MAILS = "root@example.org, second@example.org"
     address = f"grace-{unique}@example.org"
     token_requests.request_token(address, "Grace", "Hopper", unique)
     token_requests.request_token(address, "Grace", "Hopper", unique)
+    assert messages.tell_of_requests() == 1
     messages.deliver()
     message, = inbox.messages
     assert message["To"] == "root@example.org, second@example.org" and message["Reply-To"] == address
     assert "Grace Hopper" in message["Subject"] and "/admin/openscan/tokenrequest/" in text_of(message)
 
 
-def test_without_a_setting_the_administrators_of_webodm_are_told(inbox, alone, unique):
+def test_a_flood_of_requests_is_one_email_an_hour(inbox, alone, told, settings, unique):
+    settings.OPENSCAN_ADMIN_MAILS = "root@example.org"
+    ask = [f"grace-{number}-{unique}@example.org" for number in range(25)]
+    token_requests.request_token(ask[0], "Grace", "Hopper", f"{unique}-0")
+    assert messages.tell_of_requests() == 1, "the first one is told at once"
+    for number, address in enumerate(ask[1:], 1):
+        token_requests.request_token(address, "Grace", "Hopper", f"{unique}-{number}")
+        assert messages.tell_of_requests() == 0
+    TokenRequest.objects.filter(mail=ask[0]).update(told_at=timezone.now() - timezone.timedelta(minutes=61))
+    assert messages.tell_of_requests() == 24 and messages.tell_of_requests() == 0
+    messages.deliver()
+    first, second = inbox.messages
+    assert second["Subject"] == "24 OpenScan tokens requested" and second["Reply-To"] is None
+    assert text_of(second).count("asks for a private OpenScan token") == 20 and "And 4 more." in text_of(second)
+    assert html_of(second).count("asks for a private OpenScan token") == 20
+
+
+def test_without_a_setting_the_administrators_of_webodm_are_told(inbox, alone, told, unique):
     token_requests.request_token(f"grace-{unique}@example.org", "Grace", "Hopper", unique)
+    messages.tell_of_requests()
     messages.deliver()
     assert "admin@sandbox.test" in inbox.messages[0]["To"]
 
 
-def test_the_mail_about_a_request_names_no_address_that_its_sender_could_choose(inbox, alone, settings, stack, unique):
+def test_the_mail_about_a_request_names_no_address_that_its_sender_could_choose(inbox, alone, told, settings, stack, unique):
     """requestToken is open to everybody who knows the rigs' pair, and admins log in where the mail leads."""
     settings.OPENSCAN_PUBLIC_URL = ""
     token_requests.request_token(f"grace-{unique}@example.org", "Grace", "Hopper", unique)
+    messages.tell_of_requests()
     messages.deliver()
     for body in (text_of(inbox.messages[0]), html_of(inbox.messages[0])):
         assert "under OpenScan Cloud, Token requests" in body and "/admin/" not in body and "href" not in body

@@ -7,7 +7,7 @@ from django.utils import timezone
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import processing
 from app_extensions.host import tasks as host_tasks
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books, ledger
 from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import NodeRecord, NodeWatch, OutgoingMail, Scan
 from app_extensions.openscan.processing import failover, finish, nodes, queue, status
@@ -167,7 +167,7 @@ def test_without_another_node_it_is_tried_again_later(node, quiet):
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert (scan.state, scan.charge) == (Scan.FAILED, Scan.REFUNDED) and "refused" in scan.error
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
 
 
 def test_the_last_node_that_hangs_ends_the_scan(node, quiet):
@@ -296,7 +296,7 @@ def moved_killed_at(owner, rows, line):
     scan.refresh_from_db()
     assert (scan.state, scan.moves, scan.charge) == (Scan.APPROVED, 1, Scan.POSTED)
     assert scan.node_notes.count("taken off") == 1 and host_tasks.task_state(task_of(scan)).status == "waiting"
-    assert ledger.find_discrepancies([scan.token]) == []
+    assert books.find_discrepancies([scan.token]) == []
     Scan.objects.filter(pk=scan.pk).update(state=Scan.EXPIRED)
     return lines
 

@@ -15,7 +15,7 @@ import pytest
 from django.utils import timezone
 
 from app_extensions.host import processing
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.accounts.tokens import create_token
 from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
 from dev.sandbox.processes import free_port
@@ -102,7 +102,7 @@ class Site:
         for scan in scans:
             assert scan.charge == Scan.POSTED and scan.posted_bytes == scan.declared_bytes
             assert [entry.kind for entry in scan.entries.order_by("pk")] == ["hold", "post"]
-        assert ledger.find_discrepancies([self.token]) == []
+        assert books.find_discrepancies([self.token]) == []
         assert task_of(scans[0]).project.task_set.count() == len(scans), "no task twice"
 
 

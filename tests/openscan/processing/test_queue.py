@@ -1,64 +1,118 @@
 """Whose turn it is, when there is room, and how long it takes."""
 import datetime
+import uuid
 from collections import Counter
 
 import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
-from app_extensions.openscan.models import Scan
+from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import queue, status
 from tests.openscan.flow import T0, approved, without_nodes
 from tests.openscan.helpers import private_token, public_token
 
-
-def waiting(pk, token, minute, is_public=False, photos=10):
-    return queue.Waiting(pk, token, is_public, T0 + datetime.timedelta(minutes=minute), photos)
+ADA, BOB = "198.51.100.7", "198.51.100.8"
 
 
-def order(entries, running=()):
-    return [entry.pk for entry in queue.ordered(entries, Counter(running))]
+def stands(token: Token, minute: int, address: str = "", state: str = Scan.APPROVED, photos: int = 10) -> Scan:
+    """A scan in the database as far as the queue looks at it."""
+    return Scan.objects.create(
+        token=token, name=uuid.uuid4().hex, state=state, client_address=address, photos=photos, images_count=photos, parts_count=1,
+        declared_bytes=1, upload_nonce="x", links_expire_at=T0, started_at=T0 + datetime.timedelta(minutes=minute))
 
 
-def test_oldest_first():
-    assert order([waiting(1, 1, 5), waiting(2, 2, 3), waiting(3, 3, 4)]) == [2, 3, 1]
+def order(*scans_of_the_test: Scan) -> list:
+    """The places of these scans in the queue, as numbers from 1 in the order in which they are given."""
+    number = {scan.pk: place for place, scan in enumerate(scans_of_the_test, 1)}
+    return [number[entry.pk] for entry in queue.waiting_scans()]
 
 
-def test_private_before_public():
-    assert order([waiting(1, 1, 0, is_public=True), waiting(2, 2, 50), waiting(3, 1, 1, is_public=True)]) == [2, 1, 3]
+def test_oldest_first(empty):
+    assert order(*(stands(private_token()[0], minute) for minute in (5, 3, 4))) == [2, 3, 1]
 
 
-def test_tokens_take_turns():
-    many = [waiting(number, 1, number) for number in range(1, 5)]
-    assert order([*many, waiting(9, 2, 60), waiting(10, 3, 70)]) == [1, 9, 10, 2, 3, 4]
+def test_private_before_public(empty):
+    public, private = public_token()[0], private_token()[0]
+    assert order(stands(public, 0), stands(private, 50), stands(public, 1)) == [2, 1, 3]
 
 
-def test_what_runs_counts_as_a_turn():
-    assert order([waiting(1, 1, 0), waiting(2, 2, 30)], running=[1]) == [2, 1]
+def test_tokens_take_turns(empty):
+    busy = private_token()[0]
+    many = [stands(busy, number) for number in range(4)]
+    assert order(*many, stands(private_token()[0], 60), stands(private_token()[0], 70)) == [1, 5, 6, 2, 3, 4]
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 99), st.booleans()), max_size=20), st.lists(st.integers(0, 4)))
-def test_every_order_is_fair(rows, running):
-    entries = [waiting(pk, token * 2 + public, minute, public) for pk, (token, minute, public) in enumerate(rows)]
-    running = Counter(token * 2 for token in running)
-    line = queue.ordered(entries, running)
-    assert sorted(line) == sorted(entries)
-    kinds = [entry.is_public for entry in line]
-    assert kinds == sorted(kinds)
-    for token in {entry.token_id for entry in entries}:
-        own = [entry.started_at for entry in line if entry.token_id == token]
-        assert own == sorted(own)  # a token's own scans stay in their order
-    turns = Counter(running)
-    for entry, following in zip(line, line[1:]):
-        if entry.is_public == following.is_public:
-            # Nobody has a second turn while another, who waits, has had fewer.
-            assert turns[entry.token_id] <= turns[following.token_id] + (entry.token_id == following.token_id)
-        turns[entry.token_id] += 1
+def test_clients_of_a_public_token_take_turns(empty):
+    """Before, one client with many sets stood before everybody who came later under the same token."""
+    public = public_token()[0]
+    many = [stands(public, number, ADA) for number in range(3)]
+    late = stands(public, 60, BOB)
+    assert order(*many, late) == [1, 4, 2, 3] and queue.position(late) == 2
+
+
+def test_what_runs_counts_as_a_turn(empty):
+    busy, other = private_token()[0], private_token()[0]
+    stands(busy, 0, state=Scan.RELEASED)
+    assert order(stands(busy, 0), stands(other, 30)) == [2, 1]
+
+
+def test_what_runs_for_one_client_is_no_turn_of_another(empty):
+    public = public_token()[0]
+    stands(public, 0, ADA, state=Scan.RELEASED)
+    assert order(stands(public, 1, ADA), stands(public, 30, BOB)) == [2, 1]
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", ADA, BOB]), st.integers(0, 20)), max_size=12),
+       running=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", ADA, BOB])), max_size=6))
+@settings(suppress_health_check=list(HealthCheck))
+def test_every_order_is_fair(empty, rows, running):
+    with transaction.atomic():
+        tokens = [private_token()[0], private_token()[0], public_token()[0], public_token()[0]]
+        turns = Counter()
+        for token, address in running:
+            stands(tokens[token], 0, address, state=Scan.RELEASED)
+            turns[tokens[token].pk, address] += 1
+        scans_by_pk = {}
+        for token, address, minute in rows:
+            scan = stands(tokens[token], minute, address)
+            scans_by_pk[scan.pk] = scan
+        line = queue.waiting_scans()
+        assert sorted(entry.pk for entry in line) == sorted(scans_by_pk)
+        assert [entry.is_public for entry in line] == sorted(entry.is_public for entry in line)
+        assert [queue.position(scans_by_pk[entry.pk]) for entry in line] == list(range(1, len(line) + 1))
+        whose = [(entry.token_id, scans_by_pk[entry.pk].client_address) for entry in line]
+        for client in set(whose):
+            own = [(entry.started_at, entry.pk) for entry, of in zip(line, whose) if of == client]
+            assert own == sorted(own)  # a client's own scans stay in their order
+        for (entry, client), (following, next_client) in zip(zip(line, whose), list(zip(line, whose))[1:]):
+            if entry.is_public == following.is_public:
+                # Nobody has a second turn while another, who waits, has had fewer.
+                assert turns[client] <= turns[next_client] + (client == next_client)
+            turns[client] += 1
+        transaction.set_rollback(True)
+
+
+def test_a_client_that_asks_loads_one_number_and_release_one_list(empty, django_assert_num_queries):
+    """Before, each rig that asked for its place loaded the whole queue, and a release asked for each waiting scan again."""
+    token = private_token(owner=without_nodes())[0]
+    scan = [stands(token, minute) for minute in range(40)][-1]
+    with django_assert_num_queries(1):
+        assert queue.position(scan) == 40
+    with CaptureQueriesContext(connection) as few:
+        assert queue.release() == 0
+    for minute in range(40, 80):
+        stands(token, minute)
+    with CaptureQueriesContext(connection) as many:
+        assert queue.release() == 0
+    assert len(many) == len(few)
 
 
 def test_only_as_many_as_the_nodes_have_room_for(node, quiet, settings):

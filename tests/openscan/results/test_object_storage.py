@@ -1,11 +1,9 @@
-"""Results in object storage: streamed there, handed out by a redirect, gone with their scan."""
+"""Results in object storage: moved there, handed out by a redirect, gone with their scan."""
 import hashlib
 import io
 import os
 import re
-import struct
 import zipfile
-import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -41,11 +39,7 @@ def published(completed, store):
     return make
 
 
-def test_a_model_is_packed_straight_into_the_bucket(published, store, monkeypatch):
-    def no_disk(*_):
-        raise AssertionError("a zip was packed into the file system")
-
-    monkeypatch.setattr(packing, "pack", no_disk)
+def test_a_model_is_packed_sent_and_removed_from_the_disk(published, store):
     scan = published(LARGE)
     key, = store.results_of(scan)
     assert key == scan.result_object and files_of(scan) == []
@@ -62,25 +56,6 @@ def test_a_model_is_packed_straight_into_the_bucket(published, store, monkeypatc
     assert status.scan_status(scan) == "processing done"
     finish.finish(scan.pk)
     assert store.line.parts_sent() == [1, 2, 3], "done once"
-
-
-def test_zips_that_were_streamed_are_read_from_their_start_too(published, store, tmp_path):
-    """Some unpackers do not look at a zip's end; those cannot take members that are stored with their size behind them."""
-    scan = published()
-    data = store.read(scan.result_object)
-    place, names = 0, []
-    while data[place:place + 4] == b"PK\x03\x04":
-        _, flags, method, _, _, _, _, _, name_length, extra_length = struct.unpack("<HHHHHLLLHH", data[place + 4:place + 30])
-        assert method == 8 and flags & 8
-        start = place + 30 + name_length + extra_length
-        unpacker = zlib.decompressobj(-15)
-        content = unpacker.decompress(data[start:])
-        assert unpacker.eof
-        names.append(data[place + 30:place + 30 + name_length].decode())
-        place = len(data) - len(unpacker.unused_data)
-        assert unpacker.unused_data[:4] == b"PK\x07\x08" and struct.unpack("<L", unpacker.unused_data[4:8])[0] == zlib.crc32(content)
-        place += 16
-    assert len(names) == 4
 
 
 def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store):

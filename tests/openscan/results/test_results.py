@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
+from app_extensions.host.faults import explain
 from app_extensions.openscan import part_files
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
@@ -153,7 +154,7 @@ def test_a_task_that_fails_after_a_restart_takes_its_old_result_away(completed):
     finish.finish(scan.pk)
     scan.refresh_from_db()
     assert status.scan_status(scan) == "processing failed" and not old.exists()
-    assert status.scan_details(scan)["error_text"] == "Processing failed: out of memory"
+    assert status.scan_details(scan)["error_text"] == "Processing failed: " + explain("out of memory")
 
 
 def test_a_task_canceled_in_webodm(completed):
@@ -325,6 +326,25 @@ def test_unchanged_files_are_not_sent_again(served):
     assert requests.get(url, headers={"If-None-Match": tags["ETag"]}, timeout=120).status_code == 304
     assert requests.get(url, headers={"If-Modified-Since": tags["Last-Modified"]}, timeout=120).status_code == 304
     assert requests.get(url, headers={"If-None-Match": '"other"'}, timeout=120).status_code == 200
+
+
+def test_a_file_that_vanishes_after_its_link_was_looked_up_is_gone(completed):
+    scan = completed()
+    finish.finish(scan.pk)
+    scan.refresh_from_db()
+    result = packing.find_result(packing.result_url(scan).rpartition("/")[2][:-len(".zip")])
+    result.path.unlink()
+    with pytest.raises(OpenScanError) as gone:
+        packing.open_file(result)
+    assert gone.value.status == 410
+
+
+def test_downloads_that_are_cut_give_their_place_back(served):
+    link, _ = served
+    for _ in range(40):  # more than a process takes at a time
+        with requests.get(link, stream=True, timeout=120) as answer:
+            assert answer.status_code == 200
+    assert requests.get(link, timeout=120).status_code == 200
 
 
 def test_head_says_the_same_without_a_body(served):

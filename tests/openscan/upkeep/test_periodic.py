@@ -7,6 +7,7 @@ import time
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from app_extensions.openscan import part_files
@@ -53,7 +54,7 @@ def test_a_start_while_the_broker_is_away_is_caught_up_with(stack, rig):
     link, = rig.create(project, len(data), 1, 3)
     assert put_part(link, data).status_code == 200
     scan = Scan.objects.get(name=project)
-    code = ("import django; django.setup(); from app_extensions.openscan import scans; from app_extensions.openscan.models import "
+    code = ("import django; django.setup(); from app_extensions.openscan.intake import scans; from app_extensions.openscan.models import "
             f"Scan; scan = Scan.objects.get(pk={scan.pk}); scans.start_scan(scan.token, scan.name); print('started')")
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=HOST_DIR, timeout=120, capture_output=True,
@@ -127,6 +128,43 @@ def test_a_step_that_fails_does_not_stop_the_others(completed, monkeypatch):
     with pytest.raises(RuntimeError, match="books"):
         periodic.tidy_up()
     assert Scan.objects.get(pk=scan.pk).state == Scan.EXPIRED
+
+
+def test_only_one_process_tidies_up(monkeypatch):
+    begun, go_on, times = threading.Event(), threading.Event(), []
+
+    def slow():
+        times.append(1)
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(periodic.ledger, "refill_all", slow)
+
+    def first():
+        periodic.tidy_up()
+        connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(60)
+    periodic.tidy_up()  # comes back at once, as the other is at it
+    assert times == [1]
+    go_on.set()
+    thread.join()
+
+
+def test_looking_at_what_ended_reads_many_tasks_at_a_time(completed, monkeypatch):
+    """Before, each scan of the last 30 days was a query of its own."""
+    monkeypatch.setattr(periodic, "dispatch", lambda *_, **__: None)
+    for _ in range(3):
+        finish.finish(completed().pk)
+    with CaptureQueriesContext(connection) as few:
+        periodic._look_at_ended()
+    for _ in range(5):
+        finish.finish(completed().pk)
+    with CaptureQueriesContext(connection) as many:
+        periodic._look_at_ended()
+    assert len(many) == len(few)
 
 
 def test_tidy_up_expires_what_nobody_started():

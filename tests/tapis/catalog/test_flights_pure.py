@@ -4,7 +4,7 @@ import pytest
 from app_extensions.shared.retry import pause, retry_after, waits
 from app_extensions.tapis.catalog.listing import Entry, quoted
 from app_extensions.tapis.sync.names import safe_name, unique_name
-from app_extensions.tapis.sync.verify import NotAnImage, check_jpeg
+from app_extensions.tapis.sync.verify import NotAnImage, check_image
 from tests.plugin import ROOT
 
 PHOTOS = sorted((ROOT / "tests" / "data" / "photos").glob("*/*.JPG"))
@@ -32,23 +32,26 @@ def test_unique_names_without_case_and_beside_foreign_files():
 
 def test_every_real_photo_is_a_whole_jpeg_and_no_part_of_it_is(tmp_path):
     for photo in PHOTOS:
-        check_jpeg(photo)
+        check_image(photo)
     whole = PHOTOS[0].read_bytes()
     part = tmp_path / "part.jpg"
-    for length in [0, 1, 2, 3, 100, *range(1000, len(whole) - 2, 7919), len(whole) - 2]:
+    for length in [0, 1, 2, 3, 100, *range(1000, len(whole) - 2, 7919), len(whole) - 200]:
         part.write_bytes(whole[:length])
         with pytest.raises(NotAnImage):
-            check_jpeg(part)
+            check_image(part)
 
 
-def test_makers_data_behind_the_end_is_allowed_and_other_files_are_not(tmp_path):
+def test_data_behind_the_end_is_allowed_and_other_files_are_not(tmp_path):
     path = tmp_path / "x.jpg"
-    path.write_bytes(PHOTOS[0].read_bytes() + b"maker" * 1000)
-    check_jpeg(path)
+    for behind in (b"maker" * 1000, b"\0\0\0\x18ftypmp42" + b"video" * 600_000, bytes(20_000)):
+        path.write_bytes(PHOTOS[0].read_bytes() + behind)
+        check_image(path)
+    path.write_bytes(PHOTOS[0].read_bytes()[:-2])  # small cameras leave out the end mark
+    check_image(path)
     for other in (b"<html></html>" * 100, b"\x89PNG\r\n" + b"0" * 100, b"\xff\xd8" + b"\0" * 1000, b"\xff\xd8\xff\xe0\0\0"):
         path.write_bytes(other)
         with pytest.raises(NotAnImage):
-            check_jpeg(path)
+            check_image(path)
 
 
 def test_waits_grow_are_jittered_and_bounded():
@@ -76,6 +79,7 @@ def test_paths_are_quoted(path, asked):
 @pytest.mark.parametrize("name, kind, image", [
     ("a.jpg", "file", True), ("a.JPEG", "file", True), ("a.jpg", "dir", False), ("a.jpg.txt", "file", False),
     ("jpg", "file", False), ("a.jpg", "symbolic_link", True), ("a.jpg\n", "file", False),
+    ("._a.jpg", "file", False), (".trashed-1-a.jpg", "file", False), ("..jpg", "file", True),
 ])
 def test_what_is_an_image(name, kind, image):
     assert Entry(name, "x/" + name, kind, 1, "").is_image is image

@@ -36,7 +36,7 @@ ASK = """
 import multiprocessing, sys
 import django; django.setup()
 from django.contrib.auth.models import User
-from app_extensions.tapis import tokens
+from app_extensions.tapis.login import tokens
 from app_extensions.tapis.models import TapisOAuth2Client
 
 def ask(barrier):

@@ -52,7 +52,7 @@ def test_a_job_whose_message_was_lost_is_taken_up_again(flyer, tapis):
 
     ready(flyer, "Lost", 3)
     job, joined = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Lost"), queue=False)
-    assert not joined and TapisJob.objects.filter(pk=job.pk).update(created_at="2020-01-01T00:00:00Z")
+    assert not joined and TapisJob.objects.filter(pk=job.pk).update(due_at="2020-01-01T00:00:00Z")
     assert jobs.take_up_again() >= 1
     assert flyer.wait(str(job.pk))["state"] == "completed"
 
@@ -94,18 +94,40 @@ def test_several_workers_share_one_flight_within_its_connections(flyer, tapis, s
         stack.services.pop("worker2")
 
 
-def test_the_whole_instance_keeps_within_its_connections(flyer, tapis):
+def imported(flyer, names):
+    """Flights with one image each, and their projects."""
+    for name in names:
+        flyer.flight(name, 1)
+    flyer.create()
+
+
+def planned(flyer, names):
+    """Planned syncs of imported flights. Pause the worker first, or it takes them up."""
     from app_extensions.tapis import jobs
     from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.sync import run
+
+    access = TapisAccess(flyer.user, flyer.client)
+    made = [jobs.start_sync(access, flyer.row(name), queue=False)[0] for name in names]
+    for job in made:
+        assert run.take_plan(job.pk)
+    return list(TapisJob.objects.filter(pk__in=[job.pk for job in made]).order_by("created_at"))
+
+
+def prepared(flyer, names, consuming):
+    """Planned syncs of flights with one image each; nobody works on them."""
+    imported(flyer, names)
+    consuming.pause()
+    return planned(flyer, names)
+
+
+def test_the_whole_instance_keeps_within_its_connections(flyer, tapis, consuming):
     from app_extensions.tapis.sync import leases
 
     batches = []
-    for number in range(4):
-        flyer.flight(f"I{number}", 1)
-    flyer.create()
     try:
-        for number in range(4):
-            job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row(f"I{number}"), queue=False)
+        for job in prepared(flyer, ["I0", "I1", "I2", "I3"], consuming):
             batches.append(leases.open_batch(job))
         assert [batch.connections for batch in batches] == [4, 4, 0, 0]
         leases.close_batch(batches[0])
@@ -116,60 +138,80 @@ def test_the_whole_instance_keeps_within_its_connections(flyer, tapis):
             leases.close_batch(batch)
 
 
-def test_a_flight_without_connections_holds_no_worker_and_its_message_is_not_doubled(flyer, tapis, monkeypatch):
-    """After a discovery of fifty flights most wait for connections: WebODM's own jobs are in the same queue."""
-    from app_extensions.tapis import jobs, tasks
-    from app_extensions.tapis.login.access import TapisAccess
-    from app_extensions.tapis.models import TapisJob
-    from app_extensions.tapis.sync import fetch, leases, run
+def test_a_flight_without_connections_is_not_claimed_and_holds_no_worker(flyer, tapis, consuming):
+    """After a discovery of fifty flights most wait for connections: no worker waits with them."""
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.sync import claims, leases, run
 
-    for number in range(3):
-        flyer.flight(f"W{number}", 1)
-    flyer.create()
-    access = TapisAccess(flyer.user, flyer.client)
-    started = [jobs.start_sync(access, flyer.row(f"W{number}"), queue=False)[0] for number in range(3)]
-    sent = []
-    monkeypatch.setattr(jobs, "send", lambda name, *args, **more: sent.append((name, args[0], more.get("countdown"))))
-    busy = [leases.open_batch(job) for job in started[:2]]
-    waiting = str(started[2].pk)
+    first, second, third = prepared(flyer, ["W0", "W1", "W2"], consuming)
+    busy = [leases.open_batch(job) for job in (first, second)]
     try:
-        tasks.sync_flight(waiting)
-        assert sent == [("sync_batch", waiting, None)] * 2
-        monkeypatch.setattr(fetch.time, "sleep", lambda seconds: (_ for _ in ()).throw(AssertionError("a worker waits")))
-        tasks.sync_batch(waiting)
-        assert sent[2:] == [("sync_batch", waiting, tasks.FULL_SECONDS)]
-        tasks.sync_flight(waiting)  # the same message again
-        TapisJob.objects.filter(pk=waiting).update(created_at="2020-01-01T00:00:00Z", moved_at="2020-01-01T00:00:00Z")
-        jobs.take_up_again()  # its turn is in the queue
-        assert [message for message in sent if message[1] == waiting][3:] == []
-        TapisJob.objects.filter(pk=waiting).update(lease_until="2020-01-01T00:00:00Z")
-        jobs.take_up_again()
-        jobs.take_up_again()
-        assert [message for message in sent if message[1] == waiting][3:] == [("sync_batch", waiting, None)] * 2
+        assert claims.claim(only=third.pk) is None, "others have all connections of this WebODM"
+        leases.close_batch(busy[0])
+        claimed = claims.claim(only=third.pk)
+        assert claimed is not None and claimed.batch.connections == 4
+        claims.release(claimed)
     finally:
         for batch in busy:
             leases.close_batch(batch)
-    monkeypatch.undo()
-    assert all(run.run_here(job.pk).state == "completed" for job in started)
+    assert all(run.run_here(job.pk).state == "completed" for job in (first, second, third))
+    assert not jobs.due().filter(user=flyer.user).exists()
 
 
-def test_more_messages_than_workers_do_no_harm(flyer, tapis, monkeypatch):
-    from app_extensions.tapis import jobs, tasks
-    from app_extensions.tapis.login.access import TapisAccess
+def test_a_message_wakes_one_worker_however_many_jobs_wait(flyer, tapis, consuming, monkeypatch):
+    """300 waiting jobs were 300 messages a minute."""
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.models import TapisJob
+
+    sent = []
+    monkeypatch.setattr(jobs, "send", lambda name, *args, **more: sent.append((name, args)))
+    made = prepared(flyer, [f"M{number}" for number in range(12)], consuming)
+    sent.clear()
+    for _ in range(3):
+        assert jobs.take_up_again() >= 12
+    assert sent == [("work", ())] * 3
+    TapisJob.objects.filter(pk__in=[job.pk for job in made]).delete()
+
+
+def test_more_messages_than_workers_do_no_harm(flyer, tapis, settings, consuming):
+    from app_extensions.tapis import tasks
+    from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import leases, run
 
-    ready(flyer, "Crowd", 2)
-    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Crowd"), queue=False)
-    assert run.take_plan(job.pk)
-    sent = []
-    monkeypatch.setattr(jobs, "send", lambda *message, **more: sent.append(message))
+    TapisJob.objects.filter(state__in=TapisJob.ACTIVE).delete()  # of tests that are over
+    job, = prepared(flyer, ["Crowd"], consuming)
+    settings.TAPIS_WORKERS = 2
     batches = [leases.open_batch(job) for _ in range(2)]
-    tasks.sync_batch(str(job.pk))
-    assert sent == [] and leases.workers_of(job.pk) == 2
-    for batch in batches:
-        leases.close_batch(batch)
-    monkeypatch.undo()
+    try:
+        assert tasks.work() is False and tasks.sync_batch(str(job.pk)) is False and leases.workers_of(job.pk) == 2
+    finally:
+        for batch in batches:
+            leases.close_batch(batch)
     assert run.run_here(job.pk).state == "completed"
+
+
+def test_users_take_turns_and_a_user_with_many_flights_does_not_go_first(flyer, tapis, settings, stack, unique, consuming):
+    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.sync import claims, run
+    from tests.support.flights import Flyer
+
+    TapisJob.objects.filter(state__in=TapisJob.ACTIVE).delete()  # of tests that are over
+    other = Flyer(stack.address(), tapis, "turn" + unique)
+    names = [f"Many{number}" for number in range(5)]
+    imported(flyer, names)
+    imported(other, ["Few"])
+    consuming.pause()
+    many, few = planned(flyer, names), planned(other, ["Few"])
+    TapisJob.objects.filter(pk__in=[job.pk for job in many]).update(claimed_at=None)
+    settings.TAPIS_WORKERS, settings.TAPIS_INSTANCE_CONNECTIONS = 50, 100
+    held = [claims.claim() for _ in range(3)]
+    try:
+        assert other.user.pk in [each.job.user_id for each in held[:2]] and {each.job.user_id for each in held} == {
+            flyer.user.pk, other.user.pk}
+    finally:
+        for each in held:
+            claims.release(each)
+    assert all(run.run_here(job.pk).state == "completed" for job in [*many, *few])
 
 
 def test_fewer_connections_when_tapis_shows_strain_and_more_when_it_recovers(monkeypatch):

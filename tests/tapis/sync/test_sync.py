@@ -197,6 +197,32 @@ def test_links_are_followed_and_broken_ones_left_out(flyer, tapis):
     assert sorted(here) == ["link.jpg", "real.jpg"] and here["link.jpg"] == here["real.jpg"]
 
 
+def test_a_link_to_a_directory_is_reported_and_does_not_stop_the_rest(flyer, tapis):
+    for number in range(3):
+        tapis.file(flyer.system, f"Folder/code/images/IMG_{number}.jpg")
+    tapis.file(flyer.system, "Folder/code/raw", "directory")
+    tapis.file(flyer.system, "Folder/code/images/raw.jpg", "link", target="../raw")
+    tapis.file(flyer.system, "Folder/code/images/IMG_9.jpg", "link", target="nowhere/IMG_9.jpg")
+    tapis.file(flyer.system, "Elsewhere", "link", target="Folder")
+    tapis.file(flyer.system, "Nowhere", "link", target="gone")
+    flyer.create()
+    job = flyer.synced("Folder")
+    assert job["state"] == "completed" and "raw.jpg" in job["error"] and "IMG_9.jpg" in job["error"], job
+    assert sorted(flyer.files("Folder")) == ["IMG_0.jpg", "IMG_1.jpg", "IMG_2.jpg"]
+    assert flyer.synced("Elsewhere")["state"] == "completed" and len(flyer.files("Elsewhere")) == 3
+
+
+def test_what_a_mac_leaves_beside_images_is_neither_counted_nor_fetched(flyer, tapis):
+    for number in range(4):
+        tapis.file(flyer.system, f"MacFlight/code/images/DJI_{number}.JPG", photo=number)
+        tapis.file(flyer.system, f"MacFlight/code/images/._DJI_{number}.JPG", photo=number, size_bytes=4096)
+    flyer.create()
+    tapis._call("POST", "counters/reset")
+    job = flyer.synced("MacFlight")
+    assert (job["state"], job["images_done"], job["images_total"], job["error"]) == ("completed", 4, 4, ""), job
+    assert tapis.counters()["content"] == 4 and sorted(flyer.files("MacFlight")) == [f"DJI_{number}.JPG" for number in range(4)]
+
+
 def test_a_connection_that_the_proxy_closed_while_idle_is_opened_anew(flyer, tapis, tmp_path):
     from app_extensions.tapis.login.access import TapisAccess
     from app_extensions.tapis.sync.content import ContentFetcher

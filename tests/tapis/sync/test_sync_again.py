@@ -192,7 +192,7 @@ def test_whose_login_has_ended_gets_no_failed_syncs_by_the_clock(flyer, tapis):
     for name in ("One", "Two"):
         flyer.flight(name, 1)
     flyer.create()
-    mine = TapisJob.objects.filter(user=flyer.user)
+    mine = TapisJob.objects.filter(user=flyer.user, kind="sync")
     TapisOAuth2Token.objects.filter(user=flyer.user).update(is_valid=False, invalid_reason="switched off")
     sync_all_flight_projects()
     assert not mine.exists()

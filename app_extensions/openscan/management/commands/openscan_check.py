@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from app_extensions.openscan import part_files
-from app_extensions.openscan.accounts import ledger
+from app_extensions.openscan.accounts import books
 from app_extensions.openscan.models import LedgerEntry, Part, Token
 from app_extensions.openscan.results.object_storage import lifecycle
 from app_extensions.openscan.results.object_storage.client import StorageError
@@ -21,13 +21,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         swept = part_files.sweep() if options["sweep"] else 0
-        problems = ledger.find_discrepancies() + part_files.missing_files()
+        problems = books.find_discrepancies() + part_files.missing_files()
         problems += [f"The file {path.parent.name}/{path.name} belongs to no part; --sweep removes it."
                      for path in part_files.stray_files()]
         if options["objects"]:
             problems += self._objects()
         counted = {"tokens": Token.objects.count(), "entries": LedgerEntry.objects.count(),
-                   "parts": Part.objects.exclude(size_bytes=None).count(), "swept": swept}
+                   "parts": Part.objects.count(), "swept": swept}
         if options["json"]:
             self.stdout.write(json.dumps({"ok": not problems, "problems": problems, **counted}))
         else:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from app_extensions.openscan.accounts import ledger, token_requests, tokens
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import Token, TokenRequest
+from app_extensions.shared import mail
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.shared.settings import parse_bytes
 
@@ -95,7 +96,11 @@ class Command(BaseCommand):
         request = _request(options["which"])
         token, secret = token_requests.approve(request, owner=_user(options["owner"]), credit_bytes=options["credit"],
                                        actor="command line")
-        return {"token": secret, **_described(token)}, f"Token {token.pk} was made and is mailed to {request.mail}."
+        said = f"Token {token.pk} was made and is mailed to {request.mail}."
+        if not mail.is_working():
+            said = (f"{secret}\nThis is the only time the token is shown. Hand token {token.pk} to {request.mail} over a safe channel: the "
+                    "mail server does not take mail just now, so the email waits.")
+        return {"token": secret, **_described(token)}, said
 
     def _refuse(self, options: dict) -> tuple[dict, str]:
         request = _request(options["which"])

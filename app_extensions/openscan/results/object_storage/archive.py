@@ -2,7 +2,7 @@
 
     <prefix>research/scan-<id>-<random>/photos/…  model/…  scan.json
 
-`scan.json` is written last: a set without it is not complete. What is there already (by size and MD5) is not sent again, so a set
+`scan.json` is written last: a set without it is not complete. What is there already (by size and tag) is not sent again, so a set
 can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
 `research.consented`'s to say, asked before the first byte and again before a set counts as kept.
 """
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any, Optional
 
@@ -23,9 +22,8 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.locks import job_lock
 from app_extensions.openscan.models import ArchivedSet, Scan
 from app_extensions.openscan.results import research
-from app_extensions.openscan.results.object_storage import client, held, records
-from app_extensions.openscan.results.object_storage.client import Bucket, Found, StorageError
-from app_extensions.openscan.results.object_storage.upload import Differs, ObjectWriter, Written
+from app_extensions.openscan.results.object_storage import client, held, records, upload
+from app_extensions.openscan.results.object_storage.client import Bucket, StorageError
 
 logger = logging.getLogger("app.logger")
 
@@ -91,7 +89,7 @@ def archive_set(scan_id: int) -> None:
         try:
             copied = _Copy(client.current(), entry).everything(scan, contents)
         except StorageError as problem:
-            records.note_failure(entry, str(problem))
+            records.note_failure(entry, str(problem), problem.sent_bytes)
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
             return
         except FileNotFoundError as problem:
@@ -147,21 +145,11 @@ class _Copy:
     def _file(self, path: Path, folder: str) -> "dict[str, Any]":
         key = f"{self._prefix}{folder}/{path.name}"
         self._named.add(key)
-        try:
-            written = self._send(path, key, self._there.get(key))
-        except Differs:
-            written = self._send(path, key, None)
+        written = upload.send(self._bucket, path, key, {"ContentType": _TYPES.get(path.suffix.lower(), _ANY)}, self._there.get(key))
         self.files += 1
         self.size_bytes += written.size_bytes
         self.sent_bytes += written.sent_bytes
         return {"name": path.name, "bytes": written.size_bytes, "sha256": written.sha256}
-
-    def _send(self, path: Path, key: str, existing: Optional[Found]) -> Written:
-        headers = {"ContentType": _TYPES.get(path.suffix.lower(), _ANY)}
-        writer = ObjectWriter(self._bucket, key, headers, conf.s3_part_bytes, existing=existing, resume=True)
-        with open(path, "rb") as source:
-            shutil.copyfileobj(source, writer, client.READ_BYTES)
-        return writer.finish()
 
 
 def archived() -> QuerySet:

@@ -2,14 +2,13 @@
 
 Whatever the storage or the line to it does wrong becomes a `StorageError`, whose sentence holds neither a key nor a signature.
 """
-import base64
-import hashlib
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, NamedTuple, Optional
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional
 
 from app_extensions.openscan.conf import conf
 
@@ -22,7 +21,12 @@ _ABSENT = {"404", "NoSuchKey", "NotFound"}
 
 
 class StorageError(Exception):
-    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator."""
+    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator.
+
+    sent_bytes: what went over the line for nothing.
+    """
+
+    sent_bytes = 0
 
 
 class ObjectMissing(StorageError):
@@ -31,10 +35,6 @@ class ObjectMissing(StorageError):
 
 class UploadMissing(StorageError):
     """The multipart upload is over: completed, or given up."""
-
-
-class NotOffered(StorageError):
-    """The storage does not know this call."""
 
 
 class Found(NamedTuple):
@@ -85,26 +85,27 @@ def _bucket(settings: _Settings, pid: int) -> "Bucket":
 @contextmanager
 def _told(doing: str) -> Iterator[None]:
     """Errors of boto3 and of the line become ours. A service's own message is left out: some quote what was signed."""
+    import boto3.exceptions
     import botocore.exceptions
 
     try:
         yield
+    except boto3.exceptions.S3UploadFailedError as error:
+        answer = error.__context__  # boto3 wraps the service's answer, and repeats its message
+        raise _answered(doing, answer) if isinstance(answer, botocore.exceptions.ClientError) else StorageError(doing) from None
     except botocore.exceptions.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "?"))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
-        raise _kind(code, status)(f"{doing}: the storage answered {code} (HTTP {status})") from None
+        raise _answered(doing, error) from None
     except botocore.exceptions.BotoCoreError as error:
         raise StorageError(f"{doing}: {str(error) or type(error).__name__}"[:300]) from None
     except OSError as error:
         raise StorageError(f"{doing}: {error}"[:300]) from None
 
 
-def _kind(code: str, status: Any) -> "type[StorageError]":
-    if code == "NoSuchUpload":
-        return UploadMissing
-    if code in _ABSENT:
-        return ObjectMissing
-    return NotOffered if status in (405, 501) else StorageError
+def _answered(doing: str, error: Any) -> StorageError:
+    code = str(error.response.get("Error", {}).get("Code", "?"))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
+    kind = UploadMissing if code == "NoSuchUpload" else ObjectMissing if code in _ABSENT else StorageError
+    return kind(f"{doing}: the storage answered {code} (HTTP {status})")
 
 
 class Bucket:
@@ -152,57 +153,31 @@ class Bucket:
             answer = (self._patient if patient else self._quick).head_object(Bucket=self.name, Key=key)
         return Found(int(answer["ContentLength"]), _checksum(answer))
 
-    def put(self, key: str, data: bytes, headers: "dict[str, str]") -> str:
-        """Writes a small object whole.
+    def put(self, key: str, data: bytes, headers: "dict[str, str]") -> None:
+        """Writes a small object whole; boto3 sends its checksum.
 
         :param headers: what goes with its downloads, by boto3's names: `ContentType`, `ContentDisposition`
-        :return: its tag
-        :raises StorageError: also where it arrived damaged
         """
-        digest = hashlib.md5(data)  # noqa: S324 - S3's own checksum
         with _told("writing an object"):
-            answer = self._patient.put_object(Bucket=self.name, Key=key, Body=data, ContentMD5=_base64(digest.digest()), **headers)
-        return _undamaged(_checksum(answer), digest.hexdigest())
+            self._patient.put_object(Bucket=self.name, Key=key, Body=data, **headers)
 
-    def open_upload(self, key: str) -> "Optional[str]":
-        """The multipart upload for this key that was begun last and is still open, or None."""
-        found = [one for one in self._open_uploads(key) if one["Key"] == key]
-        return max(found, key=lambda one: one["Initiated"])["UploadId"] if found else None
+    def upload(self, path: Path, key: str, headers: "dict[str, str]", part_bytes: int, sent: Callable[[int], None]) -> None:
+        """Writes a file; a large one in parts, one after the other, so that only one part is in memory. boto3 repeats what fails,
+        sends a checksum with each part, and gives up what it began where it cannot end it.
+
+        :param headers: as for `put`
+        :param sent: called with each number of bytes that went over the line
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        parts = TransferConfig(multipart_threshold=part_bytes + 1, multipart_chunksize=part_bytes, use_threads=False)
+        with _told("writing an object"):
+            self._patient.upload_file(str(path), self.name, key, ExtraArgs=headers, Config=parts, Callback=sent)
 
     def _open_uploads(self, prefix: str) -> "list[dict[str, Any]]":
         with _told("looking for unfinished uploads"):
             pages = self._patient.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
             return [one for page in pages for one in page.get("Uploads", ())]
-
-    def begin_upload(self, key: str, headers: "dict[str, str]") -> str:
-        """Begins a multipart upload; `headers` as for `put`. :return: its id"""
-        with _told("beginning an upload"):
-            return self._patient.create_multipart_upload(Bucket=self.name, Key=key, **headers)["UploadId"]
-
-    def sent_parts(self, key: str, upload: str) -> "dict[int, Found]":
-        """The parts that arrived, by number."""
-        found = {}
-        with _told("listing an upload's parts"):
-            for page in self._patient.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload):
-                for part in page.get("Parts", ()):
-                    found[int(part["PartNumber"])] = Found(int(part["Size"]), part["ETag"].strip('"'))
-        return found
-
-    def send_part(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """Sends one part. :return: its tag :raises StorageError: also where it arrived damaged"""
-        digest = hashlib.md5(data)  # noqa: S324 - S3's own checksum
-        with _told(f"sending part {number}"):
-            answer = self._patient.upload_part(Bucket=self.name, Key=key, UploadId=upload, PartNumber=number, Body=data,
-                                               ContentMD5=_base64(digest.digest()))
-        _undamaged(_checksum(answer), digest.hexdigest())
-        return answer["ETag"].strip('"')
-
-    def complete_upload(self, key: str, upload: str, tags: "list[str]") -> None:
-        """Makes an object of the parts with these tags, in order."""
-        parts = [{"PartNumber": number, "ETag": f'"{tag}"'} for number, tag in enumerate(tags, 1)]
-        with _told("completing an upload"):
-            self._patient.complete_multipart_upload(
-                Bucket=self.name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 
     def give_up_uploads(self, prefix: str) -> None:
         """Ends every unfinished upload for keys that begin so; their parts cost no more room. (MinIO lists such uploads only for
@@ -255,10 +230,6 @@ def disposition(file_name: str) -> str:
     return f'attachment; filename="{file_name}"'
 
 
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode("ascii")
-
-
 def _checksum(answer: "dict[str, Any]") -> str:
     """An answer's ETag where it is made of MD5 sums: not under encryption with a key service or a customer's key, and not with
     storages that make tags of their own (some do for objects of several parts)."""
@@ -266,8 +237,3 @@ def _checksum(answer: "dict[str, Any]") -> str:
     encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm")
     return "" if encrypted or not _MD5_TAG.fullmatch(tag) else tag
 
-
-def _undamaged(tag: str, expected: str) -> str:
-    if tag and tag != expected:
-        raise StorageError("what arrived at the storage is not what was sent (its checksum differs)")
-    return tag

@@ -1,24 +1,22 @@
-"""Results moved to the bucket: streamed there while they are packed, or from the file system where the storage was away.
+"""Results moved to the bucket: packed into the file system, sent, and then removed from it.
 
-A model is packed straight into an object: no zip of it is written to a disk here. Only where the storage fails is it packed into
-the file system, handed out from there, and moved to the bucket later, piece by piece from that file, which then goes.
+A result can be downloaded from the moment it is packed. Where the storage fails, it is handed out from the file system until a later
+attempt succeeds.
 """
 import logging
-import shutil
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 from django.db import transaction
 
 from app_extensions.host import assets
 from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan import part_files
-from app_extensions.openscan.conf import conf
 from app_extensions.openscan.locks import scan_lock
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.results import packing
-from app_extensions.openscan.results.object_storage import client, offer, records
-from app_extensions.openscan.results.object_storage.upload import Differs, ObjectWriter, Written
+from app_extensions.openscan.results.object_storage import client, offer, records, upload
 
 logger = logging.getLogger("app.logger")
 
@@ -29,20 +27,7 @@ class Published(NamedTuple):
     """An object that is complete and that no scan names yet."""
 
     entry: StoredObject
-    written: Written
-
-
-def publish_model(scan: Scan, files: "list[Path]", source: str) -> Optional[Published]:
-    """Pack a model straight into the bucket.
-
-    :param files: as `packing.model_files` gives them
-    :param source: their fingerprint
-    :return: None where object storage is off or does not work now
-    :raises OSError: a file of the model cannot be read
-    """
-    if not client.is_configured() or records.is_pausing():
-        return None
-    return _write(scan, source, lambda out: packing.write_zip(out, files, seekable=False))
+    written: upload.Written
 
 
 def publish_file(scan_id: int) -> None:
@@ -56,7 +41,7 @@ def publish_file(scan_id: int) -> None:
             return
         path, source = part_files.results_dir() / scan.result_file, f"file:{scan.result_file}"
         try:
-            published = _write(scan, source, lambda out: _copy(path, out))
+            published = _send(scan, source, path)
         except OSError as problem:
             logger.error("OpenScan: the result %s of scan %s cannot be read: %s", path.name, scan.pk, problem)
             records.note_failure(records.begin(scan, source)[0], "its file in the file system cannot be read", storage_failed=False)
@@ -102,39 +87,33 @@ def restore(scan_id: int) -> None:
     logger.warning("OpenScan: the result of scan %s was packed again, it could not be had from object storage: %s", scan_id, why)
 
 
-def _write(scan: Scan, source: str, fill: Callable[[Any], None]) -> Optional[Published]:
-    """Send what `fill` writes. :return: None, and the failure noted, where the storage did not take it"""
+def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
+    """Send a result's file. :return: None, and the failure noted, where the storage did not take it"""
     entry, begun = records.begin(scan, source)
-    writer = None
     try:
         bucket = client.current()
         if bucket is None:
             return None
         existing = None
         if begun:
-            try:
+            with suppress(client.ObjectMissing):
                 existing = bucket.find(entry.key)  # complete, but killed before the row said so
-            except client.ObjectMissing:
-                existing = None
         # The presigned link asks for the name too; not every storage listens.
         headers = {"ContentType": ZIP, "ContentDisposition": client.disposition(packing.download_name(scan))}
-        writer = ObjectWriter(bucket, entry.key, headers, conf.s3_part_bytes, existing=existing, resume=begun)
-        fill(writer)
-        return Published(entry, writer.finish())
-    except Differs as problem:
-        records.note_failure(entry, str(problem), writer.sent_bytes if writer else 0)
+        written = upload.send(bucket, path, entry.key, headers, existing)
+        if begun:
+            with suppress(client.StorageError):  # else it is tried again when the object goes
+                bucket.give_up_uploads(entry.key)
+        return Published(entry, written)
+    except upload.Differs as problem:
+        records.note_failure(entry, str(problem), problem.sent_bytes)
         records.abandon(entry)
         logger.error("OpenScan: the result of scan %s arrived damaged in object storage and is sent again: %s", scan.pk, problem)
     except client.StorageError as problem:
-        records.note_failure(entry, str(problem), writer.sent_bytes if writer else 0)
+        records.note_failure(entry, str(problem), problem.sent_bytes)
         logger.warning("OpenScan: the result of scan %s could not be published and stays in the file system for now: %s",
                        scan.pk, problem)
     return None
-
-
-def _copy(path: Path, out: Any) -> None:
-    with open(path, "rb") as source:
-        shutil.copyfileobj(source, out, client.READ_BYTES)
 
 
 def _is_still_there(scan: Scan) -> bool:

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         client.callback_url = options["callback_url"] or client.callback_url
         client.is_active = not options["inactive"]
         secret = getpass.getpass("client_key: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
-        client.client_secret = secret or client.client_secret
+        client.client_secret, client.secret_entered = secret or client.client_secret, bool(secret)
         made = client.pk is None
         try:
             client.full_clean()

@@ -5,11 +5,16 @@ X-Forwarded-For. What stands left of that came from the client and proves nothin
 end.
 """
 import ipaddress
+import os
 from typing import Optional, Union
+
+from django.utils.crypto import salted_hmac
 
 from app_extensions.openscan.conf import Network, conf
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+#: What a fingerprint begins with.
+FINGERPRINT = "was:"
 
 
 def client_address(remote: str, forwarded_for: str, proxies: Optional[list[Network]] = None) -> str:
@@ -33,6 +38,39 @@ def client_address(remote: str, forwarded_for: str, proxies: Optional[list[Netwo
         if not _is_trusted(address, trusted):
             break
     return _shown(last) if last is not None else "local"
+
+
+def is_blind() -> bool:
+    """Whether a TLS proxy is declared and none is trusted: all clients then seem to come from the proxy's address."""
+    declared = os.environ.get("WO_BEHIND_TLS_PROXY", "").strip().upper() in ("YES", "TRUE", "1", "ON")
+    return declared and not conf.trusted_proxies
+
+
+def network_of(client: str) -> str:
+    """What limits count as one client where addresses cost nothing: IPv4 whole, IPv6 by its /48, of which a site has one.
+
+    :param client: what ``client_address`` gave
+    """
+    try:
+        network = ipaddress.ip_network(client, strict=False)
+    except ValueError:
+        return client
+    return str(network.supernet(new_prefix=48)) if network.version == 6 and network.prefixlen > 48 else client
+
+
+def fingerprint(client: str, scan_id: int) -> str:
+    """Stands for a client's address once it is forgotten: it can be compared for one scan, and leads to no other and not back."""
+    return FINGERPRINT + salted_hmac("openscan.client-address", f"{scan_id}.{client}").hexdigest()[:32]
+
+
+def is_fingerprint(stored: str) -> bool:
+    """Whether this is no address any more."""
+    return stored.startswith(FINGERPRINT)
+
+
+def belongs_to(stored: str, scan_id: int, client: str) -> bool:
+    """Whether a scan's stored client is this one."""
+    return stored == (fingerprint(client, scan_id) if is_fingerprint(stored) else client)
 
 
 def _parse(text: str) -> Optional[Address]:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('openscan', '0004_scan_events'),
+        ('openscan', '0008_own_words'),
     ]
 
     operations = [

@@ -1,0 +1,198 @@
+"""Reading zips that ``zipfile`` alone would refuse or that could hurt it: where they end, odd names, other packings.
+
+APPNOTE is PKWARE's .ZIP file format specification 6.3.9.
+"""
+import bz2
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from typing import Any, BinaryIO, Callable, NamedTuple, Optional
+
+from app_extensions.openscan.ingest.parts import Patched, Slice
+
+END = b"PK\x05\x06"
+START = b"PK\x03\x04"
+_DIRECTORY = b"PK\x01\x02"
+#: How far from its end a zip's end record is looked for, and how many that look like one: some tools pad with zeros.
+_TAIL_BYTES = 16_000_000
+_CANDIDATES = 1_000
+_FLAG_UTF8 = 0x800
+#: What LZMA may ask for; 7-Zip's largest preset asks for 64 MB.
+LZMA_DICTIONARY_BYTES = 128_000_000
+CHUNK_BYTES = 1 << 17
+#: Packings that can be read.
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+#: What reading a damaged zip raises, beside ``zipfile``'s own error.
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError, ValueError, OverflowError)
+
+
+class End(NamedTuple):
+    """A zip's end record: where it stands, and what it says about the directory in front of it."""
+
+    position: int
+    #: Where the directory ends: in front of the end record, or of zip64's records before it.
+    directory_end: int
+    entries: int
+    directory_bytes: int
+    directory_start: int
+    disks: int
+
+    @property
+    def in_front(self) -> int:
+        """Bytes in front of the zip (a self-extractor has some); negative: so many bytes of it are missing."""
+        return self.directory_end - self.directory_bytes - self.directory_start
+
+
+def find_end(file: Any) -> Optional[End]:
+    """The end record of the zip that ends this file, zip64's where there is one (APPNOTE 4.3.14-16), or None.
+
+    The last record with a directory in front of it counts, whatever was put behind it; else the last one that is whole.
+    """
+    size = file.seek(0, io.SEEK_END)
+    fallback = None
+    for depth in (65_557, _TAIL_BYTES):
+        start = max(size - depth, 0)
+        file.seek(start)
+        tail = file.read(size - start)
+        found = len(tail)
+        for _ in range(_CANDIDATES):
+            found = tail.rfind(END, 0, found + 3)
+            if found < 0:
+                break
+            if len(tail) - found < 22:
+                continue
+            end = _read_end(file, start + found, tail[found:found + 22])
+            if end.entries == 0 or _has_directory(file, end):
+                return end
+            fallback = fallback or end
+        if start == 0:
+            break
+    return fallback
+
+
+def _read_end(file: Any, position: int, record: bytes) -> End:
+    disk, directory_disk, _, entries, length, offset = struct.unpack("<HHHHII", record[4:20])
+    if position >= 20:
+        file.seek(position - 20)
+        signature, _, end64, disks64 = struct.unpack("<4sIQI", file.read(20))
+        if signature == b"PK\x06\x07":
+            if end64 + 56 <= position:
+                file.seek(end64)
+                record = file.read(56)
+                if record[:4] == b"PK\x06\x06":
+                    disk, directory_disk, _, entries, length, offset = struct.unpack("<IIQQQQ", record[16:56])
+                    return End(position, end64, entries, length, offset, max(disk, directory_disk, disks64 - 1))
+            return End(position, end64, entries, length, offset, max(disk, directory_disk))
+    return End(position, position, entries, length, offset, max(disk, directory_disk))
+
+
+def _has_directory(file: Any, end: End) -> bool:
+    start = end.directory_end - end.directory_bytes
+    if start < 0:
+        return False
+    file.seek(start)
+    return file.read(4) == _DIRECTORY
+
+
+def open_zip(file: Any, end: End) -> zipfile.ZipFile:
+    """The zip in a file, without what lies behind it, and with names that only claim to be UTF-8 marked as other letters.
+
+    :param end: what ``find_end`` found; its directory is read into memory
+    :raises DAMAGE: it cannot be read
+    """
+    start = end.directory_end - end.directory_bytes
+    if start >= 0:
+        file.seek(start)
+        directory = bytearray(file.read(end.directory_bytes))
+        if _correct_flags(directory):
+            file = Patched(file, start, bytes(directory))
+    return zipfile.ZipFile(Slice(file, 0, end.position + 22))
+
+
+def _correct_flags(directory: bytearray) -> bool:
+    """Take the UTF-8 flag from names that are not UTF-8: ``zipfile`` refuses the whole zip for one (APPNOTE 4.3.12)."""
+    position, changed = 0, False
+    while directory[position:position + 4] == _DIRECTORY and position + 46 <= len(directory):
+        flags, = struct.unpack_from("<H", directory, position + 8)
+        name, extra, comment = struct.unpack_from("<HHH", directory, position + 28)
+        if flags & _FLAG_UTF8:
+            try:
+                directory[position + 46:position + 46 + name].decode("utf-8")
+            except UnicodeDecodeError:
+                struct.pack_into("<H", directory, position + 8, flags & ~_FLAG_UTF8)
+                changed = True
+        position += 46 + name + extra + comment
+    return changed
+
+
+def data_start(file: Any, info: zipfile.ZipInfo) -> int:
+    """Where a member's packed bytes begin: behind its local header (APPNOTE 4.3.7). :raises BadZipFile: there is none"""
+    file.seek(info.header_offset)
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != START:
+        raise zipfile.BadZipFile("its header is missing")
+    name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
+    return info.header_offset + 30 + name_bytes + extra_bytes
+
+
+def opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
+    """What opens a member for reading. Bounded in memory, whatever the member does."""
+    if info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        return lambda: _Unpacked(archive.fp, info)  # type: ignore[return-value]
+    return lambda: archive.open(info)  # type: ignore[return-value]
+
+
+class _Unpacked(io.RawIOBase):
+    """A member packed with bzip2 or LZMA. ``zipfile`` would unpack 4 KB of it at once, which bzip2 can blow up to gigabytes."""
+
+    def __init__(self, file: Any, info: zipfile.ZipInfo) -> None:
+        super().__init__()
+        packed = Slice(file, data_start(file, info), info.compress_size)
+        self._left, self._crc, self._wanted_crc = info.file_size, 0, info.CRC
+        self._packed = packed
+        if info.compress_type == zipfile.ZIP_BZIP2:
+            self._decompressor: Any = bz2.BZ2Decompressor()
+        else:
+            self._decompressor = _lzma_decompressor(packed)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes; fewer only at the end. :raises DAMAGE: damaged, or not what the directory says"""
+        pieces, wanted = [], self._left if size is None or size < 0 else min(size, self._left)
+        while wanted:
+            piece = self._some(wanted)
+            self._crc = zlib.crc32(piece, self._crc)
+            self._left -= len(piece)
+            wanted -= len(piece)
+            pieces.append(piece)
+        if not self._left and self._crc != self._wanted_crc:
+            raise zipfile.BadZipFile("its checksum differs")
+        return b"".join(pieces)
+
+    def _some(self, most: int) -> bytes:
+        while True:
+            if self._decompressor.eof:
+                raise EOFError("it unpacks to less than it claims")
+            packed = self._packed.read(CHUNK_BYTES) if self._decompressor.needs_input else b""
+            if not packed and self._decompressor.needs_input:
+                raise EOFError("it breaks off")
+            piece = self._decompressor.decompress(packed, min(most, CHUNK_BYTES))
+            if piece:
+                return piece
+
+
+def _lzma_decompressor(packed: Slice) -> "lzma.LZMADecompressor":
+    """As the member's first bytes ask for it (APPNOTE 5.8.8): version, size of the properties, properties."""
+    head = packed.read(9)
+    properties_bytes, = struct.unpack("<H", head[2:4])
+    first, dictionary_bytes = struct.unpack("<BI", head[4:9])
+    if properties_bytes != 5 or first >= 9 * 5 * 5 or dictionary_bytes > LZMA_DICTIONARY_BYTES:
+        raise zipfile.BadZipFile("its LZMA properties are not usable")
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{
+        "id": lzma.FILTER_LZMA1, "dict_size": max(dictionary_bytes, 4096), "lc": first % 9, "lp": first // 9 % 5, "pb": first // 45,
+    }])
