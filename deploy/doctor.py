@@ -38,7 +38,7 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
         return found  # nothing else of ours can be looked at before it is loaded
     for name, judged in (("database", _database), ("checks", _checks), ("plugins", _plugins), ("broker", _broker),
                          ("beat", _beat), ("queue", _queue), ("owners", _owners), ("preset", _preset), ("mail", _mail), ("disk", _disk),
-                         ("objects", _objects)):
+                         ("objects", _objects), ("tapis", _tapis)):
         found += _unless_broken(name, facts.get(name), judged)
     return found + _public(facts, web) + _web(web)
 
@@ -230,6 +230,20 @@ def _objects(answer: dict[str, Any]) -> list[Finding]:
                         "Mend what the error names: the address and the network for a connection, the bucket's name for 404, the keys "
                         "and the rights in docs/admin/object-storage.md for 403, WO_OPENSCAN_S3_VERIFY for a certificate.")]
     return [Finding("objects", GOOD, f"{answer['place']} takes, lists and gives up objects")]
+
+
+def _tapis(answer: dict[str, Any]) -> list[Finding]:
+    """Who gets a WebODM account by a Tapis login. A closed list is right for most sites; a whole tenant is worth knowing about."""
+    if not answer["clients"]:
+        return [Finding("tapis", GOOD, "no Tapis client is registered")]
+    allowed = [each.strip() for each in answer["allowed"].split(",") if each.strip()]
+    if not allowed:
+        return [Finding("tapis", GOOD, "Tapis logins make no new accounts; people with an account can link theirs "
+                                       "(WO_TAPIS_ALLOWED_USERS lets others in)")]
+    if any(each in ("*", "*@*") or each.startswith("*@") for each in allowed):
+        return [Finding("tapis", WARNING, f"everybody in a Tapis tenant gets an account here (WO_TAPIS_ALLOWED_USERS={answer['allowed']})",
+                        "Name the people or use narrower patterns, unless that is what you want.")]
+    return [Finding("tapis", GOOD, f"these Tapis users get an account at their first login: {', '.join(allowed)}")]
 
 
 def _public(facts: dict[str, Any], web: dict[str, Any]) -> list[Finding]:

@@ -22,7 +22,7 @@ PRESET = "OpenScan object"
 #: A root mount of each plugin.
 MOUNTS = {"openscan_cloud": "/api/openscan/status", "tapis_storage": "/api/tapis-storage/systems"}
 #: Modules that come with our requirements, by the name that pip knows.
-MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif",
+MODULES = {"cryptography": "cryptography.fernet", "PyYAML": "yaml", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2",
            "prometheus_client": "prometheus_client", "tapipy": "tapipy.tapis"}
 
 
@@ -345,7 +345,16 @@ def objects() -> dict[str, Any]:
     return {"place": place, "problem": checks.try_it() if place else ""}
 
 
-QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects)
+def tapis() -> dict[str, Any]:
+    """How many Tapis clients are active, and which Tapis users get an account at their first login."""
+    from app_extensions.tapis.conf import conf
+    from app_extensions.tapis.models import TapisOAuth2Client
+
+    return {"clients": TapisOAuth2Client.objects.filter(is_active=True).count(),
+            "allowed": conf.allowed_users if conf.create_users else ""}
+
+
+QUESTIONS = (override, modules, database, checks, plugins, broker, queue, beat, owners, preset, mail, public, disk, objects, tapis)
 
 
 def doctor() -> dict[str, Any]:

@@ -135,6 +135,9 @@ class Conf(Settings):
     node_rest_minutes = integer(10, "How long a node gets no scans after it failed one through its own fault.", 0, _YEAR_MINUTES)
     least_photos = integer(2, "Fewest usable photos that are worth processing.", 1, _MANY)
     unpacked_bytes = size("20GB", "Most that one archive may unpack to.", least=1)
+    merge_focus_stacks = switch(
+        True, "Whether frames of a focus stack (`scan01_001_fs00.jpg` …) are merged into one sharp photo per position.")
+    merge_minutes = integer(120, "CPU time for merging one set's focus stacks. Positions beyond it get their sharpest frame.", 1, 10_000)
     ingest_attempts = integer(8, "How often we try to read a set before it fails through our fault.", 1, 1000)
     support_mail = text("", "Where replies to our emails go (Reply-To). Empty: to the sender, `WO_SMTP_FROM`.")
     admin_mails = words("", "Who is notified of token requests. Empty: every active WebODM administrator with an email address.")

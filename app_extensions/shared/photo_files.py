@@ -207,6 +207,7 @@ PROBLEMS = {
                        "Pack the photos as an ordinary zip (stored or deflated)."),
     "link": Problem("is a link or a device, not a file", "are links or devices, not files", "Pack the files themselves."),
     "unnamed": Problem("has no name", "have no name"),
+    "bad_frame": Problem("is a frame of a focus stack and is not whole", "are frames of focus stacks and are not whole"),
     "double": Problem("is the same photo as another one", "are the same photos as others"),
     "mask_alone": Problem("is a mask without its photo", "are masks without their photos", "A mask of a.jpg is named a_mask.png."),
     "card": Problem("comes from a camera card and is not a photo", "from a camera card"),

@@ -5,7 +5,7 @@ from app_extensions.host import signals
 from app_extensions.host.beat import add_periodic
 from app_extensions.tapis.catalog.discovery import after_login
 from app_extensions.tapis.conf import conf
-from app_extensions.tapis.jobs import NAMES
+from app_extensions.tapis.jobs import NAMES, continue_after_login
 from app_extensions.tapis.login.oauth2 import logged_in
 from app_extensions.tapis.sync.run import task_removed
 
@@ -39,4 +39,5 @@ def _task_removing(sender: Any, task_id: Any, **kwargs: Any) -> None:
 
 
 def _logged_in(sender: Any, user: Any, client: Any, **kwargs: Any) -> None:
+    continue_after_login(user, client)
     after_login(user, client)

@@ -13,7 +13,7 @@ import numpy as np
 import pycolmap
 
 from dev.benchmarks.engine_measures import ATLAS_DIRECTORY
-from node.engine.frame import similarity
+from node.engine.georef import similarity
 from node.engine.scene import build
 from node.engine.workspace import WORK_NAME
 

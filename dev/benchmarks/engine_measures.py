@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from dev.benchmarks import engine_synthetic
 from node.engine import raster
-from node.engine.frame import similarity
+from node.engine.georef import similarity
 from node.engine.meshes import Mesh
 from node.engine.scene import Scene
 from node.engine.workspace import WORK_NAME

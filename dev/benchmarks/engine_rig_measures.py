@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from dev.benchmarks.engine_foreign import read_obj
 from dev.benchmarks.engine_measures import points_on
 from dev.benchmarks.engine_rigs import photographed, surface
-from node.engine.frame import similarity
+from node.engine.georef import similarity
 from node.engine.meshes import Mesh
 
 _SAMPLES = 300_000

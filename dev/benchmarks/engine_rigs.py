@@ -250,7 +250,7 @@ def surface(shape: int, steps: int = 260) -> tuple[np.ndarray, np.ndarray]:
     a, b = i * columns + j, i * columns + (j + 1) % columns
     c, d_ = a + columns, b + columns
     faces = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d_], -1).reshape(-1, 3)])
-    return vertices, faces
+    return vertices, faces[:, ::-1] if shape == FACADE else faces  # seen from outside, corners run anticlockwise
 
 
 def photographed(truth: dict, points: np.ndarray, normals: np.ndarray) -> np.ndarray:

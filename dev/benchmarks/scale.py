@@ -1,5 +1,6 @@
 """Calls, jobs and the check on a site with 1,000, 10,000 and 100,000 scans, a tenth as many tokens, and 1,000 scans that wait."""
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -122,6 +123,7 @@ class Site:
         from app_extensions.openscan.intake import scans
         from app_extensions.openscan.processing import projects
 
+        logging.getLogger("app.logger").setLevel(logging.WARNING)  # a line per call would be most of what is printed
         settings.OPENSCAN_CELERY_QUEUE = "nobody"
         settings.OPENSCAN_CALLS_PER_DAY = settings.OPENSCAN_OPEN_SCANS = 10**6
         self.admin = User.objects.filter(is_superuser=True).first()

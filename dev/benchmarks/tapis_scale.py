@@ -312,7 +312,7 @@ def syncs(ground: Ground, flights: int, images: int, workers: int, kill_every: f
     person.post("tapis-preferences/", {"max_projects_per_discovery": 10_000})
     ground.tapis._call("POST", "flights", {"system": person.system, "flights": [f"Flight{number:03d}" for number in range(flights)],
                                            "count": images, "smallest": True})
-    other.flight("Alone", images, size_bytes=100_000)
+    other.flight("Alone", images, size_bytes=400_000)
     other.create()
     created = person.post("tapis-discovery/trigger/", None, 202)["task_id"]
     assert person.wait(created, 1800)["state"] == "completed"

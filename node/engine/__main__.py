@@ -59,8 +59,9 @@ def main(argv: Optional[list[str]] = None) -> int:
         cores = len(os.sched_getaffinity(0))
         threads = min(options["max-concurrency"] or cores, cores)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
             os.environ[name] = str(threads)
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # matching multiplies matrices in threads of its own
         from . import stages  # noqa: F401 - loads COLMAP, whose handler writes a stack trace for every SIGTERM
         from .pipeline import run
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -17,6 +17,7 @@ from .settings import MOST_POINTS
 
 NEIGHBOURS = 4
 FUSION_NEIGHBOURS = 8
+WINDOW_RADIUS = 4  # pixels
 MOST_COST = 0.6  # 1 - NCC; what matches worse is no measurement
 _LEAST_SHARED = 10  # points; two views that share fewer tell little about each other
 _ANGLE_BEST, _ANGLE_LEAST, _ANGLE_MOST = 12.0, 2.0, 45.0  # degrees between two views of a point
@@ -146,7 +147,7 @@ def _relative(view: View, others: list[View], scale: float) -> tuple[np.ndarray,
 def _stack(views: list[View], scale: float, load: Callable[[View, float], np.ndarray]) -> np.ndarray:
     pictures = [load(v, scale) for v in views]
     height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
-    out = np.zeros((len(pictures), height, width), np.float32)
+    out = np.zeros((len(pictures), height, width), np.uint8)
     for row, picture in zip(out, pictures):
         # Smaller pictures are continued by their border, so that no false edge appears.
         row[:] = cv2.copyMakeBorder(picture, 0, height - picture.shape[0], 0, width - picture.shape[1],
@@ -162,8 +163,8 @@ def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, lev
     depth = normal = cost = np.zeros(0)
     for level in range(levels - 1, -1, -1):
         s = scale / 2 ** level
-        image = load(view, s).astype(np.float32)
-        sources = _stack(others, s, load)
+        image = load(view, s)
+        sources = patchmatch.packed(_stack(others, s, load))
         A, b, Kinv = _relative(view, others, s)
         mask = _mask_of(view, s, region)
         height, width = image.shape
@@ -178,13 +179,12 @@ def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, lev
         cost = np.full((height, width), patchmatch.BAD, np.float32)
         random = np.random.default_rng(index * 7 + level)
         state = random.integers(1, 2 ** 32, (height, width), dtype=np.uint32)
-        radius, step = 4, 2
-        patchmatch.start_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius, step)
+        patchmatch.start_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, WINDOW_RADIUS)
         rounds = [1.0, 0.8, 0.5, 0.25, 0.12] if level == levels - 1 else [0.12, 0.05]
         for spread in rounds:
             for colour in (0, 1):
                 patchmatch.sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, state, colour,
-                                 radius, step, spread)
+                                 WINDOW_RADIUS, spread)
     return depth, normal, cost
 
 

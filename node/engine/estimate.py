@@ -1,10 +1,10 @@
-"""What a run will need of memory and disk, before it begins; too much is refused with the figures."""
+"""What a run will need of memory and disk, before it begins: it is planned so that it fits, or refused with the figures."""
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from app_extensions.shared import photo_files
 
 from .errors import EngineError
 from .settings import FEATURE_SIZE, MOST_POINTS
@@ -13,7 +13,9 @@ from .settings import FEATURE_SIZE, MOST_POINTS
 _BASE = 450e6                  # interpreter, libraries, compiled code
 _READING_PIXEL = 14            # of the largest original, a thread: as read, decoded, turned, and as it is written
 _FEATURE_PIXEL = 250           # SIFT's pyramid of the doubled photo in floats; two photos at a time
-_MATCHING_BLOCK = 64           # photos whose descriptors are in memory at once, 512 bytes each (pairs.py)
+_MATCHING_BLOCK = 64           # photos whose descriptors are in memory at once, 512 bytes each (matching.py)
+_MATCHING_THREAD = 2048        # a feature: part of the table of likeness, and the descriptors turned round
+_SHORTLIST_PHOTO = 150_000     # bytes of the largest features of every photo
 _MAPPING_FEATURE = 400         # keypoint, observations, matches and what the bundle adjustment keeps of them
 _DEPTH_PIXEL = 24 * 16 + 60 * 1 + 220  # cached maps and photos, and the fusion of one photo with eight others
 _TAKEN_PIXEL = 1               # of every photo: which depths are merged already
@@ -28,6 +30,9 @@ _DISK_PER_DEPTH_PIXEL = 10.0   # depth in 32 bit, normal in 16
 _DISK_POINT = 160              # of the cloud: as fused, cut, as PLY, LAZ and tiles; 104 bytes each, and up to half as many again
 _DISK_FEATURE = 128 + 16 + 60  # descriptor, keypoint, matches
 _DISK_RESULTS = 200e6
+# What is tried in turn where a set would not fit.
+_FEWER_POINTS = (8_000_000, 5_000_000, 3_000_000, 2_000_000)
+_SMALLER_DEPTH = (2500, 2000, 1600, 1300, 1000, 800, 640, 500, 400)
 
 
 @dataclass(frozen=True)
@@ -39,30 +44,31 @@ class Need:
 
 
 def photo_sizes(images: list[Path]) -> list[tuple[int, int]]:
-    """Sizes in pixels from the files' headers alone; unreadable ones are left out."""
+    """Sizes in pixels from the files' headers alone; unusable ones are left out."""
     sizes = []
     for path in images:
         try:
-            with Image.open(path) as image:
-                sizes.append(image.size)
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+            photo = photo_files.examine(path)
+        except (OSError, photo_files.NotUsable):
             continue
+        sizes.append((photo.width, photo.height))
     return sizes
 
 
 def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int,
-             depth_size: int) -> Need:
+             depth_size: int, most_points: int = MOST_POINTS) -> Need:
     """Peak memory and disk of a run over photos of these sizes: of its most demanding stage."""
     if not sizes:
         return Need(int(_BASE), 0)
     pixels, depth_pixels, feature_pixels = ([_shrunk(size, limit) for size in sizes] for limit in (
         work_size, min(work_size, depth_size), min(work_size, FEATURE_SIZE[options["feature-quality"]])))
     features = options["min-num-features"] * len(sizes)
-    points = min(sum(depth_pixels) * _FUSED_SHARE, MOST_POINTS)
+    points = min(sum(depth_pixels) * _FUSED_SHARE, most_points)
     stages = {
         "reading": threads * max(w * h for w, h in sizes) * _READING_PIXEL,
         "features": min(2, threads) * max(feature_pixels) * _FEATURE_PIXEL,
-        "matching": options["min-num-features"] * (min(len(sizes), _MATCHING_BLOCK) * 512 + 12 * options["min-num-features"]),
+        "matching": options["min-num-features"] * (min(len(sizes), _MATCHING_BLOCK) * 512 + threads * _MATCHING_THREAD)
+        + len(sizes) * _SHORTLIST_PHOTO,
         "mapping": features * _MAPPING_FEATURE,
         "depth": max(depth_pixels) * _DEPTH_PIXEL + points * _FUSED_POINT + sum(depth_pixels) * _TAKEN_PIXEL,
         "surface": points * _SURFACE_POINT,
@@ -110,13 +116,65 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def refuse_if_too_large(need: Need, options: dict[str, Any], out: Path, count: int) -> None:
-    """Raises EngineError with the figures where memory or disk would not do."""
-    allowed = options["max-memory"] * 10**6 or available_memory()
+@dataclass(frozen=True)
+class Plan:
+    """How a run goes about its work so that it fits: threads, pixels of the longer side in which depth is searched, points at most."""
+
+    threads: int
+    depth_size: int
+    most_points: int
+    need: Need
+
+    def changes(self, threads: int, depth_size: int) -> list[str]:
+        """What is less than was asked for, for the console."""
+        told = []
+        if self.threads < threads:
+            told.append(f"{self.threads} of {threads} threads")
+        if self.most_points < MOST_POINTS:
+            told.append(f"at most {self.most_points / 1e6:.1f} million points")
+        if self.depth_size < depth_size:
+            told.append(f"depth in photos of {self.depth_size} instead of {depth_size} pixels")
+        return told
+
+
+def adapted(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int, depth_size: int, memory: int, disk: int
+            ) -> Plan:
+    """The plan that takes least away and fits into so many bytes of memory and disk, or the smallest one where none does.
+
+    First fewer threads, which costs only time, then fewer points, then depth in smaller photos.
+    """
+    steps = [(count, depth_size, MOST_POINTS) for count in range(threads, 0, -1)]
+    steps += [(1, depth_size, most) for most in _FEWER_POINTS]
+    steps += [(1, size, _FEWER_POINTS[-1]) for size in _SMALLER_DEPTH if size < depth_size]
+    plans = (Plan(*step, estimate(sizes, options, step[0], work_size, *step[1:])) for step in steps)
+    smallest = None
+    for plan in plans:
+        smallest = plan
+        if plan.need.memory_bytes <= memory and plan.need.disk_bytes <= disk:
+            break
+    # What did not help is given back.
+    for gentler in (Plan(threads, smallest.depth_size, smallest.most_points, smallest.need),
+                    Plan(smallest.threads, smallest.depth_size, MOST_POINTS, smallest.need)):
+        need = estimate(sizes, options, gentler.threads, work_size, gentler.depth_size, gentler.most_points)
+        if need.memory_bytes <= memory and need.disk_bytes <= disk:
+            return Plan(gentler.threads, gentler.depth_size, gentler.most_points, need)
+    return smallest
+
+
+def plan_run(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int, depth_size: int, out: Path) -> Plan:
+    """The plan for a set of photos in what this machine has, or in max-memory. Raises EngineError where even the smallest is too large."""
+    memory = options["max-memory"] * 10**6 or available_memory()
+    plan = adapted(sizes, options, threads, work_size, depth_size, memory, shutil.disk_usage(out).free)
+    refuse_if_too_large(plan.need, memory, out, len(sizes))
+    return plan
+
+
+def refuse_if_too_large(need: Need, allowed: int, out: Path, count: int) -> None:
+    """Raises EngineError with the figures where memory (``allowed`` bytes) or disk would not do."""
     if need.memory_bytes > allowed:
         raise EngineError(
-            f"These {count} photos need about {_gigabytes(need.memory_bytes)} of memory and {_gigabytes(allowed)} may "
-            "be used. Choose a lower pc-quality or the preset fast, send fewer photos, or allow more with max-memory.")
+            f"These {count} photos need about {_gigabytes(need.memory_bytes)} of memory even with one thread and depth in small photos, "
+            f"and {_gigabytes(allowed)} may be used. Choose the preset fast, send fewer photos, or allow more with max-memory.")
     free = shutil.disk_usage(out).free
     if need.disk_bytes > free:
         raise EngineError(

@@ -1,11 +1,10 @@
 """The model's coordinates: UTM for flights, upright on its support for objects; millimetres where a length is known."""
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 import numpy as np
-import pyproj
 
+from .georef import by_gps
 from .photos import Photo
 from .scaling import scale_from_tags
 from .scene import Scene
@@ -13,6 +12,7 @@ from .scene import Scene
 OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
 _PLANE_TRIALS = 400
 _MOST_TILT = 58.0  # degrees between a support's normal and the cameras' up, which leans back where all of them look down from one side
+_LEAST_AGREED = 0.25  # length of the mean of the photos' upward directions
 _MOST_GAP = 190.0  # degrees around the object without a photo: with more, the photos show a scene from its front
 
 
@@ -36,11 +36,11 @@ def fit_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
     return vectors[2], float(vectors[2] @ centre)
 
 
-def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: np.ndarray) -> Optional[Plane]:
+def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: Optional[np.ndarray]) -> Optional[Plane]:
     """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it, and level.
 
-    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall.
-    None where there is no such plane.
+    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall
+    (None where they have none). None where there is no such plane.
     """
     if len(points) < 50:
         return None
@@ -57,7 +57,7 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
         if length < 1e-12:
             continue
         normal /= length
-        if abs(normal @ up) < level_enough:
+        if up is not None and abs(normal @ up) < level_enough:
             continue
         offset = float(normal @ a)
         side = cameras @ normal - offset
@@ -79,24 +79,26 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
             fitted, level = -fitted, -level
         normal, offset = fitted, level
     share = float((np.abs(points @ normal - offset) < tolerance).mean())
-    return Plane(normal, offset, share) if share > 0.12 and normal @ up > level_enough else None
+    return Plane(normal, offset, share) if share > 0.12 and (up is None or normal @ up > level_enough) else None
 
 
-def own_up(axes: np.ndarray) -> np.ndarray:
+def own_up(axes: np.ndarray) -> Optional[np.ndarray]:
     """The unit up direction of the cameras themselves, whose rotations (world to camera) are ``axes`` (N, 3, 3).
 
     Cameras that are not rolled have their horizontal axes in one plane, the level one; where they look in too few directions to tell it,
-    the mean of what is up in the photos has to do.
+    the mean of what is up in the photos has to do. None where the photos do not agree on an up at all.
     """
     mean = -axes[:, 1].mean(axis=0)
-    mean /= max(float(np.linalg.norm(mean)), 1e-12)
+    agreed = float(np.linalg.norm(mean))
+    mean /= max(agreed, 1e-12)
     # In a photo taken with the camera on its side the photo's upright axis is the horizontal one.
     across = np.where((np.abs(axes[:, 0] @ mean) <= np.abs(axes[:, 1] @ mean))[:, None], axes[:, 0], axes[:, 1])
     _, spread, directions = np.linalg.svd(across, full_matrices=False)
+    either = mean if agreed > _LEAST_AGREED else None
     if len(spread) < 3 or spread[1] < 0.15 * spread[0] or spread[2] > 0.4 * spread[1]:
-        return mean
+        return either
     level = directions[2] if directions[2] @ mean > 0 else -directions[2]
-    return level if level @ mean > np.cos(np.deg2rad(50.0)) else mean
+    return level if level @ mean > np.cos(np.deg2rad(50.0)) else either
 
 
 def surrounded(scene: Scene, middle: np.ndarray, up: np.ndarray) -> bool:
@@ -126,66 +128,6 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.eye(3) + K + K @ K / (1 + c)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that take source to target with least squares (Umeyama 1991)."""
-    ms, mt = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - ms, target - mt
-    U, S, Vt = np.linalg.svd(b.T @ a / len(a))
-    D = np.diag([1, 1, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
-    R = U @ D @ Vt
-    scale = float((S * np.diag(D)).sum() / max((a ** 2).sum() / len(a), 1e-30))
-    return scale, R, mt - scale * R @ ms
-
-
-def utm_epsg(latitude: float, longitude: float) -> int:
-    """EPSG code of the UTM zone (WGS 84) of a place."""
-    zone = int((longitude + 180.0) // 6.0) % 60 + 1
-    return (32600 if latitude >= 0 else 32700) + zone
-
-
-def to_utm(scene: Scene, photos: Sequence[Photo], log: Callable[[str], None]) -> dict[str, Any]:
-    """Move the scene to UTM less a round offset. Returns ``epsg``, ``offset`` and GPS residuals in metres.
-
-    A photo whose GPS is far off does not pull: the fit is repeated without what disagrees by 3 robust sigma.
-    """
-    by_name = {p.name: p for p in photos}
-    rows = [(i, by_name[v.name].gps) for i, v in enumerate(scene.views) if by_name[v.name].gps is not None]
-    gps = np.array([g for _, g in rows])
-    epsg = utm_epsg(float(np.median(gps[:, 0])), float(np.median(gps[:, 1])))
-    project = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
-    east, north = project.transform(gps[:, 1], gps[:, 0])
-    target = np.c_[east, north, gps[:, 2]]
-    offset = np.array([np.round(np.median(east)), np.round(np.median(north)), 0.0])
-    target = target - offset
-    source = np.array([scene.views[i].centre for i, _ in rows])
-    # Cameras on one line leave a rotation open: a point straight "down" from each, along the mean view, fixes it.
-    looking = np.mean([v.R[2] for v in scene.views], axis=0)
-    looking /= np.linalg.norm(looking)
-    spread = np.linalg.svd(source - source.mean(axis=0), compute_uv=False)
-    use = np.ones(len(rows), bool)
-    for _ in range(5):
-        a, b = source[use], target[use]
-        if spread[1] < 0.02 * spread[0]:
-            scale, _, _ = similarity(a, b)
-            a = np.concatenate([a, a + looking * spread[0] / max(len(a), 1)])
-            b = np.concatenate([b, b + np.array([0, 0, -1.0]) * scale * spread[0] / max(len(use), 1)])
-        scale, R, t = similarity(a, b)
-        error = np.linalg.norm(scale * source @ R.T + t - target, axis=1)
-        limit = max(3 * 1.4826 * float(np.median(error[use])), 1.0)
-        again = error < limit
-        if (again == use).all() or again.sum() < 3:
-            break
-        use = again
-    scene.transform(scale, R, t)
-    off = [scene.views[rows[k][0]].name for k in np.flatnonzero(~use)]
-    if off:
-        log(f"GPS of {', '.join(off)} disagrees with the others and is not used")
-    log(f"Placed in EPSG:{epsg}; the photos' GPS is met within {error[use].mean():.2f} m on average, "
-        f"{error[use].max():.2f} m at most")
-    return {"kind": "utm", "epsg": epsg, "offset": offset.tolist(), "gps_error_mean_m": float(error[use].mean()),
-            "gps_error_max_m": float(error[use].max()), "unit": "m"}
-
-
 def focus_point(scene: Scene) -> np.ndarray:
     """The point nearest to all viewing axes: what the photos are of."""
     A, b = np.zeros((3, 3)), np.zeros(3)
@@ -204,6 +146,9 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     up = own_up(np.array([v.R for v in scene.views if not scans or v.name in scans[0]]))
     # What the scans stood on is not in their common model: it would be in two places at once.
     plane = None if scans else find_support(scene.points, cameras, looking, up)
+    if up is None:
+        up = -looking.mean(axis=0)  # cameras that are turned in all directions mostly look down
+        up /= max(float(np.linalg.norm(up)), 1e-12)
     if plane is not None:
         up = plane.normal
         log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")
@@ -220,11 +165,14 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
             "support": None if plane is None else plane.share, "around": around, "middle": (scale * R @ (middle - base)).tolist()}
 
 
-def place(scene: Scene, photos: list[Photo], flight: bool, scale_option: str, log: Callable[[str], None]
-          ) -> dict[str, Any]:
-    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``."""
-    frame = to_utm(scene, photos, log) if flight else upright(scene, log)
-    if not flight:
+def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: Callable[[str], None]) -> dict[str, Any]:
+    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``.
+
+    ``gps``: auto, on or off.
+    """
+    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), own_up(np.array([v.R for v in scene.views])), log)
+    if frame is None:
+        frame = upright(scene, log)
         scaled = scale_from_tags(scene, scale_option, log)
         if scaled is not None:
             factor = scaled.pop("scale_factor")

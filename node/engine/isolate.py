@@ -249,6 +249,8 @@ def cut_scans(scene: Scene, maps: DepthMaps, near: dict[int, list[int]], scale: 
         support = scene.meta["supports"].get(name)
         if support is None:
             up = own_up(np.array([scene.views[i].R for i in mine]))
+            if up is None:
+                continue
             R = rotation_between(up, np.array([0, 0, 1.0]))
             cloud = fuse(scene, maps, mine, scale, 2, lambda done, total: None)
             cloud = cloud.keep(region.contains(cloud.points))

@@ -101,7 +101,12 @@ OPTIONS: list[Option] = [
            "What is known of printed tags beside the object, so that the model measures millimetres: their edge, as in "
            "aruco:30.0, or distances between the centres of tags by their numbers, as in aruco:3-17=250,3-20=180.5. "
            "With both the distances set the scale.", lengths.parse),
-    Option("force-gps", "bool", False, "bool", "Use GPS positions for an object as well."),
+    Option("focus-stacks", "enum", "auto", ["auto", "off"],
+           "Merge the frames of a focus stack (NAME_fs00.jpg ..., or several photos per view) into one sharp photo per position."),
+    Option("gps", "enum", "auto", ["auto", "on", "off"],
+           "Place the model on the map by the photos' GPS. auto does so where the positions agree with the photos; on whenever there are "
+           "three different ones; off never."),
+    Option("force-gps", "bool", False, "bool", "Use GPS positions for an object as well; the same as gps: on."),
     Option("orthophoto-resolution", "float", 5.0, "positive float",
            "Orthophoto resolution in centimetres a pixel; never finer than what the photos show."),
     Option("dem-resolution", "float", 5.0, "positive float",
@@ -122,7 +127,7 @@ OPTIONS: list[Option] = [
 BY_NAME = {option.name: option for option in OPTIONS}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"feature-quality": "medium", "min-num-features": 6000, "pc-quality": "low", "mesh-size": 60000,
+    "fast": {"feature-quality": "medium", "min-num-features": 4000, "pc-quality": "low", "mesh-size": 60000,
              "mesh-octree-depth": 8, "texturing-size": 2048},
     "default": {},
     "high": {"feature-quality": "ultra", "min-num-features": 12000, "pc-quality": "high", "mesh-size": 500000,
@@ -153,6 +158,8 @@ def load_options(path: Optional[Path]) -> dict[str, Any]:
     values.update(PRESETS[preset])
     values.update(parsed)
     values["mesh-octree-depth"] = max(values["mesh-octree-depth"], 6)
+    if values["force-gps"]:
+        values["gps"] = "on"
     if values["bg-removal"]:
         values["background"] = "remove"
     return values

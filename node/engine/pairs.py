@@ -1,6 +1,6 @@
-"""Which photos to match in large sets (neighbours in time, in space, and in likeness), and matching just those."""
+"""Which photos to match in large sets: neighbours in the order taken, in space, and in likeness."""
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Callable
 
 import cv2
@@ -8,12 +8,12 @@ import numpy as np
 import pycolmap
 from scipy.spatial import cKDTree
 
-from .photos import Photo, prepared_name
+from .matching import Matcher, Pair, scan_of
+from .photos import Photo
 
 _WORDS = 64
 _SAMPLE_PER_PHOTO = 400
-_RATIO = 0.8  # Lowe 2004
-_BLOCK = 64
+_DIGITS = re.compile(r"\d+")
 
 
 def _vlad(descriptors: np.ndarray, words: np.ndarray, tree: cKDTree) -> np.ndarray:
@@ -26,14 +26,14 @@ def _vlad(descriptors: np.ndarray, words: np.ndarray, tree: cKDTree) -> np.ndarr
     return flat / max(np.linalg.norm(flat), 1e-9)
 
 
-def _likeness(database: Path, photos: Sequence[Photo], ids: dict[str, int]) -> np.ndarray:
+def _likeness(matcher: Matcher) -> np.ndarray:
     """Cosine of the photos' VLAD vectors, (N, N)."""
     samples = []
     random = np.random.default_rng(1)
-    db = pycolmap.Database.open(str(database))
+    db = pycolmap.Database.open(str(matcher.database))
     try:
-        for photo in photos:
-            descriptors = np.asarray(db.read_descriptors(ids[prepared_name(photo.name)]))
+        for i in range(len(matcher.photos)):
+            descriptors = np.asarray(db.read_descriptors(matcher.image_id(i)))
             pick = random.permutation(len(descriptors))[:_SAMPLE_PER_PHOTO]
             samples.append(descriptors[pick].astype(np.float32))
     finally:
@@ -48,76 +48,56 @@ def _likeness(database: Path, photos: Sequence[Photo], ids: dict[str, int]) -> n
     return vectors @ vectors.T
 
 
-def choose_pairs(database: Path, photos: Sequence[Photo], ids: dict[str, int], neighbours: int,
-                 log: Callable[[str], None]) -> list[tuple[str, str]]:
-    """Pairs of photo names: a few before and after in the order taken, the nearest by GPS, and the most alike."""
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names with numbers as people do: photo 2 before photo 10."""
+    numbers = _DIGITS.findall(name)
+    words = _DIGITS.split(name.lower())
+    return [(int(number), word) for word, number in zip(words, [*numbers, "0"])]
+
+
+def in_order(photos: Sequence[Photo]) -> list[Photo]:
+    """Photos in the order they were taken: scans of a rig by their names, others by time, then by name."""
+    def key(photo: Photo) -> tuple:
+        scan = scan_of(photo.name)
+        return (1, int(scan), "", natural(photo.name)) if scan else (0, 0, photo.taken, natural(photo.name))
+
+    return sorted(photos, key=key)
+
+
+def _rounds(photos: Sequence[Photo]) -> list[list[int]]:
+    """Photos that were taken one after the other, as indices: those of each scan of a rig, and all the others."""
+    of: dict[str, list[int]] = {}
+    for i, photo in enumerate(photos):
+        of.setdefault(scan_of(photo.name), []).append(i)
+    return list(of.values())
+
+
+def choose_pairs(matcher: Matcher, neighbours: int, log: Callable[[str], None]) -> list[Pair]:
+    """Pairs of photos: a few before and after in the order taken, the nearest by GPS, and the most alike."""
+    photos = matcher.photos
     n = len(photos)
-    order = sorted(range(n), key=lambda i: (photos[i].taken, photos[i].name))
-    pairs: set[tuple[int, int]] = set()
+    pairs: set[Pair] = set()
 
     def add(i: int, j: int) -> None:
         if i != j:
             pairs.add((min(i, j), max(i, j)))
 
-    for place, i in enumerate(order):
-        for step in range(1, max(3, neighbours // 4) + 1):
-            add(i, order[(place + step) % n])
+    for members in _rounds(photos):
+        for place, i in enumerate(members):
+            for step in range(1, max(3, neighbours // 4) + 1):
+                add(i, members[(place + step) % len(members)])
     gps = [i for i in range(n) if photos[i].gps is not None]
     if len(gps) > 2:
-        where = np.array([photos[i].gps for i in gps])
+        where = np.array([photos[i].gps[:2] for i in gps])
         flat = np.c_[where[:, 0], where[:, 1] * np.cos(np.deg2rad(where[:, 0].mean()))] * 111_320.0
         _, near = cKDTree(flat).query(flat, k=min(len(gps), neighbours + 1))
         for a, row in enumerate(near):
             for b in row:
                 add(gps[a], gps[int(b)])
-    else:
-        like = _likeness(database, photos, ids)
-        np.fill_diagonal(like, -1)
-        for i in range(n):
-            for j in np.argsort(-like[i])[:neighbours]:
-                add(i, int(j))
+    like = _likeness(matcher)
+    np.fill_diagonal(like, -1)
+    for i in range(n):
+        for j in np.argsort(-like[i])[:neighbours]:
+            add(i, int(j))
     log(f"Matching {len(pairs)} of {n * (n - 1) // 2} pairs of photos")
-    return [(photos[i].name, photos[j].name) for i, j in sorted(pairs)]
-
-
-def match_two(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mutual nearest neighbours that pass the ratio test. ``a``, ``b``: unit float32 rows. Returns (M, 2) uint32."""
-    if len(a) < 2 or len(b) < 2:
-        return np.zeros((0, 2), np.uint32)
-    cosine = a @ b.T
-    forward = np.argmax(cosine, axis=1)
-    backward = np.argmax(cosine, axis=0)
-    rows = np.arange(len(a))
-    best = cosine[rows, forward].copy()
-    cosine[rows, forward] = -1
-    second = cosine.max(axis=1)
-    distance, other = np.sqrt(np.maximum(2 - 2 * best, 0)), np.sqrt(np.maximum(2 - 2 * second, 0))
-    good = (backward[forward] == rows) & (distance < _RATIO * other) & (distance < 0.9)
-    return np.stack([rows[good], forward[good]], axis=1).astype(np.uint32)
-
-
-def match_pairs(database: Path, pairs_file: Path, pairs: Sequence[tuple[str, str]], ids: dict[str, int],
-                on_fraction: Callable[[float], None]) -> None:
-    """Match the given pairs and verify them with COLMAP, block by block: memory stays that of one block's photos."""
-    options = pycolmap.TwoViewGeometryOptions()
-    for start in range(0, len(pairs), _BLOCK):
-        block = pairs[start:start + _BLOCK]
-        needed = sorted({name for pair in block for name in pair})
-        db = pycolmap.Database.open(str(database))
-        try:
-            units: dict[str, np.ndarray] = {}
-            for name in needed:
-                d = np.asarray(db.read_descriptors(ids[prepared_name(name)])).astype(np.float32)
-                units[name] = d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-9)
-            found = [match_two(units[first], units[second]) for first, second in block]
-            kept = []
-            for (first, second), matches in zip(block, found):
-                if len(matches) >= options.min_num_inliers:
-                    db.write_matches(ids[prepared_name(first)], ids[prepared_name(second)], matches)
-                    kept.append((first, second))
-        finally:
-            db.close()
-        if kept:
-            pairs_file.write_text("".join(f"{prepared_name(a)} {prepared_name(b)}\n" for a, b in kept))
-            pycolmap.verify_matches(str(database), str(pairs_file), options)
-        on_fraction(min(1.0, (start + _BLOCK) / len(pairs)))
+    return sorted(pairs)

@@ -2,6 +2,7 @@
 import hashlib
 import io
 import math
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -11,18 +12,19 @@ from urllib.parse import unquote
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
+
+from app_extensions.shared import photo_files
 
 from .errors import WriteError
 from .imagefile import write_image
 from .masks import alpha_mask, prepare_mask, turned_upright
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
-# Pictures as cameras and phones write them, which nothing here can decode: named, so that nobody misses them.
-NOT_READ = {".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf",
-            ".rw2", ".raf", ".pef", ".srw", ".x3f", ".insp"}
-FILMS = {".mp4", ".mov", ".avi", ".m4v", ".mkv"}
-MASK_SUFFIX = "_mask"
+#: Files by name that are no photos and are named, with the reason (keys of photo_files.PROBLEMS); clutter and texts are not worth a word.
+_NAMED = {photo_files.CARD: "card", photo_files.BACKUP: "backup", photo_files.ARCHIVE: "other"}
+_LEAST_COLOUR = 3  # colour photos beside which bands and thermal frames are left out
+_BAND = re.compile(r"(.+)_(red[ _]?edge|red|green|blue|nir|reg|re|rgb|pan|lwir|ms_[a-z]+|[1-9]|1[0-2])", re.IGNORECASE)
+_THERMAL = re.compile(r"(.+_)(t|thrm|ir|r)", re.IGNORECASE)
 _FOCAL_35MM_WIDTH = 36.0  # mm; width of the film frame to which FocalLengthIn35mmFilm refers (EXIF 2.3, 0xA405)
 
 
@@ -38,7 +40,8 @@ class Photo:
     make: str = ""
     model: str = ""
     focal_px: Optional[float] = None  # in pixels of the prepared copy
-    gps: Optional[tuple[float, float, float]] = None  # latitude, longitude (degrees WGS 84), altitude (m)
+    gps: Optional[tuple[float, float, Optional[float]]] = None  # latitude, longitude (degrees WGS 84), altitude (m) where it is known
+    gps_unsure: bool = False  # the file does not say whether north or south, east or west
     taken: str = ""
     mask: Optional[str] = None
     sharpness: float = 0.0
@@ -68,31 +71,51 @@ class LeftOut:
 
     name: str
     reason: str
+    code: str = ""    # of photo_files.PROBLEMS
+    detail: str = ""  # its own wording of that
 
 
-def not_read(directory: Path) -> list[LeftOut]:
-    """Pictures and films of kinds that cannot be read, among the photos."""
-    found = []
-    for path in sorted(directory.iterdir(), key=lambda p: p.name):
-        if path.is_file() and path.suffix.lower() in NOT_READ:
-            found.append(LeftOut(path.name, f"is a {path.suffix[1:].upper()} file, which is not read: export it as JPEG, PNG or TIFF"))
-        elif path.is_file() and path.suffix.lower() in FILMS:
-            found.append(LeftOut(path.name, "is a film: take photos, or export sharp single pictures of it as JPEG"))
-    return found
+def list_images(directory: Path) -> tuple[list[Path], dict[str, Path], list[LeftOut]]:
+    """What lies in a directory, judged by name alone.
 
-
-def list_images(directory: Path) -> tuple[list[Path], dict[str, Path]]:
-    """Image files of a directory by name, and the masks (``NAME_mask.png`` as ODM takes them) by photo stem."""
-    images, masks = [], {}
-    for path in sorted(directory.iterdir(), key=lambda p: p.name):
-        if not path.is_file() or path.suffix.lower() not in EXTENSIONS:
-            continue
-        stem = path.stem
-        if stem.lower().endswith(MASK_SUFFIX):
-            masks[stem[: -len(MASK_SUFFIX)].lower()] = path
-        else:
+    Returns the files that may be photos, the masks (``NAME_mask.png`` as ODM takes them) by photo stem, and what is left out.
+    """
+    images, masks, left_out = [], {}, []
+    files = sorted((path for path in directory.iterdir() if path.is_file()), key=lambda path: path.name)
+    extras = photo_files.rig_extras(path.name for path in files)
+    for path in files:
+        role = photo_files.role_of(path.name)
+        if role == photo_files.MASK:
+            masks[photo_files.mask_stem(path.name).lower()] = path
+        elif path.name in extras:
+            left_out.append(_left_out(path.name, extras[path.name]))
+        elif role == photo_files.PHOTO:
             images.append(path)
-    return images, masks
+        elif role in _NAMED:
+            code = _NAMED[role]
+            if code == "card":
+                code = {"film": "film", "raw": "raw"}.get(_kind(path), code)
+            left_out.append(_left_out(path.name, code))
+    return images, masks, left_out
+
+
+def _kind(path: Path) -> str:
+    with open(path, "rb") as file:
+        return photo_files.kind_of(file.read(photo_files.HEAD_BYTES))
+
+
+def _left_out(name: str, code: str, detail: str = "") -> LeftOut:
+    """A file that is not used for a reason that ``photo_files`` knows, with what to do about it."""
+    problem = photo_files.PROBLEMS[code]
+    return LeftOut(name, f"{detail or problem.one}{'. ' + problem.remedy.format(them='it') if problem.remedy else ''}".rstrip("."),
+                   code, detail)
+
+
+def sentences(left_out: Iterable[LeftOut]) -> list[str]:
+    """What was left out in a few sentences, one for each reason."""
+    items = list(left_out)
+    known = [photo_files.LeftOut(item.name, item.code, item.detail) for item in items if item.code]
+    return photo_files.summarize(known) + [f"Left out: {item.name} {item.reason}" for item in items if not item.code]
 
 
 def _to_8bit(array: np.ndarray) -> np.ndarray:
@@ -107,40 +130,67 @@ def _to_8bit(array: np.ndarray) -> np.ndarray:
     return np.clip(array.astype(np.float32) * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
-def read_rgb(path: Path) -> tuple[np.ndarray, Image.Exif, list[str]]:
-    """Pixels (height, width, 3; 8 bit; upright), EXIF and remarks of a photo.
+@dataclass
+class Picture:
+    """A decoded photo: pixels (height, width, 3; 8 bit; upright), EXIF, remarks, and the orientation it was stored in (1 to 8)."""
 
-    Raises OSError or ValueError where the file cannot be decoded to its end.
+    rgb: np.ndarray
+    exif: Image.Exif
+    notes: list[str]
+    orientation: int
+    xmp: bytes
+    grey: bool
+    thermal: bool
+    transparent: bool
+
+
+def _read_deep(data: bytes) -> Optional[np.ndarray]:
+    """Pixels of a PNG or TIFF with more than 8 bits a sample, RGB and 8 bit; None for others. Pillow cuts or refuses these."""
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype == np.uint8:
+        return None
+    array = _to_8bit(array)
+    return cv2.cvtColor(array, cv2.COLOR_GRAY2RGB) if array.ndim == 2 else cv2.cvtColor(array[:, :, :3], cv2.COLOR_BGR2RGB)
+
+
+def read_rgb(path: Path) -> Picture:
+    """Decode a photo of any kind that ``photo_files`` accepts.
+
+    Raises NotUsable, OSError or ValueError where the file is no photo or cannot be decoded to its end.
     """
+    known = photo_files.examine(path)
     data = path.read_bytes()
-    if not data:
-        raise ValueError("the file is empty")
+    if known.without_end:
+        data += b"\xff\xd9"
     notes: list[str] = []
-    with Image.open(io.BytesIO(data)) as image:
-        exif = image.getexif()
-        mode = image.mode
-        if image.format in ("PNG", "TIFF"):
-            # Pillow cuts 16-bit RGB to 8 bit or refuses it: OpenCV decodes these.
-            array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            if array is not None and array.dtype != np.uint8:
-                notes.append(f"{8 * array.dtype.itemsize}-bit photo brought to 8 bit")
-                array = _to_8bit(array)
-                if array.ndim == 2:
-                    notes.append("grey photo")
-                    array = cv2.cvtColor(array, cv2.COLOR_GRAY2RGB)
-                else:
-                    array = cv2.cvtColor(array[:, :, :3], cv2.COLOR_BGR2RGB)
-                image = Image.fromarray(array)
-        image.load()
+    if known.without_end:
+        notes.append("its end mark is missing, all of its pixels are there")
+    with photo_files.open_picture(io.BytesIO(data), known.kind) as image:
+        exif, mode = image.getexif(), image.mode
+        orientation = exif.get(ExifTags.Base.Orientation, 1)  # before the pixels are read: Pillow turns a TIFF, and drops the tag
+        xmp = image.info.get("xmp") or b""
+        grey = mode in ("1", "L", "LA", "I", "F") or mode.startswith("I;16")
+        deep = _read_deep(data) if known.kind in (photo_files.PNG, photo_files.TIFF) else None
+        if deep is not None:
+            notes.append("16-bit photo brought to 8 bit")
+            rgb = Image.fromarray(deep)
+        else:
+            image.load()
+            rgb = image.convert("RGB")
         if mode == "CMYK":
             notes.append("CMYK photo converted to RGB")
-        elif mode in ("L", "LA", "1") and "grey photo" not in notes:
+        elif grey:
             notes.append("grey photo")
-        rgb = image.convert("RGB")
-        if exif.get(ExifTags.Base.Orientation) in range(2, 9):
-            rgb = turned_upright(rgb, exif[ExifTags.Base.Orientation])
+        if orientation not in range(2, 9):
+            orientation = 1
+        else:
+            if known.kind != photo_files.TIFF:  # Pillow and OpenCV both turn a TIFF as they read it
+                rgb = turned_upright(rgb, orientation)
             notes.append("turned upright by its EXIF orientation")
-        return np.ascontiguousarray(np.asarray(rgb)), exif, notes
+        thermal = b"\xff\xe1" in data[:4096] and b"FLIR\x00" in data[:65536] or any(
+            word in xmp for word in (b"InfraredCamera", b"ThermalCamera"))
+        return Picture(np.ascontiguousarray(np.asarray(rgb)), exif, notes, orientation, xmp, grey, thermal,
+                       known.transparent)
 
 
 def _number(value: Any) -> Optional[float]:
@@ -151,37 +201,49 @@ def _number(value: Any) -> Optional[float]:
     return number if math.isfinite(number) else None
 
 
-def _gps(exif: Image.Exif) -> Optional[tuple[float, float, float]]:
+_DJI_ALTITUDE = re.compile(rb'drone-dji:AbsoluteAltitude(?:="|>)([+-]?[0-9.]+)')
+
+
+def _gps(exif: Image.Exif, xmp: bytes) -> tuple[Optional[tuple[float, float, Optional[float]]], bool, str]:
+    """Position (degrees, degrees, metres or None), whether its hemisphere is a guess, and a remark."""
     tags = exif.get_ifd(ExifTags.IFD.GPSInfo)
     try:
         degrees = []
         for key in (2, 4):
             d, m, s = (float(x) for x in tags[key])
             degrees.append(d + m / 60.0 + s / 3600.0)
-        latitude = -degrees[0] if str(tags.get(1, "N")).upper().startswith("S") else degrees[0]
-        longitude = -degrees[1] if str(tags.get(3, "E")).upper().startswith("W") else degrees[1]
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    altitude = _number(tags.get(6)) or 0.0
-    if tags.get(5) in (b"\x01", 1):
+        return None, False, ""
+    sides = [str(tags.get(key) or "").strip("\x00 ").upper()[:1] for key in (1, 3)]
+    latitude = -degrees[0] if sides[0] == "S" else degrees[0]
+    longitude = -degrees[1] if sides[1] == "W" else degrees[1]
+    if not (abs(latitude) <= 90 and abs(longitude) <= 360):  # not a number, too
+        return None, False, "its GPS position is no place on Earth and is not used"
+    if latitude == 0 and longitude == 0:
+        return None, False, "its GPS position is 0, 0 and is not used"
+    altitude = _number(tags.get(6))
+    if altitude is not None and tags.get(5) in (b"\x01", 1):
         altitude = -altitude
-    if not all(map(math.isfinite, (latitude, longitude))) or (latitude == 0 and longitude == 0):
-        return None
-    return latitude, longitude, altitude
+    if not altitude:
+        told = _DJI_ALTITUDE.search(xmp)
+        altitude = (_number(told[1].decode("ascii")) if told else None) or altitude
+    return (latitude, longitude, altitude), not all(sides), ""
 
 
 def _text(value: Any) -> str:
     return str(value or "").replace("\x00", "").strip()
 
 
-def _describe(photo: Photo, exif: Image.Exif) -> None:
+def _describe(photo: Photo, exif: Image.Exif, xmp: bytes) -> None:
     photo.make, photo.model = _text(exif.get(271)), _text(exif.get(272))
     details = exif.get_ifd(ExifTags.IFD.Exif)
     photo.taken = _text(details.get(36867) or exif.get(306))
     focal_35mm = _number(details.get(41989))
     if focal_35mm and focal_35mm > 5:
         photo.focal_px = focal_35mm / _FOCAL_35MM_WIDTH * max(photo.width, photo.height)
-    photo.gps = _gps(exif)
+    photo.gps, photo.gps_unsure, remark = _gps(exif, xmp)
+    if remark:
+        photo.notes.append(remark)
 
 
 def _sharpness(grey: np.ndarray) -> float:
@@ -196,8 +258,19 @@ def _sharpness(grey: np.ndarray) -> float:
     return float(fine / (coarse + 0.5))
 
 
-def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) -> tuple[Photo, np.ndarray]:
-    rgb, exif, notes = read_rgb(path)
+@dataclass
+class _Prepared:
+    """A prepared photo, a thumbnail that tells doubles, and what kind of picture it is."""
+
+    photo: Photo
+    thumb: np.ndarray
+    grey: bool
+    thermal: bool
+
+
+def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) -> _Prepared:
+    picture = read_rgb(path)
+    rgb, exif, notes = picture.rgb, picture.exif, picture.notes
     height, width = rgb.shape[:2]
     if min(height, width) < 64:
         raise ValueError(f"only {width}x{height} pixels")
@@ -206,20 +279,57 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
         rgb = cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     photo = Photo(name=path.name, source=str(path), width=rgb.shape[1], height=rgb.shape[0], scale=scale,
                   notes=notes)
-    _describe(photo, exif)
+    _describe(photo, exif, picture.xmp)
     prepared = target.parent / "masks" / f"{target.name}.png"
-    if mask is None and alpha_mask(path, photo.width, photo.height, prepared):
+    if mask is None and picture.transparent and alpha_mask(path, photo.width, photo.height, prepared):
         photo.mask = str(prepared)
         photo.notes.append("what is transparent is left out")
     if mask is not None:
-        usable, remark = prepare_mask(mask, exif.get(ExifTags.Base.Orientation, 1), photo.width, photo.height, prepared)
+        usable, remark = prepare_mask(mask, picture.orientation, photo.width, photo.height, prepared)
         photo.mask = str(prepared) if usable else None
         if remark:
             photo.notes.append(remark)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     photo.sharpness = _sharpness(grey)
     write_image(target, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 96])
-    return photo, cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA)
+    return _Prepared(photo, cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA), picture.grey, picture.thermal)
+
+
+def _other_spectra(made: Iterable[_Prepared]) -> dict[str, str]:
+    """Bands of multispectral cameras and thermal frames beside colour photos: why each of them is not used, by name.
+
+    They show the same places in other light, in which features do not match those of the colour photos.
+    """
+    made = list(made)
+    colour = [m for m in made if not m.grey and not m.thermal]
+    if len(colour) < _LEAST_COLOUR:
+        return {}
+    stems = {Path(m.photo.name).stem.lower() for m in made}
+    bands: dict[str, list[str]] = {}
+    for m in made:
+        band = _BAND.fullmatch(Path(m.photo.name).stem)
+        if m.grey and band and photo_files.ending_of(m.photo.name) in photo_files.ENDINGS[photo_files.TIFF]:
+            bands.setdefault(band[1].lower(), []).append(m.photo.name)
+    out = {name: "is one band of a multispectral camera beside colour photos, and is not used"
+           for names in bands.values() if len(names) > 1 for name in names}
+    for m in made:
+        thermal = _THERMAL.fullmatch(Path(m.photo.name).stem)
+        beside = thermal and any(thermal[1].lower() + other in stems for other in ("v", "w", "z", "s", "visl", "rgb", "wide", "zoom"))
+        if m.thermal or beside:
+            out[m.photo.name] = "is a thermal picture beside colour photos, and is not used"
+    return out
+
+
+def _settle_hemispheres(photos: Iterable[Photo]) -> None:
+    """Photos that lack N, S, E or W lie where the others of the set lie."""
+    located = [p for p in photos if p.gps is not None]
+    sure = [p.gps for p in located if not p.gps_unsure]
+    for photo in located:
+        if photo.gps_unsure and sure:
+            signs = [np.sign(np.median([gps[k] for gps in sure])) or 1.0 for k in (0, 1)]
+            photo.gps = (signs[0] * abs(photo.gps[0]), signs[1] * abs(photo.gps[1]), photo.gps[2])
+            photo.gps_unsure = False
+            photo.notes.append("its GPS lacks N, S, E or W, which are taken from the other photos")
 
 
 def prepared_name(name: str) -> str:
@@ -250,35 +360,43 @@ def prepare(images: Iterable[Path], masks: dict[str, Path], target: Path, max_si
     digests: dict[str, str] = {}
     thumbs: list[np.ndarray] = []
 
-    def work(path: Path):
+    def work(path: Path) -> tuple[str, Optional[_Prepared], Optional[LeftOut]]:
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             made = _prepare_one(path, masks.get(path.stem.lower()), target / prepared_name(path.name), max_size)
-            return path, digest, made, None
-        except UnidentifiedImageError:
-            return path, "", None, "it holds no picture of a known kind"
+            return digest, made, None
+        except photo_files.NotUsable as error:
+            return "", None, _left_out(path.name, error.code, str(error))
         except WriteError:
             raise
-        except (OSError, ValueError, SyntaxError, cv2.error, Image.DecompressionBombError) as error:
-            return path, "", None, str(error) or type(error).__name__
+        except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, cv2.error, Image.DecompressionBombError) as error:
+            return "", None, LeftOut(path.name, f"cannot be read ({str(error) or type(error).__name__})")
 
+    made_all: list[tuple[str, _Prepared]] = []
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done, (path, digest, made, error) in enumerate(pool.map(work, images), 1):
+        for done, (digest, made, out) in enumerate(pool.map(work, images), 1):
             on_done(done, len(images))
             if made is None:
-                left_out.append(LeftOut(path.name, f"cannot be read ({error})"))
-                continue
-            photo, thumb = made
-            twin = digests.get(digest)
-            if twin is None:
-                twin = next((p.name for p, t in zip(photos, thumbs) if np.array_equal(t, thumb)
-                             and (p.width, p.height, p.taken) == (photo.width, photo.height, photo.taken)), None)
-            if twin is not None:
-                left_out.append(LeftOut(path.name, f"is the same photo as {twin}"))
-                continue
-            digests[digest] = path.name
-            photos.append(photo)
-            thumbs.append(thumb)
+                left_out.append(out)
+            else:
+                made_all.append((digest, made))
+    others = _other_spectra(made for _, made in made_all)
+    for digest, made in made_all:
+        photo, thumb = made.photo, made.thumb
+        if photo.name in others:
+            left_out.append(LeftOut(photo.name, others[photo.name]))
+            continue
+        twin = digests.get(digest)
+        if twin is None:
+            twin = next((p.name for p, t in zip(photos, thumbs) if np.array_equal(t, thumb)
+                         and (p.width, p.height, p.taken) == (photo.width, photo.height, photo.taken)), None)
+        if twin is not None:
+            left_out.append(LeftOut(photo.name, f"is the same photo as {twin}"))
+            continue
+        digests[digest] = photo.name
+        photos.append(photo)
+        thumbs.append(thumb)
+    _settle_hemispheres(photos)
     if len(photos) >= 4:
         usual = float(np.median([p.sharpness for p in photos]))
         for photo in photos:

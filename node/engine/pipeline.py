@@ -7,13 +7,16 @@ from typing import Any, Callable
 
 import cv2
 
+from app_extensions.shared import photo_files
+
 from . import __version__
 from .errors import EngineError
-from .estimate import estimate, photo_sizes, refuse_if_too_large
-from .photos import LeftOut, Photo, list_images, not_read, photo_name, prepare
+from .estimate import photo_sizes, plan_run
+from .focus import merge_stacks
+from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
 from .reasons import not_placed
-from .settings import DEPTH_SIZE, WORK_SIZE
+from .settings import DEPTH_SIZE, MOST_POINTS, WORK_SIZE
 from .workspace import Workspace
 
 LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
@@ -32,10 +35,10 @@ class Run:
 
     def __init__(self, images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
                  held_out: Sequence[str]) -> None:
-        self.images, self.options, self.progress, self.threads = images, options, progress, threads
+        self.images, self.options, self.progress, self.most_threads = images, options, progress, threads
         self.held_out = list(held_out)
         self.log = progress.log
-        files, masks = list_images(images)
+        files, masks, self.other_files = list_images(images)
         self.files, self.masks = files, masks
         inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
         self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
@@ -53,8 +56,23 @@ class Run:
         return [LeftOut(**row) for row in self.space.read_json("left_out.json")]
 
     @property
+    def threads(self) -> int:
+        """Threads to use: fewer than asked for where memory is short."""
+        return min(self.most_threads, self.space.read_json("plan.json", {}).get("threads", self.most_threads))
+
+    @property
+    def depth_size(self) -> int:
+        """Pixels of the longer side of photos in which depth is searched."""
+        return self.space.read_json("plan.json", {}).get("depth_size", DEPTH_SIZE[self.options["pc-quality"]])
+
+    @property
+    def most_points(self) -> int:
+        """Points that the cloud may have."""
+        return self.space.read_json("plan.json", {}).get("most_points", MOST_POINTS)
+
+    @property
     def is_flight(self) -> bool:
-        """Whether GPS places this set on the map: most photos have a position, and they differ by metres."""
+        """Whether this may be a flight: most photos have a position, and they differ by metres. Placing tells whether they agree."""
         return bool(self.space.read_json("set.json", {}).get("flight"))
 
     def picked(self, *names: str) -> dict[str, Any]:
@@ -65,26 +83,37 @@ class Run:
 def dataset(run: Run) -> None:
     """Read, check and prepare the photos."""
     options = run.options
-    others = not_read(run.images)
+    others = run.other_files
     if not run.files:
         detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
-        raise EngineError("There are no photos. JPEG, PNG, TIFF, WebP and BMP files are taken."
+        raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
+    merged: dict[str, int] = {}
+    if options["focus-stacks"] == "auto":
+        run.files, merged = merge_stacks(run.files, run.space.directory("merged", empty=True), run.log,
+                                         lambda done, total: run.progress.update(0.5 * done / total))
     work_size = WORK_SIZE[options["pc-quality"]]
-    need = estimate(photo_sizes(run.files), options, run.threads, work_size, DEPTH_SIZE[options["pc-quality"]])
-    refuse_if_too_large(need, options, run.space.root, len(run.files))
-    run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
+    depth_size = DEPTH_SIZE[options["pc-quality"]]
+    sizes = photo_sizes(run.files)
+    plan = plan_run(sizes, options, run.most_threads, work_size, depth_size, run.space.root)
+    need = plan.need
+    run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
+    if plan.changes(run.most_threads, depth_size):
+        run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
+    run.log(f"{len(sizes)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out
-    for item in left_out:
-        run.log(f"Left out: {item.name} {item.reason}")
+    for sentence in sentences(left_out):
+        run.log(sentence)
     stems = {path.stem.lower() for path in run.files}
     for stem, path in sorted(run.masks.items()):
         if stem not in stems:
             run.log(f"Mask {path.name} belongs to no photo and is not used")
     for photo in photos:
+        if photo.name in merged:
+            photo.notes.append(f"merged from {merged[photo.name]} frames of a focus stack")
         if photo.notes:
             run.log(f"{photo.name}: {', '.join(photo.notes)}")
     if len(photos) < 3:
@@ -94,7 +123,7 @@ def dataset(run: Run) -> None:
     located = [p.gps for p in photos if p.gps is not None]
     spread = max((abs(a[0] - b[0]) + abs(a[1] - b[1])) for a in located for b in located) * 111_320 if located else 0.0
     enough = len(located) >= max(3, 0.6 * len(photos))
-    flight = enough and (spread > 10.0 or options["force-gps"])
+    flight = enough and options["gps"] != "off" and (spread > 10.0 or options["gps"] == "on")
     run.space.write_json("set.json", {"flight": flight, "gps_spread_m": spread,
                                       "estimate": {"memory_bytes": need.memory_bytes, "disk_bytes": need.disk_bytes}})
     run.space.write_json("left_out.json", [vars(item) for item in left_out])
@@ -106,10 +135,10 @@ def opensfm(run: Run) -> None:
     from . import frame, scans, scene, sfm
     photos = run.photos
     work, images = run.space.root, run.space.directory("photos")
-    database = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
-                                        run.progress.update, run.log)
+    matcher = sfm.features_and_matches(work, images, photos, run.options, run.threads, run.is_flight,
+                                       run.progress.update, run.log)
     background = run.space.read_json("still.json")
-    found = scans.place(work, images, database, photos, run.is_flight, run.options, run.threads,
+    found = scans.place(work, images, matcher, photos, run.is_flight, run.options, run.threads,
                         run.progress.update, run.log)
     model = found.model
     placed = set() if model is None else {photo_name(im.name) for im in model.images.values() if im.has_pose}
@@ -129,7 +158,7 @@ def opensfm(run: Run) -> None:
                    "mean_track_length": float(model.compute_mean_track_length()),
                    "loose": loose, "photos": len(photos), "notes": [found.note] if found.note else [],
                    "scans": {scan.name: [name for name in scan.photos if name in placed] for scan in found.scans}}
-    frame.place(solved, photos, run.is_flight, run.options["scale-distance"], run.log)
+    frame.place(solved, photos, run.options["gps"], run.options["scale-distance"], run.log)
     solved.meta["supports"] = found.supports(solved)
     solved.save(work)
     run.log(f"{len(placed)} of {len(photos)} photos placed, {len(solved.points)} points, reprojection error "
@@ -140,8 +169,8 @@ def opensfm(run: Run) -> None:
 def _stages() -> list:
     from . import stages
     return [
-        ("dataset", dataset, ("pc-quality", "force-gps")),
-        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance")),
+        ("dataset", dataset, ("pc-quality", "gps", "focus-stacks")),
+        ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance", "gps")),
         ("openmvs", stages.openmvs, ("background",)),
         ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter",)),
         ("odm_meshing", stages.odm_meshing, ("mesh-octree-depth", "mesh-size", "use-3dmesh", "skip-3dmodel")),

@@ -7,14 +7,21 @@ from typing import Optional, TextIO
 
 # Share of a run that each stage takes, in per cent: an estimate for an object of some 16 photos.
 STAGES: list[tuple[str, float]] = [
-    ("dataset", 3.0), ("opensfm", 27.0), ("openmvs", 40.0), ("odm_filterpoints", 2.0), ("odm_meshing", 8.0),
-    ("mvs_texturing", 12.0), ("odm_georeferencing", 2.0), ("odm_dem", 2.0), ("odm_orthophoto", 2.0),
+    ("dataset", 3.0), ("opensfm", 37.0), ("openmvs", 32.0), ("odm_filterpoints", 2.0), ("odm_meshing", 8.0),
+    ("mvs_texturing", 10.0), ("odm_georeferencing", 2.0), ("odm_dem", 2.0), ("odm_orthophoto", 2.0),
     ("odm_report", 2.0),
 ]
 
 
+#: Seconds without news after which progress creeps on, and the share of what is left of the stage that each of these steps takes.
+QUIET, _CREEP = 5.0, 0.02
+
+
 class Progress:
-    """Writes JSON lines; overall progress never goes back.
+    """Writes JSON lines; overall progress never goes back, and never stands still for long.
+
+    Some steps (bundle adjustment, the Poisson surface) tell nothing while they work. Then progress creeps towards the end of the stage,
+    ever more slowly, so that people see that the run is alive; what the step reports next goes on from its own figure.
 
     The time left is what is left of the work at the pace since the first stage that really ran, so stages that a
     continued run skips do not make it look faster than it is.
@@ -22,7 +29,10 @@ class Progress:
 
     def __init__(self, stream: Optional[TextIO] = None) -> None:
         self._stream = stream or sys.stdout
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._told_at = time.monotonic()
+        self._ended = threading.Event()
+        self._pulse: Optional[threading.Thread] = None
         self._start_of: dict[str, float] = {}
         total = 0.0
         for name, share in STAGES:
@@ -41,26 +51,39 @@ class Progress:
 
     def begin(self, stage: str, skipped: bool = False) -> None:
         """Enter a stage; ``skipped`` says that its results of an earlier run are used."""
-        self._stage = stage
-        if not skipped and self._pace_from is None:
-            self._pace_from = (time.monotonic(), self._start_of[stage] * self._scale)
-        self.update(0.0)
+        with self._lock:
+            self._stage = stage
+            if not skipped and self._pace_from is None:
+                self._pace_from = (time.monotonic(), self._start_of[stage] * self._scale)
+            self.update(0.0)
+            if self._pulse is None:
+                self._pulse = threading.Thread(target=self._creep, daemon=True, name="progress")
+                self._pulse.start()
+
+    def _creep(self) -> None:
+        while not self._ended.wait(0.2 * QUIET):
+            with self._lock:
+                if not self._ended.is_set() and time.monotonic() - self._told_at >= QUIET:
+                    end = (self._start_of[self._stage] + dict(STAGES)[self._stage]) * self._scale
+                    self._tell(self._overall + _CREEP * max(end - self._overall, 0.0))
 
     def update(self, fraction: float) -> None:
         """``fraction`` (0..1) of the current stage is done."""
-        share = dict(STAGES)[self._stage]
-        value = (self._start_of[self._stage] + share * min(max(fraction, 0.0), 1.0)) * self._scale
-        if value < self._overall:
-            return
-        self._overall = value
+        with self._lock:
+            share = dict(STAGES)[self._stage]
+            value = (self._start_of[self._stage] + share * min(max(fraction, 0.0), 1.0)) * self._scale
+            if value >= self._overall:
+                self._tell(value)
+
+    def _tell(self, value: float) -> None:
+        self._overall, self._told_at = value, time.monotonic()
         eta = None
         if self._pace_from is not None:
             began, at = self._pace_from
             done = self._overall - at
             if done >= 2.0:
-                eta = round((time.monotonic() - began) / done * (100.0 - self._overall), 1)
-        self._write({"type": "progress", "stage": self._stage, "progress": round(self._overall, 2),
-                     "eta_seconds": eta})
+                eta = round((self._told_at - began) / done * (100.0 - self._overall), 1)
+        self._write({"type": "progress", "stage": self._stage, "progress": round(self._overall, 3), "eta_seconds": eta})
 
     def log(self, message: str) -> None:
         """One line for the console."""
@@ -68,6 +91,8 @@ class Progress:
 
     def result(self, ok: bool, error: Optional[str] = None) -> None:
         """The last line."""
+        with self._lock:
+            self._ended.set()
         if ok:
             self._overall = 100.0
             self._write({"type": "progress", "stage": STAGES[-1][0], "progress": 100.0, "eta_seconds": 0.0})

@@ -13,14 +13,17 @@ import cv2
 import numpy as np
 import pycolmap
 
-from .pairs import match_two
-from .photos import Photo, prepared_name
+from .matching import Matcher, Pair, largest_features, match_two, unit, verify
+from .photos import prepared_name
 
 # (factor, direction in degrees): how much the photo is stretched, along which axis.
 STRETCHES = [(1.5, 0.0), (1.5, -25.0), (1.5, 25.0), (2.2, 0.0), (2.2, -25.0), (2.2, 25.0), (1.7, 90.0)]
 _FEATURES = 3000
 _SIZE = 1200
 _MIN_MATCHES = 15
+MOST_LOOSE = 12         # photos that are tried again
+_CANDIDATES = 6         # placed photos that each is matched with
+_OTHER_FEATURES = 3000  # of each of these
 
 
 def _stretched(grey: np.ndarray, factor: float, direction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,46 +77,56 @@ def _match_stretched(copies: Sequence[np.ndarray], other: np.ndarray) -> np.ndar
     return np.array([[a, b] for b, (_, a) in best.items()], np.uint32).reshape(-1, 2)
 
 
-def rescue(work: Path, images: Path, database: Path, loose: Sequence[str], photos: Sequence[Photo], threads: int,
+def rescue(work: Path, images: Path, matcher: Matcher, loose: set[int], on_fraction: Callable[[float], None],
            log: Callable[[str], None]) -> int:
-    """Add matches from stretched copies of the loose photos (names) to the database. Returns how many pairs gained."""
-    gained: list[tuple[str, str]] = []
-    db = pycolmap.Database.open(str(database))
+    """Add matches from stretched copies of loose photos (indices) to the database. Returns how many pairs gained.
+
+    At most MOST_LOOSE of them are tried, those with most matches already, each with a few placed photos: the time stays bounded
+    however large the set is. The others may follow once these are placed.
+    """
+    photos = matcher.photos
+    placed = [i for i in range(len(photos)) if i not in loose]
+    likely = {i: matcher.likeliest(i, placed, _CANDIDATES) for i in loose}
+    tried = sorted(loose, key=lambda i: (-sum(matcher.counts.get((min(i, j), max(i, j)), 0) for j in likely[i]), i))[:MOST_LOOSE]
+    gained: list[Pair] = []
+    steps, done = len(tried) * (_CANDIDATES + 1), 0
+    db = pycolmap.Database.open(str(matcher.database))
     try:
-        ids = {image.name: image.image_id for image in db.read_all_images()}
-        others = [p.name for p in photos]
-        units = {}
-        for name in others:
-            d = np.asarray(db.read_descriptors(ids[prepared_name(name)])).astype(np.float32)
-            units[name] = d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-9)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            made = list(pool.map(lambda name: _features(images / prepared_name(name)), loose))
-        for name, (rows, descriptors) in zip(loose, made):
-            image_id = ids[prepared_name(name)]
-            keypoints = np.asarray(db.read_keypoints(image_id))
-            offset = len(keypoints)
-            db.update_keypoints(image_id, np.concatenate([keypoints[:, :4], rows]).astype(np.float32))
-            candidates = [other for other in others if other not in loose]
-            matched = [_match_stretched(descriptors, units[other]) for other in candidates]
-            for other, matches in zip(candidates, matched):
-                other_id = ids[prepared_name(other)]
-                if len(matches) < _MIN_MATCHES:
-                    continue
-                matches = matches + np.array([[offset, 0]], np.uint32)
-                if db.exists_matches(image_id, other_id):
-                    old = np.asarray(db.read_matches(image_id, other_id))
-                    taken = set(old[:, 1].tolist())
-                    matches = np.concatenate([old, [m for m in matches if int(m[1]) not in taken]]).astype(np.uint32)
-                    db.delete_matches(image_id, other_id)
-                if db.exists_inlier_matches(image_id, other_id):
-                    db.delete_inlier_matches(image_id, other_id)
-                db.write_matches(image_id, other_id, matches)
-                gained.append((name, other))
+        with ThreadPoolExecutor(matcher.threads) as pool:
+            made = pool.map(lambda i: _features(images / prepared_name(photos[i].name)), tried)
+            for i, (rows, copies) in zip(tried, made):
+                done += 1
+                image_id = matcher.image_id(i)
+                keypoints = np.asarray(db.read_keypoints(image_id))
+                db.update_keypoints(image_id, np.concatenate([keypoints[:, :4], rows]).astype(np.float32))
+                others, units = [], []
+                for j in likely[i]:
+                    few = largest_features(db, matcher.image_id(j), _OTHER_FEATURES)
+                    others.append(few)
+                    units.append(unit(np.asarray(db.read_descriptors(matcher.image_id(j)))[few]))
+                matched = pool.map(_match_stretched, [copies] * len(units), units)
+                for j, few, matches in zip(likely[i], others, matched):
+                    done += 1
+                    on_fraction(done / steps)
+                    if len(matches) >= _MIN_MATCHES:
+                        matches = np.stack([matches[:, 0] + len(keypoints), few[matches[:, 1]]], axis=1).astype(np.uint32)
+                        _add_matches(db, image_id, matcher.image_id(j), matches)
+                        gained.append((i, j))
     finally:
         db.close()
-    if gained:
-        listing = work / "rescue.txt"
-        listing.write_text("".join(f"{prepared_name(a)} {prepared_name(b)}\n" for a, b in gained))
-        pycolmap.verify_matches(str(database), str(listing), pycolmap.TwoViewGeometryOptions())
-    log(f"Loose photos tried again from stretched copies: {', '.join(loose)}")
+    verify(matcher, gained, work / "rescue.txt")
+    names = ", ".join(photos[i].name for i in sorted(tried))
+    log(f"Loose photos tried again from stretched copies: {names}" + (f" (of {len(loose)})" if len(tried) < len(loose) else ""))
     return len(gained)
+
+
+def _add_matches(db: pycolmap.Database, image_id: int, other_id: int, matches: np.ndarray) -> None:
+    """Put matches (M, 2) beside those that two photos have; they are to be verified again."""
+    if db.exists_matches(image_id, other_id):
+        old = np.asarray(db.read_matches(image_id, other_id))
+        taken = set(old[:, 1].tolist())
+        matches = np.concatenate([old, matches[[m not in taken for m in matches[:, 1].tolist()]]]).astype(np.uint32)
+        db.delete_matches(image_id, other_id)
+    if db.exists_inlier_matches(image_id, other_id):
+        db.delete_inlier_matches(image_id, other_id)
+    db.write_matches(image_id, other_id, matches)

@@ -12,9 +12,11 @@ import pycolmap
 from scipy.spatial import cKDTree
 
 from . import sfm
-from .frame import Plane, find_support, own_up, similarity
+from .frame import Plane, find_support, own_up
+from .georef import similarity
 from .imagefile import write_image
 from .masks import read_mask
+from .matching import Matcher
 from .photos import Photo, photo_name, prepared_name
 from .scene import Scene
 from .settings import FEATURE_SIZE
@@ -74,7 +76,7 @@ def named_scans(photos: Sequence[Photo]) -> dict[str, list[str]]:
     return groups if enough else {}
 
 
-def place(work: Path, images: Path, database: Path, photos: Sequence[Photo], flight: bool, options: dict[str, Any],
+def place(work: Path, images: Path, matcher: Matcher, photos: Sequence[Photo], flight: bool, options: dict[str, Any],
           threads: int, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Solved:
     """Place the photos; of several scans each is placed by itself first, to tell its support from the object.
 
@@ -82,21 +84,21 @@ def place(work: Path, images: Path, database: Path, photos: Sequence[Photo], fli
     """
     groups = {} if flight else named_scans(photos)
     if groups:
-        scans = [_alone(work, images, database, Scan(name, names), threads, log) for name, names in groups.items()]
+        scans = [_alone(work, images, matcher.database, Scan(name, names), threads, log) for name, names in groups.items()]
         model = None
     else:
-        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+        model = sfm.map_photos(work, images, matcher, photos, threads, on_fraction, log)
         loose = sorted({p.name for p in photos} - _placed(model))
         if flight or len(loose) < max(_LEAST_PHOTOS, _LEAST_SHARE * len(photos)):
             return Solved(model)
-        other = _alone(work, images, database, Scan("the second group of photos", loose), threads, log)
+        other = _alone(work, images, matcher.database, Scan("the second group of photos", loose), threads, log)
         if model is None or len(other.centres) < max(_LEAST_PHOTOS, 0.5 * len(loose)):
             return Solved(model)
         scans = [_described(Scan("the first group", sorted(_placed(model)), model), log), other]
     if any(scan.plane is not None for scan in scans):
-        _leave_out_supports(work, images, database, scans, photos, options, threads, log)
+        _leave_out_supports(work, images, matcher, scans, photos, options, log)
     if groups or any(scan.plane is not None for scan in scans):
-        model = sfm.map_photos(work, images, database, photos, threads, on_fraction, log)
+        model = sfm.map_photos(work, images, matcher, photos, threads, on_fraction, log)
     placed = _placed(model)
     joined = [s for s in scans if s.centres and len(placed & set(s.photos)) >= max(3, _JOINED * len(s.centres))]
     if len(joined) > 1:
@@ -179,17 +181,17 @@ def _outline(scan: Scan, image: pycolmap.Image, photo: Photo, keypoints: np.ndar
     return mask > 0, keypoints[known][~above, :2]
 
 
-def _leave_out_supports(work: Path, images: Path, database: Path, scans: Sequence[Scan], photos: Sequence[Photo],
-                        options: dict[str, Any], threads: int, log: Callable[[str], None]) -> None:
+def _leave_out_supports(work: Path, images: Path, matcher: Matcher, scans: Sequence[Scan], photos: Sequence[Photo],
+                        options: dict[str, Any], log: Callable[[str], None]) -> None:
     """Search and match features again, in the outline of the object alone where a scan's support was found."""
     directory = work / "outlines"
     directory.mkdir(exist_ok=True)
     scan_of = {name: scan for scan in scans for name in scan.photos}
     placed = {im.name: im for scan in scans if scan.model is not None for im in scan.model.images.values() if im.has_pose}
     size, count = FEATURE_SIZE[options["feature-quality"]], options["min-num-features"]
-    db = pycolmap.Database.open(str(database))
+    db = pycolmap.Database.open(str(matcher.database))
     try:
-        ids = {image.name: image.image_id for image in db.read_all_images()}
+        ids = matcher.ids
         features = []
         for photo in photos:
             name = prepared_name(photo.name)
@@ -214,4 +216,5 @@ def _leave_out_supports(work: Path, images: Path, database: Path, scans: Sequenc
     finally:
         db.close()
     log("What the scans stand on is left out: features are matched again")
-    sfm.match(database, work, photos, ids, options, threads, lambda fraction: None, log)
+    matcher.forget()
+    sfm.match(matcher, work, options, lambda fraction: None, log)

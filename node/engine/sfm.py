@@ -1,13 +1,9 @@
 """From photos to camera poses and sparse points: OpenCV's SIFT, COLMAP's matching and mapping."""
 import json
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -18,15 +14,20 @@ import pycolmap
 from . import still
 from .errors import EngineError
 from .masks import resized_mask
-from .pairs import choose_pairs, match_pairs
+from .matching import Matcher, Pair, all_pairs, match_pairs, shortlist
+from .pairs import choose_pairs, in_order
 from .photos import Photo, prepared_name
 from .reasons import not_placed
-from .rescue import rescue
+from .rescue import MOST_LOOSE, rescue
 from .settings import FEATURE_SIZE
 
 EXHAUSTIVE_UP_TO = 60
 #: Sets up to this size have the rest of their pairs matched where the chosen ones placed less than half of the photos.
 SECOND_LOOK_UP_TO = 150
+_LOOSE_PAIRS = 20  # further pairs of each loose photo
+# What share of the stage's work is done at which point.
+_FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
+_SHORTLIST_SHARE = 0.1  # of the matching
 #: In sets larger than this a few likely pairs are tried first.
 TRY_FIRST_FROM = 24
 _TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
@@ -87,46 +88,9 @@ def _import(database: Path, images: Path, photos: Sequence[Photo], lens: str, fl
         db.close()
 
 
-#: Prints how many photo pairs are verified, once a second, until its standard input ends.
-_COUNT_PAIRS = """
-import select, sqlite3, sys
-while not select.select([sys.stdin], [], [], 1.0)[0]:
-    try:
-        with sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True, timeout=0.2) as connection:
-            print(connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0], flush=True)
-    except sqlite3.OperationalError:
-        pass  # COLMAP holds the lock just now; the next second will do
-"""
-
-
-def _watch_pairs(counter: "subprocess.Popen[str]", total: int, on_fraction: Callable[[float], None]) -> None:
-    for line in counter.stdout:
-        on_fraction(int(line) / max(total, 1))
-
-
-@contextmanager
-def _pairs_watched(database: Path, total: int, on_fraction: Callable[[float], None]) -> Iterator[None]:
-    """Report how many photo pairs COLMAP has verified, read from its own database while it works.
-
-    By another process: two SQLite libraries in one process (Python's and COLMAP's) drop each other's locks on a file
-    (https://www.sqlite.org/howtocorrupt.html, "multiple copies of SQLite"), which ended in a bus error.
-    """
-    counter = subprocess.Popen([sys.executable, "-c", _COUNT_PAIRS, str(database)], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
-    watcher = threading.Thread(target=_watch_pairs, daemon=True, args=(counter, total, on_fraction))
-    watcher.start()
-    try:
-        yield
-    finally:
-        counter.stdin.close()
-        counter.wait()
-        watcher.join()
-        counter.stdout.close()
-
-
 def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], options: dict[str, Any], threads: int,
-                         flight: bool, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Path:
-    """Fill COLMAP's database with features and verified matches. Returns its path."""
+                         flight: bool, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Matcher:
+    """Fill COLMAP's database with features and verified matches. Returns what was matched, and where it is."""
     database = work / "database.db"
     for path in work.glob("database.db*"):
         path.unlink()
@@ -148,7 +112,7 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
                 db.write_keypoints(image_id, keypoints)
                 db.write_descriptors(image_id, descriptors)
                 found.append(len(keypoints))
-                on_fraction(0.4 * done / len(photos))
+                on_fraction(_FEATURES_DONE * done / len(photos))
     finally:
         db.close()
     log(f"Features: {int(np.median(found))} in a photo (median), {min(found)} to {max(found)}")
@@ -156,31 +120,48 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
                                  lambda photo, mask: extract(images / prepared_name(photo.name), mask, size, count), log)
     found_still = None if background is None else vars(background)
     (work / "still.json").write_text(json.dumps(found_still))
-    n = len(photos)
-    if n > TRY_FIRST_FROM and not _recognizable(database, work, photos, ids, log):
-        raise EngineError(not_placed((), [p.name for p in photos], n, found_still))
-    match(database, work, photos, ids, options, threads, lambda f: on_fraction(0.4 + 0.35 * f), log)
-    on_fraction(0.75)
-    return database
+    matcher = Matcher(database, in_order(photos), ids, threads)
+    if len(photos) > TRY_FIRST_FROM and not _recognizable(matcher, work, log):
+        raise EngineError(not_placed((), [p.name for p in photos], len(photos), found_still))
+    match(matcher, work, options, lambda f: on_fraction(_FEATURES_DONE + (_MATCHES_DONE - _FEATURES_DONE) * f), log)
+    return matcher
 
 
-def match(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], options: dict[str, Any], threads: int,
-          on_fraction: Callable[[float], None], log: Callable[[str], None]) -> None:
-    """Match and verify all pairs of a small set, and the likely ones of a large set."""
-    asked = options["matcher-neighbors"]
-    if len(photos) <= EXHAUSTIVE_UP_TO and not asked:
-        _match_all(database, len(photos), threads, on_fraction)
+def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Callable[[float], None], log: Callable[[str], None]
+          ) -> None:
+    """Match and verify the pairs of a small set that a quick look finds promising, and of a large set the likely ones among these."""
+    asked, count = options["matcher-neighbors"], len(matcher.photos)
+    if count <= EXHAUSTIVE_UP_TO and not asked:
+        pairs = all_pairs(count)
     else:
-        pairs = choose_pairs(database, photos, ids, asked or 20, log)
-        match_pairs(database, work / "pairs.txt", pairs, ids, on_fraction)
+        pairs = choose_pairs(matcher, asked or 20, log)
+    if not asked:
+        looked_at = len(pairs)
+        pairs = shortlist(matcher, pairs, lambda f: on_fraction(_SHORTLIST_SHARE * f))
+        if len(pairs) < looked_at:
+            log(f"{len(pairs)} of {looked_at} pairs of photos share large features or were taken one after the other: these are matched")
+    match_pairs(matcher, sorted(set(pairs) - matcher.done), work / "pairs.txt",
+                lambda f: on_fraction(_SHORTLIST_SHARE + (1 - _SHORTLIST_SHARE) * f))
 
 
-def _recognizable(database: Path, work: Path, photos: Sequence[Photo], ids: dict[str, int], log: Callable[[str], None]) -> bool:
+def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:
+    """Pairs to look at before demands are lowered: all of a small set of which little was placed; else those of some loose photos
+    with the placed photos that are likeliest to show the same."""
+    n = len(matcher.photos)
+    placed = [i for i in range(n) if i not in loose]
+    if len(placed) < n / 2 and n <= SECOND_LOOK_UP_TO:
+        wanted = set(all_pairs(n))
+    else:
+        wanted = {(min(i, j), max(i, j)) for i in sorted(loose)[:MOST_LOOSE] for j in matcher.likeliest(i, placed, _LOOSE_PAIRS)}
+    return sorted(wanted - matcher.done)
+
+
+def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> bool:
     """Whether any likely pairs of photos show the same thing: a plain object is told before hours go into matching noise."""
-    likely = choose_pairs(database, photos, ids, 3, lambda _: None)
+    likely = choose_pairs(matcher, 3, lambda _: None)
     tried = [likely[k] for k in np.unique(np.linspace(0, len(likely) - 1, _TRIED_PAIRS).astype(int))]
-    match_pairs(database, work / "pairs.txt", tried, ids, lambda _: None)
-    db = pycolmap.Database.open(str(database))
+    match_pairs(matcher, tried, work / "pairs.txt", lambda _: None)
+    db = pycolmap.Database.open(str(matcher.database))
     try:
         _, shared = db.read_two_view_geometry_num_inliers()
     finally:
@@ -190,73 +171,80 @@ def _recognizable(database: Path, work: Path, photos: Sequence[Photo], ids: dict
     return good >= _LEAST_GOOD * len(tried)
 
 
-def _match_all(database: Path, photos: int, threads: int, on_fraction: Callable[[float], None]) -> None:
-    """Match every pair that was not matched yet."""
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.use_gpu = False
-    matching.num_threads = threads
-    with _pairs_watched(database, photos * (photos - 1) // 2, on_fraction):
-        pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
+def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's mapping as it is used here; ``lower``: with the demands of the second attempt."""
+    pipeline = pycolmap.IncrementalPipelineOptions()
+    pipeline.num_threads = threads
+    pipeline.random_seed = 1
+    pipeline.min_model_size = 3
+    # On the banana set these take a fifth of the time and leave the reprojection error as it is to the fifth digit.
+    pipeline.ba_global_function_tolerance = 1e-5
+    pipeline.ba_global_frames_ratio = pipeline.ba_global_points_ratio = 1.4
+    if lower:
+        pipeline.mapper.abs_pose_min_num_inliers = 20
+        pipeline.mapper.abs_pose_min_inlier_ratio = 0.15
+        pipeline.mapper.init_min_num_inliers = 50
+        pipeline.mapper.init_min_tri_angle = 6.0
+        pipeline.mapper.max_reg_trials = 6
+    return pipeline
 
 
-def _match_the_rest(database: Path, photos: int, placed: int, threads: int, log: Callable[[str], None]) -> None:
-    """Where few photos were placed and not every pair was looked at, look at the others before demands are lowered."""
-    db = pycolmap.Database.open(str(database))
-    try:
-        matched = db.num_matched_image_pairs()
-    finally:
-        db.close()
-    pairs = photos * (photos - 1) // 2
-    if placed < photos / 2 and photos <= SECOND_LOOK_UP_TO and matched < pairs:
-        log(f"Only {placed} of {photos} photos were placed by {matched} chosen pairs: matching the other {pairs - matched} pairs as well")
-        _match_all(database, photos, threads, lambda _: None)
-
-
-def map_photos(work: Path, images: Path, database: Path, photos: Sequence[Photo], threads: int,
+def map_photos(work: Path, images: Path, matcher: Matcher, photos: Sequence[Photo], threads: int,
                on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Optional[pycolmap.Reconstruction]:
     """Place the photos. All models that COLMAP finds are tried; the one with most photos, then points, is kept.
 
-    Photos that stayed loose get a second chance (rescue.py) and looser demands. None where nothing can be placed.
+    Photos that stayed loose get a second chance: pairs that were not matched yet, features from stretched copies (rescue.py) and
+    looser demands. The mapping then goes on from the first model, unless that holds less than half of the photos. None
+    where nothing can be placed.
     """
     target = work / "sparse"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     count = len(photos)
-    best: Optional[pycolmap.Reconstruction] = None
-    for attempt in range(2):
-        pipeline = pycolmap.IncrementalPipelineOptions()
-        pipeline.num_threads = threads
-        pipeline.random_seed = 1
-        pipeline.min_model_size = 3
-        pipeline.ba_global_function_tolerance = 1e-6
-        if attempt:
-            placed_names = {im.name for im in best.images.values() if im.has_pose} if best else set()
-            loose = [p.name for p in photos if prepared_name(p.name) not in placed_names]
-            _match_the_rest(database, count, len(placed_names), threads, log)
-            if best is not None and len(loose) <= max(8, count // 4):
-                rescue(work, images, database, loose, photos, threads, log)
-            pipeline.mapper.abs_pose_min_num_inliers = 20
-            pipeline.mapper.abs_pose_min_inlier_ratio = 0.15
-            pipeline.mapper.init_min_num_inliers = 50
-            pipeline.mapper.init_min_tri_angle = 6.0
-            pipeline.mapper.max_reg_trials = 6
-        placed = [2]
 
-        def one_more(placed=placed) -> None:
+    def mapped(name: str, lower: bool, begin: float, end: float, source: str = "", have: int = 2) -> list[pycolmap.Reconstruction]:
+        placed = [have]
+
+        def one_more() -> None:
             placed[0] += 1
-            on_fraction(0.75 + 0.24 * min(1.0, placed[0] / max(count, 1)))
+            on_fraction(begin + (end - begin) * min(1.0, placed[0] / max(count, 1)))
 
-        out = target / str(attempt)
+        out = target / name
         out.mkdir()
         began = time.monotonic()
-        models = pycolmap.incremental_mapping(str(database), str(images), str(out), options=pipeline,
-                                              next_image_callback=one_more)
-        for model in models.values():
-            if best is None or (model.num_reg_images(), model.num_points3D()) > (
-                    best.num_reg_images(), best.num_points3D()):
-                best = model
-        log(f"Mapping: {len(models)} model(s) in {time.monotonic() - began:.0f} s, best has "
-            f"{best.num_reg_images() if best else 0} of {count} photos")
-        if best is not None and best.num_reg_images() == count:
+        models = pycolmap.incremental_mapping(str(matcher.database), str(images), str(out), options=_pipeline(threads, lower),
+                                              input_path=source, next_image_callback=one_more)
+        most = max((model.num_reg_images() for model in models.values()), default=0)
+        log(f"Mapping: {len(models)} model(s) in {time.monotonic() - began:.0f} s, best has {most} of {count} photos")
+        return list(models.values())
+
+    def size(model: pycolmap.Reconstruction) -> tuple[int, int]:
+        return model.num_reg_images(), model.num_points3D()
+
+    best = max(mapped("first", False, _MATCHES_DONE, _FIRST_MAPPED), key=size, default=None)
+    middle = 0.5 * (_FIRST_MAPPED + _MAPPED)
+    for name, begin, end in (("pairs", _FIRST_MAPPED, middle), ("rescue", middle, _MAPPED)):
+        names = {im.name for im in best.images.values() if im.has_pose} if best else set()
+        loose = {i for i, photo in enumerate(matcher.photos) if prepared_name(photo.name) not in names}
+        if not loose:
             break
+        prepared = 0.6 * end + 0.4 * begin
+        if name == "pairs":
+            pairs = _unmatched(matcher, loose)
+            if pairs:
+                log(f"{len(loose)} of {count} photos are not placed yet: matching {len(pairs)} more pairs")
+            match_pairs(matcher, pairs, work / "pairs.txt", lambda f, a=begin, b=prepared: on_fraction(a + (b - a) * f))
+        elif best is None or len(loose) > count / 2:
+            break
+        else:
+            rescue(work, images, matcher, loose, lambda f, a=begin, b=prepared: on_fraction(a + (b - a) * f), log)
+        source = ""
+        if len(names) >= count / 2:
+            start = target / f"before-{name}"
+            start.mkdir()
+            best.write(str(start))
+            source = str(start)
+        again = mapped(name, True, prepared, end, source, len(names) if source else 2)
+        best = max([*([best] if best is not None else []), *again], key=size, default=None)
+    on_fraction(_MAPPED)
     return best

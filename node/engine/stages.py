@@ -12,7 +12,6 @@ from .imagefile import write_image
 from .meshes import Mesh, closed, write_glb, write_obj
 from .reasons import too_few_points
 from .scene import Scene
-from .settings import DEPTH_SIZE
 from .surface import clean, decimate, flat_base, main_part, near_points, poisson, shown_part, without_outliers
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ _MOST_GAP = 0.012  # of a scene's diagonal: surface farther than this from every
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
     """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
-    size = DEPTH_SIZE[run.options["pc-quality"]] * (0.65 if whole else 1.0)
+    size = run.depth_size * (0.65 if whole else 1.0)
     return min(1.0, size / max(max(v.width, v.height) for v in scene.views))
 
 
@@ -52,7 +51,7 @@ def openmvs(run: "Run") -> None:
     near = {i: [j for j in others if maps.path(j).exists()] for i, others in near.items() if maps.path(i).exists()}
     isolate.cut_scans(scene, maps, near, scale, region, run.log)
     cloud = dense.fuse(scene, maps, near, scale, 3 if len(near) > 4 else 2,
-                       lambda done, total: run.progress.update(0.93 + 0.07 * done / total))
+                       lambda done, total: run.progress.update(0.93 + 0.07 * done / total), run.most_points)
     if len(cloud) < 1000:
         raise EngineError(too_few_points(len(cloud)))
     run.log(f"Depth at {scale * max(scene.views[0].width, scene.views[0].height):.0f} px: {len(cloud)} points")

@@ -23,6 +23,7 @@ def root_mounts() -> list:
         (r"^openscan/leave/$", page(pages.leave_page)),
         (r"^openscan/upload/$", page(pages.upload_page)),
         (r"^openscan/token/$", page(pages.tokens_page)),
+        (r"^openscan/public/$", page(pages.public_page)),
         (r"^openscan/ask/$", page(pages.ask_page)),
         (r"^openscan/scans/$", page(pages.scans_page)),
         (rf"^openscan/(?:scans|shared)/{_KEY}/$", page(pages.scan_page)),

@@ -88,10 +88,13 @@ random = np.random.default_rng(2)
 turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
 turn *= np.sign(np.linalg.det(turn))
 
-def solved(name, points):
+def solved(name, points, rolled=False):
     # As it comes from COLMAP: in some direction, of some size.
     views = []
     for row in cameras(SETS[name]):
+        if rolled:
+            angle = random.uniform(0, 6.283)
+            row["R"] = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]) @ row["R"]
         K = np.array([[972.0, 0, 359.5], [0, 972.0, 269.5], [0, 0, 1]])
         views.append(View(row["name"], 720, 540, K, row["R"], -row["R"] @ row["eye"], ""))
     scene = Scene(views, points, np.zeros((len(points), 3), np.uint8), [], np.full(len(points), 0.5))
@@ -119,8 +122,8 @@ r, a = np.sqrt(random.uniform(0.7, 9, n)), random.uniform(0, 6.283, n)
 table = np.c_[r * np.cos(a), r * np.sin(a), np.full(n, -0.72)]
 out = {}
 for name, key, points in (("facade", "facade", wall), ("black", "object", ball), ("black", "object on table", np.r_[ball, table]),
-                          ("black", "plain object on table", table)):
-    scene = solved(name, points)
+                          ("black", "rolled cameras", np.r_[ball, table]), ("black", "plain object on table", table)):
+    scene = solved(name, points, key == "rolled cameras")
     out[key] = {"tilt": tilt(scene, name), "support": scene.meta["frame"]["support"], "around": scene.meta["frame"]["around"],
                 "region": told(scene), "distance": float(np.median([np.linalg.norm(v.centre - scene.meta["frame"]["middle"])
                                                                     for v in scene.views]))}
@@ -142,13 +145,15 @@ def test_a_wall_is_no_support_and_stands_upright(scenes):
 def test_an_object_without_a_support_is_told_from_its_surroundings(scenes):
     alone = scenes["object"]
     assert alone["support"] is None and alone["around"] and alone["tilt"] < 1.0
-    # Half axes of 1.0, 0.8 and 0.7 at a distance of 5.4, turned about the upright one, with a margin of 15 % on each side.
+    # Half axes of 1.0, 0.8 and 0.7 at a distance of 5.4, turned about the upright one, with a margin of 15 % on each side
+    # and more below, where an overhang hides the object from the sparse points.
     across, along, high = (measured * 5.4 / alone["distance"] for measured in alone["region"])
-    assert 1.6 < across < 2.7 and 1.6 < along < 2.7 and 1.4 < high < 2.1
+    assert 1.6 < across < 2.7 and 1.6 < along < 2.7 and 1.4 < high < 3.0
 
 
-def test_an_object_on_a_table_is_told_from_it(scenes):
-    on_table = scenes["object on table"]
+@pytest.mark.parametrize("key", ["object on table", "rolled cameras"])
+def test_an_object_on_a_table_is_told_from_it(scenes, key):
+    on_table = scenes[key]
     assert on_table["support"] > 0.3 and on_table["tilt"] < 1.0
     assert max(on_table["region"]) * 5.4 / on_table["distance"] < 2.8
 

@@ -18,7 +18,8 @@ import pytest
 from dev.sandbox.stack import HOST_DIR, ROOT, Stack
 
 #: What `install` brings in: requirements/ours*.txt and what they need.
-OUR_PACKAGES = ("cryptography", "prometheus_client", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser")
+OUR_PACKAGES = ("cryptography", "prometheus_client", "PyYAML", "tapipy", "atomicwrites", "cffi", "pycparser", "pillow-heif",
+                "opencv-python-headless")
 
 
 @dataclass

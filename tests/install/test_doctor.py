@@ -53,6 +53,15 @@ def test_a_running_sandbox_is_sound(stack: Stack, live_db) -> None:
     assert found["public-url"].level == "fault" and "127.0.0.1" in found["public-url"].text
 
 
+@pytest.mark.parametrize("clients, allowed, level, words", [
+    (0, "*", "good", "no Tapis client"), (1, "", "good", "make no new accounts"), (1, " , ", "good", "make no new accounts"),
+    (1, "ada, bob@portals", "good", "ada, bob@portals"), (1, "*", "warning", "everybody"), (2, "ada,*@portals", "warning", "everybody"),
+])
+def test_who_gets_an_account_by_a_tapis_login_is_reported(clients: int, allowed: str, level: str, words: str) -> None:
+    finding, = doctor._tapis({"clients": clients, "allowed": allowed})
+    assert finding.level == level and words in finding.text and bool(finding.mend) == (level == "warning")
+
+
 def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     """A WebODM whose worker and scheduler never met us, without mail, node, public address; a plugin is switched off."""
     installed.shell(

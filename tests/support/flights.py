@@ -41,12 +41,12 @@ class Flyer:
         from app_extensions.tapis.models import TapisIdentity
 
         pair = self.tapis.pair(self.name)
-        access, refresh = pair["access_token"], pair["refresh_token"]
+        access, refresh = pair["access_token"], pair.get("refresh_token") or {}
         identity, _ = TapisIdentity.objects.get_or_create(
             issuer=self.client.issuer, subject=f"{self.name}@{self.client.tenant_id}", defaults={"user": self.user})
         tokens.store_tokens(identity, self.client, TokenAnswer(
-            access_token=access["access_token"], expires_at=_ends(access), refresh_token=refresh["refresh_token"],
-            refresh_expires_at=_ends(refresh)))
+            access_token=access["access_token"], expires_at=_ends(access), refresh_token=refresh.get("refresh_token", ""),
+            refresh_expires_at=_ends(refresh) if refresh else None))
 
     def flight(self, name: str, count: int, **more: Any) -> None:
         """A generated flight on the own system."""

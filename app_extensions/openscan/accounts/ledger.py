@@ -62,7 +62,8 @@ def post(scan: Scan, amount_bytes: Optional[int] = None) -> bool:
         if scan_row.charge != Scan.HELD:
             _copy(scan, scan_row)
             return False
-        used = scan_row.received_bytes if amount_bytes is None else amount_bytes
+        # What a zip adds to the declared sum of its photos (`limits.packing_bytes`) is free.
+        used = min(scan_row.received_bytes, scan_row.held_bytes) if amount_bytes is None else amount_bytes
         if not 0 <= used <= scan_row.held_bytes:
             raise ValueError(f"scan {scan_row.pk} holds {scan_row.held_bytes} bytes of credit, {used} cannot be posted")
         back = _take_back(token, scan_row, scan_row.held_bytes - used)

@@ -96,6 +96,7 @@ def _write(scan: Scan) -> Written:
             written = write_set(
                 photo_set, target, incoming, limit_photos=scan.token.limit_photos, least_photos=conf.least_photos,
                 before_each=lambda: _check_wanted(scan), placing=lambda: _placing(scan),
+                merge_seconds=60 * conf.merge_minutes if conf.merge_focus_stacks else 0,
             )
     except OSError:
         _check_wanted(scan)  # a reset takes the parts away under our hands, a removal the directory, which is no failure

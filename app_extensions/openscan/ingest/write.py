@@ -3,6 +3,7 @@
 A photo is copied to a file beside the directory (WebODM counts whatever lies in it), looked at, flushed to the disk and
 renamed into place. So whatever lies there is whole, and a run that was cut continues where it stopped.
 """
+import logging
 import os
 import time
 import uuid
@@ -16,15 +17,19 @@ from app_extensions.openscan.ingest.archives import Member, PhotoSet
 from app_extensions.openscan.ingest.names import Names
 from app_extensions.openscan.ingest.refusal import Refused
 from app_extensions.openscan.ingest.zips import DAMAGE
-from app_extensions.shared import photo_files
+from app_extensions.shared import focus_stacks, photo_files
 from app_extensions.shared.photo_files import LeftOut, NotUsable, PhotoFile, quoted, summarize
 from app_extensions.shared.photo_headers import JPEG_END
+
+logger = logging.getLogger("app.logger")
 
 #: Larger ones are fresh memory from the system each time, and the page faults double the time of copying.
 CHUNK_BYTES = 1 << 17
 #: CPU time that a set may cost beyond copying: converting a phone's photo takes about a second.
 SECONDS_PER_SET = 60.0
 SECONDS_PER_BYTE = 3e-6
+#: A larger photo is not read whole into memory to look for focus stacks.
+LARGEST_FRAME_BYTES = 100_000_000
 #: Makes what is entered around each renaming into place.
 Placing = Callable[[], AbstractContextManager]
 
@@ -39,9 +44,9 @@ class Written(NamedTuple):
 
 def write_set(
     photo_set: PhotoSet, target: Path, incoming: Path, *, limit_photos: int, least_photos: int,
-    before_each: Callable[[], None] = lambda: None, placing: Placing = nullcontext,
+    before_each: Callable[[], None] = lambda: None, placing: Placing = nullcontext, merge_seconds: float = 0,
 ) -> Written:
-    """Write a set's photos, masks and control points.
+    """Write a set's photos, masks and control points; focus stacks as one merged photo per position.
 
     :param target: the task's directory
     :param incoming: a directory only of this set, on the same file system; files of an earlier run are removed
@@ -49,6 +54,7 @@ def write_set(
     :param least_photos: fewer usable ones than this are no set
     :param before_each: called before each photo; what it raises ends the work
     :param placing: entered around each renaming into ``target``; what it raises ends the work as well
+    :param merge_seconds: CPU time for merging focus stacks; 0 leaves their frames as they are
     :raises Refused: too many photos, too few that are whole, or most of them unusable
     :raises OSError: the disk is full or failing; calling again continues from there
     """
@@ -58,9 +64,12 @@ def write_set(
     for left_over in incoming.iterdir():
         left_over.unlink()
     writer = _Writer(photo_set, target, incoming, before_each, placing)
-    for member in photo_set.photos:
+    for frames in _stacks(photo_set.photos) if merge_seconds else ((member,) for member in photo_set.photos):
         before_each()
-        writer.take_photo(member)
+        if len(frames) > 1:
+            writer.take_stack(frames, merge_seconds)
+        else:
+            writer.take_photo(frames[0])
     _check_enough(len(writer.written), least_photos, writer.left_out)
     for member in photo_set.masks:
         before_each()
@@ -68,6 +77,34 @@ def write_set(
     remarks = _write_texts(photo_set, writer)
     _sync(target)
     return Written(len(writer.written), writer.photo_bytes, (*summarize(writer.left_out), *writer.remarks(), *remarks))
+
+
+def _stacks(photos: "list[Member]") -> "list[tuple[Member, ...]]":
+    """The photos in their order, the frames of one focus stack together."""
+    names = [member.path for member in photos]
+    stacks = focus_stacks.stacks_by_name(names) or focus_stacks.stacks_by_content(names, lambda index: _whole(photos[index]))
+    following = {index: stack for stack in stacks for index in stack.frames}
+    groups, done = [], set()
+    for index, member in enumerate(photos):
+        stack = following.get(index)
+        if stack is None:
+            groups.append((member,))
+        elif stack.name not in done:
+            done.add(stack.name)
+            groups.append(tuple(photos[frame] for frame in stack.frames))
+    return groups
+
+
+def _whole(member: Member) -> bytes:
+    """A photo's bytes, empty where they cannot be read or are no JPEG."""
+    if member.size_bytes > LARGEST_FRAME_BYTES:
+        return b""
+    try:
+        with member.open() as source:
+            data = source.read()
+    except DAMAGE:
+        return b""
+    return data if photo_files.kind_of(data[:photo_files.HEAD_BYTES]) == photo_files.JPEG else b""
 
 
 def _check_enough(photos: int, least: int, left_out: "list[LeftOut]") -> None:
@@ -105,6 +142,8 @@ class _Writer:
         self._crcs: dict[str, int] = {}
         self._converted: list[str] = []
         self._mended: list[str] = []
+        self._stacks: list[focus_stacks.Merged] = []
+        self._merger: Optional[focus_stacks.Merger] = None
         self._seconds_left = SECONDS_PER_SET + photo_set.size_bytes * SECONDS_PER_BYTE
 
     def take_photo(self, member: Member) -> None:
@@ -127,6 +166,65 @@ class _Writer:
         else:
             self.written[member.path] = name
             self._by_size.setdefault(member.size_bytes, []).append(member)
+
+    def take_stack(self, frames: "tuple[Member, ...]", merge_seconds: float) -> None:
+        """Merge the frames of one position into one photo; frames that cannot be merged are taken one by one.
+
+        :raises OSError: see ``write_set``
+        """
+        if self._merger is None:
+            self._merger = focus_stacks.Merger(merge_seconds)
+        named = focus_stacks.stacks_by_name([member.path for member in frames])
+        stem = named[0].name if named else frames[0].path.rpartition(".")[0]
+        name = self.names.give(f"{stem}.jpg", ".jpg")
+        size = sum(member.size_bytes for member in frames)
+        if (self.target / name).exists():  # of a run that was cut: what was placed is whole
+            self._keep_stack(frames, name, size, focus_stacks.Merged(0, 0, len(frames)))
+            return
+        copies: list[Path] = []
+        try:
+            whole = self._copy_frames(frames, copies)
+            if len(whole) < 2:
+                raise focus_stacks.NotMerged("fewer than two frames are whole")
+            merged = self.temporary()
+            copies.append(merged)
+            made = self._merger.merge(whole, merged)
+            self.place(merged, name)
+            self._keep_stack(frames, name, size, made)
+        except focus_stacks.NotMerged as reason:
+            logger.info("OpenScan: frames of %s are not merged: %s", stem, reason)
+            for member in frames:
+                self._before_each()
+                self.take_photo(member)
+        finally:
+            for path in copies:
+                path.unlink(missing_ok=True)
+
+    def _copy_frames(self, frames: "tuple[Member, ...]", copies: "list[Path]") -> "list[Path]":
+        """Copy the frames beside the task. :return: those that are whole; :raises NotMerged: one is not a JPEG"""
+        whole = []
+        for member in frames:
+            self._before_each()
+            path = self.temporary()
+            copies.append(path)
+            try:
+                with member.open() as source:
+                    if _copy(source, path) != member.size_bytes:
+                        raise NotUsable("damaged")
+                if photo_files.examine(path).kind != photo_files.JPEG:
+                    raise focus_stacks.NotMerged("a frame is not a JPEG")
+            except NotUsable as reason:
+                self.left_out.append(LeftOut(member.path, "bad_frame", str(reason)))
+            except DAMAGE:
+                self.left_out.append(LeftOut(member.path, "bad_frame", "is damaged"))
+            else:
+                whole.append(path)
+        return whole
+
+    def _keep_stack(self, frames: "tuple[Member, ...]", name: str, size: int, made: focus_stacks.Merged) -> None:
+        self._stacks.append(made)
+        self.written[frames[0].path] = name
+        self.photo_bytes += size
 
     def take_mask(self, member: Member) -> None:
         """Write a mask under its photo's name, or note why not. :raises OSError: see ``write_set``"""
@@ -158,7 +256,7 @@ class _Writer:
 
     def remarks(self) -> "list[str]":
         """Sentences on photos that were changed."""
-        found = []
+        found = focus_stacks.report(self._stacks)
         if self._converted:
             found.append(_counted(self._converted, "was converted to JPEG", "were converted to JPEG"))
         if self._mended:

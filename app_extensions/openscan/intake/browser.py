@@ -74,15 +74,15 @@ def file_states(scan: Scan, base: str = "") -> "list[FileState]":
             for number, ((path, size), link) in enumerate(zip(upload.file_list(), open_links), 1)]
 
 
-def renew_links(scan: Scan, *, address: str, base_url: str) -> Scan:
-    """Give the links of an unfinished upload their full time again.
+def renew_links(scan: Scan, base_url: str) -> Scan:
+    """Give the links of an unfinished upload their full time again. That the visitor may do so was checked before.
 
     :raises OpenScanError: the scan was started or has expired meanwhile
     """
     if scan.state != Scan.CREATED:
         raise OpenScanError("This upload is complete already, or was given up; nothing can be added to it.", CONFLICT)
     return scans.create_scan(scan.token, scan.name, photos=scan.photos, parts=scan.parts_count, filesize_bytes=scan.declared_bytes,
-                             address=address, base_url=base_url)
+                             address=scan.client_address, base_url=base_url)
 
 
 def part_names(scan: Scan) -> "list[str]":
@@ -137,5 +137,10 @@ def _is_count(value: Any) -> bool:
 
 
 def unfinished(mine: QuerySet) -> "list[Scan]":
-    """Those of somebody's scans that a browser began to send and has not finished, newest first."""
-    return list(mine.filter(state=Scan.CREATED, browser_upload__isnull=False).order_by("-pk"))
+    """The scans that browsers began to send under somebody's private tokens and have not finished, newest first. A public token is
+    everybody's, so its uploads are listed to nobody; each browser remembers its own.
+
+    :param mine: tokens
+    """
+    found = Scan.objects.filter(token__in=mine.filter(kind=Token.PRIVATE), state=Scan.CREATED, browser_upload__isnull=False)
+    return list(found.select_related("token", "browser_upload").order_by("-pk"))

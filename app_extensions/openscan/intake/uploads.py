@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from app_extensions.host.log_fields import note_fields
 from app_extensions.openscan import links, part_files, traffic
+from app_extensions.openscan.accounts import limits
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Part, Scan
@@ -36,7 +37,7 @@ class Upload:
     def __init__(self, scan: Scan, number: int):
         self.scan = scan
         self.number = number
-        self.most_bytes = min(scan.token.limit_part_bytes, scan.declared_bytes)
+        self.most_bytes = min(scan.token.limit_part_bytes, scan.declared_bytes + _packing_bytes(scan))
 
     def check_length(self, length: Optional[int]) -> None:
         """Raises OpenScanError for an announced length (None: not announced) that cannot become a part."""
@@ -52,7 +53,7 @@ class Upload:
 
     def check_total(self, size_bytes: int, scan: Scan, other_bytes: int) -> None:
         """Raises OpenScanError where this part's size and those of the others are more than was declared."""
-        if size_bytes + other_bytes > scan.declared_bytes:
+        if size_bytes + other_bytes > scan.declared_bytes + _packing_bytes(scan):
             raise OpenScanError(
                 f"The parts are more than was declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
                 f"{self.number}, filesize={scan.declared_bytes:,} bytes; create the project again with the right filesize.",
@@ -61,6 +62,10 @@ class Upload:
     def _other_bytes(self) -> int:
         own = self.scan.parts.filter(number=self.number).values_list("size_bytes", flat=True).first()
         return self.scan.received_bytes - (own or 0)
+
+
+def _packing_bytes(scan: Scan) -> int:
+    return limits.packing_bytes(scan.parts_count, scan.photos)
 
 
 def open_upload(link_text: str) -> Upload:

@@ -48,7 +48,7 @@ def _options(scan: Scan, preset: str) -> "list[dict]":
         options = presets.preset_options(preset, owner)
     except LookupError:
         raise OpenScanError("WebODM has no preset of this name; choose another one.") from None
-    for node in host_nodes.nodes_for(owner) if owner is not None else []:
-        if node.online:
-            options = presets.filter_options(options, node)
-    return options
+    nodes = [node for node in host_nodes.nodes_for(owner) if node.online] if owner is not None else []
+    for node in nodes:
+        options = presets.filter_options(options, node)
+    return queue.with_glb(options, nodes)

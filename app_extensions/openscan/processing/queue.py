@@ -247,6 +247,13 @@ def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
         return []
     for node in nodes:
         options = presets.filter_options(options, node)
+    return with_glb(options, nodes)
+
+
+def with_glb(options: "list[dict]", nodes: "list[Any]") -> "list[dict]":
+    """The options, and ODM's `gltf` where every node that may get the task knows it: a scan's page rotates a GLB."""
+    if nodes and all("gltf" in node.option_names for node in nodes) and all(option["name"] != "gltf" for option in options):
+        return [*options, {"name": "gltf", "value": True}]
     return options
 
 

@@ -187,7 +187,7 @@ def flight_projects(user: Any, *, details: bool = False, search: str = "", sort:
 
 def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
     """What a page shows of flights besides the documented form, by our flight's id."""
-    tasks = host_tasks.tasks_by_id(row.task_id for row in flights if row.task_id)
+    tasks = host_tasks.task_rows(row.task_id for row in flights if row.task_id)
     syncs = TapisJob.objects.filter(flight__in=flights, kind=TapisJob.SYNC).order_by("flight_id", "-created_at").distinct("flight_id")
     latest = {job.flight_id: job for job in syncs.defer("access_token", "history")}
     hints: dict[int, str] = {}

@@ -4,6 +4,7 @@ All claiming and counting happens under one advisory lock, which is held for mil
 workers are busy comes first, then the one who waited longest. A user's discoveries come before the user's syncs, and a flight that was
 begun before one that was not.
 """
+import logging
 from dataclasses import dataclass
 from typing import Any, Optional
 from uuid import uuid4
@@ -19,6 +20,11 @@ from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.models.jobs import from_now
 from app_extensions.tapis.sync import leases
+
+logger = logging.getLogger("app.logger")
+
+#: Users that one claim looks at, to hold the lock for a short time only.
+MOST_USERS = 50
 
 
 @dataclass
@@ -49,8 +55,9 @@ def claim(only: Any = None) -> Optional[Claim]:
         candidates = _by_turns() if only is None else [_takeable(TapisJob.objects.filter(pk=only), due | Q(claimed_at=None))]
         for rows in candidates:
             job = celery_queue.claim_one(rows)
-            if job is not None:
-                return _claimed(job)
+            claimed = _claimed(job) if job is not None else None
+            if claimed is not None:
+                return claimed
     return None
 
 
@@ -76,9 +83,13 @@ def _busy() -> int:
     return listing + SyncBatch.objects.filter(lease_until__gte=Now()).count()
 
 
-def _claimed(job: TapisJob) -> Claim:
+def _claimed(job: TapisJob) -> Optional[Claim]:
     owner = uuid4().hex
-    lifecycle.apply(job.pk, lifecycle.CLAIM, claimed_at=timezone.now())
+    if lifecycle.apply(job.pk, lifecycle.CLAIM, claimed_at=timezone.now()) is None:
+        # WebODM deleted its user while this app was not loaded: no constraint of ours kept it from that.
+        logger.warning("Tapis: %s %s has no user any more and is forgotten", job.kind, job.pk)
+        TapisJob.objects.filter(pk=job.pk).delete()
+        return None
     batch = None
     if job.kind == TapisJob.SYNC and job.phase == TapisJob.FETCHING:
         batch = leases.open_batch(job)
@@ -92,6 +103,8 @@ def _by_turns() -> "list[QuerySet]":
     """What may be claimed, each user's discoveries and then syncs, in the order in which users get their turn."""
     due = TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, due_at__lte=Now())
+    if leases.open_connections() >= conf.instance_connections:
+        due = due.exclude(kind=TapisJob.SYNC, phase=TapisJob.FETCHING)  # nobody could take these
     waiting = {row["user_id"]: row for row in due.order_by().values("user_id").annotate(first=Min("due_at"), last=Max("claimed_at"))}
     load = dict.fromkeys(waiting, 0)
     held = TapisJob.objects.filter(user_id__in=waiting, state__in=TapisJob.ACTIVE, lease_until__gte=Now()).order_by()
@@ -102,7 +115,7 @@ def _by_turns() -> "list[QuerySet]":
     never = timezone.now().replace(year=2000)
     in_turn = sorted(waiting, key=lambda user_id: (load[user_id], waiting[user_id]["last"] or never, waiting[user_id]["first"]))
     found = []
-    for user_id in in_turn:
+    for user_id in in_turn[:MOST_USERS]:
         mine = TapisJob.objects.filter(user_id=user_id)
         found += [_takeable(mine.filter(kind=kind), Q(due_at__lte=Now())) for kind in (TapisJob.DISCOVERY, TapisJob.SYNC)]
     return found

@@ -75,7 +75,7 @@ def me_view(request: HttpRequest, visitor: Visitor) -> dict:
 def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
     """GET: unfinished uploads. POST: begin one, or continue the one of the same name and files."""
     if request.method == "GET":
-        return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.scans())[:20]]}
+        return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.tokens())[:20]]}
     content = body_of(request)
     token_id = content.get("token")
     token = visitor.usable_token(token_id if isinstance(token_id, int) else None)
@@ -96,7 +96,7 @@ def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """GET: what of an upload has arrived. POST: the same with links that are good for their full time again."""
     scan = visitors.require_own(visitor, key)
     if request.method == "POST":
-        scan = browser.renew_links(scan, address=visitor.address, base_url=links.base_url(request))
+        scan = browser.renew_links(scan, base_url=links.base_url(request))
     return _upload(scan)
 
 
@@ -104,7 +104,7 @@ def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 def start_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
     """All files are there: begin. Again: nothing happens, and that is fine."""
     scan = visitors.require_own(visitor, key)
-    scans.start_scan(scan.token, scan.name, visitor.address)
+    scans.start_scan(scan.token, scan.name, scan.client_address)
     return {"key": page_links.page_key(scan)}
 
 
@@ -116,8 +116,8 @@ def _upload_row(scan: Scan) -> "dict[str, Any]":
 
 
 def _upload(scan: Scan) -> "dict[str, Any]":
-    return {**_upload_row(scan), "state": scan.state,
-            "links": [[state.path, state.size_bytes, state.link] for state in browser.file_states(scan)]}
+    states = browser.file_states(scan)
+    return {**_upload_row(scan), "state": scan.state, "links": [[state.path, state.size_bytes, state.link] for state in states]}
 
 
 @api_view("POST")

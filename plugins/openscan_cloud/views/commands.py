@@ -8,7 +8,9 @@ from app_extensions.openscan.accounts import ledger, token_requests
 from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import names, scans
+from app_extensions.openscan.models import Token
 from app_extensions.openscan.processing import queue, status
+from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
@@ -32,7 +34,17 @@ def get_token_info(call: Call) -> dict:
         "limit_part": token.limit_part_bytes,
         "kind": token.kind,
         "daily_credit": token.daily_bytes,
+        # Three texts that OpenScan3's page shows. Tokens do not expire, so there is no date; a revoked one is refused.
+        "message": _about(token),
+        "assigned_to": token.person,
+        "expires_at": "",
     }
+
+
+def _about(token: Token) -> str:
+    daily = f"It is topped up to {format_bytes(token.daily_bytes)} every day at 00:00 UTC. " if token.daily_bytes else ""
+    return (f"{format_bytes(token.credit_bytes)} of credit left. {daily}A set may have {format_bytes(token.limit_filesize_bytes)} and "
+            f"{token.limit_photos:,} photos.")
 
 
 def create_project(call: Call) -> dict:
@@ -78,7 +90,9 @@ def request_token(call: Call) -> dict:
 
 
 def get_queue_estimate(call: Call) -> dict:
-    return {"estimated_time_seconds": int(queue.estimate_seconds(call.caller.known_token(), call.caller.address))}
+    seconds = int(queue.estimate_seconds(call.caller.known_token(), call.caller.address))
+    message = f"About {format_duration(seconds)} until processing starts." if seconds > 0 else "Processing starts right away."
+    return {"estimated_time_seconds": seconds, "message": message}
 
 
 def get_status(call: Call) -> dict:

@@ -107,6 +107,18 @@ def ask_page(request: HttpRequest) -> HttpResponse:
 
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
+def public_page(request: HttpRequest) -> HttpResponse:
+    """The site's public token, what is left of it today, what is done with the photos, and the API. Away unless a setting names it."""
+    token = tokens.find_token(conf.public_token)
+    if token is None or not token.is_public or token.revoked_at:
+        raise Http404
+    context = _with_words(overview.for_token(token, links.base_url(request)))
+    return show(request, "public.html", {**context, "title": "The public token", "here": "public", "text": conf.public_token,
+                                         "visitor_token": visitor_of(request).token, "result_days": conf.result_days})
+
+
+@csrf_protect
+@require_http_methods(["GET", "HEAD"])
 def scan_page(request: HttpRequest, key: str) -> HttpResponse:
     """One scan: where it stands, its model, and what can be done with it. The link is enough to look."""
     visitor = visitor_of(request)

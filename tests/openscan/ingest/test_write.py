@@ -1,5 +1,6 @@
 """Photos into the task's directory: once, whole, with names that work."""
 import errno
+import io
 import os
 import zipfile
 import zlib
@@ -24,10 +25,10 @@ class Place:
         for directory in (self.task, self.incoming, root / "scratch"):
             directory.mkdir()
 
-    def write(self, parts, limit_photos=2000, least_photos=1, before_each=lambda: None):
+    def write(self, parts, limit_photos=2000, least_photos=1, before_each=lambda: None, merge_seconds=0):
         with PhotoSet(lay_out(self.root / "parts", parts), self.root / "scratch") as photo_set:
             return write_set(photo_set, self.task, self.incoming, limit_photos=limit_photos, least_photos=least_photos,
-                             before_each=before_each)
+                             before_each=before_each, merge_seconds=merge_seconds)
 
     def files(self):
         return {path.name: path.read_bytes() for path in self.task.iterdir()}
@@ -224,3 +225,53 @@ def test_every_photo_of_any_zip_arrives_once(tmp_path_factory, members, method, 
         assert "absolute" in str(refused)
         return
     assert sorted(place.files().values()) == sorted(set(contents.values()))
+
+
+def stack_set(positions=3, frames=3, name="scan01/scan01_{0:03d}_fs{1:02d}.jpg"):
+    """Frames as a rig names them, of real photos, each sharp in another third."""
+    from PIL import Image, ImageFilter
+
+    members = {}
+    for position, data in enumerate(list(real_photos("banana", positions).values())):
+        sharp = Image.open(io.BytesIO(data)).convert("RGB").resize((480, 320))
+        soft = sharp.filter(ImageFilter.GaussianBlur(5))
+        for number in range(frames):
+            image, third = soft.copy(), (0, 320 * number // frames, 480, 320 * (number + 1) // frames)
+            image.paste(sharp.crop(third), third[:2])
+            out = io.BytesIO()
+            image.save(out, "JPEG", quality=92)
+            members[name.format(position, number)] = out.getvalue()
+    return members
+
+
+def test_focus_stacks_become_one_photo_per_position(place):
+    members = {**stack_set(), "scan01/scan01_900.jpg": jpeg(5)}
+    written = place.write([make_zip(members)], merge_seconds=600)
+    assert sorted(place.files()) == ["scan01_000.jpg", "scan01_001.jpg", "scan01_002.jpg", "scan01_900.jpg"]
+    assert written.photos == 4 and written.photo_bytes == sum(map(len, members.values()))
+    assert written.set_aside == ("9 frames of focus stacks were merged into 3 photos, one per position.",)
+    before = {path.name: path.stat().st_ino for path in place.task.iterdir()}
+    again = place.write([make_zip(members)], merge_seconds=600)
+    assert again == written and {path.name: path.stat().st_ino for path in place.task.iterdir()} == before
+
+
+def test_focus_stacks_under_other_names(place):
+    written = place.write([make_zip(stack_set(name="IMG_{0}{1:02d}.JPG"))], merge_seconds=600)
+    assert written.photos == 3 and sorted(place.files()) == ["IMG_000.jpg", "IMG_100.jpg", "IMG_200.jpg"]
+
+
+def test_focus_stacks_where_merging_is_switched_off(place):
+    written = place.write([make_zip(stack_set())])
+    assert written.photos == 9 and written.set_aside == ()
+
+
+def test_frames_that_are_not_whole_or_do_not_fit(place):
+    members = stack_set()
+    members["scan01/scan01_000_fs01.jpg"] = members["scan01/scan01_000_fs01.jpg"][:-3000]
+    members["scan01/scan01_001_fs01.jpg"] = jpeg(7, 64)
+    written = place.write([make_zip(members)], merge_seconds=600)
+    frames = [f"scan01_001_fs{number:02d}.jpg" for number in range(3)]
+    assert sorted(place.files()) == ["scan01_000.jpg", *frames, "scan01_002.jpg"]
+    assert written.photos == 5 and written.set_aside == (
+        "“scan01/scan01_000_fs01.jpg” is a JPEG that breaks off before its end and was left out.",
+        "5 frames of focus stacks were merged into 2 photos, one per position.")

@@ -447,7 +447,7 @@ class TestAtTheSameTime:
         answers = in_processes(create_once, [(stack.address(), rig.token, unique, 1 + n % 3) for n in range(8)])
         assert answers == [200] * 8
         scan = Scan.objects.get(name=unique)
-        assert scan.parts.count() == scan.parts_count and scan.held_bytes == 100
+        assert rig.info(unique)["missing_parts"] == list(range(1, scan.parts_count + 1)) and scan.held_bytes == 100
         assert rig.get("getTokenInfo").json()["credit"] == 10**12 - 100
 
     def test_one_project_started_eight_times_is_started_once(self, stack, rig, unique):

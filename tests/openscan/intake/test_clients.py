@@ -7,6 +7,7 @@ import requests
 
 from app_extensions.openscan import part_files
 from app_extensions.openscan.models import Scan
+from tests.openscan.flow import until
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import cut, photos
 
@@ -54,8 +55,11 @@ def test_openscan3(base, token, unique):
     body = archive(zipfile.ZIP_DEFLATED)
     pieces = cut(body, 3)
     assert ask("status") == {"status": "online"}
-    assert isinstance(ask("getTokenInfo", token=token)["credit"], int)
-    assert isinstance(ask("getQueueEstimate", token=token)["estimated_time_seconds"], int)
+    about, estimate = ask("getTokenInfo", token=token), ask("getQueueEstimate", token=token)
+    assert isinstance(about["credit"], int) and isinstance(estimate["estimated_time_seconds"], int)
+    # What its page shows.
+    assert about["message"].startswith("1 TB of credit left.") and about["assigned_to"] == "Ada Lovelace" and about["expires_at"] == ""
+    assert estimate["message"].endswith(".")
     created = ask("createProject", token=token, photos=4, filesize=len(body), parts=3, project=unique)
     assert isinstance(created["ulink"], list) and len(created["ulink"]) == 3
     for link, piece in zip(created["ulink"], pieces):
@@ -133,3 +137,38 @@ def test_openscan2(base, token, unique):
         assert requests.post(link, data=piece, timeout=120).status_code == 200
     assert ask("startProject", project=unique).json() == {"status": "started"}
     arrived(unique, body)
+
+
+def test_a_client_that_declares_the_sum_of_its_photos_and_sends_one_zip(base, token, unique):
+    """The zip is larger than its photos. The client pays for what it declared."""
+    body, declared = archive(zipfile.ZIP_STORED), sum(map(len, photos(4).values()))
+    asked = {"token": token, "project": unique}
+    created = requests.get(f"{base}/createProject", auth=PAIR, timeout=120,
+                           params={**asked, "photos": 4, "parts": 1, "filesize": declared}).json()
+    assert len(body) > declared
+    sent = requests.post(created["ulink"][0], data=body, headers={"Content-Type": "application/octet-stream"}, auth=PAIR, timeout=120)
+    assert sent.status_code == 200, sent.text
+    assert requests.get(f"{base}/startProject", auth=PAIR, params=asked, timeout=120).json() == {"status": "started"}
+    until(lambda: Scan.objects.get(name=unique).state not in (Scan.CREATED, Scan.INITIALIZED))
+    scan = Scan.objects.get(name=unique)
+    assert scan.state != Scan.FAILED, scan.error
+    assert scan.images_count == 4 and (scan.posted_bytes, scan.received_bytes) == (declared, len(body))
+
+
+@pytest.mark.parametrize("more, parts, status", [(1_024 * 5 + 1, 1, 413), (1, 2, 413)])
+def test_more_than_a_zip_adds_is_refused(base, token, unique, more, parts, status):
+    created = requests.get(f"{base}/createProject", auth=PAIR, timeout=120,
+                           params={"token": token, "project": unique, "photos": 4, "parts": parts, "filesize": 10_000}).json()
+    answer = requests.post(created["ulink"][0], data=bytes(10_000 + more), timeout=120)
+    assert answer.status_code == status and "more than was declared" in answer.json()["error"]
+
+
+def test_a_client_that_puts_each_photo_as_a_part(base, token, unique):
+    pieces, asked = list(photos(5).values()), {"token": token, "project": unique}
+    created = requests.get(f"{base}/createProject", auth=PAIR, timeout=120,
+                           params={**asked, "photos": 5, "parts": 5, "filesize": sum(map(len, pieces))}).json()
+    for link, piece in zip(created["ulink"], pieces):
+        assert requests.put(link, data=piece, headers={"Content-Type": "image/jpeg"}, timeout=120).status_code == 200
+    assert requests.get(f"{base}/startProject", auth=PAIR, params=asked, timeout=120).json() == {"status": "started"}
+    until(lambda: Scan.objects.get(name=unique).state not in (Scan.CREATED, Scan.INITIALIZED))
+    assert Scan.objects.get(name=unique).images_count == 5

@@ -373,8 +373,9 @@ class TestFullDisk:
             pytest.skip("mounting a tmpfs needs root")
         try:
             with own_gunicorn(stack, "web-tmpfs", WO_OPENSCAN_STORAGE_DIR=str(tmp_path), WO_OPENSCAN_FREE_RESERVE="0") as web:
-                rig = Rig(web.address, private_token()[1])
-                links = [rig.create(f"{unique}{number}", 2 * MB)[0] for number in range(2)]
+                # Created where there is room: here, the second one would be refused, as the room is promised to the first.
+                rig = Rig(stack.address(), private_token()[1])
+                links = [rig.create(f"{unique}{number}", 2 * MB)[0].replace(stack.address(), web.address) for number in range(2)]
                 threads = [threading.Thread(target=put_part, args=(link, chunks_of(b"x" * (2 * MB), 50_000))) for link in links]
                 for thread in threads:
                     thread.start()

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 
 from app_extensions.openscan.accounts import ledger, self_service, tokens
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.models import CreditRequest, OutgoingMail, Scan, Token, TokenRequest
+from app_extensions.openscan.models import CreditRequest, OutgoingMail, RequestAttempt, Scan, Token, TokenRequest
 from app_extensions.openscan.processing import queue
 from tests.openscan.flow import started_scan, without_nodes
 from tests.openscan.helpers import BASIC, in_processes, own_gunicorn, private_token, public_token
@@ -145,6 +145,7 @@ def test_two_windows_do_not_make_one_token_too_many(live_db, unique):
 
 
 def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_page, live_db, admin, unique):
+    RequestAttempt.objects.all().delete()  # other tests ask from this address as well
     page = open_page(PHONE)
     page.goto("/openscan/ask/")
     page.assert_fits()
@@ -213,3 +214,21 @@ def test_the_administrators_page_is_theirs(stack, open_page, live_db, unique):
         assert page.evaluate(f"fetch('/plugins/openscan_cloud/api/{path}').then(answer => answer.status)") == 403
     assert requests.get(stack.address() + "/plugins/openscan_cloud/api/manage", timeout=60).status_code == 401
     assert requests.get(stack.address() + "/openscan/api/manage", timeout=60).status_code == 404
+
+
+def test_the_public_token_has_a_page_where_the_site_wants_one(open_page, stack, live_db):
+    assert requests.get(stack.address() + "/openscan/public/", timeout=60).status_code == 404
+    _, text = public_token(10**9)
+    _, private = private_token(10**9)
+    with own_gunicorn(stack, "web-public", WO_OPENSCAN_PUBLIC_TOKEN=text) as web:
+        page = open_page()
+        page.web = web.address
+        page.goto("/openscan/public/")
+        page.wait(f'#os-public-token:has-text("{text}")')
+        page.wait('rapi-doc:has-text("createProject")')
+        page.assert_fits()
+        assert page.complaints == []
+        page.click('button:has-text("Use it in this browser")')
+        page.wait('a:has-text("Upload photos")')
+    with own_gunicorn(stack, "web-not-public", WO_OPENSCAN_PUBLIC_TOKEN=private) as web:
+        assert requests.get(web.address + "/openscan/public/", timeout=60).status_code == 404

@@ -12,6 +12,8 @@ RELEASED = {
         ("uplot 1.6.32", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
     PUBLIC / "vendor/uplot/uPlot.min.css":
         ("uplot 1.6.32", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+    PUBLIC / "vendor/rapidoc/rapidoc-min.js":
+        ("rapidoc 9.3.8", "affbd173a65e870e18f392cca963113bcdafb6e50e88cd2f6a834a65b22db94d"),
     ROOT / "tests/support/vendor/axe-core/axe.min.js":
         ("axe-core 4.14.1", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"),
 }
@@ -33,7 +35,7 @@ def test_our_scripts_load_them_only_where_they_are_needed():
     users = {path.name for path in PUBLIC.rglob("*.js") if "vendor" not in path.parts and "vendor/" in path.read_text()}
     assert users == {"scan.js"}
     templates = (ROOT / "plugins" / "openscan_cloud" / "templates").glob("*.html")
-    assert {path.name for path in templates if "vendor/" in path.read_text()} == {"manage.html"}
+    assert {path.name for path in templates if "vendor/" in path.read_text()} == {"manage.html", "public.html"}
 
 
 def test_no_script_of_ours_makes_html_out_of_text():
@@ -42,3 +44,7 @@ def test_no_script_of_ours_makes_html_out_of_text():
             text = path.read_text()
             for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
                 assert word not in text, f"{path.name} uses {word}"
+
+
+def test_the_apis_document_is_the_same_on_the_page_and_in_the_docs():
+    assert (PUBLIC / "openapi.yaml").read_bytes() == (ROOT / "docs" / "makers" / "openapi.yaml").read_bytes()

@@ -129,7 +129,7 @@ def test_a_client_that_moves_needs_its_secret_again_and_ends_its_logins(flyer, l
     fields = {name: getattr(client, name) for name in ClientForm.Meta.fields if name != "client_secret"}
     moved = {**fields, "token_url": "https://elsewhere.example.org/v3/oauth2/tokens"}
     form = ClientForm({**moved, "client_secret": ""}, instance=TapisOAuth2Client.objects.get(pk=client.pk))
-    assert not form.is_valid() and "Enter the client's secret again" in str(form.errors)
+    assert not form.is_valid() and "Enter the client's secret again" in form.errors["client_secret"][0]
     assert ClientForm({**fields, "name": "New name", "client_secret": ""}, instance=TapisOAuth2Client.objects.get(pk=client.pk)).is_valid()
     form = ClientForm({**moved, "client_secret": "the secret"}, instance=TapisOAuth2Client.objects.get(pk=client.pk))
     assert form.is_valid(), form.errors

@@ -2,7 +2,7 @@
 
     <prefix>research/scan-<id>-<random>/photos/…  model/…  scan.json
 
-`scan.json` is written last: a set without it is not complete. What is there already (by size and MD5) is not sent again, so a set
+`scan.json` is written last: a set without it is not complete. What is there already (by size and tag) is not sent again, so a set
 can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
 `research.consented`'s to say, asked before the first byte and again before a set counts as kept.
 """
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -89,7 +90,7 @@ def archive_set(scan_id: int) -> None:
         try:
             copied = _Copy(client.current(), entry).everything(scan, contents)
         except StorageError as problem:
-            records.note_failure(entry, str(problem))
+            records.note_failure(entry, str(problem), problem.sent_bytes)
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
             return
         except FileNotFoundError as problem:
@@ -140,6 +141,8 @@ class _Copy:
         key = self._prefix + research.MANIFEST
         self._bucket.put(key, text.encode("utf-8"), {"ContentType": "application/json"})
         self._bucket.delete(sorted(set(self._there) - self._named - {key}))
+        with suppress(StorageError):  # what a killed worker began; else it goes with the set
+            self._bucket.give_up_uploads(self._prefix)
         return self
 
     def _file(self, path: Path, folder: str) -> "dict[str, Any]":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from app_extensions.openscan.conf import conf
 
@@ -21,7 +21,12 @@ _ABSENT = {"404", "NoSuchKey", "NotFound"}
 
 
 class StorageError(Exception):
-    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator."""
+    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator.
+
+    sent_bytes: what went over the line for nothing.
+    """
+
+    sent_bytes = 0
 
 
 class ObjectMissing(StorageError):
@@ -156,17 +161,18 @@ class Bucket:
         with _told("writing an object"):
             self._patient.put_object(Bucket=self.name, Key=key, Body=data, **headers)
 
-    def upload(self, path: Path, key: str, headers: "dict[str, str]", part_bytes: int) -> None:
+    def upload(self, path: Path, key: str, headers: "dict[str, str]", part_bytes: int, sent: Callable[[int], None]) -> None:
         """Writes a file; a large one in parts, one after the other, so that only one part is in memory. boto3 repeats what fails,
         sends a checksum with each part, and gives up what it began where it cannot end it.
 
         :param headers: as for `put`
+        :param sent: called with each number of bytes that went over the line
         """
         from boto3.s3.transfer import TransferConfig
 
         parts = TransferConfig(multipart_threshold=part_bytes + 1, multipart_chunksize=part_bytes, use_threads=False)
         with _told("writing an object"):
-            self._patient.upload_file(str(path), self.name, key, ExtraArgs=headers, Config=parts)
+            self._patient.upload_file(str(path), self.name, key, ExtraArgs=headers, Config=parts, Callback=sent)
 
     def _open_uploads(self, prefix: str) -> "list[dict[str, Any]]":
         with _told("looking for unfinished uploads"):

@@ -106,11 +106,11 @@ def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
                 bucket.give_up_uploads(entry.key)
         return Published(entry, written)
     except upload.Differs as problem:
-        records.note_failure(entry, str(problem))
+        records.note_failure(entry, str(problem), problem.sent_bytes)
         records.abandon(entry)
         logger.error("OpenScan: the result of scan %s arrived damaged in object storage and is sent again: %s", scan.pk, problem)
     except client.StorageError as problem:
-        records.note_failure(entry, str(problem))
+        records.note_failure(entry, str(problem), problem.sent_bytes)
         logger.warning("OpenScan: the result of scan %s could not be published and stays in the file system for now: %s",
                        scan.pk, problem)
     return None

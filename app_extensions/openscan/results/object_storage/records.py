@@ -69,16 +69,18 @@ def lost(scan: Scan) -> None:
     scan.result_object = ""
 
 
-def note_failure(entry: Stored, problem: str, storage_failed: bool = True) -> None:
+def note_failure(entry: Stored, problem: str, sent_bytes: int = 0, storage_failed: bool = True) -> None:
     """Keep what went wrong, and when to try again.
 
+    :param sent_bytes: what went over the line for nothing
     :param storage_failed: False where it was our own fault: others need not wait then
     """
     now = timezone.now()
     minutes = WAITS_MINUTES[min(entry.attempts, len(WAITS_MINUTES) - 1)]
     type(entry).objects.filter(pk=entry.pk).update(
         attempts=F("attempts") + 1, failures=F("failures") + 1, problem=problem[:300],
-        failed_at=now if storage_failed else F("failed_at"), retry_at=now + timedelta(minutes=minutes))
+        failed_at=now if storage_failed else F("failed_at"), retry_at=now + timedelta(minutes=minutes),
+        sent_bytes=F("sent_bytes") + sent_bytes)
 
 
 def is_pausing() -> bool:

@@ -35,10 +35,12 @@ def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existi
 
     if existing is not None and is_it(existing):
         return Written(size_bytes, sha256, existing.etag, 0)
+    sent: list[int] = []
     try:
-        bucket.upload(path, key, headers, conf.s3_part_bytes)
+        bucket.upload(path, key, headers, conf.s3_part_bytes, sent.append)
         found = bucket.find(key)
     except StorageError as problem:
+        problem.sent_bytes = sum(sent)
         try:
             found = bucket.find(key)  # the answer was lost, or another process that sends the same was first
         except StorageError:
@@ -46,8 +48,10 @@ def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existi
         if not is_it(found):
             raise problem from None
     if not is_it(found):
-        raise Differs(f"the object has {found.size_bytes} bytes and the tag {found.etag or 'unknown'}, not {size_bytes} and {tags[1]}")
-    return Written(size_bytes, sha256, found.etag, size_bytes)
+        problem = Differs(f"the object has {found.size_bytes} bytes and the tag {found.etag or 'unknown'}, not {size_bytes} and {tags[1]}")
+        problem.sent_bytes = sum(sent)
+        raise problem
+    return Written(size_bytes, sha256, found.etag, sum(sent))
 
 
 def _checksums(path: Path, part_bytes: int) -> "tuple[int, str, tuple[str, str]]":
