@@ -257,7 +257,7 @@ def test_tls_and_our_own_node(engine: Engine, compose: str, tmp_path: Path, requ
         with steps.step("doctor over TLS: the node is there, and everybody may use it"):
             make_admin(trial)
             token = trial.token()
-            trial.wait("the node to be online", lambda: findings(trial)["nodes"][0]["level"] == "good", 180)
+            trial.wait("the node to be online", lambda: findings(trial)["nodes"][0]["level"] == "good")
             assert findings(trial)["web"][0]["level"] == "good"
             assert trial.sql("SELECT count(*) FROM nodeodm_processingnodegroupobjectpermission") != "0"
         with steps.step("restart keeps TLS and the node"):

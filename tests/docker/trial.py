@@ -53,7 +53,7 @@ class Trial:
             subprocess.run(["git", *identity, *words], cwd=str(clone), check=True)
         return subprocess.run(["git", "rev-parse", "HEAD"], cwd=str(clone), check=True, capture_output=True, text=True).stdout.strip()
 
-    def webodm(self, *arguments: str, check: bool = True, cwd: Optional[Path] = None, timeout: int = 900, **env: str
+    def webodm(self, *arguments: str, check: bool = True, cwd: Optional[Path] = None, timeout: int = 2400, **env: str
                ) -> "subprocess.CompletedProcess[str]":
         """Run `./webodm.sh` on the checkout. Raises AssertionError where it fails, unless `check` is False."""
         environment = self.engine.environment({"WEBODM_DIR": str(self.directory), "PATH": self.path, **env})
@@ -68,7 +68,7 @@ class Trial:
         """WebODM's own webodm.sh, as somebody calls it who knows nothing of us."""
         environment = self.engine.environment({"PATH": self.path})
         done = subprocess.run(["./webodm.sh", *arguments], env=environment, cwd=str(self.directory), capture_output=True, text=True,
-                              timeout=300)
+                              timeout=1200)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -101,7 +101,7 @@ class Trial:
         """Ask the published port; returns status and body. Raises OSError where nothing answers."""
         return self.engine.call(_ask, f"{scheme}://127.0.0.1:{port}{path}", method, data, headers or {})
 
-    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 180) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], seconds: float = 900) -> Any:
         """Poll until `condition` gives something true. Raises AssertionError with the containers' logs after `seconds`."""
         deadline = time.monotonic() + seconds
         last: object = None
@@ -119,7 +119,7 @@ class Trial:
         self.wait("the rig API", lambda: b"online" in self.get("/api/openscan/status", scheme, headers=BASIC, port=port)[1])
 
     def wait_healthy(self, container: str) -> None:
-        self.wait(f"{container} to be healthy", lambda: self.inspect(container)["State"]["Health"]["Status"] == "healthy", 300)
+        self.wait(f"{container} to be healthy", lambda: self.inspect(container)["State"]["Health"]["Status"] == "healthy")
 
     # -- a rig's side --------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Trial:
         self._json(f"/api/openscan/startProject?token={token}&project={name}", scheme)
         return name
 
-    def result(self, token: str, name: str, scheme: str = "http", seconds: float = 600) -> bytes:
+    def result(self, token: str, name: str, scheme: str = "http", seconds: float = 1200) -> bytes:
         info = self.wait(f"the result of {name}", lambda: self._finished(token, name, scheme), seconds)
         path = "/" + info["dlink"].split("://", 1)[-1].split("/", 1)[1]
         status, body = self.get(path, scheme)
