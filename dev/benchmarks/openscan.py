@@ -1,15 +1,15 @@
-"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|result|info|abuse|scale …]`."""
+"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|focus|result|info|abuse|scale …]`."""
 import argparse
 import contextlib
 import signal
 import sys
 import time
 
-from dev.benchmarks import abuse, part_ingest, project_info, result_download, scale, unpack
+from dev.benchmarks import abuse, focus, part_ingest, project_info, result_download, scale, unpack
 from dev.benchmarks.ground import sandbox, scratch
 from dev.benchmarks.table import Row, print_table
 
-TOPICS = ("part", "unpack", "result", "info", "abuse", "scale")
+TOPICS = ("part", "unpack", "focus", "result", "info", "abuse", "scale")
 
 
 def main() -> int:
@@ -22,14 +22,16 @@ def main() -> int:
     rows: list[Row] = []
     with contextlib.ExitStack() as closing:
         directory = closing.enter_context(scratch())
-        # Unpacking needs no servers.
-        stack = closing.enter_context(sandbox()) if set(topics) != {"unpack"} else None
+        # Unpacking and merging need no servers.
+        stack = closing.enter_context(sandbox()) if set(topics) - {"unpack", "focus"} else None
         for topic in topics:
             started = time.monotonic()
             if topic == "part":
                 rows += part_ingest.measure(stack, directory)
             elif topic == "unpack":
                 rows += unpack.measure(directory)
+            elif topic == "focus":
+                rows += focus.measure(directory)
             elif topic == "result":
                 rows += result_download.measure(stack, directory)
             elif topic == "info":

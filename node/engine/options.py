@@ -101,6 +101,8 @@ OPTIONS: list[Option] = [
            "What is known of printed tags beside the object, so that the model measures millimetres: their edge, as in "
            "aruco:30.0, or distances between the centres of tags by their numbers, as in aruco:3-17=250,3-20=180.5. "
            "With both the distances set the scale.", lengths.parse),
+    Option("focus-stacks", "enum", "auto", ["auto", "off"],
+           "Merge the frames of a focus stack (NAME_fs00.jpg ..., or several photos per view) into one sharp photo per position."),
     Option("gps", "enum", "auto", ["auto", "on", "off"],
            "Place the model on the map by the photos' GPS. auto does so where the positions agree with the photos; on whenever there are "
            "three different ones; off never."),

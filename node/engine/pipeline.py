@@ -12,6 +12,7 @@ from app_extensions.shared import photo_files
 from . import __version__
 from .errors import EngineError
 from .estimate import photo_sizes, plan_run
+from .focus import merge_stacks
 from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
 from .reasons import not_placed
@@ -87,14 +88,19 @@ def dataset(run: Run) -> None:
         detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
         raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
+    merged: dict[str, int] = {}
+    if options["focus-stacks"] == "auto":
+        run.files, merged = merge_stacks(run.files, run.space.directory("merged", empty=True), run.log,
+                                         lambda done, total: run.progress.update(0.5 * done / total))
     work_size = WORK_SIZE[options["pc-quality"]]
     depth_size = DEPTH_SIZE[options["pc-quality"]]
-    plan = plan_run(photo_sizes(run.files), options, run.most_threads, work_size, depth_size, run.space.root)
+    sizes = photo_sizes(run.files)
+    plan = plan_run(sizes, options, run.most_threads, work_size, depth_size, run.space.root)
     need = plan.need
     run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
     if plan.changes(run.most_threads, depth_size):
         run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
-    run.log(f"{len(run.files)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
+    run.log(f"{len(sizes)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
             f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
@@ -106,6 +112,8 @@ def dataset(run: Run) -> None:
         if stem not in stems:
             run.log(f"Mask {path.name} belongs to no photo and is not used")
     for photo in photos:
+        if photo.name in merged:
+            photo.notes.append(f"merged from {merged[photo.name]} frames of a focus stack")
         if photo.notes:
             run.log(f"{photo.name}: {', '.join(photo.notes)}")
     if len(photos) < 3:
@@ -161,7 +169,7 @@ def opensfm(run: Run) -> None:
 def _stages() -> list:
     from . import stages
     return [
-        ("dataset", dataset, ("pc-quality", "gps")),
+        ("dataset", dataset, ("pc-quality", "gps", "focus-stacks")),
         ("opensfm", opensfm, ("feature-quality", "min-num-features", "matcher-neighbors", "camera-lens", "scale-distance", "gps")),
         ("openmvs", stages.openmvs, ("background",)),
         ("odm_filterpoints", stages.odm_filterpoints, ("pc-filter",)),

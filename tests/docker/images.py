@@ -132,7 +132,9 @@ def build(engine: Engine, version: str = "3.2.4", marker: str = "", targets: "tu
         text = settings.read_text().replace('VERSION = "3.2.4"', f'VERSION = "{version}"')
         settings.write_text(text + (f"\n# {marker}\n" if marker else ""))
         shutil.copytree(str(STANDIN / "image"), str(context / "image"))
-        shutil.copytree(str(ROOT / "dev" / "requirements"), str(context / "requirements"))
+        (context / "requirements").mkdir()
+        for name in ("webodm.txt", "host.txt"):  # these alone: another file would make Docker build the packages' layer again
+            shutil.copy(str(ROOT / "dev" / "requirements" / name), str(context / "requirements"))
         package = (STANDIN / "checkout" / "package.json").read_text()
         (context / "package.json").write_text(package.replace("3.2.4", version))
         shutil.copytree(str(ROOT / "node"), str(context / "node"), ignore=shutil.ignore_patterns("__pycache__"))

@@ -79,8 +79,8 @@ from node.engine.estimate import adapted
 from node.engine.options import load_options
 options = load_options(None)
 told = []
-for photos, threads, memory, disk in ((200, 8, 64e9, 1e12), (200, 8, 2.6e9, 1e12), (1000, 4, 5.5e9, 1e12),
-                                         (200, 4, 64e9, 7e9), (200, 4, 4e8, 1e12)):
+cases = ((200, 8, 64e9, 1e12), (200, 8, 2.6e9, 1e12), (1000, 4, 5.5e9, 1e12), (200, 4, 64e9, 4.6e9), (200, 4, 4e8, 1e12))
+for photos, threads, memory, disk in cases:
     plan = adapted([(4000, 3000)] * photos, options, threads, 4000, 1000, memory, disk)
     fits = plan.need.memory_bytes <= memory and plan.need.disk_bytes <= disk
     told.append([plan.threads, plan.depth_size, plan.most_points, fits, plan.changes(threads, 1000)])
@@ -89,9 +89,9 @@ print(json.dumps(told))
 
 
 def test_a_run_does_with_less_before_it_is_refused():
-    ample, fewer_threads, fewer_points, disk, none = json.loads(script("-c", PLAN))
+    ample, less, fewer_points, disk, none = json.loads(script("-c", PLAN))
     assert ample[:4] == [8, 1000, 12_000_000, True] and not ample[4]
-    assert fewer_threads[3] and fewer_threads[4], "fits with less"
+    assert less[3] and less[4], "fits with less"
     assert fewer_points[2] < 12_000_000 and fewer_points[3] and any("million points" in line for line in fewer_points[4])
     assert disk[3] and disk[1] < 1000 and any("instead of 1000 pixels" in line for line in disk[4])
     assert not none[3] and none[:2] == [1, 400], "the smallest plan, which is then refused"

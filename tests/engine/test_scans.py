@@ -69,3 +69,29 @@ def test_a_scan_that_shares_nothing_is_named(tmp_path):
     assert found["placed"] == [f"scan01_{k:03d}.jpg" for k in range(18)], found["told"]
     assert "scan02 could not be joined with scan01" in found["note"] and "scan02_009.jpg" in found["note"]
     assert found["left_out"] == 10
+
+
+CUT = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from node.engine import dense
+from node.engine.scene import View
+K = np.array([[100.0, 0, 49.5], [0, 100.0, 39.5], [0, 0, 1]])
+R = np.diag([1.0, -1, -1])  # from 5 above, straight down
+view = View("a.jpg", 100, 80, K, R, -R @ np.array([0, 0, 5.0]), "")
+depth = np.full((80, 100), 5.0, np.float32)  # a table at z = 0, and on its right half something 1 high
+depth[:, 50:] = 4.0
+depth[:10] = 0.0
+maps = dense.DepthMaps(Path(sys.argv[1]))
+maps.write(0, depth, np.zeros((80, 100, 3), np.float32))
+maps.read(0)
+for _ in range(2):  # as after an interrupted run
+    dense.cut_below(maps, view, 0, 1.0, np.array([0, 0, 1.0]), 0.5)
+left, _ = maps.read(0)
+print(json.dumps([float(left[:, :50].max()), sorted({float(v) for v in left[10:, 50:].ravel()}), float(left[:10].max())]))
+"""
+
+
+def test_depth_below_a_scans_support_is_forgotten(tmp_path):
+    assert json.loads(script("-c", CUT, str(tmp_path))) == [0.0, [4.0], 0.0]

@@ -182,6 +182,20 @@ def test_what_a_start_was_told_is_kept(checkout: Path, tmp_path: Path) -> None:
     assert "8123" not in called and "hush" not in (checkout / ".webodm-extensions-compose.yml").read_text()
 
 
+@pytest.mark.parametrize(("broken", "words"), [("pull", "could not be pulled"), ("build", "could not be built")])
+def test_an_update_that_fails_stops_nothing(checkout: Path, tmp_path: Path, broken: str, words: str) -> None:
+    """It fetches and builds first: what runs is not touched, and says so."""
+    log = tmp_path / "calls"
+    run_docker(checkout, tmp_path, "true\n", "start", "--no-backup", "--port", "8123")
+    remembered = (checkout / ".webodm-extensions-start.json").read_text()
+    done = run_docker(checkout, tmp_path, f'echo "$*" >> {log}; case " $* " in *" {broken} "*) exit 1;; esac\n', "update")
+    assert done.returncode == 1 and words in done.stderr and "WebODM runs as before" in done.stderr, done.stderr
+    assert not re.search(r" (down|stop|up)\b", log.read_text()), log.read_text()
+    assert (checkout / ".webodm-extensions-start.json").read_text() == remembered
+    done = run_docker(checkout, tmp_path, "true\n", "rollback")
+    assert done.returncode == 1 and "nothing to go back to" in done.stderr
+
+
 @pytest.mark.parametrize(("env", "flags", "words"), [
     ({"VERSION": "2.9.0"}, [], "was not tried"),
     ({"VERSION": "2.9.0"}, ["--force"], ""),

@@ -44,5 +44,5 @@ def odd_zip(
         out.write(struct.pack("<4sIQI", b"PK\x06\x07", 0, place, 1))
         out.write(struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, _BIG, _BIG, 0))
     else:
-        out.write(struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, count, count, len(body), start - len(in_front) if in_front else start, 0))
+        out.write(struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, count, count, len(body), start, 0))
     return out.getvalue() + behind

@@ -138,24 +138,28 @@ def data_start(file: Any, info: zipfile.ZipInfo) -> int:
 
 
 def opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    """What opens a member for reading. Bounded in memory, whatever the member does."""
-    if info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    """What opens a member for reading. Bounded in memory, whatever the member does.
+
+    ``zipfile`` compares the name in front of the member with the directory's, and fails where that only claims to be UTF-8.
+    """
+    odd_name = not info.flag_bits & _FLAG_UTF8 and not info.orig_filename.isascii()
+    if odd_name or info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         return lambda: _Unpacked(archive.fp, info)  # type: ignore[return-value]
     return lambda: archive.open(info)  # type: ignore[return-value]
 
 
 class _Unpacked(io.RawIOBase):
-    """A member packed with bzip2 or LZMA. ``zipfile`` would unpack 4 KB of it at once, which bzip2 can blow up to gigabytes."""
+    """A member unpacked in small steps. ``zipfile`` unpacks 4 KB of bzip2 or LZMA at once, which can become gigabytes."""
 
     def __init__(self, file: Any, info: zipfile.ZipInfo) -> None:
         super().__init__()
         packed = Slice(file, data_start(file, info), info.compress_size)
         self._left, self._crc, self._wanted_crc = info.file_size, 0, info.CRC
         self._packed = packed
-        if info.compress_type == zipfile.ZIP_BZIP2:
-            self._decompressor: Any = bz2.BZ2Decompressor()
-        else:
-            self._decompressor = _lzma_decompressor(packed)
+        self._decompressor: Any = {
+            zipfile.ZIP_STORED: _Stored, zipfile.ZIP_DEFLATED: _Inflater, zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
+            zipfile.ZIP_LZMA: lambda: _lzma_decompressor(packed),
+        }[info.compress_type]()
 
     def readable(self) -> bool:
         """Always."""
@@ -184,6 +188,44 @@ class _Unpacked(io.RawIOBase):
             piece = self._decompressor.decompress(packed, min(most, CHUNK_BYTES))
             if piece:
                 return piece
+
+
+class _Stored:
+    """The interface of ``bz2``'s decompressor for bytes that are not packed."""
+
+    eof = False
+
+    def __init__(self) -> None:
+        self._waiting = b""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether all bytes were given out."""
+        return not self._waiting
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        """Up to ``most`` of the bytes."""
+        whole = self._waiting + data
+        self._waiting = whole[most:]
+        return whole[:most]
+
+
+class _Inflater:
+    """The interface of ``bz2``'s decompressor for Deflate."""
+
+    def __init__(self) -> None:
+        self._inflate, self.needs_input = zlib.decompressobj(-15), True
+
+    @property
+    def eof(self) -> bool:
+        """Whether the packed stream has ended."""
+        return self._inflate.eof
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        """Up to ``most`` unpacked bytes. :raises zlib.error: damaged"""
+        piece = self._inflate.decompress(self._inflate.unconsumed_tail + data, most)
+        self.needs_input = not self._inflate.unconsumed_tail and len(piece) < most
+        return piece
 
 
 def _lzma_decompressor(packed: Slice) -> "lzma.LZMADecompressor":

@@ -52,10 +52,12 @@ def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_by
                 if scan is not None and scan.state == Scan.EXPIRED and scan.started_at is None:
                     _forget(scan, why="createProject was called for a project that nobody had started in time.")
                     scan = None
-                if scan is None:
-                    return _create(token, name, client, base_url, declared)
-                _check_address(scan, token, address)
-                return _renew(scan, base_url, declared)
+                if scan is not None:
+                    _check_address(scan, token, address)
+                    return _renew(scan, base_url, declared)
+                scan = _create(token, name, client, base_url, declared)
+                if scan is not None:
+                    return scan
         except IntegrityError as error:
             if _broken_constraint(error) != NAME_CONSTRAINT:
                 raise
@@ -234,8 +236,15 @@ def check_disk(wanted_bytes: int, promised_bytes: int = 0) -> None:
             "try again later.", NO_ROOM_STATUS)
 
 
-def _create(token: Token, name: str, client: str, base_url: str, declared: dict) -> Scan:
-    shares.check_client(Token.objects.select_for_update().get(pk=token.pk), client)
+def _create(token: Token, name: str, client: str, base_url: str, declared: dict) -> Optional[Scan]:
+    """Create a scan. None if another client created it while this one waited for the token's row.
+
+    An insert would wait for whoever renews that scan, and that one for the token's row, which is locked here.
+    """
+    locked = Token.objects.select_for_update().get(pk=token.pk)
+    if _scans(token, name).exists():
+        return None
+    shares.check_client(locked, client)
     scan = lifecycle.create(
         token=token, name=name, client_address=client, base_url=base_url[:200],
         research_consent=token.is_public, upload_nonce=secrets.token_hex(8), links_expire_at=_links_expire_at(), **declared)

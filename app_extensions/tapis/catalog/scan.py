@@ -93,10 +93,10 @@ class JobScan:
         return not self.job.systems.filter(state=DiscoverySystem.WAITING).exists()
 
     def _loop(self, pool: ThreadPoolExecutor, about: "dict[Future, tuple[_System, Optional[str]]]", end: float) -> None:
-        turn = deque(self.systems)
+        waiting = list(self.systems)
         while True:
             if time.monotonic() < end:
-                self._submit(pool, about, turn)
+                waiting = self._submit(pool, about, waiting)
             if not about:
                 return
             done, _ = wait(about, timeout=FLUSH_SECONDS, return_when=FIRST_COMPLETED)
@@ -107,21 +107,26 @@ class JobScan:
             if time.monotonic() >= self._next_flush or len(self.seen) >= FLUSH_ROWS:
                 self._flush()
 
-    def _submit(self, pool: ThreadPoolExecutor, about: "dict[Future, tuple[_System, Optional[str]]]", turn: "deque[_System]") -> None:
-        """Keep every thread busy, the systems taking turns."""
-        idle = 0
-        while len(about) < conf.listing_connections and idle < len(turn):
-            system = turn[0]
-            turn.rotate(-1)
-            work = self._next(system)
-            if work is None:
-                idle += 1
-                continue
-            idle = 0
-            name, call = work
-            system.under_way += 1
-            # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
-            about[pool.submit(copy_context().run, call)] = (system, name)
+    def _submit(self, pool: ThreadPoolExecutor, about: "dict[Future, tuple[_System, Optional[str]]]",
+                waiting: "list[_System]") -> "list[_System]":
+        """Keep every thread busy, with one system after the other: a turn that ends has then few pages of roots to read again.
+
+        One system gets half of the threads at most, so that one that hangs does not hold up the others.
+
+        :returns: the systems that are not read to their end yet
+        """
+        for system in waiting:
+            while len(about) < conf.listing_connections and system.under_way < max(1, conf.listing_connections // 2):
+                work = self._next(system)
+                if work is None:
+                    break
+                name, call = work
+                system.under_way += 1
+                # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
+                about[pool.submit(copy_context().run, call)] = (system, name)
+            if len(about) >= conf.listing_connections:
+                break
+        return [system for system in waiting if system.row.state == DiscoverySystem.WAITING or system.under_way]
 
     def _next(self, system: _System) -> "Optional[tuple[Optional[str], Callable[[], Any]]]":
         """The system's next call, if there is one to make now. :returns: the directory (None: a page of the root), and the call"""

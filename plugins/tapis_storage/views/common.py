@@ -2,7 +2,6 @@
 import logging
 from functools import wraps
 from typing import Any, Callable
-from urllib.parse import unquote
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -48,21 +47,38 @@ def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "
     return render(request, TEMPLATES + "error.html", context, status=problem.status)
 
 
+NUL = "must not hold a NUL character."
+
+
 def refuse_nul(request: HttpRequest) -> None:
     """PostgreSQL takes no NUL character in any text. :raises BadInput: the address or a form holds one
 
     Bodies of JSON are looked at when they are parsed; see ``TapisAPIView.initial``.
     """
-    if "\0" in request.path or "\0" in unquote(request.META.get("QUERY_STRING", "")):
-        raise BadInput("query", "must not hold a NUL character.")
+    if "\0" in request.path:
+        raise BadInput("address", NUL)
+    refuse_nul_in(request.GET, "query")
+
+
+def refuse_nul_in(data: Any, whole: str) -> None:
+    """Look at each field of a form or of a JSON object.
+
+    :param whole: what ``data`` is called where it is neither
+    :raises BadInput: a field holds a NUL character
+    """
+    if hasattr(data, "lists"):
+        data = dict(data.lists())
+    if not isinstance(data, dict):
+        data = {whole: data}
+    for name, value in data.items():
+        if holds_nul(name) or holds_nul(value):
+            raise BadInput(str(name).replace("\0", ""), NUL)
 
 
 def holds_nul(value: Any) -> bool:
     """Whether a text somewhere in parsed JSON or in a form holds a NUL character."""
     if isinstance(value, str):
         return "\0" in value
-    if hasattr(value, "lists"):
-        return any(holds_nul(key) or holds_nul(list(values)) for key, values in value.lists())
     if isinstance(value, dict):
         return any(holds_nul(key) or holds_nul(item) for key, item in value.items())
     return isinstance(value, (list, tuple)) and any(map(holds_nul, value))
@@ -126,8 +142,8 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             try:
                 request.tapis_login = LoginCookie(request)
                 refuse_nul(request)
-                if request.content_type != "application/json" and request.method == "POST" and holds_nul(request.POST):
-                    raise BadInput("body", "must not hold a NUL character.")
+                if request.content_type != "application/json" and request.method == "POST":
+                    refuse_nul_in(request.POST, "body")
                 response = view(request, *args, **kwargs)
             except TapisProblem as problem:
                 response = problem_response(request, problem, again="/api/oauth2/tapis/")
@@ -173,8 +189,8 @@ class TapisAPIView(APIView):
         require_enabled()
         refuse_nul(request)
         super().initial(request, *args, **kwargs)
-        if request.method not in ("GET", "HEAD", "OPTIONS") and holds_nul(request.data):
-            raise BadInput("body", "must not hold a NUL character.")
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            refuse_nul_in(request.data, "body")
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """What is told about a person is not kept by caches."""
@@ -185,7 +201,7 @@ class TapisAPIView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
         if is_about_nul(exc):
-            exc = BadInput("headers", "must not hold a NUL character.")
+            exc = BadInput("headers", NUL)
         if isinstance(exc, TapisProblem):
             response = Response(exc.as_dict(), status=exc.status)
             response.exception = True

@@ -18,7 +18,7 @@ from app_extensions.tapis.login.verification import Claims
 from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisOAuth2Token
 from app_extensions.tapis.problems import BadInput, TapisProblem
 
-from .common import TEMPLATES, TapisAPIView, address_of, holds_nul, page, text_of, wants_page
+from .common import TEMPLATES, TapisAPIView, address_of, page, refuse_nul_in, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
 #: A login that cannot be renewed is warned of so long before its end.
@@ -79,8 +79,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         body = None
     if not isinstance(body, dict):
         raise BadInput("body", "must be a JSON object.")
-    if holds_nul(body):
-        raise BadInput("body", "must not hold a NUL character.")
+    refuse_nul_in(body, "body")
     return body
 
 

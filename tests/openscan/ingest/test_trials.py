@@ -255,7 +255,8 @@ TRIALS = {
         [make_zip({**{f"scan01/scan01_{n:03d}_fs{f:02d}.jpg": jpeg(1000 + 10 * n + f) for n in range(4) for f in range(3)},
                    **{f"scan01/stacked/stacked_{n:03d}.jpg": DATA[n] for n in range(4)}})], 4,
         ("12 files are focus frames that the rig merged itself and were left out",)),
-    "48 mostly damaged": Row(changed_over(cut(make_zip(PHOTOS), 16)), None, ("damaged", "in the order of their links")),
+    "48 mostly damaged": Row([cut(make_zip(PHOTOS), 4)[number] for number in (2, 1, 0, 3)], None, (
+        MOSTLY, "files are damaged", "Parts in the wrong order look like this: send them in the order of their links.")),
     "50 GCP, BOM and CRLF": Row(with_text(b"\xef\xbb\xbf" + "\r\n".join(["EPSG:32615", *ROWS, ""]).encode()), 16, beside=("gcp_list.txt",)),
     "50b GCP, tabs and labels": Row(with_text([row.replace(" ", "\t") + f"\tgcp{n:02d}" for n, row in enumerate(ROWS)],
                                               system="WGS84 UTM 15N"), 16, beside=("gcp_list.txt",)),

@@ -3,7 +3,8 @@ import contextlib
 
 import pytest
 
-from tests.openscan.helpers import RawConnection, Rig, own_gunicorn, private_token, put_part, wait_until
+from app_extensions.openscan.models import Scan
+from tests.openscan.helpers import RawConnection, Rig, files_being_received, own_gunicorn, private_token, put_part, wait_until
 
 SLOW = 6  # twice as many as the live web server has processes
 
@@ -42,14 +43,11 @@ def test_beyond_the_bound_an_upload_is_turned_away_at_once_and_can_be_sent_again
     rig = Rig(narrow_web.address, private_token()[1])
     links = rig.create(unique, 18, parts=3)
     with half_sent(links[:2]) as connections:
-        def turned_away():
-            answer = RawConnection(links[2], Content_Length="6", Expect="100-continue")
-            try:
-                return answer.status() == 503
-            finally:
-                answer.close()
-
-        wait_until(turned_away)  # once both are really being received
+        scan = Scan.objects.get(name=unique)
+        wait_until(lambda: len(files_being_received(scan)) == 2)
+        third = RawConnection(links[2], Content_Length="6")
+        assert third.status() == 503, "at once: it has not sent a byte"
+        third.close()
         assert rig.info(unique)["status"] == "created"
         answer = rig.session.post(links[2], data=b"", headers={"Content-Length": "6"}, timeout=120)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60") and "try again" in answer.json()["error"]

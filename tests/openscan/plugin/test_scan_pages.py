@@ -25,7 +25,7 @@ def sign_in(page, text):
 
 def model_shown(page):
     """A software renderer keeps the page so busy that playwright's own waits starve."""
-    until(lambda: page.evaluate("(document.getElementById('os-model') || {dataset: {}}).dataset.loaded") == "yes", 120, 0.5)
+    until(lambda: page.evaluate("(document.getElementById('os-model') || {dataset: {}}).dataset.loaded") == "yes", 300, 0.5)
 
 
 @pytest.fixture
@@ -86,7 +86,8 @@ def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, 
     assert requests.get(shared, timeout=60).status_code == 410
     page.goto(f"/openscan/scans/{page_links.page_key(done)}/")
     page.wait('button:has-text("Delete this scan")')
-    page.click('button:has-text("Delete this scan")')
+    # Not by the mouse, whose way a software renderer at work on the model blocks.
+    page.evaluate("[...document.querySelectorAll('button')].find(each => each.textContent === 'Delete this scan').click()")
     page.wait_url("**/openscan/scans/")
     done.refresh_from_db()
     assert done.state == Scan.RESET
@@ -155,7 +156,7 @@ def test_ten_thousand_scans_are_a_page(open_page, live_db, unique):
     sign_in(page, text)
     page.goto("/openscan/scans/")
     page.wait('#os-total:has-text("10,000 scans")')
-    assert len(page.texts(".os-scan")) == 24 and "<i>photo</i>" in page.text(".os-scan >> nth=0")
+    assert len(page.texts(".os-scan")) == 24 and "<i>photo</i>" in page.text(".os-scan")
     page.assert_fits()
     page.assert_accessible()
     page.click('#os-pages a:has-text("Next")')

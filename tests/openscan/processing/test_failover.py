@@ -166,7 +166,8 @@ def test_without_another_node_it_is_tried_again_later(node, quiet):
     assert waits == [1, 5]
     finish.finish(scan.pk)
     scan.refresh_from_db()
-    assert (scan.state, scan.charge) == (Scan.FAILED, Scan.REFUNDED) and "refused" in scan.error
+    assert (scan.state, scan.charge) == (Scan.FAILED, Scan.REFUNDED) and "could not be reached" in scan.error
+    assert "refused" not in scan.error and "Connection error: refused" in scan.node_notes
     assert books.find_discrepancies([scan.token]) == []
 
 

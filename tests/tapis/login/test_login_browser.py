@@ -25,7 +25,7 @@ def clients(*active: str):
 def test_without_a_client_people_are_told_who_can_add_one(open_page, live_db, stack, unique):
     User.objects.create_user(f"c{unique}")
     User.objects.create_user(f"s{unique}", is_superuser=True)
-    for name, says in ((f"c{unique}", "An administrator adds one under"), (f"s{unique}", "Add the one that you registered with Tapis.")):
+    for name, says in ((f"c{unique}", "An administrator can add one at"), (f"s{unique}", "Add the one that you registered with Tapis.")):
         page = open_page(PHONE)
         with clients():
             page.become(User.objects.get(username=name))

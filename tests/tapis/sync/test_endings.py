@@ -90,7 +90,7 @@ def mails_to(stack, address):
 
 def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack, tapis, live_db, unique):
     """As on tenant portals: no retry storm, one mail, and nothing is fetched twice."""
-    from app_extensions.tapis import jobs
+    from app_extensions.tapis import jobs, notices
     from app_extensions.tapis.models import TapisJob
 
     tapis.settings(refresh="none")
@@ -99,8 +99,6 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
     for name in ("First", "Second", "Third"):
         flyer.flight(name, 10)
     flyer.create()
-    until(lambda: len(mails_to(stack, address)) <= 1)
-    before = len(mails_to(stack, address))
     tapis.fault("slow", operation="content", path="(First|Second|Third)/", seconds=0.3)
     job_ids = [flyer.sync(name) for name in ("First", "Second", "Third")]
     until(lambda: flyer.job(job_ids[0])["images_done"] >= 2)
@@ -112,9 +110,11 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
     assert {job.state for job in TapisJob.objects.filter(pk__in=job_ids)} == {"paused"}
     status = flyer.get("oauth2/tapis/status/")
     assert status["waiting_syncs"] == 3 and "Log in to Tapis again" in status["tokens"][0]["warning"]
-    until(lambda: len(mails_to(stack, address)) == before + 1)
-    mail = mails_to(stack, address)[-1]
-    assert str(mail["Subject"]).startswith("Log in to Tapis again")
+
+    def asked() -> list:
+        return [mail for mail in mails_to(stack, address) if str(mail["Subject"]).startswith("Log in to Tapis again")]
+
+    until(lambda: notices.send_digests() or asked())
     tapis.end_faults()
     tapis._call("POST", "counters/reset")
     here = {name: len(flyer.files(name)) for name in ("First", "Second", "Third")}
@@ -122,6 +122,7 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
         jobs.take_up_again()
     time.sleep(1)
     assert tapis.counters().get("content", 0) == tapis.counters().get("list", 0) == 0, "Tapis is asked in vain"
+    assert len(asked()) == 1
     flyer.store_token()
     jobs.continue_after_login(flyer.user, flyer.client)
     assert [flyer.wait(job_id)["state"] for job_id in job_ids] == ["completed"] * 3
@@ -147,15 +148,16 @@ def test_a_flight_that_is_still_being_copied_is_not_complete_until_it_no_longer_
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import run
 
-    settings.TAPIS_SETTLE_SECONDS = 3.0
+    settings.TAPIS_SETTLE_SECONDS = 15.0
     ready(flyer, "Copied", 3)
     consuming.pause()  # the live worker has another setting
-    tapis.fault("grow", operation="list", path="/Copied/code/images$", times=3)
+    tapis.fault("grow", operation="list", path="/Copied/code/images$", times=1)
+    tapis.file(flyer.system, "Copied/code/images/LATEST.JPG")
     job, _ = planned(flyer, "Copied")
     assert not job.settled
     ended = run.run_here(job.pk)
     assert ended.state == "completed" and ended.settled
-    assert len(flyer.files("Copied")) == 6 == ended.images_total, "what was copied meanwhile is here"
+    assert len(flyer.files("Copied")) == 5 == ended.images_total, "what was copied meanwhile is here"
     assert any(step["event"] == "put off" and "copied" in step["why"] for step in ended.history)
     row = flyer.row("Copied")
     assert row.synced_at is not None and TapisJob.objects.filter(flight=row).count() == 1

@@ -113,12 +113,13 @@ def test_what_a_link_leads_to_may_come_later(flyer, tapis):
     assert job.state == "completed" and job.error == "" and len(flyer.files("Links")) == 2
 
 
-def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch):
+def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch, consuming):
     """Each image costs six attempts: thousands of them would take hours, and Tapis would be asked all the while."""
     from app_extensions.tapis.sync import fetch
 
     monkeypatch.setattr(fetch, "GIVE_UP_AFTER", 10)
     ready(flyer, "Down", 60)
+    consuming.pause()  # the live worker has another limit
     tapis.fault("status", operation="content", path="Down/", status=403)
     tapis._call("POST", "counters/reset")
     job = sync_here(flyer, "Down")
@@ -128,13 +129,14 @@ def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch
     assert sync_here(flyer, "Down").state == "completed" and len(flyer.files("Down")) == 60
 
 
-def test_a_turn_in_which_nothing_came_ends_a_sync_that_nobody_else_gets_on_with(flyer, tapis, settings, monkeypatch):
+def test_a_turn_in_which_nothing_came_ends_a_sync_that_nobody_else_gets_on_with(flyer, tapis, settings, monkeypatch, consuming):
     from app_extensions.tapis.sync import fetch
 
     settings.TAPIS_BATCH_SECONDS = 1.0
     settings.TAPIS_RETRY_SECONDS = 0.05
     monkeypatch.setattr(fetch, "QUIET_SECONDS", 0.0)
     ready(flyer, "Dead", 100)
+    consuming.pause()  # the live worker has other limits
     tapis.fault("status", operation="content", path="Dead/", status=500)
     job = sync_here(flyer, "Dead")
     assert job.state == "failed" and "one after the other could not be fetched" in job.error

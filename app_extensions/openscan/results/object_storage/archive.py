@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -140,6 +141,8 @@ class _Copy:
         key = self._prefix + research.MANIFEST
         self._bucket.put(key, text.encode("utf-8"), {"ContentType": "application/json"})
         self._bucket.delete(sorted(set(self._there) - self._named - {key}))
+        with suppress(StorageError):  # what a killed worker began; else it goes with the set
+            self._bucket.give_up_uploads(self._prefix)
         return self
 
     def _file(self, path: Path, folder: str) -> "dict[str, Any]":

@@ -131,9 +131,10 @@ async function send(upload) {
         await sender.run();
         await started(upload.key);
     } catch (problem) {
-        say(byId("os-trouble"), problem);
-    } finally {
         window.removeEventListener("beforeunload", hold);
+        if (problem.status !== 409) return say(byId("os-trouble"), problem);
+        forget(upload.key);  // another tab or computer has sent the rest and started it
+        location.assign(`${base}scans/${upload.key}/`);
     }
 }
 
@@ -282,13 +283,13 @@ function limitsTold() {
         { photos: count(token.limit_photos), size: bytes(token.limit_filesize), credit: bytes(token.credit) }) : "");
 }
 
-const drop_area = byId("os-drop");
-for (const kind of ["dragenter", "dragover"]) drop_area.addEventListener(kind, event => { event.preventDefault(); drop_area.classList.add("os-over"); });
-drop_area.addEventListener("dragleave", () => drop_area.classList.remove("os-over"));
-drop_area.addEventListener("drop", event => {
+const dropArea = byId("os-drop");
+for (const kind of ["dragenter", "dragover"]) dropArea.addEventListener(kind, event => { event.preventDefault(); dropArea.classList.add("os-over"); });
+dropArea.addEventListener("dragleave", () => dropArea.classList.remove("os-over"));
+dropArea.addEventListener("drop", event => {
     event.preventDefault();
-    drop_area.classList.remove("os-over");
-    fromDrop(event.dataTransfer).then(choose);
+    dropArea.classList.remove("os-over");
+    fromDrop(event.dataTransfer).then(choose).catch(() => say(byId("os-notice"), new Problem(t("The browser could not read what was dropped. Choose it with a button instead."))));
 });
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, event => event.preventDefault());  // else a near miss opens the photo
 byId("os-pick-folder").addEventListener("click", () => byId("os-folder").click());

@@ -9,7 +9,6 @@ export class Grid {
         this.box = box;
         this.space = box.firstElementChild;
         this.files = [];
-        this.marks = [];
         this.cells = new Map();
         this.pictures = new Map();
         this.waiting = [];
@@ -18,22 +17,15 @@ export class Grid {
         new ResizeObserver(() => this.draw()).observe(box);
     }
 
-    // `files` are {path, file}; `marks` a word per file: "", "busy", "done" or "failed".
+    // `files` are {path, file, kind}.
     set(files) {
         this.files = files;
-        this.marks = files.map(() => "");
         this.cells.forEach(cell => cell.remove());
         this.cells.clear();
         this.pictures.forEach(picture => URL.revokeObjectURL(picture));
         this.pictures.clear();
         this.box.scrollTop = 0;
         this.draw();
-    }
-
-    mark(index, word) {
-        this.marks[index] = word;
-        const cell = this.cells.get(index);
-        if (cell) cell.dataset.mark = word;
     }
 
     draw() {
@@ -59,7 +51,7 @@ export class Grid {
 
     add(index) {
         const { path } = this.files[index], picture = this.pictures.get(this.files[index]);
-        const cell = make("figure", { "class": "os-thumb", title: path, "data-mark": this.marks[index] },
+        const cell = make("figure", { "class": "os-thumb", title: path },
             make("img", { alt: "", width: THUMB, height: THUMB, src: picture }), make("figcaption", {}, path.slice(path.lastIndexOf("/") + 1)));
         this.cells.set(index, cell);
         this.space.append(cell);

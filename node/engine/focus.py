@@ -1,0 +1,41 @@
+"""Frames of focus stacks among the photos: merged before anything else sees them."""
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Callable
+
+from app_extensions.shared import focus_stacks
+
+
+def merge_stacks(files: Sequence[Path], directory: Path, log: Callable[[str], None],
+                 on_done: Callable[[int, int], None] = lambda done, total: None) -> tuple[list[Path], dict[str, int]]:
+    """Replace the frames of each focus stack by one photo that is sharp throughout.
+
+    Frames that do not fit together stay as they are, with a line in the log.
+
+    :param directory: where merged photos are written
+    :param on_done: told how many stacks are merged, of how many
+    :return: the photos to use, and how many frames each merged one was made from, by its name
+    """
+    names = [path.name for path in files]
+    stacks = focus_stacks.stacks_by_name(names) or focus_stacks.stacks_by_content(names, lambda index: files[index].read_bytes())
+    taken = {name.lower() for name in names}
+    used, replaced, frames, merger, made = [], set(), {}, focus_stacks.Merger(), []
+    for number, stack in enumerate(stacks, 1):
+        target = directory / f"{stack.name}.jpg"
+        own = {names[index].lower() for index in stack.frames}
+        if target.name.lower() in taken - own:
+            log(f"{target.name} lies beside its focus stack and is used as it is, with the frames")
+            continue
+        try:
+            made.append(merger.merge([files[index] for index in stack.frames], target))
+        except focus_stacks.NotMerged as reason:
+            log(f"The focus stack {stack.name} is not merged: {reason}")
+            continue
+        frames[target.name] = len(stack.frames)
+        used.append(target)
+        replaced.update(stack.frames)
+        on_done(number, len(stacks))
+    for sentence in focus_stacks.report(made):
+        log(sentence)
+    used += [path for index, path in enumerate(files) if index not in replaced]
+    return sorted(used, key=lambda path: path.name), frames
