@@ -12,6 +12,13 @@ def media_root() -> Path:
     return Path(settings.MEDIA_ROOT)
 
 
+def tmp_dir() -> Path:
+    """WebODM's directory for short-lived files. What is older than 24 hours is deleted from it."""
+    path = Path(settings.MEDIA_TMP)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def free_bytes(path: Union[str, Path]) -> int:
     """Bytes that may still be written where ``path`` is, or will be."""
     path = Path(os.path.abspath(path))
