@@ -41,11 +41,12 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                              "token requests and opens other clients' public scans.",
                              hint="Name the network of the TLS proxy alone.", id="openscan.W007"))
     if conf.bind_public_names and is_blind():
-        found.append(Error(
+        # No error: a site that is updated must still start, and until then the secret keeps its public scans apart.
+        found.append(Warning(
             "WO_BEHIND_TLS_PROXY says that a TLS proxy is in front, but WO_OPENSCAN_TRUSTED_PROXIES names none: all clients seem to "
             "have the proxy's address. Until then, scans under public tokens need the secret that createProject returns; rigs send none.",
             hint="Set WO_OPENSCAN_TRUSTED_PROXIES to the address or network that the proxy's requests come from: 127.0.0.1 for a proxy on "
-                 "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.E010"))
+                 "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.W010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
         # No error: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",
