@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from app_extensions.openscan.models import Scan
 from tests.openscan.flow import photos_of, poke, until
 from tests.openscan.helpers import own_gunicorn, private_token, public_token
-from tests.openscan.make_sets import make_zip, photos
+from tests.openscan.make_sets import jpeg, make_zip, photos
 from tests.support.chromium import DESK, PHONE
 
 GO = "#os-go"
@@ -18,7 +18,9 @@ GO = "#os-go"
 def folder(tmp_path, unique):
     """A folder as people have it: photos in two folders, clutter, and files that are no photos."""
     root = tmp_path / f"vase {unique}"
-    for name, data in {**photos(12, "top/IMG_"), **photos(4, "side/IMG_")}.items():
+    # Other pictures under the same names: what is in a set twice is left out.
+    side = {f"side/IMG_{number:03d}.jpg": jpeg(100 + number) for number in range(1, 5)}
+    for name, data in {**photos(12, "top/IMG_"), **side}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     (root / "top" / ".DS_Store").write_bytes(b"clutter")

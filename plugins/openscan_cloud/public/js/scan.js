@@ -104,10 +104,19 @@ function ownerSection(scan) {
     }
     const sure = scan.ended ? t("Delete this scan? Its link ends at once. A finished model stays in WebODM.") : t("Stop and delete this scan? What was sent is removed.");
     rows.push(make("p", { "class": "os-actions" }, button(t("Delete this scan"), async () => {
-        if (!window.confirm(sure)) return;
-        if (await act("reset")) location.assign(scan.token.kind === "public" && base === "/openscan/" ? `${base}upload/` : `${base}scans/`);
+        if (window.confirm(sure)) await remove(scan.token.kind === "public" && base === "/openscan/" ? `${base}upload/` : `${base}scans/`);
     }, { "class": "os-button os-second os-danger" })));
     return make("section", { "class": "os-card" }, make("h2", {}, t("Change")), rows);
+}
+
+// There is no scan to look at afterwards: on to another page.
+async function remove(next) {
+    try {
+        await post(`${api}/reset`);
+        location.assign(next);
+    } catch (problem) {
+        fill(byId("os-notice"), note(problem.message, "error"));
+    }
 }
 
 async function act(what, body = {}, told = "") {

@@ -33,15 +33,14 @@ function card(scan) {
 
 function pages(found) {
     if (found.pages < 2) return [];
-    const to = (number, text, label) => {
+    const to = (number, text) => {
         const query = wanted();
         query.set("page", number);
-        return make("a", { "class": "os-button os-second os-small", href: `?${query}`, "aria-label": label }, text);
+        return make("a", { "class": "os-button os-second os-small", href: `?${query}` }, text);
     };
-    return [found.page > 1 ? to(1, "«", t("First page")) : "", found.page > 1 ? to(found.page - 1, t("Back"), t("Page {n}", { n: found.page - 1 })) : "",
+    return [found.page > 1 ? [to(1, t("First")), to(found.page - 1, t("Back"))] : "",
         make("span", {}, t("Page {n} of {all}", { n: count(found.page), all: count(found.pages) })),
-        found.page < found.pages ? to(found.page + 1, t("Next"), t("Page {n}", { n: found.page + 1 })) : "",
-        found.page < found.pages ? to(found.pages, "»", t("Last page")) : ""];
+        found.page < found.pages ? [to(found.page + 1, t("Next")), to(found.pages, t("Last"))] : ""];
 }
 
 async function load() {
