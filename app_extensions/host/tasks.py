@@ -116,6 +116,14 @@ def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
         processing_node=nodes.get(row["processing_node_id"]), **{name: row[name] for name in _SHOWN}) for row in rows}
 
 
+def statuses_by_id(task_ids: "Iterable[UUID]") -> "dict[UUID, str]":
+    """The status word of each task that exists, in one query. For looking at many: WebODM's Task asks for its project each time one
+    is made."""
+    rows = Task.objects.filter(pk__in=list(task_ids)).values_list(
+        "pk", "status", "pending_action", "partial", "processing_node_id", "auto_processing_node")
+    return {pk: _status(*fields) for pk, *fields in rows}
+
+
 def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
     """Which processing node each task is on, None where it has none yet; tasks that are gone are missing."""
     return dict(Task.objects.filter(pk__in=list(task_ids)).values_list("pk", "processing_node_id"))
@@ -210,14 +218,7 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
     """
     action = _ACTIONS.get(task.pending_action)
     node = task.processing_node
-    if task.pending_action == pending_actions.RESTART:
-        status = QUEUED
-    elif task.status is not None:
-        status = _STATUS[task.status]
-    elif task.partial or (node is None and not task.auto_processing_node):
-        status = WAITING
-    else:
-        status = QUEUED
+    status = _status(task.status, task.pending_action, task.partial, task.processing_node_id, task.auto_processing_node)
     return TaskState(
         status=status,
         progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),
@@ -230,6 +231,14 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
         upload_progress=min(1.0, max(0.0, task.upload_progress)),
         hint=_hint(task.project.owner, {} if hints is None else hints) if status == QUEUED and node is None else "",
     )
+
+
+def _status(status: Optional[int], pending_action: Optional[int], partial: bool, node_id: Optional[int], auto_node: bool) -> str:
+    if pending_action == pending_actions.RESTART:
+        return QUEUED
+    if status is not None:
+        return _STATUS[status]
+    return WAITING if partial or (node_id is None and not auto_node) else QUEUED
 
 
 def _hint(owner: User, known: dict[int, str]) -> str:

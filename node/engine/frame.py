@@ -101,6 +101,12 @@ def own_up(axes: np.ndarray) -> Optional[np.ndarray]:
     return level if level @ mean > np.cos(np.deg2rad(50.0)) else either
 
 
+def _against_view(looking: np.ndarray) -> np.ndarray:
+    """The up direction of cameras that are turned in all directions, or to and fro as in a flight: they mostly look down."""
+    up = -looking.mean(axis=0)
+    return up / max(float(np.linalg.norm(up)), 1e-12)
+
+
 def surrounded(scene: Scene, middle: np.ndarray, up: np.ndarray) -> bool:
     """Whether the photos go round one thing: they look at ``middle``, from more than one side of it."""
     centres = np.array([v.centre for v in scene.views])
@@ -147,8 +153,7 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
     # What the scans stood on is not in their common model: it would be in two places at once.
     plane = None if scans else find_support(scene.points, cameras, looking, up)
     if up is None:
-        up = -looking.mean(axis=0)  # cameras that are turned in all directions mostly look down
-        up /= max(float(np.linalg.norm(up)), 1e-12)
+        up = _against_view(looking)
     if plane is not None:
         up = plane.normal
         log(f"Support plane found: {100 * plane.share:.0f} % of the sparse points lie on it")
@@ -170,7 +175,9 @@ def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: C
 
     ``gps``: auto, on or off.
     """
-    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), own_up(np.array([v.R for v in scene.views])), log)
+    axes = np.array([v.R for v in scene.views])
+    up = own_up(axes)
+    frame = by_gps(scene, photos, gps, bool(scale_option.strip()), _against_view(axes[:, 2]) if up is None else up, log)
     if frame is None:
         frame = upright(scene, log)
         scaled = scale_from_tags(scene, scale_option, log)

@@ -65,9 +65,9 @@ def figures(run: "Run", scene: Scene) -> list[tuple[str, str]]:
         rows += [("Coordinate system", f"EPSG:{frame['epsg']}"),
                  ("Distance to the photos' GPS", f"{frame['gps_error_mean_m']:.2f} m mean, "
                                                   f"{frame['gps_error_max_m']:.2f} m at most")]
-        if frame["gps_notes"]:
+        if frame.get("gps_notes"):
             rows.append(("Photos whose GPS counts in part or not at all", str(len(frame["gps_notes"]))))
-        if frame["gps_remark"]:
+        if frame.get("gps_remark"):
             rows.append(("GPS", frame["gps_remark"]))
     if frame.get("scale_note"):
         rows += [("Scale", frame["scale_note"]), *scaling.described(frame)]

@@ -31,6 +31,7 @@ _SHORTLIST_SHARE = 0.1  # of the matching
 #: In sets larger than this a few likely pairs are tried first.
 TRY_FIRST_FROM = 24
 _TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
+_LEAST_FEATURES = 8  # in a photo on average; with fewer there is nothing to compare
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
 
@@ -158,6 +159,12 @@ def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:
 
 def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> bool:
     """Whether any likely pairs of photos show the same thing: a plain object is told before hours go into matching noise."""
+    db = pycolmap.Database.open(str(matcher.database))
+    try:
+        if db.num_descriptors() < _LEAST_FEATURES * len(matcher.photos):
+            return False
+    finally:
+        db.close()
     likely = choose_pairs(matcher, 3, lambda _: None)
     tried = [likely[k] for k in np.unique(np.linspace(0, len(likely) - 1, _TRIED_PAIRS).astype(int))]
     match_pairs(matcher, tried, work / "pairs.txt", lambda _: None)

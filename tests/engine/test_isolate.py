@@ -81,7 +81,7 @@ import json
 import numpy as np
 from dev.benchmarks.engine_rig_sets import SETS
 from dev.benchmarks.engine_rigs import cameras
-from node.engine import frame, isolate
+from node.engine import frame, georef, isolate
 from node.engine.errors import EngineError
 from node.engine.scene import Scene, View
 random = np.random.default_rng(2)
@@ -99,7 +99,7 @@ def solved(name, points, rolled=False):
         views.append(View(row["name"], 720, 540, K, row["R"], -row["R"] @ row["eye"], ""))
     scene = Scene(views, points, np.zeros((len(points), 3), np.uint8), [], np.full(len(points), 0.5))
     scene.transform(0.37, turn, np.array([3.0, 1, -2]))
-    scene.meta["frame"] = frame.place(scene, [], False, "", lambda text: None)
+    scene.meta["frame"] = frame.place(scene, [], "off", "", lambda text: None)
     return scene
 
 def told(scene):
@@ -111,7 +111,7 @@ def told(scene):
     return None if region is None else (region.high - region.low).tolist()
 
 def tilt(scene, name):
-    _, R, _ = frame.similarity(np.array([v.centre for v in scene.views]), np.array([row["eye"] for row in cameras(SETS[name])]))
+    _, R, _ = georef.similarity(np.array([v.centre for v in scene.views]), np.array([row["eye"] for row in cameras(SETS[name])]))
     return float(np.degrees(np.arccos(np.clip(R[2, 2], -1, 1))))
 
 n = 4000

@@ -25,7 +25,7 @@ if doubled:  # three frames of each position, each with its own noise
             picture = cv2.imread(str(path)).astype(np.float32)
             picture += np.random.default_rng(k).normal(0, 2, picture.shape)
             cv2.imwrite(str(path.with_name(path.stem + f"_again{k}.jpg")), np.clip(picture, 0, 255))
-files, masks = list_images(images)
+files, masks, _ = list_images(images)
 photos, _ = prepare(files, masks, work / "photos", 2000, 2)
 database = work / "database.db"
 pycolmap.Database.open(str(database)).close()

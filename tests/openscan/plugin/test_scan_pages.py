@@ -46,6 +46,8 @@ def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done, wi
     assert "12 triangles" in page.text("#os-model") and "notes.md" in page.text("#os-more")
     link = page.evaluate("document.querySelector('#os-state a[download]').href")
     assert requests.get(link, timeout=60).status_code == 200
+    picture = requests.get(f"{page.web}/openscan/api/scans/{page_links.page_key(done)}/picture", timeout=60)
+    assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/jpeg")
     # The link alone lets its holder look, not change.
     assert "Delete this scan" not in page.text("body") and "History" not in page.text("body")
     page.assert_fits()
