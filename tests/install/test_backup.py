@@ -19,7 +19,7 @@ ROWS = """
 from django.contrib.auth.models import User
 from django.utils import timezone
 from app_extensions.openscan.intake import scans
-from app_extensions.openscan.tokens import create_token
+from app_extensions.openscan.accounts.tokens import create_token
 from app_extensions.tapis.models import Flight, FlightFile, SyncBatch, TapisIdentity, TapisJob, TapisOAuth2Client, TapisOAuth2Token
 user, now = User.objects.create_user('keeper'), timezone.now()
 for label in 'ab':
@@ -38,7 +38,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Token
-from app_extensions.openscan.tokens import create_token
+from app_extensions.openscan.accounts.tokens import create_token
 from app_extensions.tapis.models import TapisOAuth2Token
 token = Token.objects.get(mail='a@example.org')
 User.objects.create(pk=token.owner_id, username='keeper')  # WebODM's own rows come from its backup
