@@ -42,7 +42,7 @@ def test_tokens_projects_of_openscan_get_it_after_each_migrate(live_db, unique):
     project.save()
     token = Token.objects.first()
     if token is None:
-        from tests.openscan.flow import private_token
+        from tests.openscan.helpers import private_token
 
         token = private_token()[0]
     before = token.webodm_project_id
