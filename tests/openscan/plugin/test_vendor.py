@@ -47,4 +47,5 @@ def test_no_script_of_ours_makes_html_out_of_text():
 
 
 def test_the_apis_document_is_the_same_on_the_page_and_in_the_docs():
-    assert (PUBLIC / "openapi.yaml").read_bytes() == (ROOT / "docs" / "makers" / "openapi.yaml").read_bytes()
+    same = (PUBLIC / "openapi.yaml").read_bytes() == (ROOT / "docs" / "makers" / "openapi.yaml").read_bytes()
+    assert same, "run: cp docs/makers/openapi.yaml plugins/openscan_cloud/public/openapi.yaml"
