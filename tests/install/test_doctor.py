@@ -74,7 +74,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
         "WO_OPENSCAN_RESULT_DAYS": "0", "WO_OPENSCAN_PRESET": "3D Modle"})
     found = findings(done)
     assert done.returncode == 1
-    expected = {"worker": "no Celery worker", "beat": "never seen", "nodes": "nobody owns", "plugins": "tapis_storage is disabled"}
+    expected = {"worker": "no Celery worker", "beat": "never seen", "nodes": "no processing node", "plugins": "tapis_storage is disabled"}
     for name, words in expected.items():
         assert found[name]["level"] == "fault" and words in found[name]["text"], found[name]
         assert found[name]["mend"]

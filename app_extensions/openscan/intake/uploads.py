@@ -29,6 +29,7 @@ logger = logging.getLogger("app.logger")
 TOO_LARGE, GONE, CONFLICT, NOT_FOUND = 413, 410, 409, 404
 _NO_ROOM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHECK_ROOM_EVERY_BYTES = 32_000_000
+_ZIP = b"PK\x03\x04"
 
 
 class Upload:
@@ -37,7 +38,18 @@ class Upload:
     def __init__(self, scan: Scan, number: int):
         self.scan = scan
         self.number = number
-        self.most_bytes = min(scan.token.limit_part_bytes, scan.declared_bytes + _packing_bytes(scan))
+        #: What a zip may add to the declared size. Only the first bytes tell whether it is one.
+        self.packing_bytes = limits.packing_bytes(scan.parts_count, scan.photos)
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest body that can become this part."""
+        return min(self.scan.token.limit_part_bytes, self.scan.declared_bytes + self.packing_bytes)
+
+    def note_beginning(self, first: bytes) -> None:
+        """Take note of the body's first bytes: what is not a zip has to be as large as declared."""
+        if not first.startswith(_ZIP[:len(first)]):
+            self.packing_bytes = 0
 
     def check_length(self, length: Optional[int]) -> None:
         """Raises OpenScanError for an announced length (None: not announced) that cannot become a part."""
@@ -53,7 +65,7 @@ class Upload:
 
     def check_total(self, size_bytes: int, scan: Scan, other_bytes: int) -> None:
         """Raises OpenScanError where this part's size and those of the others are more than was declared."""
-        if size_bytes + other_bytes > scan.declared_bytes + _packing_bytes(scan):
+        if size_bytes + other_bytes > scan.declared_bytes + self.packing_bytes:
             raise OpenScanError(
                 f"The parts are more than was declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
                 f"{self.number}, filesize={scan.declared_bytes:,} bytes; create the project again with the right filesize.",
@@ -62,10 +74,6 @@ class Upload:
     def _other_bytes(self) -> int:
         own = self.scan.parts.filter(number=self.number).values_list("size_bytes", flat=True).first()
         return self.scan.received_bytes - (own or 0)
-
-
-def _packing_bytes(scan: Scan) -> int:
-    return limits.packing_bytes(scan.parts_count, scan.photos)
 
 
 def open_upload(link_text: str) -> Upload:
@@ -109,6 +117,8 @@ def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Opt
     size = checked = 0
     for chunk in chunks:
         if not size:
+            upload.note_beginning(chunk[:len(_ZIP)])
+            upload.check_length(length)
             _note_first_byte(upload)
         size += len(chunk)
         if size > upload.most_bytes:
