@@ -257,8 +257,12 @@ def beat() -> dict[str, Any]:
 
 def queue() -> dict[str, Any]:
     """The Celery queue of our jobs, WebODM's default one, and the workers that take jobs from ours."""
+    from worker.celery import app
+
     from app_extensions.host import celery_queue
 
+    with app.connection_for_read() as connection:  # asking the workers has no end where the broker does not answer
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2, timeout=5)
     return {"name": celery_queue.queue_name(), "default": celery_queue.default_queue(), "workers": celery_queue.listening_workers(),
             "unit": os.path.join(os.getcwd(), "webodm-extensions-worker.service")}
 

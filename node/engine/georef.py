@@ -95,7 +95,7 @@ def _known(scene: Scene, photos: Sequence[Photo]) -> tuple[Optional[_Positions],
     """Positions worth using, and (photo, remark) for those that are not, or only in part."""
     by_name = {p.name: p for p in photos}
     notes: list[tuple[str, str]] = []
-    rows = [(i, by_name[v.name].gps) for i, v in enumerate(scene.views)]
+    rows = [(i, by_name[v.name].gps if v.name in by_name else None) for i, v in enumerate(scene.views)]
     notes += [(scene.views[i].name, "has no usable position") for i, gps in rows if gps is None]
     rows = [(i, gps) for i, gps in rows if gps is not None]
     if not rows:

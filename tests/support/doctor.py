@@ -15,4 +15,5 @@ def sound_facts() -> dict:
         "preset": {"name": "3D Model", "missing": [], "system": ["3D Model", "Default"]},
         "mail": {"backend": "django.core.mail.backends.smtp.EmailBackend", "host": "h", "port": 25, "from": "a@b.c", "error": ""},
         "public": {"openscan": PUBLIC, "proxy_header": []}, "disk": {"directory": "/", "free_bytes": 10**12, "reserve_bytes": 1},
+        "tapis": {"clients": 0, "allowed": ""},
         "objects": {"place": "https://s3.example.org/scans", "problem": ""}}

@@ -156,8 +156,7 @@ def test_an_archive_that_was_cut_goes_on(public, store):
     assert public.pk in archive.sets_to_archive(10_000)
     store.line.heal()
     archive.archive_set(public.pk)
-    assert store.line.parts_sent() == [1, 2], "the photos were there"
-    assert sent_of(public, store) == ["model/texture.png", "scan.json"]
+    assert set(sent_of(public, store)) == {"model/texture.png", "scan.json"}, "the photos were there"
     assert state_of(public) == "stored" and ArchivedSet.objects.get(scan=public).problem == ""
     assert store.open_uploads("openscan/research/") == []
 
