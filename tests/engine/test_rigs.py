@@ -9,6 +9,8 @@ from dev.benchmarks.engine_rig_sets import SETS
 from tests.engine.conftest import TINY
 from tests.engine.running import ROOT, run, script
 
+pytestmark = pytest.mark.long  # each set is rendered and reconstructed
+
 
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory) -> tuple[list[str], dict]:
