@@ -47,6 +47,8 @@ class OriginalCloud:
         self.commands: list[str] = []
         self.problems: list[str] = []
         self.keep = True
+        #: Answer 410 to each upload.
+        self.turns_away = False
         self.model = model_zip()
         self.fault: Callable[[str], Optional[int]] = lambda what: None
         self.lock = threading.Lock()
@@ -181,8 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length")
         if self.headers.get("Authorization"):
             cloud.problems.append("a login sent to an upload link")
-        if link is None or length is None:
-            self.close_connection = True
+        if link is None or length is None or cloud.turns_away:
+            self.rfile.read(int(length or 0))  # an answer before the end of the body is lost on many clients
             self._html(410 if length else 411)
             return
         if not 0 < int(length) <= _PART_BYTES:
@@ -274,11 +276,17 @@ class BadLine:
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         #: Bytes towards the server after which a connection is cut, one entry per connection that sends so many.
         self.cuts: list[int] = []
-        #: The same for what the server answers.
+        #: So many answers to large requests get lost: the server has done what was asked, and the connection is gone.
+        self.lose_answers = 0
+        #: Bytes of an answer after which a connection is cut, as `cuts`.
         self.answer_cuts: list[int] = []
         self.delay_seconds = 0.0
         self.down = False
+        #: So many bytes towards the server, and the line is down.
+        self.down_after: Optional[int] = None
         self.was_cut = 0
+        #: Change a byte of the next large block, once.
+        self.alter_once = False
         #: Bytes that went towards the server.
         self.sent_bytes = 0
         self._lock = threading.Lock()
@@ -286,6 +294,13 @@ class BadLine:
 
     def stop(self) -> None:
         self._listener.close()
+
+    def heal(self) -> None:
+        """In order again; what went over it is counted anew."""
+        self.cuts[:] = []
+        self.answer_cuts[:] = []
+        self.lose_answers = 0
+        self.down, self.down_after, self.delay_seconds, self.sent_bytes, self.was_cut = False, None, 0.0, 0, 0
 
     def _accept(self) -> None:
         while True:
@@ -297,10 +312,12 @@ class BadLine:
                 client.close()
                 continue
             server = socket.create_connection(("127.0.0.1", self._target))
+            sent = [0]
             for source, target, cuts in ((client, server, self.cuts), (server, client, self.answer_cuts)):
-                threading.Thread(target=self._pass, args=(source, target, cuts), daemon=True).start()
+                threading.Thread(target=self._pass, args=(source, target, cuts, sent), daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, cuts: list[int]) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, cuts: list[int], sent: list[int]) -> None:
+        """`sent[0]`: how many bytes the client has sent on this connection."""
         passed = 0
         try:
             while True:
@@ -311,9 +328,17 @@ class BadLine:
                 with self._lock:
                     if cuts is self.cuts:
                         self.sent_bytes += len(data)
+                        sent[0] += len(data)
+                        self.down = self.down or (self.down_after is not None and self.sent_bytes > self.down_after)
                     cut = self.down or bool(cuts) and passed >= cuts[0]
                     if cut and cuts:
                         cuts.pop(0)
+                    if cuts is self.answer_cuts and self.lose_answers and sent[0] > 10_000:
+                        self.lose_answers -= 1
+                        cut = True
+                    if self.alter_once and cuts is self.cuts and len(data) > 10_000:
+                        self.alter_once = False
+                        data = data[:-1] + bytes([data[-1] ^ 1])
                 if cut:
                     self.was_cut += 1
                     break

@@ -1,17 +1,20 @@
 """The uploader against our live server: photos as they are, names kept, checksums, what the server has is not sent again."""
-import io
-import zipfile
+import datetime
+import random
+import threading
+import zlib
 
 import pytest
 import requests
-from openscan_uploader import Client, NotPossible, Refused, WrongToken
+from django.utils import timezone
+from openscan_uploader import Client, NotPossible, Refused, Unreachable, WrongToken, sending
 
-from app_extensions.openscan import part_files
 from app_extensions.openscan.models import BrowserUpload, Scan
+from dev.sandbox.processes import free_port
 from tests.openscan.flow import photos_of, poke, until
-from tests.openscan.helpers import Rig, private_token, public_token
+from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
-from tests.support.original_cloud import bad_line
+from tests.support.original_cloud import BadLine
 
 
 @pytest.fixture
@@ -89,31 +92,154 @@ def test_heic_photos_go_as_they_are(client, make_folder):
     assert approved(project).images_count == 5
 
 
-def test_only_what_the_server_lacks_is_sent_after_a_restart(stack, client, token, make_folder):
-    """The first program dies in the middle; the second one has nothing but the state file, and the server has the last word."""
-    folder = make_folder(count=6)
-    with bad_line(stack.port) as line:
-        first = Client(line.address, token, patience_seconds=0)
-        first.token_info()
-        info = first.token_info()
-        made = first.upload  # noqa: F841 - the call below is the one that dies
-        del info
-        line.cuts[:] = []
-        line.down = False
-        with pytest.raises(Exception, match="lost|not answer"):
-            _die_in_the_middle(first, folder, line)
-    scan = Scan.objects.get(token__prefix=token[:len(Scan.objects.filter(name__startswith="vase").last().token.prefix)], name__startswith="vase")
-    there = set(scan.parts.exclude(size_bytes=None).values_list("number", flat=True))
-    assert scan.state == Scan.CREATED and 0 < len(there) < 6
-    files = {part.number: part.file_name for part in scan.parts.all()}
-    project = client.upload(folder)
-    assert project == scan.name and approved(project).images_count == 6
-    assert {part.number: part.file_name for part in scan.parts.all() if part.number in there} in ({number: files[number] for number in there}, {})
+@pytest.fixture(scope="module")
+def line_server(stack):
+    """A live web server whose links lead over a line that tests may break."""
+    port = free_port()
+    line = BadLine(port)
+    with own_gunicorn(stack, "web-line", port=port, WO_OPENSCAN_PUBLIC_URL=line.address):
+        yield line
+    line.stop()
 
 
-def _die_in_the_middle(client, folder, line) -> None:
-    def note(report) -> None:
-        if report.stage == "sending" and report.done_bytes > report.total_bytes / 3:
-            line.down = True
+@pytest.fixture
+def line(line_server) -> BadLine:
+    line_server.heal()
+    return line_server
 
-    client.upload(folder, at_once=1, progress=note)
+
+@pytest.mark.parametrize("how", ["files", "zip"])
+def test_only_what_the_server_lacks_is_sent_after_a_restart(line, token, make_folder, how):
+    """The first program gives up in the middle; the second one has the state file, and the server has the last word."""
+    folder = make_folder(count=6, size=200)
+    part_bytes = 20_000 if how == "zip" else None
+    first = Client(line.address, token, patience_seconds=0)
+    line.down_after = 60_000
+    with pytest.raises(Unreachable, match="start again to continue"):
+        first.upload(folder, project=f"restarted {token[:8]}", at_once=1, part_bytes=part_bytes)
+    project = first.past()[0].project
+    before = scan_of(project).received_bytes
+    there = scan_of(project).parts.count()
+    assert 0 < there < scan_of(project).parts_count and scan_of(project).state == Scan.CREATED
+    line.heal()
+    for known in first.past():  # what a crash leaves: the file does not know what was sent last
+        known.done = []
+        first.sets.save(known)
+    assert Client(line.address, token).upload(folder) == project
+    asking = 15_000  # bytes of the other calls
+    assert before > asking and line.sent_bytes < scan_of(project).declared_bytes - before + asking
+    assert approved(project).images_count == 6
+
+
+def test_a_lost_answer_does_not_send_a_part_twice(line, token, make_folder):
+    folder, client = make_folder(size=200), Client(line.address, token)
+    client.token_info()
+    line.lose_answers = 2
+    project = client.upload(folder, at_once=1)
+    assert line.lose_answers == 0 and line.was_cut == 2
+    assert line.sent_bytes < scan_of(project).declared_bytes + 15_000
+    assert approved(project).images_count == 4
+
+
+def test_cuts_at_random_bytes(line, token, make_folder):
+    folder, client = make_folder(count=6, size=200), Client(line.address, token)
+    client.token_info()
+    rng = random.Random(7)
+    line.cuts[:] = [rng.randrange(1, 25_000) for _ in range(8)]
+    project = client.upload(folder, at_once=3)
+    assert line.was_cut >= 4 and approved(project).images_count == 6
+    sent = {path.read_bytes() for path in folder.iterdir()}
+    assert {data for name, data in photos_of(approved(project)).items() if name.lower().endswith("jpg")} == sent
+
+
+def test_links_that_have_expired_are_renewed(client, token, make_folder, monkeypatch):
+    """Asked for anew when the server says so, and before it does."""
+    folder = make_folder(count=4)
+    expired = []
+
+    def expire(report) -> None:
+        if report.stage == "sending" and not expired:
+            expired.append(Scan.objects.filter(name=report.project).update(links_expire_at=timezone.now() - datetime.timedelta(seconds=1)))
+
+    monkeypatch.setattr(sending, "LINK_SECONDS", 0)
+    assert approved(client.upload(folder, progress=expire)).images_count == 4
+
+
+def test_a_part_that_arrives_changed_is_sent_again(line, token, make_folder):
+    folder, client = make_folder(count=4, size=200), Client(line.address, token)
+    client.token_info()
+    line.alter_once = True
+    project = client.upload(folder, at_once=1)
+    assert not line.alter_once
+    sent = {path.read_bytes() for path in folder.iterdir()}
+    assert {data for name, data in photos_of(approved(project)).items() if name.lower().endswith("jpg")} == sent
+
+
+def test_a_project_that_was_reset_meanwhile_is_sent_whole(line, token, make_folder):
+    folder, client = make_folder(count=6, size=200), Client(line.address, token, patience_seconds=0)
+    line.down_after = 60_000
+    with pytest.raises(Unreachable):
+        client.upload(folder, at_once=1)
+    line.heal()
+    lost = client.past()[0].project
+    Client(line.address, token, state_directory=folder.parent / "elsewhere").reset(lost)
+    assert approved(client.upload(folder)).images_count == 6
+
+
+def test_photos_that_change_meanwhile_start_nothing_and_cost_nothing(line, token, make_folder):
+    folder, client = make_folder(count=6, size=200), Client(line.address, token, patience_seconds=0)
+    line.down_after = 60_000
+    with pytest.raises(Unreachable):
+        client.upload(folder, at_once=1)
+    line.heal()
+    with (folder / "IMG_6.JPG").open("ab") as file:
+        file.write(b"more")
+    project = client.past()[0].project
+    again = client.upload(folder)
+    assert Scan.objects.get(name=project).state == Scan.RESET and approved(again).images_count == 6
+    assert client.token_info().credit == 10**12 - scan_of(again).declared_bytes
+
+
+def test_the_servers_reason_reaches_people(stack, client, token, make_folder):
+    limited = private_token(2_000)[1]
+    with pytest.raises(NotPossible, match="of credit left"):
+        Client(stack.address(), limited).upload(make_folder())
+    with pytest.raises(WrongToken):
+        Client(stack.address(), "B" * 32).token_info()
+    with pytest.raises(Refused, match="not known under this token"):
+        client.status("never sent")
+
+
+def test_files_of_create_project(stack, token, unique):
+    """What the server makes of the list; the uploader's own lists are right."""
+    rig = Rig(stack.address(), token)
+    for files, status, words in (("[", 400, "is not JSON"), ("[]", 400, "no files"), ('[["a.jpg"]]', 400, "name of at most"),
+                                 ('[["a.jpg", 5], ["a.jpg", 5]]', 400, "twice"), ('[["a.jpg", 300000000]]', 400, "too large")):
+        answer = rig.get("createProject", project=unique, files=files)
+        assert answer.status_code == status and words in answer.json()["error"], answer.text
+    answer = rig.get("createProject", project=unique, files='[["a.jpg", 5], ["b.jpg", 6]]')
+    assert answer.status_code == 200 and len(answer.json()["ulink"]) == 2 and answer.json()["credit"] == 11
+    sent = requests.post(answer.json()["ulink"][0], data=b"12345", timeout=120)
+    assert sent.json() == {"status": "uploaded", "part": 1, "received": 5, "crc32": f"{zlib.crc32(b'12345'):08x}"}
+    other = rig.get("createProject", project=unique, files='[["c.jpg", 5], ["d.jpg", 6]]')
+    assert other.status_code == 409 and "other files" in other.json()["error"]
+
+
+def test_public_tokens_work(stack, live_db, make_folder):
+    client = Client(stack.address(), public_token(10**12)[1])
+    assert approved(client.upload(make_folder())).images_count == 4
+
+
+def test_from_a_folder_to_a_model_on_the_disk(client, make_folder, tmp_path):
+    project = client.upload(make_folder())
+    stop = threading.Event()
+    poking = threading.Thread(target=lambda: [poke() for _ in iter(lambda: stop.wait(0.5), True)])
+    poking.start()
+    try:
+        status = client.wait(project, every_seconds=0.3, timeout_seconds=240)
+    finally:
+        stop.set()
+        poking.join()
+    assert status.page
+    folder = client.download(project, tmp_path / "out", unpack=True)
+    assert list(folder.glob("*.obj"))

@@ -186,7 +186,7 @@ class Client:
         """A new set: the form in which it goes out is settled, its limits are checked, nothing is sent yet."""
         rich = "files" in info.features
         most = min(info.limit_part, part_bytes or info.limit_part)
-        name = project or _project_name(made.origin, rich)
+        name = project or self._new_name(made.origin, rich)
         if not name.strip() or len(name) > _LONGEST_NAME:
             raise NotPossible(f"The project's name has to have between 1 and {_LONGEST_NAME} characters.")
         current = self.sets.new(server=self.server.base, token_mark=_token_mark(self._token), source=made.origin, project=name,
@@ -207,6 +207,14 @@ class Client:
         _check_limits(info, current.photos, current.size_bytes)
         self.sets.save(current)
         return current
+
+    def _new_name(self, origin: str, rich: bool) -> str:
+        """A name that this computer has not used before."""
+        name = _project_name(origin, rich)
+        while self.sets.of_project(self._token, name) is not None:
+            time.sleep(0.01 if not rich else 0.2)  # names end with the time
+            name = _project_name(origin, rich)
+        return name
 
     def _read_checksums(self, current: Set, made: "_Made", rich: bool, control: Control, progress: OnProgress) -> None:
         total, done, last = made.size_bytes, 0, 0.0
@@ -245,8 +253,8 @@ class Client:
 
         def create() -> Created:
             created = self.server.create(current.project, current.photos, len(parts), current.size_bytes, current.secret, files_json)
-            if created.secret != current.secret:
-                current.secret = created.secret
+            if created.secret != current.secret or not current.created:
+                current.secret, current.created = created.secret, True
                 self.sets.save(current)
             return created
 
@@ -260,7 +268,8 @@ class Client:
 
         for attempt in range(3):
             sender = Sender(self.server, source, parts, current.done, create=create, project=current.project,
-                            secret=lambda: current.secret, on_done=note_done, features=info.features, at_once=at_once,
+                            secret=lambda: current.secret, is_ours=lambda: current.created, on_done=note_done,
+                            features=info.features, at_once=at_once,
                             patience_seconds=self._patience, control=control, progress=progress)
             try:
                 sender.run()

@@ -16,6 +16,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 LINK_SECONDS = 3.75 * 3600
 #: How often in a row, without a part getting through, a server may turn our links away or find a part damaged.
 _TRIES = 5
+_LOST_BEFORE_NEW_LINKS = 4
 _SPEED_SECONDS = 15.0
 _REPORT_SECONDS = 0.25
 
@@ -35,11 +36,12 @@ class Sender:
     """One set on its way to a server. Make one, call `run` once."""
 
     def __init__(self, server: Server, source: Source, parts: "Sequence[Part]", done: "Sequence[int]", *,
-                 create: "Callable[[], Created]", project: str, secret: "Callable[[], str]", on_done: "Callable[[Set[int]], None]",
-                 features: "Sequence[str]", at_once: int, patience_seconds: float, control: Control, progress: OnProgress) -> None:
+                 create: "Callable[[], Created]", project: str, secret: "Callable[[], str]", is_ours: "Callable[[], bool]",
+                 on_done: "Callable[[Set[int]], None]", features: "Sequence[str]", at_once: int, patience_seconds: float, control: Control,
+                 progress: OnProgress) -> None:
         self._server, self.source, self.features = server, source, features
         self._parts = {part.number: part for part in parts}
-        self._create, self._project, self._secret, self._on_done = create, project, secret, on_done
+        self._create, self._project, self._secret, self._is_ours, self._on_done = create, project, secret, is_ours, on_done
         self._patience, self._control, self._progress = patience_seconds, control, progress
         self._at_once = max(1, min(at_once, len(parts)))
         self._changed = threading.Condition()
@@ -151,6 +153,8 @@ class Sender:
             self._wait_after(problem)
             if not problem.answered:
                 self._look(part)
+                if self._failures >= _LOST_BEFORE_NEW_LINKS * self._at_once:
+                    self._links_at = 0.0  # some servers hang up on a link that has run out
             return
         except Refused as problem:
             self._put_back(part)
@@ -254,6 +258,8 @@ class Sender:
                 raise
 
     def _was_started(self) -> bool:
+        if not self._is_ours():
+            return False
         try:
             return self._server.status(self._project, self._secret()).text not in ("", CREATED, "expired")
         except (Passing, UploaderError):

@@ -45,6 +45,8 @@ class Set:
     created_at: float = 0.0
     done: List[int] = field(default_factory=list)
     state: str = SENDING
+    #: Whether the server has created the project for us. Until then, one of this name is somebody else's.
+    created: bool = False
     status: str = ""
     #: Only where the server gives one (see its createProject); needed for every later call about the project.
     secret: str = ""
