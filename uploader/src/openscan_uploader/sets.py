@@ -52,6 +52,8 @@ class Set:
     secret: str = ""
     #: Where the model was put.
     model: str = ""
+    #: Where the window is to put the model when it is done; empty if it is not to fetch it by itself.
+    fetch_to: str = ""
 
     def same_files(self, files: "List[List[Any]]") -> bool:
         """Whether these are the files that the set was made of, unchanged."""
