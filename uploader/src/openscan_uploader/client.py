@@ -61,7 +61,7 @@ class Client:
             patience_seconds: how long to wait for a server that does not answer before giving up.
         """
         self.server = Server(url, token, user, password)
-        self._token = token
+        self.token = token
         self._patience = patience_seconds
         self.sets = Sets(Path(state_directory) if state_directory else settings.state_directory())
 
@@ -80,7 +80,7 @@ class Client:
     def reset(self, project: str) -> None:
         """Forget a project: its name is free again, credit that was only held comes back. Raises WrongToken, Refused, Unreachable."""
         self._patiently(lambda: self.server.reset(project, self._secret_of(project)), Control(), tries=3)
-        known = self.sets.of_project(self._token, project)
+        known = self.sets.of_project(self.token, project)
         if known is not None:
             self.sets.forget(known)
 
@@ -189,7 +189,7 @@ class Client:
         name = project or self._new_name(made.origin, rich)
         if not name.strip() or len(name) > _LONGEST_NAME:
             raise NotPossible(f"The project's name has to have between 1 and {_LONGEST_NAME} characters.")
-        current = self.sets.new(server=self.server.base, token_mark=_token_mark(self._token), source=made.origin, project=name,
+        current = self.sets.new(server=self.server.base, token_mark=_token_mark(self.token), source=made.origin, project=name,
                                 how=made.how, photos=made.photos, size_bytes=made.size_bytes, part_bytes=most, files=made.entries())
         if made.how != "archive":
             as_they_are = rich and not made.found.texts and not made.found.has_masks and part_bytes is None and \
@@ -211,7 +211,7 @@ class Client:
     def _new_name(self, origin: str, rich: bool) -> str:
         """A name that this computer has not used before."""
         name = _project_name(origin, rich)
-        while self.sets.of_project(self._token, name) is not None:
+        while self.sets.of_project(self.token, name) is not None:
             time.sleep(0.01 if not rich else 0.2)  # names end with the time
             name = _project_name(origin, rich)
         return name
@@ -340,7 +340,7 @@ class Client:
 
         Args:
             out: a directory, or the path of the zip to write.
-            unpack: unpack the zip into a folder beside it, and remove it.
+            unpack: unpack the zip into a new folder of its name, and keep only that. Nothing that is there is replaced.
 
         Returns:
             The zip, or the folder.
@@ -352,6 +352,9 @@ class Client:
         target = Path(out)
         if target.suffix.lower() != ".zip":
             target = target / f"{_file_name(project)}.zip"
+        folder = target.with_suffix("")
+        if unpack:
+            target = target.with_suffix(".openscan-download")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -367,11 +370,10 @@ class Client:
 
         downloading.fetch(self.server, link, target, patience_seconds=self._patience, control=control, progress=progress, project=project)
         if unpack:
-            folder = target.with_suffix("")
-            downloading.unpack(target, folder)
+            folder = downloading.unpack(target, folder)
             target.unlink()
             target = folder
-        known = self.sets.of_project(self._token, project)
+        known = self.sets.of_project(self.token, project)
         if known is not None:
             known.model, known.status = str(target.absolute()), DONE
             self.sets.save(known)
@@ -379,21 +381,21 @@ class Client:
 
     def past(self) -> "List[Set]":
         """The sets that this computer sent under this token, the newest first, as they were when last asked about."""
-        mark = _token_mark(self._token)
+        mark = _token_mark(self.token)
         return [each for each in self.sets.all() if each.token_mark == mark]
 
     def earlier(self, source: PathLike) -> "List[Set]":
         """The sets that were made of this folder or zip before, the newest first."""
-        return self.sets.of_source(self._token, os.path.abspath(os.fspath(source)))
+        return self.sets.of_source(self.token, os.path.abspath(os.fspath(source)))
 
     # Helpers --------------------------------------------------------------------------------------------------------
 
     def _secret_of(self, project: str) -> str:
-        known = self.sets.of_project(self._token, project)
+        known = self.sets.of_project(self.token, project)
         return known.secret if known is not None else ""
 
     def _note_status(self, status: Status) -> None:
-        known = self.sets.of_project(self._token, status.project)
+        known = self.sets.of_project(self.token, status.project)
         if known is not None and known.status != status.text:
             known.status = status.text
             self.sets.save(known)

@@ -108,8 +108,11 @@ def _require_whole(path: Path) -> None:
         raise Refused("What the server sent is not a zip. Download it again; if that does not help, tell the server's operator.", 200)
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a model into a folder, checked: nothing lands outside of it, and the members' checksums are right.
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a model into a new folder, checked: nothing lands outside of it, and the members' checksums are right.
+
+    Returns:
+        The folder; one with a number behind its name where there is something of that name already.
 
     Raises:
         NotPossible: the zip is damaged, wants to write elsewhere, or the disk is full.
@@ -125,9 +128,11 @@ def unpack(archive: Path, folder: Path) -> None:
                 if name.startswith("/") or ".." in name.split("/") or ":" in name or stat.S_ISLNK(member.external_attr >> 16):
                     raise NotPossible(f"The model's zip has a member that would land elsewhere ({name!r}), so it was not unpacked.")
             packed.extractall(temporary)
-        if folder.exists():
-            shutil.rmtree(str(folder))
-        os.replace(str(temporary), str(folder))
+        made, number = folder, 2
+        while made.exists():
+            made, number = folder.with_name(f"{folder.name} {number}"), number + 1
+        os.replace(str(temporary), str(made))
+        return made
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
         raise NotPossible(f"{archive} cannot be unpacked into {folder} ({error}). Make room, or unpack it yourself.") from error
     finally:

@@ -131,9 +131,9 @@ def _look_at(folder: Path) -> Look:
     found: List[Tuple[str, int, int]] = []
     for directory, folders, files in os.walk(str(folder)):
         if directory == str(folder):
-            folders[:] = [name for name in folders if name not in (MODEL, f"{MODEL}.unpacking")]
+            folders[:] = [name for name in folders if not _is_ours(name)]
         for name in files:
-            if name.startswith(".") or (directory == str(folder) and name.startswith(f"{MODEL}.zip")):
+            if name.startswith(".") or (directory == str(folder) and _is_ours(name)):
                 continue
             try:
                 about = os.stat(os.path.join(directory, name))
@@ -141,3 +141,8 @@ def _look_at(folder: Path) -> Look:
                 continue
             found.append((os.path.join(directory, name), about.st_size, about.st_mtime_ns))
     return tuple(sorted(found))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file or folder beside the photos is what a download makes: `model`, `model 2`, `model.openscan-download` …"""
+    return name == MODEL or name.startswith((f"{MODEL} ", f"{MODEL}.openscan-download", f"{MODEL}.unpacking"))
