@@ -3,5 +3,11 @@ import sys
 
 from openscan_uploader.command import main
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run the command and end with its exit code; the zipapp begins here."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
