@@ -20,7 +20,7 @@ LAST_FOR_38 = ["requests<2.33", "urllib3<2.3", "charset-normalizer<3.5", "idna<3
 def build_zipapp(out: Path) -> Path:
     """`openscan-upload.pyz`: the command and its pure Python dependencies. Runs with any Python from 3.8 on."""
     target = out / "openscan-upload.pyz"
-    needs = re.search(r"^dependencies = \[(.+)\]$", (HERE / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    needs = re.findall(r"^dependencies = \[(.+)\]$", (HERE / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[0]
     with tempfile.TemporaryDirectory() as directory:
         # Wheels for the oldest Python that we run on, and without compiled parts, as those cannot be imported from a zip.
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", directory, "--only-binary", ":all:",

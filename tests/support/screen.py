@@ -76,6 +76,13 @@ class Driver:
         self.click(widget)
         self.window.root.focus_force()
         widget.focus_force()
-        self.window.root.update()
-        self._screen.hands("type", "--delay", "5", text)
-        self.until(lambda: widget.get().endswith(text))
+        for _ in range(10):  # a key is lost now and then while the screen's keyboard map changes
+            widget.delete(0, "end")
+            self.window.root.update()
+            self._screen.hands("type", "--delay", "8", text)
+            try:
+                self.until(lambda: widget.get() == text, 5)
+                return
+            except AssertionError:
+                continue
+        raise AssertionError(f"{widget} has {widget.get()!r}, not {text!r}")

@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "uploader" / "src"
 sys.path.insert(0, str(SOURCE))
 
-from openscan_uploader import Client, sending  # noqa: E402
+from openscan_uploader import Client, waits  # noqa: E402
 
 from tests.openscan.make_sets import jpeg  # noqa: E402
 from tests.support.original_cloud import TOKEN, BadLine, OriginalCloud, bad_line, original_cloud  # noqa: E402
@@ -23,7 +23,7 @@ def own_state(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("OPENSCAN_KEYRING", "no")
     for name in ("OPENSCAN_SERVER", "OPENSCAN_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sending, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(waits, "FIRST_WAIT", 0.02)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from openscan_uploader import ChangedPhotos, Client, Control, Refused, Unreachable, sending
-from openscan_uploader.sending import wait_seconds
+from openscan_uploader.waits import wait_seconds
 
 from tests.openscan.flow import until
 from tests.support.original_cloud import TOKEN
@@ -226,5 +226,5 @@ def test_a_download_that_breaks_off_continues(client, cloud, line, make_folder, 
 def test_waits_grow_and_differ():
     waits = [[wait_seconds(failures) for _ in range(50)] for failures in range(1, 12)]
     assert all(len(set(row)) > 1 for row in waits)
-    assert [max(row) <= min(60.0, sending.FIRST_WAIT * 2 ** number) for number, row in enumerate(waits)] == [True] * 11
+    assert [max(row) <= min(60.0, waits.FIRST_WAIT * 2 ** number) for number, row in enumerate(waits)] == [True] * 11
     assert min(waits[5]) > max(waits[3]) and wait_seconds(1, asked_for=30) == 30

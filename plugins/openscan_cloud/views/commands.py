@@ -16,7 +16,6 @@ from app_extensions.shared.formatting import format_bytes, format_duration
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
 
-
 #: What clients of the original protocol do not know of: `files` of createProject, `missing_parts` of getProjectInfo, `crc32` of uploads.
 FEATURES = ("files", "missing_parts", "crc32")
 

@@ -14,11 +14,12 @@ from openscan_uploader import conversion, downloading, settings, sources
 from openscan_uploader.control import Control, OnProgress, Progress, ignore
 from openscan_uploader.errors import ChangedPhotos, NotPossible, ProcessingFailed, Refused
 from openscan_uploader.photos import Found, Photo, collect, require_enough
-from openscan_uploader.sending import Sender, wait_seconds
+from openscan_uploader.sending import Sender
 from openscan_uploader.server import CREATED, DONE, EXPIRED, FAILED, Created, Passing, Server, Status, TokenInfo, unreachable
 from openscan_uploader.sets import GIVEN_UP, SENDING, STARTED, Set, Sets
 from openscan_uploader.sets import token_mark as _token_mark
 from openscan_uploader.sources import Part, Source
+from openscan_uploader.waits import wait_seconds
 from openscan_uploader.words import count, size
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -462,7 +463,7 @@ def _source_of(current: Set) -> "tuple[Source, List[Part]]":
         source = Source([sources.File(path, size_bytes, modified_ns)])
         return source, source.parts_of(current.part_bytes)
     if current.how == "files":
-        source = Source([sources.File(entry[1], entry[2], entry[3]) for entry in current.files])
+        source = sources.bare_photos([Photo(*entry[:4], "") for entry in current.files])
         return source, source.part_per_piece()
     photos, crcs = [], {}
     for entry in current.files:

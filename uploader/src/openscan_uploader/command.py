@@ -274,7 +274,8 @@ def _download(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
 
 
 def _list(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
-    client, rows = _client(options), []
+    client = _client(options)
+    rows: List[Dict[str, Any]] = []
     for past in client.past():
         status = past.status or past.state
         if not options.offline and past.state != "given up" and status not in ("processing failed", "expired"):
@@ -286,7 +287,7 @@ def _list(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
                      "sent_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(past.created_at)), "model": past.model})
     if not options.json:
         for row in rows:
-            print(f"{row['project']}\t{row['status']}\t{count(int(row['photos']), 'photo')}\t{size(int(row['size_bytes']))}")
+            print(f"{row['project']}\t{row['status']}\t{count(row['photos'], 'photo')}\t{size(row['size_bytes'])}")
         if not rows:
             shown.say("Nothing was sent from this computer with this token.")
     return {"sets": rows}

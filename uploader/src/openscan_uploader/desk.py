@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional, Sequence, Union
 
 from openscan_uploader import settings, thumbnails
 from openscan_uploader.client import Client, Plan
-from openscan_uploader.control import Control
+from openscan_uploader.control import Control, Progress
 from openscan_uploader.errors import Canceled, NotPossible, Refused, UploaderError
 from openscan_uploader.server import DONE, EXPIRED, FAILED
 from openscan_uploader.sets import STARTED, Set
@@ -161,16 +161,17 @@ class Desk:
             return
         try:
             control = Control()
-            path = client.download(one.project, folder.with_name(f"{folder.name}.zip"), unpack=True, control=control,
-                                   progress=lambda report: self._stop_if_closing(control) or self._tell("download", report))
+
+            def note(report: Progress) -> None:
+                if self._closing.is_set():
+                    control.cancel()
+                self._tell("download", report)
+
+            path = client.download(one.project, folder.with_name(f"{folder.name}.zip"), unpack=True, progress=note, control=control)
             self._tell("model", str(path))
         finally:
             self._downloading.release()
             self.refresh()
-
-    def _stop_if_closing(self, control: Control) -> None:
-        if self._closing.is_set():
-            control.cancel()
 
     # Polling --------------------------------------------------------------------------------------------------------
 

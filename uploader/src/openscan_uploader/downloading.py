@@ -11,8 +11,8 @@ import requests
 
 from openscan_uploader.control import Control, OnProgress, Progress
 from openscan_uploader.errors import Canceled, NotPossible, Refused
-from openscan_uploader.sending import wait_seconds
 from openscan_uploader.server import Passing, Server, in_blocks, unreachable
+from openscan_uploader.waits import wait_seconds
 from openscan_uploader.words import size
 
 #: Links of an object storage run out; the one that the server gives leads to a new one.

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Iterable, List, NamedTuple, Sequence, Set, Tuple
 
 from openscan_uploader.errors import NotPossible, NoUsablePhotos
 
@@ -199,11 +199,3 @@ def photos_in_zip(names: "Iterable[str]") -> int:
     endings = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".heic", ".heif", ".webp", ".bmp")
     return sum(1 for name in names if name.lower().endswith(endings) and not name.startswith("__MACOSX/")
                and not name.rpartition("/")[2].startswith("."))
-
-
-def folder_of(found: Found) -> Optional[str]:
-    """The folder that holds all photos; None if there is none."""
-    try:
-        return os.path.commonpath([os.path.dirname(os.path.abspath(photo.path)) for photo in found.photos])
-    except ValueError:
-        return None

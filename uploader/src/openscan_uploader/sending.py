@@ -1,6 +1,5 @@
 """Sends the parts of a set, several at once, for as long as it takes: waits, new links, parts that the server has already."""
 import collections
-import random
 import threading
 import time
 import zlib
@@ -10,8 +9,8 @@ from openscan_uploader.control import Control, Interrupted, OnProgress, Progress
 from openscan_uploader.errors import Canceled, Refused, UploaderError
 from openscan_uploader.server import CREATED, Created, Passing, Server, missing_of, unreachable
 from openscan_uploader.sources import Part, Source
+from openscan_uploader.waits import wait_seconds
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 #: Links are good for four hours; new ones are asked for a little earlier.
 LINK_SECONDS = 3.75 * 3600
 #: How often in a row, without a part getting through, a server may turn our links away or find a part damaged.
@@ -19,13 +18,6 @@ _TRIES = 5
 _LOST_BEFORE_NEW_LINKS = 4
 _SPEED_SECONDS = 15.0
 _REPORT_SECONDS = 0.25
-
-
-def wait_seconds(failures: int, asked_for: float = 0.0) -> float:
-    """How long to wait after so many failures in a row: twice as long each time, at random within the half below that, so that
-    clients that lost the same server do not come back all at once. Not less than the server asked for."""
-    longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 16))
-    return max(asked_for, random.uniform(longest / 2, longest))
 
 
 class _AlreadyStarted(Exception):

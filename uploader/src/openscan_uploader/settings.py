@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from openscan_uploader.errors import NotPossible
 
@@ -125,7 +125,7 @@ def _store_token(server: str, token: str) -> bool:
         return False
 
 
-def _keyring():  # type: ignore[no-untyped-def]
+def _keyring() -> Any:
     if os.environ.get("OPENSCAN_KEYRING") == "no":
         return None
     try:

@@ -6,7 +6,7 @@ import time
 import tkinter
 from pathlib import Path
 from tkinter import filedialog, messagebox, ttk
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
 from openscan_uploader.client import Plan
 from openscan_uploader.control import Progress
@@ -170,12 +170,13 @@ class Window:
         self.forget = ttk.Button(buttons, text="Remove", command=self._forget, state="disabled")
         for place, button in enumerate((self.open, self.download, self.forget)):
             button.grid(row=0, column=place, padx=(8, 0))
-        columns = {"project": ("Name", 330, "w"), "state": ("State", 110, "w"), "photos": ("Photos", 80, "e"), "size": ("Size", 90, "e"),
-                   "sent": ("Sent", 150, "w")}
+        columns: Dict[str, Tuple[str, int, Literal['w', 'e']]] = {
+            "project": ("Name", 330, "w"), "state": ("State", 110, "w"), "photos": ("Photos", 80, "e"), "size": ("Size", 90, "e"),
+            "sent": ("Sent", 150, "w")}
         self.past = ttk.Treeview(frame, columns=list(columns), show="headings", height=5, selectmode="browse")
         for name, (title, width, anchor) in columns.items():
-            self.past.heading(name, text=title, anchor=anchor)  # type: ignore[arg-type]
-            self.past.column(name, width=width, anchor=anchor, stretch=name == "project")  # type: ignore[arg-type]
+            self.past.heading(name, text=title, anchor=anchor)
+            self.past.column(name, width=width, anchor=anchor, stretch=name == "project")
         self.past.grid(row=1, column=0, columnspan=2, sticky="nsew")
         self.past.bind("<<TreeviewSelect>>", lambda _: self._show_choice())
         self.past.bind("<Double-1>", lambda _: self._open())
@@ -269,11 +270,16 @@ class Window:
     # What happens ---------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        answers: Dict[str, Callable[[Any], None]] = {
+            "account": self._on_account, "account_failed": self._on_account_failed, "plan": self._on_plan,
+            "plan_failed": self._on_plan_failed, "thumbnail": self._on_thumbnail, "progress": self._on_progress, "sent": self._on_sent,
+            "stopped": self._on_stopped, "said": self._tell, "download": self._on_download, "model": self._on_model,
+            "sets": self._on_sets}
         for _ in range(200):
             if self.desk.events.empty():
                 break
             event = self.desk.events.get()
-            getattr(self, f"_on_{event.kind}")(event.value)
+            answers[event.kind](event.value)
         self.root.after(_TICK_MS, self._tick)
 
     def _on_account(self, info: TokenInfo) -> None:
@@ -345,9 +351,6 @@ class Window:
     def _on_stopped(self, sentence: str) -> None:
         self._show_sending(False)
         self._tell(sentence or "Canceled. Press Upload to continue where it stopped.", bad=bool(sentence))
-
-    def _on_said(self, sentence: str) -> None:
-        self._tell(sentence)
 
     def _on_download(self, progress: Progress) -> None:
         if not self.desk.busy:
@@ -435,7 +438,7 @@ class Window:
             self.canvas.create_text(x + _THUMBNAIL // 2, y + _THUMBNAIL // 2, text=name, width=_THUMBNAIL - 8, fill=_QUIET,
                                     font=("TkDefaultFont", 8), tags=tag)
 
-    def _scrolled(self, first: str, last: str) -> None:
+    def _scrolled(self, first: float, last: float) -> None:
         """Show the scrollbar only where there is something to scroll."""
         self.scroll.set(float(first), float(last))
         if float(first) <= 0 and float(last) >= 1:
