@@ -463,7 +463,8 @@ def _source_of(current: Set) -> "tuple[Source, List[Part]]":
         source = Source([sources.File(path, size_bytes, modified_ns)])
         return source, source.parts_of(current.part_bytes)
     if current.how == "files":
-        source = sources.bare_photos([Photo(*entry[:4], "") for entry in current.files])
+        source = sources.bare_photos([Photo(name, path, count_bytes, modified_ns, "")
+                                      for name, path, count_bytes, modified_ns, _ in current.files])
         return source, source.part_per_piece()
     photos, crcs = [], {}
     for entry in current.files:
