@@ -1,5 +1,6 @@
 """From a folder with 1 GB of photos to a started set: the uploader against zip, split and curl. `./webodm.sh bench uploader`."""
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dev.benchmarks.ground import sandbox, scratch
+from dev.benchmarks.processes import family, peak_bytes
 from dev.benchmarks.table import Row, print_table
 from dev.sandbox.stack import ROOT
 
@@ -52,13 +54,29 @@ def run(cost: Cost, command: "list[str]", environment: "dict[str, str]") -> None
     """Run a command to its end and note what it cost."""
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    while True:
+        # Not ru_maxrss: it begins with the memory of this process, which forked.
+        cost.peak_bytes = max(cost.peak_bytes, _largest(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.02)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}")
     cost.wall = min(cost.wall, time.perf_counter() - began)
     cost.cpu = min(cost.cpu, usage.ru_utime + usage.ru_stime)
     cost.peak_bytes = max(cost.peak_bytes, usage.ru_maxrss * 1024)
+
+
+def _largest(pid: int) -> int:
+    """The peak memory of the largest of a process and its living descendants."""
+    peaks = [0]
+    with contextlib.suppress(OSError):  # one of them has just ended
+        for each in family(pid):
+            with contextlib.suppress(OSError, ValueError):
+                peaks.append(peak_bytes(each))
+    return max(peaks)
 
 
 def make_photos(folder: Path, number: int) -> None:
