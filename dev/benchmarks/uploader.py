@@ -55,12 +55,11 @@ def run(cost: Cost, command: "list[str]", environment: "dict[str, str]") -> None
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     while True:
-        # Not ru_maxrss: it begins with the memory of this process, which forked.
-        cost.peak_bytes = max(cost.peak_bytes, _largest(process.pid))
+        time.sleep(0.02)  # right after the fork, the child still has this process's memory, which is why ru_maxrss will not do
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
-        time.sleep(0.02)
+        cost.peak_bytes = max(cost.peak_bytes, _largest(process.pid))
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}")

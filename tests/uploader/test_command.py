@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from openscan_uploader import command, settings
+from openscan_uploader import Canceled, Client, Control, command, settings
 from openscan_uploader.control import Progress
+from openscan_uploader.watch import Watch
 
 from tests.openscan.flow import until
 from tests.support.original_cloud import TOKEN
@@ -176,3 +177,30 @@ def test_watch_leaves_read_only_folders_alone_with_out(watching, cloud, make_fol
     folder.chmod(0o755)
     assert done.returncode == 0, error
     assert (tmp_path / "models" / "locked" / "model" / "model.obj").exists() and sorted(folder.iterdir()) == before
+
+
+def test_watch_goes_on_when_the_directory_or_the_server_is_away(client, cloud, make_folder, tmp_path):
+    folder, said, away = make_folder("vase"), [], []
+    control = Control()
+
+    def say(name: str, sentence: str) -> None:
+        said.append(sentence)
+        if "cannot be read" in sentence:
+            (tmp_path / "away").rename(tmp_path / "photos")
+        elif "is sent" in sentence:
+            control.cancel()
+
+    def fault(what: str):
+        if what == "createProject" and not away:
+            away.append(what)
+            return 503
+        return None
+
+    cloud.fault = fault
+    impatient = Client(cloud.address, TOKEN, patience_seconds=0)
+    watch = Watch(impatient, tmp_path / "photos", quiet_seconds=0.1, every_seconds=0.05, say=say, control=control)
+    (tmp_path / "photos").rename(tmp_path / "away")
+    with pytest.raises(Canceled):
+        watch.run()
+    assert "cannot be read" in said[0] and "is not sent yet" in said[1] and said[-1] == "is sent."
+    assert cloud.only().members == contents(folder)

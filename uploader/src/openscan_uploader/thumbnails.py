@@ -1,4 +1,4 @@
-"""Small pictures of photos, for the window. JPEGs need the extra `window`; without it, only PNGs are shown."""
+"""Small pictures of photos, for the window. They need the extra `window`; without it, names are shown."""
 import base64
 import io
 from typing import Optional

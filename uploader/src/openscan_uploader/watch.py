@@ -8,7 +8,16 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from openscan_uploader.client import Client
 from openscan_uploader.control import Control, OnProgress, ignore
-from openscan_uploader.errors import ChangedPhotos, NotPossible, NoUsablePhotos, ProcessingFailed, Refused, UploaderError, WrongToken
+from openscan_uploader.errors import (
+    ChangedPhotos,
+    NotPossible,
+    NoUsablePhotos,
+    ProcessingFailed,
+    Refused,
+    Unreachable,
+    UploaderError,
+    WrongToken,
+)
 from openscan_uploader.server import DONE
 from openscan_uploader.sets import STARTED
 
@@ -47,6 +56,7 @@ class Watch:
         self._settled: Dict[str, Look] = {}
         self._models: Dict[str, Future[None]] = {}
         self._saying = threading.Lock()
+        self._complaint = ("", "")
 
     def run(self, once: bool = False) -> None:
         """Watch until canceled.
@@ -72,7 +82,12 @@ class Watch:
     def _look(self, pool: ThreadPoolExecutor) -> bool:
         """Look at each subfolder once. Returns whether one is not settled yet."""
         busy = False
-        for folder in sorted(path for path in self._directory.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        try:
+            folders = sorted(path for path in self._directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError as error:  # a drive or share that is away for a while
+            self._complain(self._directory.name, f"cannot be read ({error.strerror}). Trying again.")
+            return True
+        for folder in folders:
             name, look = folder.name, _look_at(folder)
             before = self._seen.get(name)
             if before is None or before[0] != look:
@@ -102,6 +117,8 @@ class Watch:
             raise
         except ChangedPhotos:
             self._seen[name] = (look, time.monotonic())  # still being written: wait for quiet again
+        except Unreachable as error:
+            self._complain(name, f"is not sent yet. {error}")
         except NoUsablePhotos as error:
             self._settled[name] = look
             self._tell(name, str(error))
@@ -120,6 +137,12 @@ class Watch:
         except UploaderError as error:
             if not self._control.canceled:
                 self._tell(folder.name, f"has its model on the server, but it was not fetched. {error}")
+
+    def _complain(self, name: str, sentence: str) -> None:
+        """Say something once, however often it happens in a row."""
+        if self._complaint != (name, sentence):
+            self._complaint = (name, sentence)
+            self._tell(name, sentence)
 
     def _tell(self, name: str, sentence: str) -> None:
         with self._saying:
