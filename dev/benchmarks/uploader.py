@@ -65,7 +65,6 @@ def run(cost: Cost, command: "list[str]", environment: "dict[str, str]") -> None
         raise RuntimeError(f"{command[0]} ended with {process.returncode}")
     cost.wall = min(cost.wall, time.perf_counter() - began)
     cost.cpu = min(cost.cpu, usage.ru_utime + usage.ru_stime)
-    cost.peak_bytes = max(cost.peak_bytes, usage.ru_maxrss * 1024)
 
 
 def _largest(pid: int) -> int:
