@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from openscan_uploader import ChangedPhotos, Client, Control, Refused, Unreachable, sending
+from openscan_uploader import ChangedPhotos, Client, Control, Refused, Unreachable, sending, waits
 from openscan_uploader.waits import wait_seconds
 
 from tests.openscan.flow import until
@@ -48,7 +48,7 @@ def test_every_other_answer_is_an_error(client, cloud, line, make_folder):
 
 def test_a_slow_line(client, cloud, line, make_folder):
     folder, reports = make_folder(count=4, size=200), []
-    line.delay_seconds = 0.2
+    line.delay_seconds = 0.06
     client.upload(folder, part_bytes=20_000, at_once=1, progress=reports.append)
     assert cloud.only().members == contents(folder)
     assert any(0 < report.done_bytes < report.total_bytes and report.speed > 0 for report in reports)
@@ -114,7 +114,9 @@ def test_giving_up_and_continuing_later(client, cloud, line, make_folder):
     line.heal()
     project = Client(line.address, TOKEN).upload(folder)
     assert {name for name, _ in before} == {project} and cloud.only().members == contents(folder)
-    assert len(set(cloud.sent_parts)) == len(cloud.sent_parts) == cloud.only().parts
+    # The answers to the two that were under way may have been lost.
+    assert len(set(cloud.sent_parts)) == cloud.only().parts >= len(cloud.sent_parts) - 2
+    assert line.sent_bytes < cloud.only().size_bytes
 
 
 def test_a_server_that_forgot_the_parts_gets_all_of_them_again(client, cloud, line, make_folder):
@@ -198,7 +200,7 @@ def test_a_photo_of_which_only_the_bytes_change(client, cloud, line, make_folder
     target = folder / "IMG_6.JPG"
     about, changed = target.stat(), []
     half = sum(path.stat().st_size for path in folder.iterdir()) // 2 + 1000  # IMG_6 lies whole in the second part
-    line.delay_seconds = 0.3
+    line.delay_seconds = 0.15
 
     def change(report) -> None:
         if report.stage == "sending" and not changed:
@@ -224,7 +226,7 @@ def test_a_download_that_breaks_off_continues(client, cloud, line, make_folder, 
 
 
 def test_waits_grow_and_differ():
-    waits = [[wait_seconds(failures) for _ in range(50)] for failures in range(1, 12)]
-    assert all(len(set(row)) > 1 for row in waits)
-    assert [max(row) <= min(60.0, waits.FIRST_WAIT * 2 ** number) for number, row in enumerate(waits)] == [True] * 11
-    assert min(waits[5]) > max(waits[3]) and wait_seconds(1, asked_for=30) == 30
+    rows = [[wait_seconds(failures) for _ in range(50)] for failures in range(1, 12)]
+    assert all(len(set(row)) > 1 for row in rows)
+    assert [max(row) <= min(60.0, waits.FIRST_WAIT * 2 ** number) for number, row in enumerate(rows)] == [True] * 11
+    assert min(rows[5]) > max(rows[3]) and wait_seconds(1, asked_for=30) == 30

@@ -22,6 +22,7 @@ def contents(folder) -> dict:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.quick
 def test_a_folder_becomes_a_started_set_of_one_zip(client, cloud, make_folder):
     folder, reports = make_folder(), []
     project = client.upload(folder, progress=reports.append)

@@ -239,14 +239,24 @@ class Server:
             self._find()
         return self._call(self._base, self._bearer, command, parameters)
 
-    def _call(self, base: str, bearer: bool, command: str, parameters: Dict[str, Any]) -> Dict[str, Any]:
-        url, timeout = f"{base}/{command}", (_CONNECT_SECONDS, _ANSWER_SECONDS)
+    def _request(self, url: str, bearer: bool, parameters: Dict[str, Any]) -> requests.Response:
+        """Ask, and ask once more where the connection breaks: a server may close one that we kept just when we use it. Every command
+        may be repeated."""
+        options: Dict[str, Any] = {"timeout": (_CONNECT_SECONDS, _ANSWER_SECONDS), "allow_redirects": False}
+        if bearer:
+            method, options["data"], options["auth"] = "POST", parameters, _Bearer(self._token)
+        else:
+            method, options["params"], options["auth"] = "GET", {"token": self._token, **parameters}, self._basic
         try:
-            if bearer:
-                answer = self._session().post(url, data=parameters, auth=_Bearer(self._token), timeout=timeout, allow_redirects=False)
-            else:
-                answer = self._session().get(url, params={"token": self._token, **parameters}, auth=self._basic, timeout=timeout,
-                                             allow_redirects=False)
+            return self._session().request(method, url, **options)
+        except requests.Timeout:
+            raise
+        except requests.ConnectionError:
+            return self._session().request(method, url, **options)
+
+    def _call(self, base: str, bearer: bool, command: str, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        try:
+            answer = self._request(f"{base}/{command}", bearer, parameters)
         except requests.RequestException as error:
             raise Passing(_why_unreachable(error)) from None
         if answer.is_redirect:
