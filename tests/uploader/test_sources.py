@@ -112,6 +112,7 @@ def test_more_than_4_gb_is_a_zip64(tmp_path):
             assert member.read(10) == bytes(10)
 
 
+@pytest.mark.long
 def test_many_files_are_a_zip64(tmp_path):
     path = tmp_path / "one"
     path.write_bytes(b"x")
