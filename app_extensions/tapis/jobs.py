@@ -70,17 +70,18 @@ def _send(name: str, args: Any, countdown: float, task_id: Optional[str]) -> Non
 
 
 def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] = None,
-               automatic: bool = False, queue: bool = True) -> "tuple[TapisJob, bool]":
+               automatic: bool = False, queue: bool = True, due_at: Optional[datetime] = None) -> "tuple[TapisJob, bool]":
     """A sync of the flight: a new one, or the one that is under way. One that waits for a login goes on with this access.
 
     :param process: process when complete; None: as the user's preferences say
-    :param queue: wake a worker; False: the caller does the work
+    :param queue: wake a worker; False: the caller does the work, or wakes one when it has started many and gives ``due_at``
+    :param due_at: not before; None: now, or a minute later where the caller does the work
     :returns: the job, and whether it was there already
     """
     job, joined = _make(
         lambda: active_sync(flight.pk),
         kind=TapisJob.SYNC, user=access.user, client=access.client, flight=flight, process=process,
-        automatic=automatic, access_token=access.given, due_at=_due_at(queue),
+        automatic=automatic, access_token=access.given, due_at=due_at or _due_at(queue),
     )
     if joined and job.state == TapisJob.PAUSED and not automatic:
         resumed = lifecycle.apply(job.pk, lifecycle.RESUME, user=access.user, client=access.client, access_token=access.given,

@@ -6,6 +6,7 @@ import logging
 from typing import Any, Optional
 
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from app_extensions.host import tasks as host_tasks
 from app_extensions.host.celery_app import app
@@ -102,7 +103,7 @@ def sync_all_flight_projects() -> int:
         if login not in usable:  # whose login has ended is not to get a failed sync, and a mail, of each flight every time
             usable[login] = _has_token(access)
         if usable[login]:
-            started += not jobs.start_sync(access, flight, automatic=True, queue=False)[1]
+            started += not jobs.start_sync(access, flight, automatic=True, queue=False, due_at=timezone.now())[1]
     if started:
         jobs.wake()
     return started

@@ -119,7 +119,8 @@ def test_links_that_are_refused_do_not_stand_in_the_log(stack, live_db, unique):
     assert put_part(link, b"x" * 9).status_code == 200
     assert logs.mask(f"Gone: /api/openscan/download/{number}.{secret}.zip") == f"Gone: /api/openscan/download/{number}.********"
     assert logs.mask("Not Found: /api/openscan/u/ and /api/openscan/download/") == "Not Found: /api/openscan/u/ and /api/openscan/download/"
-@pytest.mark.xfail(reason="Not yet adapted to job rows that workers claim; issue 9", strict=False)
+
+
 def test_a_flight_is_followed_from_the_request_to_the_worker(stack, live_db, unique):
     from tests.support.flights import Flyer
     from tests.support.tapis import StandIn
@@ -137,7 +138,8 @@ def test_a_flight_is_followed_from_the_request_to_the_worker(stack, live_db, uni
     assert flyer.wait(job)["state"] == "completed"
     about = f"request=person-{unique} flight={flight} tapis_job={job}"
     assert re.search(rf"sync {job} of flight {flight} is started {about}$", web(), re.M)
-    until(lambda: re.search(rf"sync {job}: completed {about} job=[0-9a-f]{{8}}$", worker(), re.M), 30, says="the end's line")
+    ended = rf"sync {job}: running -> completed \(complete\) {about} job=[0-9a-f]{{8}}$"
+    until(lambda: re.search(ended, worker(), re.M), 30, says="the end's line")
     assert flyer.jwt not in web() + worker()
 
 

@@ -33,7 +33,7 @@ def test_users_with_tokens_get_their_flights_with_nobody_asking(stack, tapis, li
     for flyer in (first, second, without):
         flyer.flight("Found", 3)
         flyer.flight("Later", 2)
-        flyer.post("tapis-preferences/", {"preferred_systems": [flyer.system]})
+        flyer.post("tapis-preferences/", {"preferred_systems": [flyer.system], "sync_on_discovery": True})
     tapis.fault("slow", operation="list", seconds=1)
     request.getfixturevalue("beat")
     overlapping = []

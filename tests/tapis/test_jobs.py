@@ -99,7 +99,8 @@ def test_the_documented_delay_calls_through_the_live_worker(flyer):
     assert tasks.periodic_flight_discovery.delay(user_id=flyer.user.pk).get(timeout=120) == [flyer.user.pk]
     assert tasks.periodic_flight_discovery.delay().get(timeout=120) == []  # its cooldown has begun
     assert tasks.cleanup_expired_oauth_states.delay().get(timeout=120) >= 0
-@pytest.mark.xfail(reason="Not yet adapted to job rows that workers claim; issue 9", strict=False)
+
+
 def test_a_sync_of_all_flights(flyer, tapis):
     from app.tasks.tapis_storage import sync_all_flight_projects
 

@@ -30,7 +30,6 @@ def started(seen, flyer, name, count=6, **more):
     seen.wait(project(name))
 
 
-@pytest.mark.xfail(reason="Not yet adapted to job rows that workers claim; issue 9", strict=False)
 @pytest.mark.parametrize("width", [DESK, PHONE])
 def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, width):
     """Nothing prepared but a WebODM user, a Tapis user of another name and a system with a flight."""
@@ -67,6 +66,9 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     page.click("#tapis-discover")
     page.wait('#tapis-found-notice:has-text("No flight directories found (looked for <Flight>/code/images/*.jpg|jpeg")')
     assert page.text("#tapis-found td") == "There are no flights."
+    page.check("[name=process_after_sync]", True)
+    page.click('button:has-text("Save preferences")')
+    page.wait('#tapis-preferences-notice:has-text("The preferences are saved.")')
     long_name = "Strandvermessung-am-langen-Nachmittag-im-Herbst " * 2
     tapis.flight(system, long_name, 1)
     tapis.flight(system, "Coast", 40, size_bytes=400_000)

@@ -6,12 +6,11 @@ import { isUnderWay } from "./watch.js";
 import { discoveryUnderWay, several } from "./words.js";
 
 export class Found {
-    // projects: the Projects of the page; wants: tells whether new flights' images are to be fetched at once; began: see Projects
-    constructor(projects, wants, began) {
+    // projects: the Projects of the page; began: see Projects
+    constructor(projects, began) {
         this.table = byId("tapis-found");
         this.notice = new Notice(byId("tapis-found-notice"));
         this.projects = projects;
-        this.wants = wants;
         this.began = began;
         this.flights = null;
         this.followed = "";
@@ -48,6 +47,7 @@ export class Found {
         }
     }
 
+    // Whoever asks for one flight wants its images, whatever the preferences say about discoveries in the background.
     async importOne(flight) {
         const name = `${flight.flight_name} (${flight.system_id})`;
         try {
@@ -55,7 +55,7 @@ export class Found {
             this.tell(`${name} was imported.`, "success", results.errors);
             await this.projects.load();
             const project = this.projects.find(flight);
-            if (project && this.wants()) await this.projects.sync(project.id, name);
+            if (project) await this.projects.sync(project.id, name);
         } catch (error) {
             this.notice.problem(error, () => this.importOne(flight));
         }

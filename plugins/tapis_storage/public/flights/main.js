@@ -13,7 +13,7 @@ const connected = byId("tapis-flights").dataset.connected === "yes";
 const connection = new Notice(byId("tapis-connection"));
 const preferences = new Preferences();
 const projects = new Projects(() => found && found.show(), () => watch.now());
-const found = connected ? new Found(projects, () => preferences.known.sync_on_discovery === true, () => watch.now()) : null;
+const found = connected ? new Found(projects, () => watch.now()) : null;
 let stale = true, loadedAt = 0;
 
 // The list of projects is asked for anew when a job has ended or begun, and now and then while WebODM processes.

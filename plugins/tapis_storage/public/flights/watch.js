@@ -7,6 +7,11 @@ export function isUnderWay(job) {
     return job.state === "queued" || job.state === "running";
 }
 
+// The API lists failed jobs before those that ended well, so an old failure would hide the attempt after it.
+function newestFirst(one, other) {
+    return one.created_at < other.created_at ? 1 : one.created_at > other.created_at ? -1 : 0;
+}
+
 export class Watch {
     // look: called with the jobs, each time that they are known anew; returns whether more is going on than jobs under way.
     // trouble: called with a Problem and the seconds until the next attempt, or with null once it is over.
@@ -29,6 +34,7 @@ export class Watch {
         let seconds = CALM_SECONDS;
         try {
             const { jobs } = await call("GET", "tapis-storage/jobs/");
+            jobs.sort(newestFirst);
             const busy = await this.look(jobs);
             if (busy || jobs.some(isUnderWay)) seconds = BUSY_SECONDS;
             if (this.failures) this.trouble(null);
