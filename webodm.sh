@@ -274,8 +274,9 @@ command_test() {
     ensure_host
     ensure_engine
     ensure_clients
-    # the whole of it in two processes, each with servers of its own, file by file; a chosen part in one
-    local argument docker=0 chosen=0 whole=(-n 2 --dist loadfile)
+    # The whole of it in two processes per core, since tests mostly wait; each has servers of its own and takes file by file.
+    # A chosen part runs in one.
+    local argument docker=0 chosen=0 whole=(-n "$((2 * $(nproc)))" --dist loadfile)
     for argument in "$@"; do
         case $argument in
             --last-failed | --lf) whole=() ;;
