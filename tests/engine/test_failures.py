@@ -20,7 +20,8 @@ import cv2, numpy as np
 width, height = int(sys.argv[3]), int(sys.argv[3]) * 3 // 4
 for k in range(int(sys.argv[2])):
     random = np.random.default_rng(k)
-    picture = cv2.resize(random.integers(0, 255, (height // 6, width // 6, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    coarse = random.integers(0, 255, (height // 6, width // 6, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(Path(sys.argv[1]) / f"photo_{k}.jpg"), picture)
 """
 
