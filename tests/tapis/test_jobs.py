@@ -3,8 +3,6 @@ import mailbox
 import time
 import uuid
 
-import pytest
-
 from tests.support.flights import Flyer, ready, until
 
 
