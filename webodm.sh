@@ -49,7 +49,7 @@ Work with a WebODM:
 
 Develop:
   test [--long] [--docker] [PYTEST ARGUMENTS]        --docker: the Docker side on a Docker engine of its own (needs root)
-  bench [openscan|tapis|engine]
+  bench [openscan|tapis|engine|uploader]
   docs [--settings]     build the documentation as a site in dist/docs; --settings: write the tables of settings from the code
   lint                  ruff, the import contracts, code that nobody uses, and a syntax check of the bash scripts
 EOF
@@ -274,8 +274,9 @@ command_test() {
     ensure_host
     ensure_engine
     ensure_clients
-    # the whole of it in two processes, each with servers of its own, file by file; a chosen part in one
-    local argument docker=0 chosen=0 whole=(-n 2 --dist loadfile)
+    # The whole of it in two processes per core, since tests mostly wait; each has servers of its own and takes file by file.
+    # A chosen part runs in one.
+    local argument docker=0 chosen=0 whole=(-n "$((2 * $(nproc)))" --dist loadfile)
     for argument in "$@"; do
         case $argument in
             --last-failed | --lf) whole=() ;;
@@ -317,6 +318,7 @@ command_lint() {
     ensure_host
     (cd "$ROOT" && "$VENVS/host/bin/ruff" check . "$@")
     (cd "$ROOT" && PYTHONPATH="$ROOT" "$VENVS/host/bin/lint-imports" --no-cache)
+    (cd "$ROOT" && PYTHONPATH="$ROOT:$ROOT/uploader/src" "$VENVS/host/bin/lint-imports" --no-cache --config uploader/pyproject.toml)
     local unused # fields of tables and options of admin pages are read by Django alone: only what can be called counts
     unused=$(cd "$ROOT" && "$VENVS/host/bin/vulture" | grep -E 'unused (function|method|class|property|import)') || true
     [ -z "$unused" ] || fail "nobody uses these; remove them, or name who does in dev/vulture_whitelist.py:

@@ -79,7 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 #: Whoever asks for one of these waits for a server, an installation, a browser or a run of the engine.
-_SLOW_FIXTURES = {"ground", "db", "chromium", "native", "target", "site", "node", "run", "finished", "sandbox", "standin"}
+_SLOW_FIXTURES = {"ground", "db", "chromium", "native", "target", "site", "node", "run", "finished", "sandbox", "standin", "cloud",
+                  "display"}
 _SLOW_DIRECTORIES = {"contract", "demo", "install", "sandbox", "scale"}
 
 

@@ -38,6 +38,11 @@ class PeakMemory:
         return max(_status_bytes(pid, "VmHWM") - before for pid, before in self._before.items())
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had since it began its program. Raises ValueError for one that has ended."""
+    return _status_bytes(pid, "VmHWM")
+
+
 def _status_bytes(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name + ":"):

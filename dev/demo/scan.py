@@ -184,6 +184,7 @@ Point a client at a WebODM with this plugin (here {stack.address()}; this sandbo
   token         {token}  (or: ./webodm.sh manage openscan_token create …)
   OpenScan3     Settings, Cloud: host {stack.address()}/api/openscan, user openscan, password free, the token
   OpenScan2     the cloud address in its Node-RED flow: {stack.address()}/api/openscan/ ; the token on its cloud page
+  uploader      openscan-upload FOLDER --server {stack.address()} --wait   (docs/makers/uploader.md)
   uploader.py   server = '{stack.address()}/api/openscan/' and token = '…' at the top of the file
   more          docs/makers/clients.md
 

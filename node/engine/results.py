@@ -15,6 +15,9 @@ from .scene import Scene
 if TYPE_CHECKING:
     from .pipeline import Run
 
+#: Reasons (keys of photo_files.PROBLEMS) of files that never were photos of the set: a model without them lacks nothing.
+_NO_PHOTOS = {"not_photo", "rig_thumbnail", "model_texture", "stacked_frame", "mask_alone", "card", "backup", "other"}
+
 
 def write_clouds(run: "Run", cloud: Cloud, scene: Scene) -> None:
     """``odm_georeferencing/odm_georeferenced_model.ply`` and ``.laz``; in UTM for flights."""
@@ -97,7 +100,7 @@ def statistics(run: "Run", scene: Scene) -> dict[str, Any]:
                                   "end_date": max((p.taken for p in photos if p.taken), default="")},
         "reconstruction_statistics": {
             "components": 1, "has_gps": frame["epsg"] is not None, "has_gcp": False,
-            "initial_shots_count": meta["photos"] + len(run.left_out),
+            "initial_shots_count": meta["photos"] + sum(item.code not in _NO_PHOTOS for item in run.left_out),
             "reconstructed_shots_count": len(scene.views), "reconstructed_points_count": len(scene.points),
             "reprojection_error_pixels": meta["reprojection_error_px"],
             "average_track_length": meta["mean_track_length"]},

@@ -12,7 +12,8 @@ from .scene import Scene, View
 
 _FULL_SIZE_FOR_VISIBILITY = 1600  # pixels of the longer side
 _IN_FRONT = -1e30
-_SHARPNESS_POWER = 2.0            # what half of the detail costs: as much as half of the pixels
+_AS_SHARP = 0.45                  # of the detail in the sharpest photo of a place: with less of it a photo counts as blurred there
+_SHARPNESS_POWER = 4.0            # how much less it then counts
 _BASE_SIGMA = 0.012               # blur that parts detail from brightness, of the photo's longer side
 
 
@@ -20,7 +21,8 @@ def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[
                ) -> tuple[np.ndarray, np.ndarray]:
     """The best views of each triangle and their quality (F, CANDIDATES); 0 quality where there is none.
 
-    Quality is resolution times squared cosine times the sharpness of the photo there.
+    Quality is resolution times squared cosine. It is lowered where a photo is blurred beside the sharpest one of the same place: how much
+    detail a sharp photo shows depends on light and direction, too, and does not make one photo better than another.
     """
     count = len(mesh.faces)
     best_view = np.full((count, charts.CANDIDATES), -1, np.int32)
@@ -28,26 +30,42 @@ def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[
     quality = np.zeros(count, np.float32)
     edge = float(np.sqrt(np.median(mesh.areas())))
     used = scene.used()
+    most = np.zeros(count, np.float32)
     for done, i in enumerate(used, 1):
-        view = scene.views[i]
-        scale = min(1.0, _FULL_SIZE_FOR_VISIBILITY / max(view.width, view.height))
-        K = view.scaled_K(scale)
-        width, height = view.size(scale)
-        zbuffer, _, _ = raster.draw(mesh.vertices, mesh.faces, K, view.R, view.t, width, height)
-        distance = float(np.median(zbuffer[np.isfinite(zbuffer)])) if np.isfinite(zbuffer).any() else 1.0
-        tolerance = max(0.7 * edge, 2.0 * distance / K[0, 0])
-        if view.mask is not None:  # what is hidden lies behind something very near
-            zbuffer[resized_mask(view.mask, width, height) == 0] = _IN_FRONT
-        raster.rate_faces(mesh.vertices, mesh.faces, normals, K, view.R, view.t, view.centre, zbuffer, tolerance,
-                          quality)
-        seen = quality > 0
-        detail = _detail(view, width, height)
-        pixels, _ = view.project(mesh.vertices[mesh.faces[seen]].mean(axis=1))
-        column, row = np.clip(np.rint(pixels * scale).astype(int), 0, [width - 1, height - 1]).T
-        quality[seen] *= detail[row, column] ** _SHARPNESS_POWER
+        _rate(scene.views[i], mesh, normals, edge, quality)
+        seen, detail = _detail_at(scene.views[i], mesh, quality)
+        most[seen] = np.maximum(most[seen], detail)
+        on_done(done, 2 * len(used))
+    for done, i in enumerate(used, len(used) + 1):
+        _rate(scene.views[i], mesh, normals, edge, quality)
+        seen, detail = _detail_at(scene.views[i], mesh, quality)
+        quality[seen] *= np.minimum(1.0, detail / (_AS_SHARP * most[seen])) ** _SHARPNESS_POWER
         charts.insert_view(i, quality, best_view, best_quality)
-        on_done(done, len(used))
+        on_done(done, 2 * len(used))
     return best_view, best_quality
+
+
+def _rate(view: View, mesh: Mesh, normals: np.ndarray, edge: float, quality: np.ndarray) -> None:
+    """Fill in how well a photo shows each triangle: 0 where it does not. ``edge``: the usual length of a triangle's side."""
+    scale = min(1.0, _FULL_SIZE_FOR_VISIBILITY / max(view.width, view.height))
+    K = view.scaled_K(scale)
+    width, height = view.size(scale)
+    zbuffer, _, _ = raster.draw(mesh.vertices, mesh.faces, K, view.R, view.t, width, height)
+    distance = float(np.median(zbuffer[np.isfinite(zbuffer)])) if np.isfinite(zbuffer).any() else 1.0
+    tolerance = max(0.7 * edge, 2.0 * distance / K[0, 0])
+    if view.mask is not None:  # what is hidden lies behind something very near
+        zbuffer[resized_mask(view.mask, width, height) == 0] = _IN_FRONT
+    raster.rate_faces(mesh.vertices, mesh.faces, normals, K, view.R, view.t, view.centre, zbuffer, tolerance, quality)
+
+
+def _detail_at(view: View, mesh: Mesh, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which triangles (F; bool) a photo shows, and how much fine detail it shows around each of these."""
+    scale = min(1.0, _FULL_SIZE_FOR_VISIBILITY / max(view.width, view.height))
+    width, height = view.size(scale)
+    seen = quality > 0
+    pixels, _ = view.project(mesh.vertices[mesh.faces[seen]].mean(axis=1))
+    column, row = np.clip(np.rint(pixels * scale).astype(int), 0, [width - 1, height - 1]).T
+    return seen, _detail(view, width, height)[row, column]
 
 
 def _detail(view: View, width: int, height: int) -> np.ndarray:

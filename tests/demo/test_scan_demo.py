@@ -49,7 +49,7 @@ def test_a_failure_is_told(beating: Stack, tmp_path: Path, capsys: pytest.Captur
         name = photo.name if number else "quick-fail.jpg"
         (tmp_path / name).write_bytes(photo.read_bytes())
     assert scan.run(beating, argparse.Namespace(photos=tmp_path)) == 1
-    assert "only 3 of 16 photos could be placed" in capsys.readouterr().err
+    assert "Processing failed: Only 3 of 16 photos could be placed" in capsys.readouterr().err
 
 
 def test_too_few_photos(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

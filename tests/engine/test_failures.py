@@ -1,4 +1,5 @@
 """Sets that cannot become a model: the text says what is missing and what to do."""
+import errno
 import json
 import os
 import re
@@ -16,9 +17,11 @@ UNRELATED = """
 import sys
 from pathlib import Path
 import cv2, numpy as np
+width, height = int(sys.argv[3]), int(sys.argv[3]) * 3 // 4
 for k in range(int(sys.argv[2])):
     random = np.random.default_rng(k)
-    picture = cv2.resize(random.integers(0, 255, (60, 80, 3), dtype=np.uint8), (480, 360), interpolation=cv2.INTER_CUBIC)
+    coarse = random.integers(0, 255, (height // 6, width // 6, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(Path(sys.argv[1]) / f"photo_{k}.jpg"), picture)
 """
 
@@ -26,7 +29,7 @@ for k in range(int(sys.argv[2])):
 def test_photos_of_different_things_say_so(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    script("-c", UNRELATED, str(images), "6")
+    script("-c", UNRELATED, str(images), "6", "480")
     done = run(images, tmp_path / "out", TINY)
     assert done.code == 1
     assert "could be placed" in done.result["error"] and "overlap" in done.result["error"]
@@ -35,10 +38,10 @@ def test_photos_of_different_things_say_so(tmp_path):
 def test_a_large_set_of_which_few_photos_fit_is_no_model(synthetic_object, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(synthetic_object / "images", images)
-    script("-c", UNRELATED, str(images), "50")
-    done = run(images, tmp_path / "out", {**TINY, "min-num-features": 800})
+    script("-c", UNRELATED, str(images), "50", "192")  # small ones: few features, which are matched soon
+    done = run(images, tmp_path / "out", {**TINY, "min-num-features": 2000})
     assert done.code == 1
-    assert re.match(r"Only \d+ of 65 photos could be placed", done.result["error"]), done.result
+    assert re.match(r"Only 15 of 65 photos could be placed", done.result["error"]), (done.result, done.logs)
 
 
 def test_a_plain_object_is_told_before_all_pairs_are_matched(tmp_path):
@@ -92,8 +95,13 @@ def small_disk(tmp_path):
 def fill(directory, leave: int) -> None:
     """Take the room of a file system but so many bytes; a second call changes what was taken."""
     with open(directory / "filler", "w+b") as file:
-        disk = os.statvfs(directory)
-        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
+        while True:
+            disk = os.statvfs(directory)
+            try:
+                return os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
+            except OSError as error:  # the engine wrote in between
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 WRITE = """

@@ -56,7 +56,7 @@ def test_promised_tags_that_are_not_there_are_said(tmp_path):
 
 
 def test_a_malformed_length_is_refused(tmp_path):
-    text = script("-c", "from engine.scaling import parse\nfrom engine.errors import EngineError\n"
+    text = script("-c", "from node.engine.scaling import parse\nfrom node.engine.errors import EngineError\n"
                         "for t in ('aruco', 'aruco:-3', 'unknown:30'):\n"
                         "    try:\n        parse(t); print('taken')\n"
                         "    except EngineError as e:\n        print('refused' if t in str(e) else 'unnamed')\n"

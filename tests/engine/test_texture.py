@@ -39,14 +39,15 @@ def view(name, degrees, blur):
     cv2.imwrite(str(path), picture)
     return View(name, 640, 480, K, R, t, str(path))
 
+# The second photo is taken so much aslant that no part of it has more pixels than the one from the front.
 def winners(*views):
     scene = Scene(list(views), np.zeros((0, 3)), np.zeros((0, 3), np.uint8), [], np.zeros(0))
     best, quality = rate_views(scene, mesh, mesh.face_normals(), lambda done, total: None)
     return best[:, 0]
 
 middle = mesh.vertices[faces].mean(axis=1)
-half = winners(view("half", 0, "left"), view("oblique", 30, 0))
-print(json.dumps({"square": float((winners(view("square", 0, 0), view("aslant", 35, 0)) == 0).mean()),
+half = winners(view("half", 0, "left"), view("oblique", -50, 0))
+print(json.dumps({"square": float((winners(view("square", 0, 0), view("aslant", 50, 0)) == 0).mean()),
                   "blurred": float((winners(view("soft", 0, 2.5), view("sharp", 35, 0)) == 1).mean()),
                   "left": float((half[middle[:, 0] < -0.2] == 1).mean()), "right": float((half[middle[:, 0] > 0.2] == 0).mean())}))
 """

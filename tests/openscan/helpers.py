@@ -128,12 +128,13 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 @contextmanager
-def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, **environment: str) -> Iterator[Service]:
+def own_gunicorn(stack: Any, name: str, wrapper: tuple = (), workers: int = 2, port: int = 0, **environment: str) -> Iterator[Service]:
     """A further gunicorn on the same database and media, with its own settings; `service.address` is where it listens.
 
     :param wrapper: a command to run gunicorn under, e.g. ("prlimit", "--fsize=1000000")
+    :param port: where it listens; a free one if 0
     """
-    port = free_port()
+    port = port or free_port()
     service = Service(
         name=name, log=stack.log_path(name), cwd=HOST_DIR, ready=lambda: answers_http(f"http://127.0.0.1:{port}/login/"),
         env={**stack.environment(), "WO_OPENSCAN_PUBLIC_URL": f"http://127.0.0.1:{port}", **environment},

@@ -42,8 +42,14 @@ def test_a_rigs_set_becomes_a_model(rig):
     assert rig.get("getTokenInfo").json()["credit"] == 10**12 - size
 
 
+def told_to(mode: str) -> dict[str, bytes]:
+    """Three photos of which one's name tells the node's engine how to behave. All differ: a double would be left out."""
+    first, second, third = photos(3).values()
+    return {"scan01_001.jpg": first, "scan01_002.jpg": second, f"quick-{mode}.jpg": third}
+
+
 def test_what_the_node_cannot_do_costs_nothing_and_says_why(rig):
-    members = {**photos(2), "quick-crash.jpg": photos(1)["scan01_001.jpg"]}
+    members = told_to("crash")
     project = send(rig, members)
     info = wait_for(rig, project, "processing done", "processing failed")
     assert info["status"] == "processing failed" and info["dlink"] == ""
@@ -54,7 +60,7 @@ def test_what_the_node_cannot_do_costs_nothing_and_says_why(rig):
 
 
 def test_photos_that_fit_no_model_are_not_our_fault(rig):
-    members = {**photos(2), "quick-fail.jpg": photos(1)["scan01_001.jpg"]}
+    members = told_to("fail")
     project = send(rig, members)
     info = wait_for(rig, project, "processing done", "processing failed")
     assert info["status"] == "processing failed"

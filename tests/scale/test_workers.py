@@ -85,10 +85,10 @@ def everything_is_done_once(stack, monkeypatch, unique, *, scan_count: int, flig
     mails = set(OutgoingMail.objects.values_list("pk", flat=True))
     for number in range(flight_count):
         flyer.flight(f"Chaos{number}", 25, size_bytes=400_000)
-    flyer.create()
-    stand_in.fault("slow", operation="content", seconds=0.3)
     chaos = Chaos(stack, seed)
     try:
+        flyer.create()  # a job for the workers, so they come first
+        stand_in.fault("slow", operation="content", seconds=0.3)
         scans = [Scan.objects.get(name=send(rig, members, parts=3)) for members in sets]
         synced = [flyer.sync(f"Chaos{number}") for number in range(flight_count)]
         deadline, next_kill = time.monotonic() + seconds, time.monotonic() + pause_seconds / 2

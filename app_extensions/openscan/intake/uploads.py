@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,8 @@ class Upload:
         self.number = number
         #: What a zip may add to the declared size. Only the first bytes tell whether it is one.
         self.packing_bytes = limits.packing_bytes(scan.parts_count, scan.photos)
+        #: The CRC-32 of what was received, for clients that want to know whether it came as they sent it.
+        self.crc32 = 0
 
     @property
     def most_bytes(self) -> int:
@@ -127,6 +130,7 @@ def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Opt
         if size - checked > _CHECK_ROOM_EVERY_BYTES:
             scans.check_disk(0)
             checked = size
+        upload.crc32 = zlib.crc32(chunk, upload.crc32)
         view = memoryview(chunk)
         while view:
             view = view[os.write(descriptor, view):]

@@ -1,5 +1,6 @@
 """The rig API's commands (`docs/makers/openscan-api.md`). Each parses its parameters, calls one rule and answers its JSON."""
-from typing import Callable, NamedTuple
+import json
+from typing import Any, Callable, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 
@@ -7,13 +8,16 @@ from app_extensions.openscan import links
 from app_extensions.openscan.accounts import ledger, token_requests
 from app_extensions.openscan.accounts.addresses import network_of
 from app_extensions.openscan.errors import OpenScanError
-from app_extensions.openscan.intake import names, scans
+from app_extensions.openscan.intake import browser, names, scans
 from app_extensions.openscan.models import Token
 from app_extensions.openscan.processing import queue, status
 from app_extensions.shared.formatting import format_bytes, format_duration
 
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
+
+#: What clients of the original protocol do not know of: `files` of createProject, `missing_parts` of getProjectInfo, `crc32` of uploads.
+FEATURES = ("files", "missing_parts", "crc32")
 
 
 class Call(NamedTuple):
@@ -38,6 +42,7 @@ def get_token_info(call: Call) -> dict:
         "message": _about(token),
         "assigned_to": token.person,
         "expires_at": "",
+        "features": list(FEATURES),
     }
 
 
@@ -53,17 +58,28 @@ def create_project(call: Call) -> dict:
     if names.needs_secret(token) and not client:
         secret = names.new_secret()
         client = names.identify(secret, "")
-    scan = scans.create_scan(
-        token,
-        call.parameters.required("project"),
-        photos=call.parameters.integer("photos"),
-        parts=call.parameters.integer("parts"),
-        filesize_bytes=call.parameters.integer("filesize"),
-        address=client,
-        base_url=call.base_url,
-    )
+    project, files = call.parameters.required("project"), call.parameters.text("files")
+    if files:
+        scan = browser.create_upload(token, project, _json_list(files), address=client, base_url=call.base_url)
+    else:
+        scan = scans.create_scan(
+            token,
+            project,
+            photos=call.parameters.integer("photos"),
+            parts=call.parameters.integer("parts"),
+            filesize_bytes=call.parameters.integer("filesize"),
+            address=client,
+            base_url=call.base_url,
+        )
     given = {"secret": secret} if secret else {}
     return {"status": "created", "ulink": links.upload_links(scan, call.base_url), "credit": scan.held_bytes, **given}
+
+
+def _json_list(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OpenScanError('The parameter files is not JSON; send a list like [["IMG_0001.JPG", 4000000]].') from error
 
 
 def start_project(call: Call) -> dict:

@@ -32,4 +32,4 @@ def upload_view(request: HttpRequest, link: str) -> HttpResponse:
             release_database()
             body.drain(conf.limit_part_bytes + _DRAIN_MORE_BYTES)
             raise
-    return answer({"status": "uploaded", "part": part.number, "received": part.size_bytes})
+    return answer({"status": "uploaded", "part": part.number, "received": part.size_bytes, "crc32": f"{upload.crc32:08x}"})

@@ -65,7 +65,8 @@ def test_known_and_unknown_addresses_take_the_same_statements():
         seen.append([re.sub(r"'[^']*'|\"s\d+_x\d+\"|\b\d+\b", "?", query["sql"]) for query in queries])
         assert OutgoingMail.objects.count() == before
     assert seen[0] == seen[1]
-    assert sorted(TokenRequest.objects.filter(mail__startswith="grace-").values_list("times_asked", flat=True)) == [1, 2]
+    asked = TokenRequest.objects.filter(mail__in=("grace-1@example.org", "grace-2@example.org"))
+    assert sorted(asked.values_list("times_asked", flat=True)) == [1, 2]
 
 
 def test_a_token_whose_email_was_given_up_is_replaced_and_the_lost_one_revoked():

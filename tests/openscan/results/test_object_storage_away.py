@@ -23,9 +23,12 @@ def scan(completed, store):
 
 
 def test_uploads_that_never_became_complete_are_given_up(scan, store):
+    """A part that is refused ends the upload at once; a worker that was killed leaves one, and the daily round ends it."""
     store.line.fail(503, lambda seen: seen.part == 3)
     finish.finish(scan.pk)
     entry = StoredObject.objects.get(scan=scan)
+    assert store.open_uploads(entry.key) == []
+    store.client.create_multipart_upload(Bucket=BUCKET, Key=entry.key)
     assert store.open_uploads(entry.key) == [entry.key]
     store.line.heal()
     Scan.objects.filter(pk=scan.pk).update(result_expires_at=timezone.now() - timezone.timedelta(hours=1))

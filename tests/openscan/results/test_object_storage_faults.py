@@ -223,6 +223,28 @@ def test_a_lost_lock_costs_double_work_and_nothing_else(completed, store, settin
     in_the_bucket(scan, store)
 
 
+def test_a_writer_that_is_overtaken_leaves_the_object_of_the_other(completed, store, settings, monkeypatch):
+    """As above, in the order that once removed the object that the scan names: the second writer does all its work between two
+    parts of the first."""
+    @contextmanager
+    def no_lock(_):
+        yield True
+
+    def overtake() -> None:
+        publish.publish_file(scan.pk)
+        connection.close()
+
+    settings.OPENSCAN_S3_BUCKET = ""
+    scan = completed(LARGE)
+    finish.finish(scan.pk)
+    settings.OPENSCAN_S3_BUCKET = BUCKET
+    monkeypatch.setattr(publish, "scan_lock", no_lock)
+    store.line.fail(503, lambda seen: seen.part == 2, times=1, then=lambda: in_a_thread(overtake))
+    publish.publish_file(scan.pk)
+    assert StoredObject.objects.get(scan=scan).state == "stored"
+    in_the_bucket(scan, store)
+
+
 @pytest.mark.parametrize("how", ["reset", "expired"])
 def test_a_scan_that_ends_while_its_result_is_sent(completed, store, settings, how):
     name = f"ends while sent {how}"

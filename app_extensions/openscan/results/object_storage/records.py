@@ -38,11 +38,11 @@ def keep(scan: Scan, entry: StoredObject, written: Written) -> bool:
     :return: False where it was let go meanwhile
     """
     now = timezone.now()
-    StoredObject.objects.filter(scan=scan, state=StoredObject.STORED).update(state=StoredObject.LEAVING)
     kept = StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING).update(
         state=StoredObject.STORED, stored_at=now, size_bytes=written.size_bytes, sha256=written.sha256, etag=written.etag,
         sent_bytes=F("sent_bytes") + written.sent_bytes, attempts=0, problem="", retry_at=None)
     if kept:
+        StoredObject.objects.filter(scan=scan, state=StoredObject.STORED).exclude(pk=entry.pk).update(state=StoredObject.LEAVING)
         scan.result_object, scan.result_bytes = entry.key, written.size_bytes
         dispatch_on_commit("remove_objects")
     return bool(kept)
@@ -58,8 +58,8 @@ def let_go(scan: Scan) -> None:
 
 
 def abandon(entry: StoredObject) -> None:
-    """Let go of an object that nothing names (yet)."""
-    StoredObject.objects.filter(pk=entry.pk).exclude(state=StoredObject.GONE).update(state=StoredObject.LEAVING)
+    """Let go of an object that no scan names. One that another worker has completed meanwhile stays: the scan names it."""
+    StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING).update(state=StoredObject.LEAVING)
 
 
 def lost(scan: Scan) -> None:

@@ -22,6 +22,17 @@ export function fill(element, ...children) {
     element.replaceChildren(...shown(children));
 }
 
+// As `fill`, for a part of the page that is drawn again while somebody uses it: what they opened stays open (each <details> there
+// has a data-key), and the keyboard stays on the button that it was on.
+export function refill(element, ...children) {
+    const open = new Set([...element.querySelectorAll("details[open]")].map(each => each.dataset.key));
+    const label = each => each.getAttribute("aria-label") || each.textContent;
+    const active = element.contains(document.activeElement) ? document.activeElement : null;
+    fill(element, ...children);
+    for (const each of element.querySelectorAll("details[data-key]")) each.open = open.has(each.dataset.key);
+    if (active) [...element.querySelectorAll(active.tagName)].find(each => label(each) === label(active))?.focus();
+}
+
 function shown(children) {
     return children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false && child !== "");
 }

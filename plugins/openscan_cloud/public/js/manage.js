@@ -1,6 +1,6 @@
 // The administrators' page: decide, steer the queue, see what fails and why, and how much goes through.
 import { base, get, post } from "./api.js";
-import { button, byId, fill, make, note } from "./dom.js";
+import { button, byId, fill, make, note, refill } from "./dom.js";
 import { t, tn } from "./i18n.js";
 import { bytes, count, duration, moment } from "./words.js";
 
@@ -42,7 +42,7 @@ function requests(found) {
             button(t("Grant {size}", { size: bytes(each.wanted) }), () => act(`credit/${each.id}`, { bytes: each.wanted }, t("{name} has more credit.", { name: each.person })), { "class": "os-button os-small" }),
             button(t("Refuse"), () => act(`credit/${each.id}`, {}), { "aria-label": t("Refuse credit for {name}", { name: each.person }) }))),
     ], t("Nobody waits for a decision.")),
-    found.unused.length ? make("details", {}, make("summary", {}, tn("{n} approved token was never used", "{n} approved tokens were never used", found.unused.length)),
+    found.unused.length ? make("details", { "data-key": "unused" }, make("summary", {}, tn("{n} approved token was never used", "{n} approved tokens were never used", found.unused.length)),
         make("p", { "class": "os-quiet" }, t("If its mail was lost, mail a new text. The old one ends.")), list(found.unused.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("approved {time}", { time: moment(each.at) }))],
             button(t("Mail a new token"), () => act(`tokens/${each.id}/mail`, {}, t("A new token is on its way to {mail}.", { mail: each.mail })))))) ) : "");
 }
@@ -55,7 +55,7 @@ function queue(found) {
 }
 
 function failures(found) {
-    return card(t("Failures of the last 30 days"), list(found.map(group => make("li", {}, make("details", { "class": "os-grow" },
+    return card(t("Failures of the last 30 days"), list(found.map(group => make("li", {}, make("details", { "class": "os-grow", "data-key": group.cause },
         make("summary", {}, make("b", {}, `${count(group.count)} × `), group.cause),
         make("ul", { "class": "os-lines" }, group.scans.map(scan => make("li", {}, scanLink(scan), small(scan.error))))))), t("Nothing failed.")));
 }
@@ -71,8 +71,8 @@ async function load() {
     try {
         const found = await get("manage");
         const now = JSON.stringify(found);
-        if (now !== last && !byId("os-manage").contains(document.activeElement.closest("details[open]"))) {
-            fill(byId("os-manage"), steps(found.steps), figuresOf(found.disk, found.mails), requests(found), queue(found.queue), failures(found.failures));
+        if (now !== last) {
+            refill(byId("os-manage"), steps(found.steps), figuresOf(found.disk, found.mails), requests(found), queue(found.queue), failures(found.failures));
             last = now;
         }
     } catch (problem) {
