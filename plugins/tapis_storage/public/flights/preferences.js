@@ -7,7 +7,6 @@ export class Preferences {
     constructor() {
         this.form = byId("tapis-preferences");
         this.notice = new Notice(byId("tapis-preferences-notice"));
-        this.known = {};
         this.form.addEventListener("submit", event => {
             event.preventDefault();
             whileBusy(this.form.querySelector("[type=submit]"), () => this.save());
@@ -28,7 +27,6 @@ export class Preferences {
     }
 
     show(preferences) {
-        this.known = preferences;
         for (const field of this.fields) {
             const value = preferences[field.name];
             if (field.type === "checkbox") field.checked = value;
