@@ -1,9 +1,11 @@
 """Uploads from the browser, in a real one: choose, be told beforehand, send, be cut, continue, and see the scan."""
 import json
 
+import pillow_heif
 import pytest
 import requests
 from django.contrib.auth.models import User
+from PIL import Image
 
 from app_extensions.openscan.models import Scan
 from tests.openscan.flow import photos_of, poke, until
@@ -60,7 +62,7 @@ def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, widt
     page.wait('#os-facts:has-text("16")')
     assert page.text("#os-left-out summary") == "2 files are left out"
     page.click("#os-left-out summary")
-    assert sorted(page.texts("#os-left-out li")) == ["empty.jpg is empty", "notes.md is not a JPEG, PNG or TIFF photo"]
+    assert sorted(page.texts("#os-left-out li")) == ["empty.jpg is empty", "notes.md is not a photo in a format that the server takes"]
     page.wait(".os-thumb img[src^=blob]")
     page.assert_fits()
     page.assert_accessible()
@@ -74,6 +76,27 @@ def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, widt
     assert set(kept.values()) == set(sent.values())
     assert {"IMG_001.jpg", "IMG_012.jpg"} <= set(kept)
     assert page.complaints == []
+
+
+def test_photos_in_a_phones_formats_are_taken(open_page, live_db, tmp_path, unique):
+    """What the page leaves out must be what the server leaves out."""
+    folder = tmp_path / f"phone {unique}"
+    folder.mkdir()
+    for name, data in photos(3).items():
+        (folder / name).write_bytes(data)
+    picture = Image.open(next(folder.glob("*.jpg")))
+    pillow_heif.from_pillow(picture).save(folder / "IMG_1001.HEIC")
+    picture.save(folder / "shot.webp")
+    picture.save(folder / "scan.bmp")
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.choose_files("#os-folder", folder)
+    page.wait('#os-facts:has-text("6")')
+    assert not page.evaluate("!document.getElementById('os-left-out').hidden")
+    page.click(GO)
+    page.wait_url("**/openscan/scans/*/")
+    scan = done(folder.name)
+    assert scan.state == Scan.DONE and scan.images_count == 6 and page.complaints == []
 
 
 def test_a_zip_is_cut_into_slices(open_page, live_db, tmp_path, unique):

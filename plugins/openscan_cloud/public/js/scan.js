@@ -38,7 +38,7 @@ function stateSection(scan) {
     }
     if (scan.status === "processing done") {
         lines.push([tn("{n} photo", "{n} photos", scan.images || scan.photos), scan.processing_seconds ? t("made in {time}", { time: duration(scan.processing_seconds) }) : "",
-            scan.result ? t("to be had until {time}", { time: moment(scan.result.expires_at) }) : ""].filter(Boolean).join(" · "));
+            scan.result ? t("available until {time}", { time: moment(scan.result.expires_at) }) : ""].filter(Boolean).join(" · "));
     }
     if (scan.status === "expired") lines.push(scan.error || t("The result was kept for its time, and is removed now. Send the photos again if you need it."));
     if (scan.message) lines.push(scan.message);

@@ -4,11 +4,15 @@ import { bytes } from "../words.js";
 import { photosInZip } from "./zip.js";
 
 const CLUTTER = new Set(["thumbs.db", "desktop.ini"]);
+// The kinds that the server takes (app_extensions/shared/photo_files.py), by what their files begin with; "?" is any character.
 const KINDS = [
-    ["jpeg", [0xFF, 0xD8, 0xFF]], ["png", [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]],
-    ["tiff", [0x49, 0x49, 0x2A, 0x00]], ["tiff", [0x4D, 0x4D, 0x00, 0x2A]], ["zip", [0x50, 0x4B, 0x03, 0x04]],
+    ["jpeg", "\xFF\xD8\xFF"], ["png", "\x89PNG\r\n\x1A\n"],
+    ["tiff", "II*\0"], ["tiff", "MM\0*"], ["tiff", "II+\0"], ["tiff", "MM\0+"],
+    ["webp", "RIFF????WEBP"], ["bmp", "BM????\0\0\0\0"],
+    ...["heic", "heix", "heim", "heis", "mif1", "mif2"].map(brand => ["heic", `????ftyp${brand}`]),
+    ["zip", "PK\x03\x04"],
 ];
-const HEAD_BYTES = 8;
+const HEAD_BYTES = 12;
 //: Reading the heads of this many files at once keeps a disk busy and a page responsive.
 const AT_ONCE = 16;
 
@@ -47,7 +51,7 @@ export function fromInput(input) {
 
 async function kindOf(file) {
     const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
-    const found = KINDS.find(([, magic]) => magic.every((value, index) => head[index] === value));
+    const found = KINDS.find(([, magic]) => [...magic].every((value, index) => value === "?" || head[index] === value.charCodeAt(0)));
     return found ? found[0] : "";
 }
 
@@ -67,7 +71,7 @@ export async function sortOut(given, progress = () => {}) {
             else if (kind === null) leftOut.push({ path, why: t("cannot be read from this computer") });
             else if (!each.file.size) leftOut.push({ path, why: t("is empty") });
             else if (kind === "zip") zips.push({ path, file: each.file });
-            else if (!kind) leftOut.push({ path, why: t("is not a JPEG, PNG or TIFF photo") });
+            else if (!kind) leftOut.push({ path, why: t("is not a photo in a format that the server takes") });
             else photos.push({ path, file: each.file, kind });
             seen.add(path);
         });

@@ -49,7 +49,7 @@ function draw() {
         token ? fact(t("Credit left"), bytes(token.credit)) : "", archive ? fact(t("Zip"), archive.path) : "");
     const against = number && token ? objections(set, token, me.least_photos) : [];
     fill(byId("os-verdict"), number ? against.map(sentence => note(sentence, "error"))
-        : note(t("There is no photo among these files. Choose JPEG, PNG or TIFF photos, or a zip of them."), "error"));
+        : note(t("There is no photo among these files. Choose JPEG, PNG, TIFF, WebP, HEIC or BMP photos, or a zip of them."), "error"));
     const out = byId("os-left-out");
     show(out, set.leftOut.length > 0);
     fill(out.querySelector("summary"), tn("{n} file is left out", "{n} files are left out", set.leftOut.length));
@@ -279,7 +279,7 @@ async function load() {
 
 function limitsTold() {
     const token = tokenNow();
-    fill(byId("os-limits"), token ? t("JPEG, PNG or TIFF. At most {photos} photos and {size} in one set; {credit} of credit left.",
+    fill(byId("os-limits"), token ? t("JPEG, PNG, TIFF, WebP, HEIC or BMP. At most {photos} photos and {size} in one set; {credit} of credit left.",
         { photos: count(token.limit_photos), size: bytes(token.limit_filesize), credit: bytes(token.credit) }) : "");
 }
 

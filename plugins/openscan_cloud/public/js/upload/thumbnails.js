@@ -80,14 +80,14 @@ export class Grid {
     }
 }
 
-// An address of a small picture, or "" where the browser cannot make one (TIFF).
+// An address of a small picture, or "" where the browser cannot make one (TIFF, HEIC).
 async function thumbnail(file, kind) {
     try {
         if (kind === "jpeg") {
             const small = embedded(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer()));
             if (small) return URL.createObjectURL(small);
         }
-        if (kind === "tiff") return "";
+        if (kind === "tiff" || kind === "heic") return "";
         const picture = await createImageBitmap(file, { resizeWidth: THUMB * 2, resizeQuality: "low" });
         const canvas = new OffscreenCanvas(picture.width, picture.height);
         canvas.getContext("2d").drawImage(picture, 0, 0);

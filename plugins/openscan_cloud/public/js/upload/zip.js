@@ -1,6 +1,6 @@
 // How many photos a zip holds, from its directory at the end (PKWARE's APPNOTE 6.3.9, 4.3.12 to 4.3.16). Nothing is unpacked.
 
-const PHOTO = /\.(jpe?g|png|tiff?)$/i;
+const PHOTO = /\.(jpe?g|jpe|jfif|png|tiff?|webp|bmp|hei[cf]|hif)$/i;
 const LONGEST_DIRECTORY = 20_000_000;
 
 async function view(file, start, length) {
