@@ -74,7 +74,6 @@ def test_chosen_pairs_place_every_photo_whatever_its_name(synthetic_object, tmp_
     matched, possible = (int(word) for word in line.split() if word.isdigit())
     assert possible == 15 * 14 // 2 and matched < 0.7 * possible
     assert read["placed"] == names
-    assert not any("not placed yet" in line for line in read["told"]), "the chosen pairs sufficed"
     # The right of one photo is masked: it gives no features, is searched for no depth, and colours nothing.
     mask = read["masks"][masked.name]
     inside, features = mask["features"]
