@@ -96,12 +96,6 @@ def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
         return None
 
 
-def tasks_by_id(task_ids: Iterable[UUID]) -> dict[UUID, Task]:
-    """Those of the tasks that exist, in one query."""
-    rows = Task.objects.select_related("project__owner", "processing_node").filter(pk__in=list(task_ids))
-    return {task.pk: task for task in rows}
-
-
 def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
     """What pages show of many tasks, in three queries however many there are: good for :func:`task_state` and the pages' addresses.
 
@@ -116,12 +110,9 @@ def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
         processing_node=nodes.get(row["processing_node_id"]), **{name: row[name] for name in _SHOWN}) for row in rows}
 
 
-def statuses_by_id(task_ids: "Iterable[UUID]") -> "dict[UUID, str]":
-    """The status word of each task that exists, in one query. For looking at many: WebODM's Task asks for its project each time one
-    is made."""
-    rows = Task.objects.filter(pk__in=list(task_ids)).values_list(
-        "pk", "status", "pending_action", "partial", "processing_node_id", "auto_processing_node")
-    return {pk: _status(*fields) for pk, *fields in rows}
+def task_status(task: Any) -> str:
+    """The status word of a task, or of a row of ``task_rows``."""
+    return _status(task.status, task.pending_action, task.partial, task.processing_node_id, task.auto_processing_node)
 
 
 def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
@@ -218,7 +209,7 @@ def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
     """
     action = _ACTIONS.get(task.pending_action)
     node = task.processing_node
-    status = _status(task.status, task.pending_action, task.partial, task.processing_node_id, task.auto_processing_node)
+    status = task_status(task)
     return TaskState(
         status=status,
         progress=1.0 if status == COMPLETED else min(1.0, max(0.0, task.running_progress)),

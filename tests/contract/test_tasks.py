@@ -88,6 +88,14 @@ result = {"glb": os.path.isfile(glb), "in assets": glb.startswith(task.assets_pa
     assert "odm_textured_model_geo.glb" not in found["names"]
 
 
+def test_results_lie_where_we_look_for_them(tasks):
+    """``assets.assets_dir`` knows the place by itself."""
+    task = tasks.make(**WAITING)
+    assert tasks.run(task, "import os\nfrom django.conf import settings\n"
+                           "ours = os.path.join(settings.MEDIA_ROOT, 'project', str(task.project_id), 'task', str(task.pk), 'assets')\n"
+                           "result = os.path.normpath(task.assets_path('')) == os.path.normpath(ours)")
+
+
 def test_asset_names_and_status_codes(host):
     names = host.shell("from app.models import Task\nresult = list(Task.ASSETS_MAP)")
     assert {"textured_model.zip", "textured_model.glb", "all.zip", "georeferenced_model.laz", "georeferenced_model.ply"} <= set(names)

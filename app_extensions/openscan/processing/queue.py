@@ -318,7 +318,7 @@ def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
     slots = max(1, _slots(token))
     if len(running) + number < slots:
         return 0
-    tasks = host_tasks.tasks_by_id(task_id for _, task_id in running if task_id)
+    tasks = host_tasks.task_rows(task_id for _, task_id in running if task_id)
     photos_ahead = int(photos) + sum(_photos_left(count, tasks.get(task_id)) for count, task_id in running)
     return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
 
@@ -335,7 +335,7 @@ def wait_seconds(scan: Scan) -> int:
     slots = max(1, _slots(scan.token))
     if len(running) + len(ahead) < slots:
         return 0
-    tasks = host_tasks.tasks_by_id(task_id for _, task_id in running if task_id)
+    tasks = host_tasks.task_rows(task_id for _, task_id in running if task_id)
     photos_ahead = sum(ahead) + sum(_photos_left(count, tasks.get(task_id)) for count, task_id in running)
     return max(0, int(round(photos_ahead * seconds_per_photo() / slots)))
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
@@ -91,21 +91,19 @@ def _with_ended_tasks(scans: QuerySet) -> Iterator[Scan]:
         some = list(islice(rows, _AT_ONCE))
         if not some:
             return
-        statuses = host_tasks.statuses_by_id(scan.webodm_task_id for scan in some if scan.webodm_task_id)
+        tasks = host_tasks.task_rows(scan.webodm_task_id for scan in some if scan.webodm_task_id)
         for scan in some:
-            if _needs_finish(scan, statuses.get(scan.webodm_task_id)):
+            if _needs_finish(scan, tasks.get(scan.webodm_task_id)):
                 yield scan
 
 
-def _needs_finish(scan: Scan, status: Optional[str]) -> bool:
-    """:param status: its task's; None where the task is gone"""
-    if status is None:
+def _needs_finish(scan: Scan, task: Optional[Any]) -> bool:
+    """:param task: its task's row; None where the task is gone"""
+    if task is None:
         return scan.state != Scan.EXPIRED
+    status = host_tasks.task_status(task)
     if status == "completed":
-        if scan.state in (Scan.APPROVED, Scan.RELEASED):
-            return True
-        task = host_tasks.get_task(scan.webodm_task_id)
-        return task is not None and not packing.is_current(scan, task)
+        return scan.state in (Scan.APPROVED, Scan.RELEASED) or not packing.is_current(scan, task)
     return status in ("failed", "canceled") and scan.state != Scan.FAILED
 
 
