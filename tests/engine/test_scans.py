@@ -54,6 +54,7 @@ def place(tmp_path, other: str = "") -> dict:
     return json.loads(script("-c", PLACE, str(tmp_path), other, timeout=1800))
 
 
+@pytest.mark.long
 def test_both_scans_are_joined_and_neither_table_is_left(tmp_path):
     found = place(tmp_path)
     assert len(found["placed"]) == 28, found["told"]
@@ -64,6 +65,7 @@ def test_both_scans_are_joined_and_neither_table_is_left(tmp_path):
     assert found["beyond"] < 0.02, "what was measured on the tables is gone"
 
 
+@pytest.mark.long
 def test_a_scan_that_shares_nothing_is_named(tmp_path):
     found = place(tmp_path, "other")
     assert found["placed"] == [f"scan01_{k:03d}.jpg" for k in range(14)], found["told"]

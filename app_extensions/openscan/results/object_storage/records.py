@@ -37,15 +37,15 @@ def keep(scan: Scan, entry: StoredObject, written: Written) -> bool:
 
     :return: False where it was let go meanwhile
     """
-    now = timezone.now()
-    kept = StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING).update(
-        state=StoredObject.STORED, stored_at=now, size_bytes=written.size_bytes, sha256=written.sha256, etag=written.etag,
-        sent_bytes=F("sent_bytes") + written.sent_bytes, attempts=0, problem="", retry_at=None)
-    if kept:
-        StoredObject.objects.filter(scan=scan, state=StoredObject.STORED).exclude(pk=entry.pk).update(state=StoredObject.LEAVING)
-        scan.result_object, scan.result_bytes = entry.key, written.size_bytes
-        dispatch_on_commit("remove_objects")
-    return bool(kept)
+    mine = StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING)
+    if not mine.select_for_update().exists():
+        return False
+    StoredObject.objects.filter(scan=scan, state=StoredObject.STORED).update(state=StoredObject.LEAVING)
+    mine.update(state=StoredObject.STORED, stored_at=timezone.now(), size_bytes=written.size_bytes, sha256=written.sha256,
+                etag=written.etag, sent_bytes=F("sent_bytes") + written.sent_bytes, attempts=0, problem="", retry_at=None)
+    scan.result_object, scan.result_bytes = entry.key, written.size_bytes
+    dispatch_on_commit("remove_objects")
+    return True
 
 
 def let_go(scan: Scan) -> None:
