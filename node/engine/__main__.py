@@ -14,6 +14,8 @@ from typing import Optional
 
 from . import __version__
 
+_DISK_FULL = ("The disk is full. Free some space and start the task again: it goes on with the stage that was not finished. "
+              "Fewer photos or a lower pc-quality need less.")
 _OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 
 
@@ -68,7 +70,8 @@ def main(argv: Optional[list[str]] = None) -> int:
         run(arguments.images, arguments.out, options, progress, threads,
             [name for name in arguments.hold_out.split(",") if name])
     except EngineError as error:
-        progress.result(False, str(error))
+        # COLMAP leaves photos out when its database cannot grow, and says nothing: the disk is asked.
+        progress.result(False, _DISK_FULL if is_disk_full(error, arguments.out) else str(error))
         return 1
     except Exception as error:  # noqa: BLE001 - the last line must be a result, whatever happened
         if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
@@ -76,8 +79,7 @@ def main(argv: Optional[list[str]] = None) -> int:
                                    "max-concurrency, or give the node more memory.")
             return 1
         if is_disk_full(error, arguments.out):
-            progress.result(False, "The disk is full. Free some space and start the task again: it goes on with the stage that was not "
-                                   "finished. Fewer photos or a lower pc-quality need less.")
+            progress.result(False, _DISK_FULL)
             return 1
         traceback.print_exc()
         if isinstance(error, OSError):
