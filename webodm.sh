@@ -274,8 +274,8 @@ command_test() {
     ensure_host
     ensure_engine
     ensure_clients
-    # The whole of it in two processes per core, since tests mostly wait; each has servers of its own and takes file by file.
-    # A chosen part runs in one.
+    # The whole suite runs in two processes per core, because tests mostly wait. Each has its own servers and takes whole files.
+    # Chosen tests run in one process.
     local argument docker=0 chosen=0 whole=(-n "$((2 * $(nproc)))" --dist loadfile)
     for argument in "$@"; do
         case $argument in

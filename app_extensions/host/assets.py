@@ -8,7 +8,7 @@ from .media import media_root
 def assets_dir(task: Any) -> Path:
     """The directory of the results, in ODM's layout; it exists once the task is complete.
 
-    :param task: a ``Task``, or a row of ``task_rows``. Where WebODM keeps them is said here, since each ``Task`` made of a row costs a
-        query more
+    :param task: a ``Task``, or a row of ``task_rows``. The path is built here, not by WebODM's ``Task``, because each of those
+        costs a query more
     """
     return media_root() / "project" / str(task.project_id) / "task" / str(task.pk) / "assets"

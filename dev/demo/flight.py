@@ -34,7 +34,7 @@ def run(stack: Stack, options: argparse.Namespace) -> int:
         print(f"\nThe demonstration failed: {error}\nThe sandbox's logs: ./webodm.sh sandbox logs --data {stack.data}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The sandbox goes on; ./webodm.sh sandbox stop ends it.", file=sys.stderr)
+        print("\nStopped. The sandbox is still running. Stop it with ./webodm.sh sandbox stop.", file=sys.stderr)
         return 130
     return 0
 
@@ -233,7 +233,7 @@ def show(person: Person, stack: Stack, project_id: int, task: "dict[str, Any]", 
     print(f"Look at it: {stack.address()}/3d/project/{project_id}/task/{task['id']}/")
     print(f"  flights:  {stack.address()}/plugins/tapis_storage/")
     print(f"  log in as {stack.config['admin_user']}; the password is in {stack.config_path}")
-    print("\nThe sandbox goes on; ./webodm.sh sandbox stop ends it.")
+    print("\nThe sandbox is still running. Stop it with ./webodm.sh sandbox stop.")
 
 
 def _root_of(directory: Path) -> Path:

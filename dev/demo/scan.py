@@ -39,7 +39,7 @@ def run(stack: Stack, options: argparse.Namespace) -> int:
         print(f"\nThe demonstration failed: {error}\nThe sandbox's logs: ./webodm.sh sandbox logs --data {stack.data}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The sandbox goes on; ./webodm.sh sandbox stop ends it.", file=sys.stderr)
+        print("\nStopped. The sandbox is still running. Stop it with ./webodm.sh sandbox stop.", file=sys.stderr)
         return 130
     return 0
 
@@ -151,7 +151,7 @@ def print_files(result: Path, mesh: Path) -> None:
     for path in sorted(result.iterdir()):
         print(f"    {path.stat().st_size / 1e6:8.2f} MB  {path.name}")
     if (result / "viewer.html").is_file():
-        print("  viewer.html turns it in any browser, preview.png shows it from twelve sides")
+        print("  open viewer.html in any browser to rotate it; preview.png shows it from twelve sides")
 
 
 def print_pages(stack: Stack, project: str) -> None:
@@ -188,7 +188,7 @@ Point a client at a WebODM with this plugin (here {stack.address()}; this sandbo
   uploader.py   server = '{stack.address()}/api/openscan/' and token = '…' at the top of the file
   more          docs/makers/clients.md
 
-The sandbox goes on; ./webodm.sh sandbox stop ends it.""")
+The sandbox is still running. Stop it with ./webodm.sh sandbox stop.""")
 
 
 class Clock:

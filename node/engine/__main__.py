@@ -14,8 +14,8 @@ from typing import Optional
 
 from . import __version__
 
-_DISK_FULL = ("The disk is full. Free some space and start the task again: it goes on with the stage that was not finished. "
-              "Fewer photos or a lower pc-quality need less.")
+_DISK_FULL = ("The disk is full. Free some space and start the task again; it continues with the stage that was interrupted. "
+              "Fewer photos or a lower pc-quality need less space.")
 _OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 
 

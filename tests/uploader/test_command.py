@@ -75,7 +75,7 @@ def test_exit_codes(run, cloud, make_folder, tmp_path):
     assert run("status", "never-sent.zip").returncode == 5
     project = run(folder, "--quiet").stdout.strip()
     late = run("status", project, "--wait", "--timeout", "0")
-    assert late.returncode == 9 and "the server goes on" in late.stderr
+    assert late.returncode == 9 and "The server is still working on it" in late.stderr
     cloud.only().status = "processing failed"
     assert run("status", project, "--wait").returncode == 7
     failed = run("download", project, "--json")
@@ -141,7 +141,7 @@ def test_watch_sends_new_folders_and_puts_models_beside_the_photos(watching, clo
     process.terminate()
     out, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
-    assert "first is sent." in out and "zweite Vase 🏺 has its model in" in out
+    assert "first has been sent." in out and "zweite Vase 🏺 has its model in" in out
     assert len(cloud.projects) == 2
     # Started again, it finds nothing to do.
     again = watching(tmp_path / "photos", "--once")
@@ -202,5 +202,5 @@ def test_watch_goes_on_when_the_directory_or_the_server_is_away(client, cloud, m
     (tmp_path / "photos").rename(tmp_path / "away")
     with pytest.raises(Canceled):
         watch.run()
-    assert "cannot be read" in said[0] and "is not sent yet" in said[1] and said[-1] == "is sent."
+    assert "cannot be read" in said[0] and "is not sent yet" in said[1] and said[-1] == "has been sent."
     assert cloud.only().members == contents(folder)

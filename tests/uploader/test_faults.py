@@ -107,7 +107,7 @@ def test_giving_up_and_continuing_later(client, cloud, line, make_folder):
     folder = make_folder(count=6, size=200)
     line.down_after = 150_000
     impatient = Client(line.address, TOKEN, patience_seconds=0)
-    with pytest.raises(Unreachable, match="start again to continue"):
+    with pytest.raises(Unreachable, match="Start again to continue"):
         impatient.upload(folder, part_bytes=30_000, at_once=2)
     before = list(cloud.sent_parts)
     assert before
@@ -141,7 +141,7 @@ def test_a_program_that_is_ended_continues_when_it_is_started_again(cloud, line,
     first.send_signal(ending)
     said = first.communicate(timeout=120)[1]
     if ending == signal.SIGTERM:
-        assert first.returncode == 130 and "start again to continue" in said
+        assert first.returncode == 130 and "Start again to continue" in said
     line.delay_seconds = 0.0
     before = len(cloud.sent_parts)
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=120)

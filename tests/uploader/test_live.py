@@ -115,7 +115,7 @@ def test_only_what_the_server_lacks_is_sent_after_a_restart(line, token, make_fo
     part_bytes = 20_000 if how == "zip" else None
     first = Client(line.address, token, patience_seconds=0)
     line.down_after = 60_000
-    with pytest.raises(Unreachable, match="start again to continue"):
+    with pytest.raises(Unreachable, match="Start again to continue"):
         first.upload(folder, project=f"restarted {token[:8]}", at_once=1, part_bytes=part_bytes)
     project = first.past()[0].project
     before = scan_of(project).received_bytes
@@ -175,12 +175,17 @@ def test_a_part_that_arrives_changed_is_sent_again(line, token, make_folder):
     assert {data for name, data in photos_of(approved(project)).items() if name.lower().endswith("jpg")} == sent
 
 
-def test_a_project_that_was_reset_meanwhile_is_sent_whole(line, token, make_folder):
-    folder, client = make_folder(count=6, size=200), Client(line.address, token, patience_seconds=0)
+def cut_off(line, client, folder) -> None:
+    """An upload whose line breaks after a part or two, and works again afterwards."""
     line.down_after = 60_000
     with pytest.raises(Unreachable):
         client.upload(folder, at_once=1)
     line.heal()
+
+
+def test_a_project_that_was_reset_meanwhile_is_sent_whole(line, token, make_folder):
+    folder, client = make_folder(count=6, size=200), Client(line.address, token, patience_seconds=0)
+    cut_off(line, client, folder)
     lost = client.past()[0].project
     Client(line.address, token, state_directory=folder.parent / "elsewhere").reset(lost)
     assert approved(client.upload(folder)).images_count == 6
@@ -188,10 +193,7 @@ def test_a_project_that_was_reset_meanwhile_is_sent_whole(line, token, make_fold
 
 def test_photos_that_change_meanwhile_start_nothing_and_cost_nothing(line, token, make_folder):
     folder, client = make_folder(count=6, size=200), Client(line.address, token, patience_seconds=0)
-    line.down_after = 60_000
-    with pytest.raises(Unreachable):
-        client.upload(folder, at_once=1)
-    line.heal()
+    cut_off(line, client, folder)
     with (folder / "IMG_6.JPG").open("ab") as file:
         file.write(b"more")
     project = client.past()[0].project

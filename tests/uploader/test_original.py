@@ -103,7 +103,7 @@ def test_what_is_no_photo_stays_here_with_a_reason(client, cloud, make_folder):
     assert {left.name: left.why for left in plan.found.left_out} == {
         "notes.txt": "is not a photo (JPEG, PNG, TIFF, HEIC, WebP or BMP)",
         "fake.jpg": "is not a photo (JPEG, PNG, TIFF, HEIC, WebP or BMP)",
-        "film.mov": "is a film; take photos, or extract frames", "IMG_9.NEF": "is a raw file; export it as JPEG", "empty.jpg": "is empty"}
+        "film.mov": "is a video; take photos, or extract frames", "IMG_9.NEF": "is a raw file; export it as JPEG", "empty.jpg": "is empty"}
     client.upload(folder)
     assert len(cloud.only().members) == 4
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from openscan_uploader import Client, __version__
@@ -92,15 +93,21 @@ def test_without_the_extra_the_message_says_what_to_install(client, cloud, make_
     assert cloud.projects == {}
 
 
-@pytest.mark.long
-def test_a_set_of_2_gb(client, cloud, tmp_path) -> None:
-    """480 sparse photos of 4 MB, and memory stays flat."""
+def large_folder(tmp_path: Path) -> Path:
+    """480 sparse photos of 4.1 MB."""
     folder = tmp_path / "large"
     folder.mkdir()
     for number in range(480):
         with (folder / f"IMG_{number:04}.JPG").open("wb") as file:
             file.write(jpeg(number))
             file.truncate(4_100_000)
+    return folder
+
+
+@pytest.mark.long
+def test_a_set_of_2_gb(client, cloud, tmp_path) -> None:
+    """Memory stays flat."""
+    folder = large_folder(tmp_path)
     cloud.keep = False
     script = (f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from openscan_uploader import Client; "
               f"Client({cloud.address!r}, {TOKEN!r}).upload({str(folder)!r}); "
@@ -116,12 +123,7 @@ def test_a_set_of_2_gb_as_photos_on_our_server(stack, live_db, tmp_path) -> None
     from app_extensions.openscan.models import Scan
     from tests.openscan.helpers import private_token
 
-    folder = tmp_path / "large"
-    folder.mkdir()
-    for number in range(480):
-        with (folder / f"IMG_{number:04}.JPG").open("wb") as file:
-            file.write(jpeg(number))
-            file.truncate(4_100_000)
+    folder = large_folder(tmp_path)
     client = Client(stack.address(), private_token(10**12)[1])
     project = client.upload(folder)
     assert Scan.objects.get(name=project).received_bytes == 480 * 4_100_000

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openscan_uploader import ChangedPhotos, NotPossible
 from openscan_uploader.photos import Photo, collect, kind_of
+from openscan_uploader.sets import Sets, token_mark
 from openscan_uploader.sources import Part, Source, bare_photos, crc_of, stored_zip
 
+from app_extensions.shared import photo_files
 from tests.openscan.make_sets import jpeg, png, tiff
 
 
@@ -165,6 +167,31 @@ def test_a_photo_beyond_4_gb_is_refused():
     (b"RIFF\0\0\0\0WEBPVP8 ", "webp"), (b"RIFF\0\0\0\0WAVEfmt ", ""), (b"BM\0\0\0\0\0\0\0\0", "bmp"), (b"BMW is a car", ""), (b"", "")])
 def test_kinds(head, kind):
     assert kind_of(head) == kind
+
+
+@pytest.mark.parametrize("brands", [
+    "heic", "heix", "heim", "heis", "mif1", "mif2", "hevc", "msf1", "avif", "avis", "mif1avif", "mif1heic", "qt  ", "crx ", "isom"])
+def test_the_server_takes_the_same_of_the_heif_family(brands):
+    """What is sent and then left out there would have been sent for nothing."""
+    head = (b"\0\0\0" + bytes([16 + len(brands)]) + b"ftyp" + brands[:4].encode() + bytes(4) + brands.encode()).ljust(512, b"\0")
+    assert (kind_of(head[:64]) == "heif") == (photo_files.kind_of(head) == photo_files.HEIC)
+
+
+def test_sets_of_another_program_are_seen_at_once(tmp_path):
+    """Files are read once, and again as soon as somebody has written them."""
+    ours, other = Sets(tmp_path), Sets(tmp_path)
+    one = ours.new(server="s", token_mark=token_mark("t"), source="f", project="p", how="zip", photos=1, size_bytes=1,
+                   part_bytes=1, files=[])
+    ours.save(one)
+    assert other.of_project("t", "p").status == ""
+    for status in ("a", "b"):
+        one.status = status
+        ours.save(one)
+        assert other.of_project("t", "p").status == status
+    other.of_project("t", "p").status = "only in memory"
+    assert other.of_project("t", "p").status == "b"
+    ours.forget(one)
+    assert other.all() == []
 
 
 def test_names_that_are_no_text(tmp_path):

@@ -44,6 +44,8 @@ _WATCH_DAYS = 30
 #: So many of them are looked at in one run, about.
 _MOST_ENDED = 500
 _AT_ONCE = 500
+#: Words for tasks that have not ended.
+_ON_THEIR_WAY = (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING)
 #: Resets whose leftovers are removed a minute at most.
 _MOST_DISCARDS = 200
 
@@ -71,7 +73,7 @@ def catch_up() -> int:
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
                                                    finished_at__lte=grace)]
     in_motion = Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED))
-    wanted += [("finish_scan", scan.pk) for scan in _with_ended_tasks(in_motion)]
+    wanted += [("finish_scan", pk) for pk in _with_ended_tasks(in_motion)]
     wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
     wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
     for name, scan_id in wanted:
@@ -84,21 +86,22 @@ def _ids(*conditions: Q, **fields: object) -> QuerySet:
     return Scan.objects.filter(*conditions, **fields).values_list("pk", flat=True)
 
 
-def _with_ended_tasks(scans: QuerySet) -> Iterator[Scan]:
-    """Those of the scans whose task came to an end that the row does not know of; tasks are read many at a time."""
-    rows = scans.order_by("pk").iterator(chunk_size=_AT_ONCE)
+def _with_ended_tasks(scans: QuerySet) -> Iterator[int]:
+    """The numbers of those scans whose task came to an end that the scan does not know of. Most tasks are still on their way, and of
+    those only the status is read, many at a time."""
+    rows = scans.order_by("pk").values_list("pk", "webodm_task_id").iterator(chunk_size=_AT_ONCE)
     while True:
         some = list(islice(rows, _AT_ONCE))
         if not some:
             return
-        tasks = host_tasks.task_rows(scan.webodm_task_id for scan in some if scan.webodm_task_id)
-        for scan in some:
-            if _needs_finish(scan, tasks.get(scan.webodm_task_id)):
-                yield scan
+        statuses = host_tasks.statuses_by_id(task_id for _, task_id in some if task_id)
+        ended = Scan.objects.filter(pk__in=[pk for pk, task_id in some if statuses.get(task_id) not in _ON_THEIR_WAY]).order_by("pk")
+        tasks = host_tasks.task_rows(scan.webodm_task_id for scan in ended if scan.webodm_task_id)
+        yield from (scan.pk for scan in ended if _needs_finish(scan, tasks.get(scan.webodm_task_id)))
 
 
 def _needs_finish(scan: Scan, task: Optional[Any]) -> bool:
-    """:param task: its task's row; None where the task is gone"""
+    """Whether a scan has to follow its task's end. :param task: the task's row, or None if the task is gone"""
     if task is None:
         return scan.state != Scan.EXPIRED
     status = host_tasks.task_status(task)
@@ -149,5 +152,5 @@ def _look_at_ended() -> None:
                                 finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
     turns = -(-ended.count() // _MOST_ENDED) or 1
     turn = int(now.timestamp()) // TIDY_UP_SECONDS % turns
-    for scan in _with_ended_tasks(ended.annotate(turn=F("pk") % turns).filter(turn=turn)):
-        dispatch("finish_scan", scan.pk, expires_seconds=TIDY_UP_SECONDS)
+    for pk in _with_ended_tasks(ended.annotate(turn=F("pk") % turns).filter(turn=turn)):
+        dispatch("finish_scan", pk, expires_seconds=TIDY_UP_SECONDS)

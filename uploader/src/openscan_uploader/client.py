@@ -331,7 +331,8 @@ class Client:
                     "The model has expired. Send the photos again." if status.text == EXPIRED else
                     "The server could not make a model. Take more photos with more overlap, or ask the server's operator."))
             if timeout_seconds is not None and time.monotonic() - begun + wait > timeout_seconds:
-                raise TimeoutError(f"{project} is not done after {timeout_seconds:.0f} s; the server goes on. Ask later with status.")
+                raise TimeoutError(f"The model of {project} is not ready after {timeout_seconds:.0f} s. The server is still working on it; "
+                                   "check later with status.")
             control.sleep(wait)
             wait = min(every_seconds, wait * 1.5)
 

@@ -315,7 +315,7 @@ def _token(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
 
 def _reset(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
     _client(options).reset(options.project)
-    shown.say(f"“{options.project}” is forgotten.")
+    shown.say(f"“{options.project}” was removed from the server.")
     return {"project": options.project}
 
 
@@ -333,7 +333,7 @@ def _watch(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
     client = _client(options)
     client.token_info()
     shown.say(f"Watching {options.directory}. Each new subfolder is sent once nothing in it has changed for {options.quiet_time:.0f} s. "
-              "End it with Ctrl+C.")
+              "Press Ctrl+C to stop.")
     Watch(client, Path(options.directory), quiet_seconds=options.quiet_time, every_seconds=min(5.0, max(0.2, options.quiet_time / 4)),
           out=Path(options.out) if options.out else None, at_once=options.at_once, say=say, progress=shown.progress,
           control=_control()).run(once=options.once)

@@ -3,7 +3,7 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from openscan_uploader.errors import Canceled
+from openscan_uploader.errors import CANCELED, Canceled
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Control:
     def sleep(self, seconds: float) -> None:
         """Wait, but not longer than until the caller cancels. Raises Canceled then."""
         if self._canceled.wait(seconds):
-            raise Canceled("Canceled. What was sent stays on the server; start again to continue.")
+            raise Canceled(CANCELED)
 
     def wait_while_paused(self, seconds: Optional[float] = None) -> None:
         """Return once nothing is paused, or after `seconds`. Raises Canceled if the caller cancels."""

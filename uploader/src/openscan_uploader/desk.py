@@ -1,4 +1,4 @@
-"""What the window does behind its back: work in threads, told to the window as events. Knows nothing of Tk."""
+"""The work behind the window, in threads that report to it by events. Knows nothing of Tk."""
 import os
 import queue
 import threading
@@ -86,7 +86,7 @@ class Desk:
     # Sets -----------------------------------------------------------------------------------------------------------
 
     def look(self, source: Source) -> int:
-        """Find out what would be sent. Returns the number by which its events are told apart from those of an earlier choice."""
+        """Find out what would be sent. Returns the number that its events carry, so that those of an earlier choice can be ignored."""
         self._plan_number += 1
         number = self._plan_number
 

@@ -1,5 +1,8 @@
 """What can go wrong. Each error's text says what happened and what to do; none holds a token or a link."""
 
+#: What to say where an upload was canceled.
+CANCELED = "Canceled. The server keeps what was sent. Start again to continue."
+
 
 class UploaderError(Exception):
     """The base of all errors of this package. `exit_code` is what `openscan-upload` ends with."""

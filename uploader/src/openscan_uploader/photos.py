@@ -8,7 +8,9 @@ from typing import Iterable, List, NamedTuple, Sequence, Set, Tuple
 
 from openscan_uploader.errors import NotPossible, NoUsablePhotos
 
-_HEAD_BYTES = 32
+_HEAD_BYTES = 64
+#: Still pictures. `hevc` and `msf1` are sequences, and AVIF, which may begin like HEIF, is taken by no server.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 #: A folder with one of these holds a model, and its images are the model's textures.
 _MODELS = (".obj", ".glb", ".gltf", ".ply", ".stl")
@@ -73,7 +75,7 @@ def kind_of(head: bytes) -> str:
         return "png"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif"):
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and not any(brand in head for brand in (b"avif", b"avis")):
         return "heif"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
@@ -177,7 +179,7 @@ def _why_no_photo(extension: str, head: bytes) -> str:
     if extension in _RAW:
         return "is a raw file; export it as JPEG"
     if extension in _FILM:
-        return "is a film; take photos, or extract frames"
+        return "is a video; take photos, or extract frames"
     if head[:4] == b"PK\x03\x04":
         return "is a zip; send it by itself, or unpack it"
     return "is not a photo (JPEG, PNG, TIFF, HEIC, WebP or BMP)"

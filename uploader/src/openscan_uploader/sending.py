@@ -6,7 +6,7 @@ import zlib
 from typing import Callable, Deque, Iterator, List, Optional, Sequence, Set
 
 from openscan_uploader.control import Control, Interrupted, OnProgress, Progress
-from openscan_uploader.errors import Canceled, Refused, UploaderError
+from openscan_uploader.errors import CANCELED, Canceled, Refused, UploaderError
 from openscan_uploader.server import CREATED, Created, Passing, Server, missing_of, unreachable
 from openscan_uploader.sources import Part, Source
 from openscan_uploader.waits import wait_seconds
@@ -61,7 +61,7 @@ class Sender:
         return set(self._done)
 
     def run(self) -> None:
-        """Send what is not there yet. Returns when all of it is, or when the project turns out to be started already.
+        """Send what the server lacks. Returns when it has everything, or when the project turns out to have been started already.
 
         Raises:
             Canceled, ChangedPhotos, Refused, Unreachable, WrongToken.
@@ -113,7 +113,7 @@ class Sender:
         with self._changed:
             while not self._ended:
                 if self._control.canceled:
-                    raise Canceled("Canceled. What was sent stays on the server; start again to continue.")
+                    raise Canceled(CANCELED)
                 if self._control.paused:
                     self._quiet_since = time.monotonic()
                     self._changed.wait(0.1)
@@ -236,7 +236,7 @@ class Sender:
     def _fetch_links(self) -> None:
         while True:
             if self._control.canceled or self._ended:
-                raise Canceled("Canceled. What was sent stays on the server; start again to continue.")
+                raise Canceled(CANCELED)
             try:
                 self._links = list(self._create().links)
                 self._links_at = time.time()

@@ -13,7 +13,7 @@ _CONNECT_SECONDS = 60
 _ANSWER_SECONDS = 300
 #: Where a server may keep its API, below the address that people enter. The page's own address is taken, too.
 _BELOW = ("", "/api/openscan", "/api/plugins/openscan_cloud")
-#: Statuses that tell of the moment, not of what was asked.
+#: Statuses that may pass: the same request may succeed later.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 _LARGEST_PART_BYTES = 200_000_000
 _NO_ADDRESS = "The server's address has to look like https://example.org, without a name, a password or a question mark."
@@ -60,7 +60,7 @@ class Status:
     error: str = ""
     #: The project's page for people.
     page: str = field(default="", repr=False)
-    #: Numbers of the parts that the server does not have; None where it does not say.
+    #: Numbers of the parts that the server does not have; None if it does not say.
     missing_parts: Optional[Tuple[int, ...]] = None
     received_bytes: Optional[int] = None
     #: What the server did not use, and why.
@@ -105,7 +105,7 @@ class Server:
     def __init__(self, url: str, token: str, user: str = "openscan", password: str = "free") -> None:  # noqa: S107 - public pair
         self._candidates = _addresses(url)
         if len(token) < 15 or not token.isascii() or not token.isalnum():
-            raise WrongToken("The token has to be 32 letters and digits. Copy it once more from the mail or page that gave it to you.")
+            raise WrongToken("The token has to be 32 letters and digits. Copy it again from the mail or page that gave it to you.")
         self._token = token
         self._basic = (user, password)
         self._base = ""
@@ -262,16 +262,16 @@ class Server:
         if answer.is_redirect:
             if answer.headers.get("Location", "").startswith("https:") and base.startswith("http:"):
                 raise NotPossible(f"The server wants https. Enter https{base[4:]} as its address.")
-            raise Refused("The server sends us elsewhere. Enter the address that your browser shows for it.", answer.status_code)
+            raise Refused("The server redirects to another address. Enter the address that your browser shows for it.", answer.status_code)
         content = _json(answer)
         if answer.status_code == 200 and content is not None:
             return content
         if answer.status_code in PASSING:
             raise _problem(answer)
         if command == "getTokenInfo" and content is not None and answer.status_code in (400, 401):
-            raise WrongToken(_sentence(content) or "The server does not know this token. Copy it once more from where you got it.")
+            raise WrongToken(_sentence(content) or "The server does not know this token. Copy it again from where you got it.")
         if command == "getTokenInfo" and answer.status_code in (400, 401) and not bearer:
-            raise WrongToken("The server does not know this token. Copy it once more from where you got it.")
+            raise WrongToken("The server does not know this token. Copy it again from where you got it.")
         raise _problem(answer)
 
 
@@ -335,17 +335,17 @@ def _why_unreachable(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "The server's certificate is not valid, or something between here and there interferes."
     if isinstance(error, requests.exceptions.ProxyError):
-        return "The proxy does not let us through. Check the proxy settings of this computer."
+        return "The proxy refuses the connection. Check the proxy settings of this computer."
     if isinstance(error, requests.Timeout):
         return "The server does not answer."
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)):
-        return "The server gave an address that is none."
+        return "The server sent an address that is not valid."
     return "The connection to the server was lost."
 
 
 def unreachable(error: Passing) -> Unreachable:
     """The error for callers once waiting has not helped."""
-    return Unreachable(f"{error} What was sent stays there; start again to continue.")
+    return Unreachable(f"{error} The server keeps what was sent. Start again to continue.")
 
 
 def in_blocks(answer: requests.Response) -> "Iterator[bytes]":
@@ -357,7 +357,7 @@ def in_blocks(answer: requests.Response) -> "Iterator[bytes]":
 
 
 def missing_of(status: Status, parts: int) -> "Optional[Sequence[int]]":
-    """The parts that the server lacks; None where it does not say."""
+    """The parts that the server lacks; None if it does not say."""
     if status.missing_parts is None:
         return None
     return [number for number in status.missing_parts if isinstance(number, int) and 1 <= number <= parts]

@@ -9,9 +9,9 @@ import os
 import sys
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from openscan_uploader.errors import NotPossible
 
@@ -70,18 +70,25 @@ class Sets:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        #: What was read of each file, and of which state of it: a set's status is asked often, and each question looks through all.
+        self._known: Dict[Path, Tuple[Tuple[int, int, int], Optional[Set]]] = {}
 
     def new(self, **values: Any) -> Set:
         """A set that is not saved yet."""
         return Set(key=uuid.uuid4().hex[:16], created_at=time.time(), **values)
 
     def all(self) -> "List[Set]":
-        """All sets, the newest first. Files that are none of ours are passed over."""
+        """All sets, the newest first. Other files are ignored."""
         found = []
         for path in self.directory.glob("*.json") if self.directory.is_dir() else ():
-            read = _read(path)
-            if read is not None:
-                found.append(read)
+            with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
+                about = path.stat()
+                version = (about.st_ino, about.st_mtime_ns, about.st_size)
+                if path not in self._known or self._known[path][0] != version:
+                    self._known[path] = (version, _read(path))
+                read = self._known[path][1]
+                if read is not None:
+                    found.append(replace(read))
         return sorted(found, key=lambda each: each.created_at, reverse=True)
 
     def of_source(self, token: str, source: str) -> "List[Set]":

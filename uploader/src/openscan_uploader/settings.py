@@ -110,7 +110,7 @@ def stored_token(server: str) -> str:
         return ""
     try:
         return keyring.get_password(_KEYRING_SERVICE, server) or ""
-    except Exception:  # noqa: BLE001 - each keyring raises errors of its own; without it, the user enters the token again
+    except Exception:  # noqa: BLE001 - each keyring raises its own errors; without one, the user enters the token again
         return ""
 
 

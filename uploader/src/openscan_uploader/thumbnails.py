@@ -10,7 +10,7 @@ except ImportError:
 
 
 def make(path: str, side: int) -> Optional[bytes]:
-    """A PNG of at most `side` pixels, in base64 as Tk takes it. None where the photo cannot be shown."""
+    """A PNG of at most `side` pixels, in base64 as Tk takes it. None if the photo cannot be shown."""
     if Image is None:
         return None
     try:

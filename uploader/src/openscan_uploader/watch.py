@@ -111,7 +111,7 @@ class Watch:
             if any(each.project == project and each.model and each.status == DONE for each in known):
                 return  # sent and fetched before
             before = any(each.project == project and each.state == STARTED for each in known)
-            self._tell(name, "was sent before." if before else "is sent.")
+            self._tell(name, "was sent before." if before else "has been sent.")
             self._models[name] = pool.submit(self._fetch, folder, project)
         except WrongToken:
             raise

@@ -346,7 +346,7 @@ class Window:
         self._show_sending(False)
         self.send.state(["disabled"])
         where = " The model will be put beside the photos while this window is open." if self.fetch.get() else ""
-        self._tell(f"“{project}” is sent and in work.{where}")
+        self._tell(f"“{project}” has been sent and is being processed.{where}")
 
     def _on_stopped(self, sentence: str) -> None:
         self._show_sending(False)

@@ -12,7 +12,9 @@ const KINDS = [
     ...["heic", "heix", "heim", "heis", "mif1", "mif2"].map(brand => ["heic", `????ftyp${brand}`]),
     ["zip", "PK\x03\x04"],
 ];
-const HEAD_BYTES = 12;
+// What begins like one of them and is not: Canon's raw photos (TIFF), AVIF (HEIC).
+const NOT_TAKEN = [["tiff", /^.{8}CR/s], ["heic", /avi[fs]/]];
+const HEAD_BYTES = 64;
 //: Reading the heads of this many files at once keeps a disk busy and a page responsive.
 const AT_ONCE = 16;
 
@@ -50,9 +52,9 @@ export function fromInput(input) {
 }
 
 async function kindOf(file) {
-    const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
-    const found = KINDS.find(([, magic]) => [...magic].every((value, index) => value === "?" || head[index] === value.charCodeAt(0)));
-    return found ? found[0] : "";
+    const head = String.fromCharCode(...new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer()));
+    const found = KINDS.find(([, magic]) => [...magic].every((value, index) => value === "?" || head[index] === value));
+    return found && !NOT_TAKEN.some(([kind, mark]) => kind === found[0] && mark.test(head)) ? found[0] : "";
 }
 
 // What of the given files can be sent: `photos` as {path, file}, or `archive` as {path, file, photos}; `leftOut` as {path, why}.
