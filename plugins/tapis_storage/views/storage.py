@@ -111,7 +111,7 @@ class CreateProjectsView(TapisAPIView):
     """Projects from flights: from all that are found, or from those named."""
 
     def post(self, request: Request) -> Response:
-        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``; ``"sync": true`` fetches their images too"""
+        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``, and ``"sync": true`` for their images"""
         data = body(request)
         automatic = _flag(data, "auto_discover")
         more = {"sync": True} if _flag(data, "sync") else {}

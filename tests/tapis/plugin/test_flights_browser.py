@@ -339,10 +339,12 @@ def test_what_takes_longer_than_an_answer_is_followed_to_its_end(seen, flyer, ta
 
 
 def test_a_sync_that_waits_for_the_login_says_so_and_goes_on_after_it(seen, flyer, tapis):
-    started(seen, flyer, "Patient", 12)
+    from app_extensions.tapis import jobs
+
+    started(seen, flyer, "Patient", 60)
     tapis.fault("slow", operation="content", seconds=0.5)
     seen.click(project("Patient") + ' button:has-text("Fetch images")')
-    seen.wait(project("Patient") + ':has-text(" of 12 images, ")')
+    seen.wait(project("Patient") + ':has-text(" of 60 images, ")')
     tapis.settings(refresh="refused")
     tapis.expire(flyer.name)
     seen.wait(project("Patient") + ':has-text("The images wait for your Tapis login: ")')
@@ -351,10 +353,8 @@ def test_a_sync_that_waits_for_the_login_says_so_and_goes_on_after_it(seen, flye
     tapis.settings(refresh="works")
     tapis.end_faults()
     flyer.store_token()
-    from app_extensions.tapis import jobs
-
     jobs.continue_after_login(flyer.user, flyer.client)
-    seen.wait(project("Patient") + ':has-text("All 12 images are here")')
+    seen.wait(project("Patient") + ':has-text("All 60 images are here")')
 
 
 def test_a_login_says_until_when_it_holds_and_can_be_renewed_and_ended(seen, flyer):
@@ -369,7 +369,7 @@ def test_a_login_says_until_when_it_holds_and_can_be_renewed_and_ended(seen, fly
     seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
     mine.update(expires_at=timezone.now() + timedelta(minutes=7), refresh_failed_at=timezone.now())
     seen.goto(PAGE)
-    seen.wait('#tapis-account .alert-warning:has-text("Your Tapis login ends in 6 min and cannot be renewed.")')
+    seen.wait('#tapis-account .alert-warning:has-text("Your Tapis login ends in 6 min, and WebODM could not renew it so far.")')
     seen.assert_fits()
     seen.click('#tapis-account button:has-text("Renew")')
     seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
