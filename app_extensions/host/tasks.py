@@ -19,6 +19,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from nodeodm import status_codes
 from nodeodm.models import ProcessingNode
 from worker.tasks import process_task
@@ -110,9 +111,12 @@ def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
         processing_node=nodes.get(row["processing_node_id"]), **{name: row[name] for name in _SHOWN}) for row in rows}
 
 
-def statuses_by_id(task_ids: "Iterable[UUID]") -> "dict[UUID, str]":
-    """The status word of each task that exists, in one query that reads no more than that."""
-    rows = Task.objects.filter(pk__in=list(task_ids)).values_list(
+def statuses_by_id(task_ids: QuerySet) -> "dict[UUID, str]":
+    """The status word of each task that exists, in one query that reads no more than that.
+
+    :param task_ids: a query of ids
+    """
+    rows = Task.objects.filter(pk__in=task_ids).values_list(
         "pk", "status", "pending_action", "partial", "processing_node_id", "auto_processing_node")
     return {pk: _status(*fields) for pk, *fields in rows}
 

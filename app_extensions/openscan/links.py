@@ -7,7 +7,6 @@ stored.
 """
 import base64
 import datetime
-import hashlib
 import hmac
 import re
 from typing import NamedTuple, Optional
@@ -83,4 +82,4 @@ def _key() -> bytes:
 def _sign(key: bytes, scan_id: int, number: int, expires: int, nonce: str) -> str:
     """128 bits of an HMAC-SHA256, in URL-safe base64."""
     text = f"{scan_id}.{number}.{expires}.{nonce}".encode("ascii")
-    return base64.urlsafe_b64encode(hmac.new(key, text, hashlib.sha256).digest()[:16]).rstrip(b"=").decode("ascii")
+    return base64.urlsafe_b64encode(hmac.digest(key, text, "sha256")[:16]).rstrip(b"=").decode("ascii")

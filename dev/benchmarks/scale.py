@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -25,6 +26,14 @@ MOST_CPU_MS, MOST_CHECK_SECONDS, MOST_CHECK_MB, MOST_WAIT_SECONDS = 50, 10, 200,
 _BASE = 1_000_000
 _SCANS_PER_TOKEN = 10
 _CREDIT, _SET_BYTES = 10**12, 1000
+
+
+class Step(NamedTuple):
+    """A call that is measured, with what has to come before and after it and is not."""
+
+    call: "Callable[[Any], Any]"
+    before: "Callable[[], Any]" = lambda: None
+    after: "Callable[[Any], Any]" = lambda _: None
 
 
 class Cost(NamedTuple):
@@ -54,25 +63,25 @@ def measure(stack: Stack) -> "list[Row]":
     return rows + _check(stack, site)
 
 
-def _cost(call: "Callable[[], Any]") -> Cost:
+def _cost(step: Step) -> Cost:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         backend = cursor.fetchone()[0]
-    for _ in range(3):
-        call()
-    cpu, seconds = time.process_time() + _cpu_seconds(backend), []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    cpu = time.process_time() + _cpu_seconds(backend) - cpu
+    cpu, seconds = 0.0, []
+    for number in range(-3, REPEATS):  # three to warm up
+        given = step.before()
+        began, cpu_before = time.perf_counter(), time.process_time() + _cpu_seconds(backend)
+        made = step.call(given)
+        if number >= 0:
+            cpu += time.process_time() + _cpu_seconds(backend) - cpu_before
+            seconds.append(time.perf_counter() - began)
+        step.after(made)
     return Cost(statistics.median(seconds) * 1000, cpu / REPEATS * 1000)
 
 
 def _cpu_seconds(process: int) -> float:
-    with open(f"/proc/{process}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    with open(f"/proc/{process}/schedstat") as stat:  # in nanoseconds; stat counts in ticks of 10 ms
+        return int(stat.read().split()[0]) / 1e9
 
 
 def _check(stack: Stack, site: "Site") -> "list[Row]":
@@ -173,7 +182,7 @@ class Site:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
 
-    def calls(self) -> "dict[str, Callable[[], Any]]":
+    def calls(self) -> "dict[str, Step]":
         """What is measured, by name."""
         from app_extensions.openscan.models import Scan, Token
         from app_extensions.openscan.processing import queue, status
@@ -183,10 +192,13 @@ class Site:
         some = Token.objects.get(pk=_BASE + 1)
         done = Scan.objects.get(pk=_BASE + 10).name
         queued = Scan.objects.get(pk=2 * _BASE + WAITING)
-        return {
-            "createProject": self.create,
-            "createProject, public": self.create_public,
-            "createProject, 2,000 parts": lambda: self._create_and_reset(self.token, "", parts=2000),
+        steps = {}
+        for name, token, address, parts in (("", self.token, "", 10), (", public", self.public, "203.0.113.7", 10),
+                                            (", 2,000 parts", self.token, "", 2000)):
+            steps[f"createProject{name}"] = Step(partial(self._create, token, address, parts), after=self._reset)
+            if parts == 10:
+                steps[f"resetProject{name}"] = Step(self._reset, before=partial(self._create, token, address, parts, None))
+        return {**steps, **{name: Step(lambda _, call=call: call()) for name, call in {
             "getProjectInfo, done": lambda: status.project_info(some, done, base_url="https://h"),
             "getProjectInfo, waiting": lambda: status.project_info(self.public, queued.name, queued.client_address, "https://h"),
             "getQueueEstimate, anonymous": lambda: queue.estimate_seconds(),
@@ -198,24 +210,26 @@ class Site:
             "page of the operator": lambda: overview.for_operator(self.admin),
             "page of a token": lambda: overview.for_token(some, "https://h"),
             "page of the public token": lambda: overview.for_token(self.public, "https://h", "203.0.113.7"),
-        }
+        }.items()}}
 
     def create(self) -> None:
         """createProject by a private token, then reset, so that the number of open scans stays."""
-        self._create_and_reset(self.token, "")
+        self._reset(self._create(self.token, "", 10, None))
 
-    def create_public(self) -> None:
-        """The same by one of the clients of the public token."""
-        self._create_and_reset(self.public, "203.0.113.7")
-
-    def _create_and_reset(self, token: Any, address: str, parts: int = 10) -> None:
+    @staticmethod
+    def _create(token: Any, address: str, parts: int, _: Any) -> Any:
         from app_extensions.openscan import links
         from app_extensions.openscan.intake import scans
 
-        name = uuid.uuid4().hex
-        scan = scans.create_scan(token, name, photos=100, parts=parts, filesize_bytes=2 * _SET_BYTES, address=address)
+        scan = scans.create_scan(token, uuid.uuid4().hex, photos=100, parts=parts, filesize_bytes=2 * _SET_BYTES, address=address)
         links.upload_links(scan, "https://h")
-        scans.reset_scan(token, name, address)
+        return scan
+
+    @staticmethod
+    def _reset(scan: Any) -> None:
+        from app_extensions.openscan.intake import scans
+
+        scans.reset_scan(scan.token, scan.name, scan.client_address)
 
     def _books(self, first: int, last: int) -> None:
         """A grant for each token, and a hold and a post for each of its scans, numbered in the order in which they happened."""

@@ -11,7 +11,8 @@ from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Toke
 from app_extensions.openscan.processing import queue, status
 from app_extensions.openscan.results.object_storage import lifecycle
 
-MOST_ROWS = 50
+#: Lines of a table; the pages of scans and tokens have them all.
+MOST_ROWS = 20
 #: A scan's word → how it is coloured.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
@@ -83,15 +84,16 @@ def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]
 def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
-    scans = Scan.objects.filter(token__in=mine).select_related("token")
-    line = [entry.pk for entry in queue.waiting_scans() if user.is_superuser or entry.owner_id == user.pk]
+    scans = (Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)).select_related("token")
+    whole_line = queue.waiting_scans()
+    line = [entry.pk for entry in whole_line if user.is_superuser or entry.owner_id == user.pk]
     waiting = scans.in_bulk(line[:MOST_ROWS])
     groups = {
         "waiting": [waiting[pk] for pk in line if pk in waiting],
         "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
         "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
     }
-    known = status.Known([scan for group in groups.values() for scan in group])
+    known = status.Known([scan for group in groups.values() for scan in group], whole_line)
     tokens = _with_counts(mine)
     granted = _granted(tokens)
     nodes = host_nodes.nodes_for(user)

@@ -7,10 +7,9 @@ time to end, every ten minutes.
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import islice
 from typing import Any, Callable, Optional
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from app_extensions.host import beat
@@ -41,8 +40,8 @@ _STRAY_SECONDS = 3600
 _MOST_OBJECTS = 10
 #: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
 _WATCH_DAYS = 30
-#: So many of them are looked at in one run, about.
-_MOST_ENDED = 500
+#: So many of them are looked at in one run, at most.
+_MOST_ENDED = 100
 _AT_ONCE = 500
 #: Words for tasks that have not ended.
 _ON_THEIR_WAY = (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING)
@@ -89,12 +88,14 @@ def _ids(*conditions: Q, **fields: object) -> QuerySet:
 def _with_ended_tasks(scans: QuerySet) -> Iterator[int]:
     """The numbers of those scans whose task came to an end that the scan does not know of. Most tasks are still on their way, and of
     those only the status is read, many at a time."""
-    rows = scans.order_by("pk").values_list("pk", "webodm_task_id").iterator(chunk_size=_AT_ONCE)
+    last = 0
     while True:
-        some = list(islice(rows, _AT_ONCE))
+        some = list(scans.filter(pk__gt=last).order_by("pk").values_list("pk", "webodm_task_id")[:_AT_ONCE])
         if not some:
             return
-        statuses = host_tasks.statuses_by_id(task_id for _, task_id in some if task_id)
+        first, last = some[0][0], some[-1][0]
+        # A query within the query: hundreds of ids would cost more to send than to look up.
+        statuses = host_tasks.statuses_by_id(scans.filter(pk__range=(first, last)).values("webodm_task_id"))
         ended = Scan.objects.filter(pk__in=[pk for pk, task_id in some if statuses.get(task_id) not in _ON_THEIR_WAY]).order_by("pk")
         tasks = host_tasks.task_rows(scan.webodm_task_id for scan in ended if scan.webodm_task_id)
         yield from (scan.pk for scan in ended if _needs_finish(scan, tasks.get(scan.webodm_task_id)))
@@ -145,12 +146,15 @@ def _remove_stray_results() -> None:
 def _look_at_ended() -> None:
     """Find tasks that were restarted or deleted in WebODM after their scan had ended, where the signal was lost.
 
-    A large site has them looked at in turns, so that a run costs the same whatever there is.
+    A large site has them looked at in turns, by their numbers, so that a run costs the same whatever there is.
     """
     now = timezone.now()
-    ended = Scan.objects.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), released_at__isnull=False,
-                                finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
-    turns = -(-ended.count() // _MOST_ENDED) or 1
-    turn = int(now.timestamp()) // TIDY_UP_SECONDS % turns
-    for pk in _with_ended_tasks(ended.annotate(turn=F("pk") % turns).filter(turn=turn)):
+    numbers = Scan.objects.aggregate(first=Min("pk"), last=Max("pk"))
+    if numbers["first"] is None:
+        return
+    turns = (numbers["last"] - numbers["first"]) // _MOST_ENDED + 1
+    first = numbers["first"] + int(now.timestamp()) // TIDY_UP_SECONDS % turns * _MOST_ENDED
+    ended = Scan.objects.filter(pk__range=(first, first + _MOST_ENDED - 1), state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED),
+                                released_at__isnull=False, finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
+    for pk in _with_ended_tasks(ended):
         dispatch("finish_scan", pk, expires_seconds=TIDY_UP_SECONDS)
