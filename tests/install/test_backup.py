@@ -51,6 +51,7 @@ call_command('openscan_check')
 @pytest.fixture(scope="module")
 def filled(target: Target) -> Iterator[Target]:
     target.forget_our_tables()
+    target.sql("CREATE SEQUENCE IF NOT EXISTS openscan_part_id_seq")  # as a purge of an earlier version left it
     target.deploy("install", "--python", str(target.python))
     yield target
     target.deploy("uninstall")

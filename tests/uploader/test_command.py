@@ -187,7 +187,7 @@ def test_watch_goes_on_when_the_directory_or_the_server_is_away(client, cloud, m
         said.append(sentence)
         if "cannot be read" in sentence:
             (tmp_path / "away").rename(tmp_path / "photos")
-        elif "is sent" in sentence:
+        elif sentence == "has been sent.":
             control.cancel()
 
     def fault(what: str):

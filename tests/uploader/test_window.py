@@ -99,7 +99,7 @@ def test_from_the_first_start_to_a_model_beside_the_photos(open_window, display,
     assert cloud.only().status == "created" and cloud.sent_parts == []
     line.delay_seconds = 0.0
     driver.click(window.pause)
-    driver.until(lambda: "is sent and in work" in says(driver))
+    driver.until(lambda: "has been sent and is being processed" in says(driver))
     assert cloud.only().members == {name: data for name, data in contents(folder).items() if name != "notes.txt"}
     driver.until(lambda: [window.past.item(key)["values"][1] for key in window.past.get_children()] == ["waiting"])
 
@@ -158,7 +158,7 @@ def test_cancel_and_continue(open_window, cloud, line, make_folder, monkeypatch)
     driver.until(lambda: "Press Upload to continue" in says(driver))
     line.delay_seconds = 0.0
     driver.click(driver.window.send)
-    driver.until(lambda: "is sent and in work" in says(driver))
+    driver.until(lambda: "has been sent and is being processed" in says(driver))
     assert len(cloud.projects) == 1 and cloud.only().members == contents(folder)
 
 

@@ -70,19 +70,21 @@ def check_descriptions(flights: Any) -> "list[tuple[str, str]]":
 
 
 def _create(access: TapisAccess, flight: FoundFlight, results: "dict[str, Any]", *, dry_run: bool = False,
-            again: bool = False) -> None:
+            again: bool = False) -> bool:
+    """:returns: whether a project was made, or would be"""
     if dry_run:
         project_id, name = None, f"{flight.flight_name} ({flight.system_id})"
     else:
         row, made = create_project_from_flight(access.user, access.client, flight, again=again)
         if not made:
-            return
+            return False
         project_id, name = row.project_id, row.project_name
     results["projects_created"] += 0 if dry_run else 1
     results["created_projects"].append({
         "project_id": project_id, "project_name": name, "flight_name": flight.flight_name,
         "system_id": flight.system_id, "image_count": flight.image_count,
     })
+    return True
 
 
 def take_turn(job: TapisJob, keep: Callable[[], bool]) -> bool:
@@ -189,7 +191,7 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
     done = {tuple(each) for each in job.results.get("handled", [])}
     wanted, left = _named(job) if again else _new_ones(job, access, len(done))
     listing = TapisListing(access, seconds=max(conf.listing_seconds, 2 * conf.batch_seconds))
-    fetch = bool(job.request.get("background")) and preferences_of(job.user).sync_on_discovery
+    fetch = bool(job.request.get("sync")) or bool(job.request.get("background")) and preferences_of(job.user).sync_on_discovery
     for system_id, name in wanted:
         if (system_id, name) in done:
             continue
@@ -208,13 +210,14 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
             logger.warning("Tapis: discovery %s of user %s: %s on %s: %s", job.pk, job.user_id, name, system_id, problem)
         done.add((system_id, name))
         with transaction.atomic():
+            made = False
             if flight is not None:
                 results["flights_discovered"] += 1 if again else 0
-                _create(access, flight, results, again=again)
+                made = _create(access, flight, results, again=again)
                 scan.write_seen(job, {(system_id, name): (flight.image_count, flight.total_bytes)})
             job.results = {**job.results, "results": results, "handled": sorted(done)}
             TapisJob.objects.filter(pk=job.pk).update(results=job.results, moved_at=timezone.now())
-            if flight is not None and fetch:
+            if made and fetch:
                 _sync_new(access, system_id, name, job.automatic)
     if again:
         _check_described(job, results)

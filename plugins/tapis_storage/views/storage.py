@@ -48,6 +48,16 @@ def body(request: Request) -> "dict[str, Any]":
     return data
 
 
+def _flag(data: "dict[str, Any]", name: str) -> bool:
+    """:raises BadInput: neither true nor false, nor a form's word for one of them"""
+    value = data.get(name, False)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        value = value.lower() == "true"
+    if not isinstance(value, bool):
+        raise BadInput(name, "must be true or false")
+    return value
+
+
 class SystemsView(TapisAPIView):
     """The caller's systems."""
 
@@ -101,22 +111,19 @@ class CreateProjectsView(TapisAPIView):
     """Projects from flights: from all that are found, or from those named."""
 
     def post(self, request: Request) -> Response:
-        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``"""
+        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``, and ``"sync": true`` for their images"""
         data = body(request)
-        automatic = data.get("auto_discover", False)
-        if isinstance(automatic, str) and automatic.lower() in ("true", "false"):  # a form
-            automatic = automatic.lower() == "true"
-        if not isinstance(automatic, bool):
-            raise BadInput("auto_discover", "must be true or false")
+        automatic = _flag(data, "auto_discover")
+        more = {"sync": True} if _flag(data, "sync") else {}
         if automatic == ("flights" in data):
             raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
         if automatic:
             wanted = check_system_ids(data.get("systems"))
-            job = _done(access_for(request), jobs.IMPORT, {"systems": wanted} if wanted else {})
+            job = _done(access_for(request), jobs.IMPORT, {**({"systems": wanted} if wanted else {}), **more})
         else:
             named = discovery.check_descriptions(data["flights"])
             asked = [{"flight_name": name, "system_id": system_id} for name, system_id in dict.fromkeys(named)]
-            job = _done(access_for(request), jobs.CREATE, {"flights": asked})
+            job = _done(access_for(request), jobs.CREATE, {"flights": asked, **more})
         results = discovery.results_of(job)
         answer: dict[str, Any] = {"success": True, "results": results}
         if job.active:

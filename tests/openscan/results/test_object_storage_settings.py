@@ -120,7 +120,8 @@ def test_figures_of_bytes_and_failures(store, completed):
         return after[name] - before.get(name, 0)
 
     assert more('openscan_object_failures_total{kind="result"}') == 1 and more("openscan_results_in_file_system") == 1
-    assert more('openscan_published_bytes_total{kind="result"}') == more('openscan_object_bytes{kind="result"}') == other.result_bytes
+    assert more('openscan_object_bytes{kind="result"}') == other.result_bytes
+    assert more('openscan_published_bytes_total{kind="result"}') >= other.result_bytes  # with what had left before the line went down
     assert more('openscan_objects{kind="result",state="stored"}') == 1
     for state, _ in ArchivedSet.STATES:
         assert f'openscan_objects{{kind="research",state="{state}"}}' in after

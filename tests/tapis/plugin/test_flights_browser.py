@@ -65,7 +65,7 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     assert page.url.endswith(PAGE) and f"Logged in to Tapis as {pilot}" in page.text("#tapis-flights")
     page.click("#tapis-discover")
     page.wait('#tapis-found-notice:has-text("No flight directories found (looked for <Flight>/code/images/*.jpg|jpeg")')
-    assert page.text("#tapis-found td") == "There are no flights."
+    assert page.text("#tapis-found td") == "No flights yet. Press “Discover flights” to look for flights on your systems."
     page.check("[name=process_after_sync]", True)
     page.click('button:has-text("Save preferences")')
     page.wait('#tapis-preferences-notice:has-text("The preferences are saved.")')
@@ -82,13 +82,13 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     page.assert_fits()
     tapis.end_faults()
     page.wait(project("Coast") + ':has-text("All 40 images are here (16.0 MB).")')
-    assert "imported" in page.text('#tapis-found tr:has-text("Coast")')
+    assert "imported" in page.text('#tapis-found tr:has-text("Coast")') and "16.0 MB" in page.text('#tapis-found tr:has-text("Coast")')
 
     def is_processed() -> bool:
         process_pending_tasks()  # beat's part
         return bool(page.texts(project("Coast") + ' a:has-text("3D model")'))
 
-    for _ in range(120):
+    for _ in range(600):  # beside other work this takes minutes
         if is_processed():
             break
         page.evaluate("new Promise(done => setTimeout(done, 500))")
@@ -272,3 +272,122 @@ def test_preferences_are_kept_and_refusals_told_at_their_fields(seen, flyer):
     seen.goto(PAGE)
     seen.until("document.querySelector('[name=max_projects_per_discovery]').value === '7'")
     assert seen.evaluate("document.querySelector('[name=processing_preset]').selectedOptions[0].text") == "Gone since (deleted)"
+
+
+def test_some_of_many_flights_are_chosen_and_imported_with_their_images(seen, flyer):
+    """What was found is there when the page is opened again; searching, sorting and turning pages keep what is chosen."""
+    for number in range(55):
+        flyer.flight(f"Field {number:02d}", 1 + number % 3)
+    flyer.flight("<img src=x onerror=alert(1)>", 1)
+    seen.goto(PAGE)
+    seen.click("#tapis-discover")
+    seen.wait('#tapis-found-notice:has-text("56 flights found.")')
+    seen.goto(PAGE)
+    seen.wait('#tapis-found-pages:has-text("Page 1 of 2")')
+    assert seen.text("#tapis-found-totals").startswith("56 flights, 110 images, ")
+    assert seen.texts("#tapis-found tr:has-text('<img src=x onerror=alert(1)>')")
+    seen.check('[aria-label^="Choose Field 01 ("]', True)
+    seen.click('[aria-label="Next page of flights"]')
+    seen.wait('#tapis-found td:has-text("Field 54")')
+    seen.check("#tapis-found-all", True)
+    seen.wait('#tapis-found-chosen:has-text("7 flights chosen")')
+    seen.assert_fits()
+    seen.click('button:has-text("Choose none")')
+    seen.fill("#tapis-found-search", "field 0")
+    seen.wait('#tapis-found-totals:has-text("10 flights")')
+    assert not seen.texts("#tapis-found-pages")[0]
+    seen.choose("#tapis-found-sort", "Most images first")
+    seen.until("document.querySelector('#tapis-found tbody tr').textContent.includes('Field 02')")
+    seen.check('[aria-label^="Choose Field 02 ("]', True)
+    seen.fill("#tapis-found-search", "field 54")
+    seen.wait('#tapis-found-totals:has-text("1 flight,")')
+    seen.check('[aria-label^="Choose Field 54 ("]', True)
+    seen.click('[aria-label="Import the chosen flights"]')
+    seen.wait('#tapis-found-notice:has-text("2 flights imported. The images are being fetched.")')
+    for name, images in (("Field 02", "3 images"), ("Field 54", "1 image")):
+        seen.wait(project(name) + f':has-text("All {images} are here")')
+    seen.choose("#tapis-found-imported", "Not imported")
+    seen.wait('#tapis-found :has-text("No flight fits this search.")')
+    assert not seen.texts("#tapis-found-chosen")[0] and seen.complaints == []
+
+
+def test_what_takes_longer_than_an_answer_is_followed_to_its_end(seen, flyer, tapis):
+    """Another of the site's requests waits already, so these are answered at once: 202, with the job that goes on."""
+    from django.db import connection
+
+    from app_extensions.tapis.jobs import WAITING_LOCK
+
+    for number in range(6):
+        flyer.flight(f"Slow {number}", 2)
+    tapis.fault("slow", operation="list", seconds=0.7)
+    seen.goto(PAGE)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [WAITING_LOCK])
+        try:
+            seen.click("#tapis-discover")
+            seen.wait('#tapis-found-notice:has-text("This goes on in the background, also if you close this page.")')
+            assert "found." not in seen.text("#tapis-found-notice")
+            seen.wait('#tapis-found-notice .alert-success:has-text("6 flights found.")')
+            seen.click('button[aria-label^="Import Slow 3 ("]')
+            seen.wait('#tapis-found-notice:has-text("in the background")')
+            seen.wait('#tapis-found-notice .alert-success:has-text("imported. The images are being fetched.")')
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [WAITING_LOCK])
+    tapis.end_faults()
+    seen.wait(project("Slow 3") + ':has-text("All 2 images are here")')
+    assert len(seen.texts("#tapis-projects tbody tr")) == 1
+
+
+def test_a_sync_that_waits_for_the_login_says_so_and_goes_on_after_it(seen, flyer, tapis):
+    from app_extensions.tapis import jobs
+
+    started(seen, flyer, "Patient", 60)
+    tapis.fault("slow", operation="content", seconds=0.5)
+    seen.click(project("Patient") + ' button:has-text("Fetch images")')
+    seen.wait(project("Patient") + ':has-text(" of 60 images, ")')
+    tapis.settings(refresh="refused")
+    tapis.expire(flyer.name)
+    seen.wait(project("Patient") + ':has-text("The images wait for your Tapis login: ")')
+    assert "failed" not in seen.text(project("Patient")) and not seen.texts(project("Patient") + ' button:has-text("Try again")')
+    assert seen.attribute(project("Patient") + ' a:has-text("Log in with Tapis")', "href").startswith("/api/oauth2/tapis/?redirect_after=")
+    tapis.settings(refresh="works")
+    tapis.end_faults()
+    flyer.store_token()
+    jobs.continue_after_login(flyer.user, flyer.client)
+    seen.wait(project("Patient") + ':has-text("All 60 images are here")')
+
+
+def test_a_login_says_until_when_it_holds_and_can_be_renewed_and_ended(seen, flyer):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from app_extensions.tapis.models import TapisOAuth2Token
+
+    mine = TapisOAuth2Token.objects.filter(user=flyer.user)
+    seen.goto(PAGE)
+    seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
+    mine.update(expires_at=timezone.now() + timedelta(minutes=7), refresh_failed_at=timezone.now())
+    seen.goto(PAGE)
+    seen.wait('#tapis-account .alert-warning:has-text("Your Tapis login ends in 6 min, and WebODM could not renew it so far.")')
+    seen.assert_fits()
+    seen.click('#tapis-account button:has-text("Renew")')
+    seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
+    seen.evaluate("window.confirm = () => true")
+    seen.click('#tapis-account button:has-text("Disconnect")')
+    seen.wait("#tapis-login")
+    assert not mine.exists()
+
+
+def test_an_address_for_mail_is_kept_and_a_wrong_one_refused(seen, flyer):
+    seen.goto(PAGE)
+    seen.until("document.querySelector('[name=max_projects_per_discovery]').value === '50'")
+    seen.fill("[name=email]", "nobody")
+    seen.click('button:has-text("Save preferences")')
+    seen.wait('#tapis-preferences-notice .alert-danger:has-text("The rest is saved, but not this")')
+    assert seen.text(".tapis-wrong").strip() == "must be an address such as ada@example.org, or empty for no mail"
+    seen.fill("[name=email]", "ada@example.org")
+    seen.click('button:has-text("Save preferences")')
+    seen.wait('#tapis-preferences-notice:has-text("The preferences are saved.")')
+    flyer.user.refresh_from_db()
+    assert flyer.user.email == "ada@example.org"

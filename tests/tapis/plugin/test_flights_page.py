@@ -14,10 +14,10 @@ def test_the_page_asks_for_a_login_and_then_shows_its_parts(flyer, browser, stac
         assert f'id="{part}"' in page.text
     fields = set(re.findall(r'name="([a-z_]+)"', page.text))
     known = set(flyer.get("tapis-preferences/")["preferences"])
-    assert known - {"last_auto_discovery"} <= fields
+    assert known - {"last_auto_discovery"} | {"email"} <= fields
     assert re.search(r'data-csrf="\w{64}"', page.text)
     scripts = [f"flights/{name}.js" for name in (
-        "api", "dom", "found", "main", "notice", "preferences", "projects", "systems", "watch", "words")]
+        "account", "api", "dom", "found", "main", "notice", "preferences", "projects", "systems", "watch", "words")]
     for asset, kind in [*((script, "javascript") for script in [*scripts, "login_button.js"]), ("flights.css", "css")]:
         answer = browser.get(f"{stack.address()}/plugins/tapis_storage/{asset}")
         assert answer.status_code == 200 and kind in answer.headers["Content-Type"]

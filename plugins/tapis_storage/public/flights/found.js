@@ -1,70 +1,196 @@
-// Flights on Tapis: looking for them, and making projects of them. The page has this part for those who are logged in to Tapis.
+// Flights on Tapis: looking for them, choosing among them, and making projects of them. The page has this part for those who are logged
+// in to Tapis. What discoveries found is kept by the server, so the list is there when the page is opened again.
 import { call } from "./api.js";
-import { button, byId, fillTable, make, whileBusy } from "./dom.js";
+import { button, byId, fill, fillTable, make, whileBusy } from "./dom.js";
 import { Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
-import { discoveryUnderWay, several } from "./words.js";
+import { bytes, day, discoveryUnderWay, several } from "./words.js";
+
+const PAGE_SIZE = 50, TYPING_MS = 300, MOST_AT_ONCE = 500;
+const LATER = " This goes on in the background, also if you close this page.";
+
+function keyOf(flight) {
+    return JSON.stringify([flight.system_id, flight.flight_name]);
+}
 
 export class Found {
     // projects: the Projects of the page; began: see Projects
     constructor(projects, began) {
         this.table = byId("tapis-found");
         this.notice = new Notice(byId("tapis-found-notice"));
+        this.search = byId("tapis-found-search");
+        this.imported = byId("tapis-found-imported");
+        this.sort = byId("tapis-found-sort");
+        this.everything = byId("tapis-found-all");
         this.projects = projects;
         this.began = began;
-        this.flights = null;
-        this.followed = "";
+        this.page = 1;
+        this.flights = [];
+        this.chosen = new Map();  // over all pages of the list, by keyOf
+        this.followed = null;     // {id, tell}: the discovery that this page began, and what is said when it has ended
+        this.asked = 0;
         const discover = byId("tapis-discover"), all = byId("tapis-import-all");
         discover.addEventListener("click", () => whileBusy(discover, () => this.discover()));
         all.addEventListener("click", () => whileBusy(all, () => this.importAll()));
-        this.show();
+        this.search.addEventListener("input", () => {
+            clearTimeout(this.typing);
+            this.typing = setTimeout(() => this.load(1), TYPING_MS);
+        });
+        for (const choice of [this.imported, this.sort]) choice.addEventListener("change", () => this.load(1));
+        this.everything.addEventListener("change", () => this.chooseAll(this.everything.checked));
+        this.load(1);
+    }
+
+    // A page of the list as the server has it. Of several calls on their way, the last one counts.
+    async load(page = this.page) {
+        const number = this.asked += 1;
+        const query = new URLSearchParams({ page, page_size: PAGE_SIZE, sort: this.sort.value, imported: this.imported.value, search: this.search.value.trim() });
+        try {
+            const answer = await call("GET", "tapis-storage/found-flights/?" + query);
+            if (number !== this.asked) return;
+            const last = Math.max(1, Math.ceil(answer.total / PAGE_SIZE));
+            if (page > last) return void await this.load(last);
+            this.page = page;
+            this.last = last;
+            this.answer = answer;
+            this.flights = answer.flights;
+            this.show();
+        } catch (error) {
+            if (number === this.asked) this.notice.problem(error, () => this.load());
+        }
     }
 
     show() {
-        const imported = (this.flights || []).map(flight => Boolean(this.projects.find(flight)));
-        const looks = JSON.stringify([this.flights, imported]);
+        if (!this.answer) return;
+        const imported = this.flights.map(flight => flight.project_id !== null || Boolean(this.projects.find(flight)));
+        this.flights.forEach((flight, number) => { if (imported[number]) this.chosen.delete(keyOf(flight)); });
+        const looks = JSON.stringify([this.answer, imported, [...this.chosen.keys()], this.page]);
         if (this.shown === looks) return;  // what somebody is about to press stays where it is
         this.shown = looks;
-        const rows = (this.flights || []).map((flight, number) => ({
-            flight: flight.flight_name, system: flight.system_id, images: String(flight.image_count),
-            action: imported[number] ? make("span", { "class": "tapis-word" }, "imported")
-                : button("Import", `Import ${flight.flight_name} (${flight.system_id})`, () => this.importOne(flight)),
-        }));
-        fillTable(this.table, rows, this.flights ? "There are no flights." : "Press “Discover flights” to look for flights on your systems.");
+        fillTable(this.table, this.flights.map((flight, number) => this.row(flight, imported[number])), this.emptyText());
+        const open = this.flights.filter((flight, number) => !imported[number]);
+        this.everything.disabled = !open.length;
+        this.everything.checked = open.length > 0 && open.every(flight => this.chosen.has(keyOf(flight)));
+        this.showTotals();
+        this.showChosen();
+        this.showPages();
     }
 
-    // What there is, whole; nothing is made.
+    row(flight, imported) {
+        const name = `${flight.flight_name} (${flight.system_id})`;
+        return {
+            choose: imported ? "" : this.box(flight, name), flight: flight.flight_name, system: flight.system_id,
+            images: flight.image_count === null ? "not counted yet" : String(flight.image_count),
+            size: flight.total_bytes ? bytes(flight.total_bytes) : "", seen: day(flight.seen_at),
+            action: imported ? make("span", { "class": "tapis-word" }, "imported")
+                : button("Import", `Import ${name}`, () => this.importThese([flight])),
+        };
+    }
+
+    box(flight, name) {
+        const box = make("input", { type: "checkbox", "aria-label": `Choose ${name}` });
+        box.checked = this.chosen.has(keyOf(flight));
+        box.addEventListener("change", () => this.choose([flight], box.checked));
+        return box;
+    }
+
+    choose(flights, wanted) {
+        for (const flight of flights) {
+            if (wanted) this.chosen.set(keyOf(flight), flight);
+            else this.chosen.delete(keyOf(flight));
+        }
+        this.showChosen();
+    }
+
+    chooseAll(wanted) {
+        this.choose(this.flights.filter(flight => flight.project_id === null && !this.projects.find(flight)), wanted);
+        this.show();
+    }
+
+    emptyText() {
+        if (this.search.value.trim() || this.imported.value) return "No flight fits this search.";
+        return "No flights yet. Press “Discover flights” to look for flights on your systems.";
+    }
+
+    showTotals() {
+        const { flights, images, bytes: size } = this.answer.totals, { disk_free_bytes: disk, quota_left_bytes: quota } = this.answer.room;
+        const room = quota === null ? disk : Math.min(disk, quota);
+        fill(byId("tapis-found-totals"), flights ? `${several(flights, "flight")}, ${several(images, "image")}, ${bytes(size)}. ` +
+            `This WebODM has room for ${bytes(room)} of yours.` : "");
+    }
+
+    showChosen() {
+        const flights = [...this.chosen.values()], place = byId("tapis-found-chosen");
+        if (!flights.length) return fill(place);
+        const size = flights.reduce((sum, flight) => sum + (flight.total_bytes || 0), 0);
+        const text = `${several(flights.length, "flight")} chosen` + (size ? `, ${bytes(size)}.` : ".");
+        fill(place, text + " ", button("Import these", "Import the chosen flights", () => this.importThese(flights), "primary"), " ",
+            button("Choose none", "Choose no flight", async () => { this.chosen.clear(); this.show(); }));
+    }
+
+    showPages() {
+        const place = byId("tapis-found-pages");
+        if (this.last === 1) return fill(place);
+        const turn = (text, label, page) => {
+            const made = button(text, label, () => this.load(page));
+            made.disabled = page < 1 || page > this.last;
+            return made;
+        };
+        fill(place, turn("‹", "Previous page of flights", this.page - 1), ` Page ${this.page} of ${this.last} `,
+            turn("›", "Next page of flights", this.page + 1));
+    }
+
+    // What there is; nothing is made. The server answers at once where that takes longer, and the page follows its job.
     async discover() {
         this.notice.busy("Looking through your systems on Tapis. With many flights this takes a while.");
         try {
             const data = await call("POST", "tapis-storage/discover-flights/", {});
-            this.flights = data.flights;
-            this.show();
-            const text = data.flights.length ? several(data.flights.length, "flight") + " found." : data.message + ".";
-            this.tell(text, data.flights.length ? "success" : "info", data.errors);
+            const told = results => this.tellFound(results.flights_discovered, results.errors);
+            if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.discover());
+            this.tellFound(data.count, data.errors, data.message);
+            await this.load(1);
         } catch (error) {
             this.notice.problem(error, () => this.discover());
         }
     }
 
-    // Whoever asks for one flight wants its images, whatever the preferences say about discoveries in the background.
-    async importOne(flight) {
-        const name = `${flight.flight_name} (${flight.system_id})`;
+    tellFound(count, errors, message) {
+        if (count) this.tell(several(count, "flight") + " found.", "success", errors);
+        else this.tell(`${message || "No flight directories found"}.`, "info", errors);
+    }
+
+    // Whoever asks for some flights wants their images, whatever the preferences say about discoveries in the background.
+    async importThese(flights) {
+        const now = flights.slice(0, MOST_AT_ONCE);
+        const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
+        const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : several(now.length, "flight");
+        this.notice.busy(`Importing ${name}.`);
         try {
-            const { results } = await call("POST", "tapis-storage/create-projects/", { flights: [flight] });
-            this.tell(`${name} was imported.`, "success", results.errors);
-            await this.projects.load();
-            const project = this.projects.find(flight);
-            if (project) await this.projects.sync(project.id, name);
+            const data = await call("POST", "tapis-storage/create-projects/", { flights: asked, sync: true });
+            this.choose(now, false);
+            const told = results => this.tellImported(name, results, flights.length - now.length);
+            if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.importThese(now));
+            told(data.results);
+            await Promise.all([this.projects.load(), this.load()]);
+            await this.began();
         } catch (error) {
-            this.notice.problem(error, () => this.importOne(flight));
+            this.notice.problem(error, () => this.importThese(flights));
         }
+    }
+
+    tellImported(name, results, left) {
+        const made = results.projects_created, asked = results.flights_discovered;
+        let text = `${made === 1 && asked === 1 ? name : several(made, "flight")} imported. The images are being fetched.`;
+        if (!made) text = results.errors.length ? "Nothing was imported:" : `${name}: imported before.`;
+        else if (results.errors.length) text = `${text} Not all that you asked for could be read:`;
+        this.tell(text + (left ? ` ${several(left, "flight")} are still chosen: import them next.` : ""), "success", results.errors);
     }
 
     // In the background, as it may take long; followed like one that the clock or a login began.
     async importAll() {
         try {
-            this.followed = (await call("POST", "tapis-discovery/trigger/", {})).task_id;
+            const { task_id: id } = await call("POST", "tapis-discovery/trigger/", {});
+            this.followed = { id, tell: results => this.tellAll(results), again: () => this.importAll() };
             this.notice.busy("A discovery begins.");
             await this.began();
         } catch (error) {
@@ -72,16 +198,22 @@ export class Found {
         }
     }
 
-    // As the jobs are now: the latest discovery is told about, once it is over too. Returns whether it has ended just now.
+    async goOn(id, tell, again) {
+        this.followed = { id, tell, again };
+        this.notice.busy("This takes longer." + LATER);
+        await this.began();
+    }
+
+    // As the jobs are now: the discovery that the page follows is told about, once it is over too. Returns whether one has ended just now.
     async follow(jobs) {
-        const job = jobs.find(each => each.kind === "discovery");
-        const ended = Boolean(job) && !isUnderWay(job) && this.followed === job.id;
+        const mine = jobs.filter(job => job.kind === "discovery");
+        const job = this.followed ? mine.find(each => each.id === this.followed.id) : mine.find(isUnderWay) || mine[0];
+        const ended = Boolean(this.followed && job && !isUnderWay(job));
         if (job && isUnderWay(job)) {
-            this.followed = job.id;
-            this.notice.busy(discoveryUnderWay(job));
+            if (!this.followed) this.followed = { id: job.id, tell: results => this.tellAll(results), again: () => this.importAll() };
+            this.notice.busy(discoveryUnderWay(job) + LATER);
         } else if (ended) {
             await this.ended(job);
-            this.followed = "";
         } else if (job && job.state === "failed" && !this.told) {
             this.notice.say("The last discovery in the background failed. " + job.error, "warning");
         }
@@ -90,11 +222,19 @@ export class Found {
     }
 
     async ended(job) {
-        if (job.state !== "completed") {
-            this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", () => this.importAll()));
-            return;
+        const { tell, again } = this.followed;
+        this.followed = null;
+        if (job.waits_for === "login") {
+            this.notice.login("The discovery waits for your Tapis login, and goes on by itself after it.");
+        } else if (job.state !== "completed") {
+            this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", again));
+        } else {
+            tell((await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results);
         }
-        const { results } = await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`);
+        await this.load(1);
+    }
+
+    tellAll(results) {
         const seen = `${several(results.flights_discovered, "flight")} on ${several(results.systems_scanned, "system")}`;
         this.tell(`${seen}: ${several(results.projects_created, "new project")}.`, "success", results.errors);
     }

@@ -1,4 +1,5 @@
 // The flights page: what it shows and does goes through the REST API. Each section says for itself what went wrong in it.
+import { Account } from "./account.js";
 import { byId } from "./dom.js";
 import { Found } from "./found.js";
 import { Notice } from "./notice.js";
@@ -38,4 +39,7 @@ function trouble(problem, seconds) {
 const watch = new Watch(look, trouble);
 preferences.load();
 watch.now();
-if (connected) new Systems().load();
+if (connected) {
+    new Systems().load();
+    new Account(() => location.reload()).watch();
+}

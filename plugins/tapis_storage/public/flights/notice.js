@@ -7,6 +7,11 @@ const LOGINS = {
     webodm: ["/login/?next=/plugins/tapis_storage/", "Sign in"],
 };
 
+export function loginLink(which) {
+    const [href, text] = LOGINS[which];
+    return make("a", { href, "class": "btn btn-primary btn-sm" }, text);
+}
+
 export class Notice {
     constructor(place) {
         this.place = place;
@@ -27,13 +32,17 @@ export class Notice {
         this.say(text, "info", [], make("progress", { "aria-label": text }));
     }
 
+    // Something waits for a login to Tapis.
+    login(text) {
+        this.say(text, "warning", [], make("p", {}, loginLink("tapis")));
+    }
+
     // What went wrong, with the login that helps, or the way to try it again. Faults of the page itself are thrown on.
     problem(error, again = null) {
         if (!(error instanceof Problem)) throw error;
         let remedy = null;
         if (error.login) {
-            const [href, text] = LOGINS[error.login];
-            remedy = make("p", {}, make("a", { href, "class": "btn btn-primary btn-sm" }, text));
+            remedy = make("p", {}, loginLink(error.login));
         } else if (again) {
             remedy = make("p", {}, button("Try again", "Try again: " + error.message, again));
         }

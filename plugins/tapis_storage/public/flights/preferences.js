@@ -17,9 +17,15 @@ export class Preferences {
         return Array.from(this.form.elements).filter(field => field.name);
     }
 
+    // The address for mail is WebODM's own, and has an address of its own in the API.
+    get email() {
+        return this.form.elements.email;
+    }
+
     async load() {
         try {
-            this.show((await call("GET", "tapis-preferences/")).preferences);
+            const { email } = await call("GET", "tapis-preferences/email/");
+            this.show({ ...(await call("GET", "tapis-preferences/")).preferences, email });
             this.notice.clear();
         } catch (error) {
             this.notice.problem(error, () => this.load());
@@ -45,19 +51,24 @@ export class Preferences {
 
     async save() {
         const changes = {};
-        for (const field of this.fields) {
+        for (const field of this.fields.filter(each => each !== this.email)) {
             if (field.type === "checkbox") changes[field.name] = field.checked;
             else if (field.type === "number") changes[field.name] = Number(field.value);
             else if (field.name === "preferred_systems") changes[field.name] = field.value.split(/\s+/).filter(Boolean);
             else changes[field.name] = field.value.trim();
         }
         this.mark({});
+        let said = "Nothing was saved";
         try {
-            this.show((await call("POST", "tapis-preferences/", changes)).preferences);
+            const address = this.email.value.trim();
+            const { preferences } = await call("POST", "tapis-preferences/", changes);
+            said = "The rest is saved, but not this";
+            const { email } = await call("POST", "tapis-preferences/email/", { email: address });
+            this.show({ ...preferences, email });
             this.notice.say("The preferences are saved.", "success");
         } catch (error) {
             const marked = this.mark(error.fields || {});
-            if (marked) this.notice.say("Nothing was saved: see what is said above.", "danger");
+            if (marked) this.notice.say(`${said}: see what is said above.`, "danger");
             else this.notice.problem(error, () => this.save());
         }
     }

@@ -1,15 +1,20 @@
 // Projects made from flights: how their syncs and their processing are getting on, and what can be done about it.
 import { call, Problem } from "./api.js";
 import { button, byId, fill, fillTable, make } from "./dom.js";
-import { Notice } from "./notice.js";
+import { loginLink, Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
-import { processing, syncComplete, syncUnderWay } from "./words.js";
+import { processing, several, syncComplete, syncUnderWay } from "./words.js";
 
 // WebODM's dashboard shows ten projects per page and unfolds only what is there, so it searches for the project by its name. It takes
 // words with # @ : for tags and users.
 function dashboardOf(project) {
     const name = project.name.replace(/[#@:]/g, " ").trim().split(/\s+/).join(" ");
     return "/dashboard/?" + new URLSearchParams({ search: name, project_task_open: project.id });
+}
+
+// The API tells such a job as failed, as programs stop asking then; it is not over.
+function waitsForLogin(job) {
+    return Boolean(job) && job.waits_for === "login";
 }
 
 export class Projects {
@@ -81,7 +86,10 @@ export class Projects {
             return [make("progress", { ...share, "aria-label": "Images fetched" }), make("div", {}, syncUnderWay(job))];
         }
         const said = [];
-        if (job && job.state === "failed") {
+        if (waitsForLogin(job)) {
+            said.push(make("div", { "class": "text-warning" }, `The images wait for your Tapis login: ${job.images_done} of ` +
+                `${several(job.images_total, "image")} are here, and the rest follows by itself after it.`));
+        } else if (job && job.state === "failed") {
             said.push(make("div", { "class": "text-danger" }, "The sync failed. ", job.error));
         } else if (job && job.state === "canceled") {
             said.push(make("div", {}, "The sync was stopped. ", job.error));
@@ -105,6 +113,8 @@ export class Projects {
         const { name, task } = project, found = [];
         if (job && isUnderWay(job)) {
             if (task) found.push(button("Stop", "Stop the sync of " + name, () => this.stop(project)));
+        } else if (waitsForLogin(job)) {
+            found.push(loginLink("tapis"));
         } else if (!task || !["queued", "running"].includes(task.state)) {
             const text = !job ? "Fetch images" : job.state === "failed" ? "Try again" : job.state === "canceled" ? "Go on" : "Look for new images";
             found.push(button(text, `${text}: ${name}`, () => this.sync(project.id, name)));

@@ -11,6 +11,17 @@ export function several(count, one, more = one + "s") {
     return `${count} ${count === 1 ? one : more}`;
 }
 
+// A time of the API as a day in the reader's own form.
+export function day(text) {
+    return new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" });
+}
+
+// A time of the API: the hour, and the day where that is not today.
+export function hour(text) {
+    const time = new Date(text), today = time.toDateString() === new Date().toDateString();
+    return time.toLocaleString(undefined, today ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+}
+
 function duration(seconds) {
     if (seconds < 90) return several(Math.max(1, Math.round(seconds)), "second");
     if (seconds < 5400) return several(Math.round(seconds / 60), "minute");

@@ -1,0 +1,31 @@
+"""The sequence of part ids belongs to its column again, so that it goes with its table and a backup names it alone.
+
+Django 2.2 makes a new sequence when a column becomes a BigAutoField (0005), and gives it no owner: it outlived a purge, the next
+installation counted with two, and pg_dump wrote down one that a fresh database does not have.
+"""
+from django.db import migrations
+
+SEQUENCE = "openscan_part_id_seq"
+OTHERS = """
+SELECT sequence.oid::regclass::text FROM pg_depend JOIN pg_class sequence ON sequence.oid = pg_depend.objid
+WHERE sequence.relkind = 'S' AND pg_depend.deptype = 'a' AND pg_depend.refobjid = 'openscan_part'::regclass AND sequence.relname <> %s
+"""
+
+
+def own(apps, schema_editor):
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(OTHERS, [SEQUENCE])
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"DROP SEQUENCE {name}")
+        cursor.execute(f"ALTER SEQUENCE {SEQUENCE} OWNED BY openscan_part.id")
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('openscan', '0009_browser_uploads'),
+    ]
+
+    operations = [
+        migrations.RunPython(own, migrations.RunPython.noop),
+    ]
