@@ -68,8 +68,8 @@ class Option:
 
 OPTIONS: list[Option] = [
     Option("preset", "enum", "default", ["fast", "default", "high"],
-           "How much time to spend: for 16 photos on two cores about three minutes, five, half an hour. Options that are "
-           "set on their own go before the preset."),
+           "How much time to spend: for 16 photos on two cores about three minutes, five, half an hour. Options that you "
+           "set yourself override it."),
     Option("feature-quality", "enum", "high", QUALITIES,
            "Size of the photos in which features are searched. Higher places more photos and takes longer."),
     Option("min-num-features", "int", 8000, "integer: 100 <= x <= 100000",

@@ -145,4 +145,4 @@ def error_text(scan: Scan, seen: Look) -> str:
         return "Processing was canceled in WebODM; restart the task there, or reset the project and send it again."
     if seen.task is not None and seen.task.error:
         return f"Processing failed: {seen.task.error}"
-    return "Processing failed; ask the site's support, the credit of a failure that is not the photos' is given back."
+    return "Processing failed. Please contact this site's support. Your credit is refunded unless the photos were the cause."
