@@ -51,7 +51,7 @@ Develop:
   test [--long] [--docker] [PYTEST ARGUMENTS]        --docker: the Docker side on a Docker engine of its own (needs root)
   bench [openscan|tapis|engine|uploader]
   docs [--settings]     build the documentation as a site in dist/docs; --settings: write the tables of settings from the code
-  lint                  ruff, the import contracts, code that nobody uses, and a syntax check of the bash scripts
+  lint                  ruff, the import contracts, code that nobody uses, types (mypy), and a syntax check of the bash scripts
 EOF
 }
 
@@ -323,6 +323,7 @@ command_lint() {
     unused=$(cd "$ROOT" && "$VENVS/host/bin/vulture" | grep -E 'unused (function|method|class|property|import)') || true
     [ -z "$unused" ] || fail "nobody uses these; remove them, or name who does in dev/vulture_whitelist.py:
 $unused"
+    (cd "$ROOT" && "$VENVS/host/bin/mypy") # 20 s the first time, then only what changed
     local script
     for script in "$ROOT"/webodm.sh "$ROOT"/deploy/docker/bin/* "$ROOT"/deploy/docker/shim/* "$ROOT"/dev/standins/webodm/{checkout,image}/*.sh; do
         bash -n "$script"

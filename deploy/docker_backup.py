@@ -8,6 +8,7 @@ from typing import Optional
 
 from deploy import backup, compose_settings
 from deploy.containers import docker, need_running
+from deploy.private_files import write_private
 from deploy.report import DeployError
 from deploy.start_state import STATE_NAME
 
@@ -42,7 +43,7 @@ def dump_all(checkout: Path, directory: Path, media: bool) -> int:
     _dump_database(database, directory / "database.sql.gz")
     for name in KEPT_FILES:
         if (checkout / name).is_file():
-            compose_settings.write_private(directory / name, (checkout / name).read_text())
+            write_private(directory / name, (checkout / name).read_text())
     if media:
         _to_file(["docker", "exec", webapp, "tar", "-C", MEDIA, "-c", "--exclude=./plugins", "--exclude=./tmp", "."],
                  directory / "media.tar", "the media")
@@ -78,7 +79,7 @@ def restore_files(checkout: Path, directory: Path) -> None:
         raise DeployError(f"{directory} is no backup: database.sql.gz is missing. `./webodm.sh backup --all DIRECTORY` makes one.")
     for name in KEPT_FILES:
         if (directory / name).is_file():
-            compose_settings.write_private(checkout / name, (directory / name).read_text())
+            write_private(checkout / name, (directory / name).read_text())
 
 
 def restore_database(directory: Path) -> None:

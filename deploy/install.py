@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -203,7 +204,7 @@ def _migrate(webodm: WebODM, report: Report) -> None:
         raise DeployError(f"installed, but Django runs only {state['apps'] or 'none'} of our apps; `doctor` says why")
     for label in LABELS:
         if label in state["unmigrated"]:
-            report.change(f"manage.py migrate {label}", lambda label=label: webodm.manage("migrate", label, "--noinput"))
+            report.change(f"manage.py migrate {label}", partial(webodm.manage, "migrate", label, "--noinput"))
         else:
             report.same(f"the tables of {label} are up to date")
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -85,7 +86,7 @@ def add(webodm: RunsPython, report: Report) -> list[str]:
             names = " ".join(f"{wanted.name}=={wanted.version}" for wanted in chosen)
             how = "under WebODM's pins" if with_dependencies else "without their dependencies"
             report.change(f"pip install {names} ({how})",
-                          lambda chosen=chosen, deps=with_dependencies: _pip_install(webodm, chosen, deps))
+                          partial(_pip_install, webodm, chosen, with_dependencies))
     if report.dry_run or not missing:
         return []
     after = installed(webodm)

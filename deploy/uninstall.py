@@ -1,5 +1,6 @@
 """`uninstall`: takes back all that `install` did. Tables, files and settings of ours stay, unless they are purged."""
 import shutil
+from functools import partial
 from pathlib import Path
 
 from deploy import packages, wheel, worker_unit
@@ -24,7 +25,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
         report.same(f"{path} is not ours and stays")
     for target in [media_root / "plugins" / name for name in PLUGINS] + [webodm.directory / "app_extensions"]:
         if target.is_symlink() or (target.exists() and is_ours(target)):
-            report.change(f"remove {target}", lambda target=target: remove_path(target))
+            report.change(f"remove {target}", partial(remove_path, target))
         elif target.exists():
             report.note(f"{target} is not ours and stays")
     wheel.remove(webodm, report)
@@ -49,10 +50,10 @@ def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
     for label in LABELS:
         if label in facts["tables_of"]:
             report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
-                          lambda label=label: webodm.manage("migrate", label, "zero", "--noinput"))
+                          partial(webodm.manage, "migrate", label, "zero", "--noinput"))
     if facts["rows"]:
         report.change(f"delete what WebODM's own tables hold on us: {', '.join(facts['rows'])}",
                       lambda: webodm.probe("forget"))
     for directory in [Path(name) for name in facts["directories"]]:
         if directory.is_dir():
-            report.change(f"delete {directory}", lambda directory=directory: shutil.rmtree(str(directory)))
+            report.change(f"delete {directory}", partial(shutil.rmtree, str(directory)))

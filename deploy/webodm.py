@@ -12,7 +12,7 @@ from deploy.report import DeployError
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Our version, read without importing anything of ours.
-VERSION = re.search(r'^__version__ = "([^"]+)"$', (ROOT / "app_extensions" / "__init__.py").read_text(), re.MULTILINE)[1]
+VERSION = re.findall(r'^__version__ = "([^"]+)"$', (ROOT / "app_extensions" / "__init__.py").read_text(), re.MULTILINE)[0]
 PLUGINS = ("openscan_cloud", "tapis_storage")
 LABELS = ("openscan", "tapis")
 RECORD_NAME = ".webodm-extensions.json"

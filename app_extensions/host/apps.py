@@ -1,4 +1,6 @@
 """The Django application that ties the door to WebODM: overlay, masked logs, heartbeat. It has no models."""
+from typing import Any
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
@@ -23,7 +25,7 @@ class HostConfig(AppConfig):
         checks.register(check_override)
 
 
-def check_override(app_configs, **kwargs) -> list:
+def check_override(app_configs: Any, **kwargs: Any) -> "list[checks.Warning]":
     """What the settings override could not do, as warnings of every ``manage.py`` command."""
     return [
         checks.Warning(problem, hint="Run `webodm.sh doctor`.", id="webodm_extensions.W001")

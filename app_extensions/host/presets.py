@@ -1,5 +1,5 @@
 """Processing options out of WebODM's presets, cut down to what a node offers."""
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Optional, Union
 
 from app.models import Preset
@@ -9,7 +9,7 @@ from django.db.models import Q
 from app_extensions.host.nodes import NodeInfo
 
 
-def ensure_system_preset(name: str, options: dict[str, Union[str, bool]]) -> bool:
+def ensure_system_preset(name: str, options: Mapping[str, Union[str, bool]]) -> bool:
     """Make a preset for all users where there is none of that name; returns whether it was made. What an administrator changed stays."""
     _, made = Preset.objects.get_or_create(
         name=name, system=True, defaults={"options": [{"name": key, "value": value} for key, value in options.items()]})

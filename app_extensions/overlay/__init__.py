@@ -5,6 +5,7 @@ and ``app.models.…``. The modules are thin: they name what ``app_extensions.ta
 """
 import importlib
 import sys
+from collections.abc import MutableSequence
 from pathlib import Path
 
 DIRECTORY = Path(__file__).resolve().parent
@@ -22,7 +23,7 @@ def extend_models() -> None:
     _append(importlib.import_module("app.models").__path__, DIRECTORY / "models")
 
 
-def _append(path: list, directory: Path) -> None:
+def _append(path: MutableSequence[str], directory: Path) -> None:
     if str(directory) not in path:
         path.append(str(directory))
         importlib.invalidate_caches()

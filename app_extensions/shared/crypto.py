@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -109,6 +109,10 @@ class EncryptedTextField(models.TextField):
     """
 
     description = "Encrypted text"
+
+    if TYPE_CHECKING:  # what Django makes of it in a row
+        def __get__(self, row: Any, model: Any) -> str: ...
+        def __set__(self, row: Any, value: str) -> None: ...
 
     def from_db_value(self, value: Optional[str], expression: Any, connection: Any) -> Optional[str]:
         """Decrypt what the database holds."""

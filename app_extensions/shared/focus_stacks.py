@@ -255,7 +255,8 @@ def _sharpness(picture: Any) -> Any:
 
 def _measure(frames: Sequence[Path], reference: Any) -> "list[Any]":
     """Align each frame with its neighbor on the way to the middle one: neighbors differ little in blur."""
-    middle, height, width = len(frames) // 2, *reference.shape[:2]
+    middle = len(frames) // 2
+    height, width = reference.shape[:2]
     scale = min(1.0, _ALIGN_WIDTH / max(width, height))
     smalls = [_small(_decode(path), scale) if index != middle else _small(reference, scale) for index, path in enumerate(frames)]
     if len({small.shape for small in smalls}) > 1:

@@ -24,7 +24,7 @@ def format_duration(seconds: float) -> str:
     """`seconds` in the two largest units that count: `2 h 5 min`, `40 s`."""
     whole = max(0, int(round(seconds)))
     units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
-    pieces = []
+    pieces: list[tuple[int, str]] = []
     for name, size in units:
         amount, whole = divmod(whole, size)
         if amount or pieces:

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from typing import Callable, Union
 
 import prometheus_client
+from prometheus_client.registry import Collector, CollectorRegistry
 
 GAUGE, COUNTER = "gauge", "counter"
 
@@ -20,11 +21,10 @@ class Metric(prometheus_client.Metric):
         return self
 
 
-Collector = Callable[[], Iterable[Metric]]
-_collectors: dict[str, Collector] = {}
+_collectors: dict[str, Callable[[], Iterable[Metric]]] = {}
 
 
-class _Page:
+class _Page(Collector):
     """What `prometheus_client` asks for the figures of now."""
 
     def collect(self) -> Iterable[Metric]:
@@ -32,11 +32,15 @@ class _Page:
             yield from _collectors[name]()
 
 
-def register(name: str, collector: Collector) -> None:
+def register(name: str, collector: Callable[[], Iterable[Metric]]) -> None:
     """Has `render` ask `collector` too; call it in `AppConfig.ready()`. The same name replaces."""
     _collectors[name] = collector
 
 
+_registry = CollectorRegistry()
+_registry.register(_Page())
+
+
 def render() -> str:
     """All figures of now as text/plain; version=0.0.4."""
-    return prometheus_client.generate_latest(_Page()).decode()
+    return prometheus_client.generate_latest(_registry).decode()

@@ -156,14 +156,14 @@ def rig_extras(paths: Iterable[str]) -> "dict[str, str]":
     for path, pieces in split.items():
         if not pieces or ending_of(pieces[-1]) not in PHOTO_ENDINGS:
             continue
-        folder, base = pieces[:-1], pieces[-1].lower()
-        if folder in projects and base.rpartition(".")[0] == "thumbnail":
+        above, base = pieces[:-1], pieces[-1].lower()
+        if above in projects and base.rpartition(".")[0] == "thumbnail":
             extras[path] = "rig_thumbnail"
-        elif (folder and folder[-1].lower() == "model" and folder[:-1] in projects) or _TEXTURE.fullmatch(base):
+        elif (above and above[-1].lower() == "model" and above[:-1] in projects) or _TEXTURE.fullmatch(base):
             extras[path] = "model_texture"
-        elif folder in stacked:
+        elif above in stacked:
             frame = _SCAN_FRAME.fullmatch(base)
-            if None in stacked[folder] or (frame and int(frame.group(1)) in stacked[folder]):
+            if None in stacked[above] or (frame and int(frame.group(1)) in stacked[above]):
                 extras[path] = "stacked_frame"
     return extras
 

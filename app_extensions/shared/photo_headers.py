@@ -7,9 +7,10 @@ Specification", ISO/IEC 14496-12 and 23008-12 (HEIF), Microsoft's BITMAPINFOHEAD
 """
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 from typing import NamedTuple, Union
 
-Buffer = Union[bytes, memoryview]
+Buffer = Union[bytes, memoryview, mmap]
 
 #: Real headers stay far below: the largest known (depth maps in XMP) have some hundred segments and a few megabytes.
 JPEG_SEGMENTS = 5_000
@@ -152,7 +153,7 @@ def tiff(data: Buffer) -> Header:
         raise Broken("damaged")
     if start + head + count * width_of_entry > len(data):
         raise Broken("broken_off")
-    tags = {}
+    tags: dict[int, tuple[int, int, int]] = {}  # number → type, count, where its value or the offset of it stands
     for index in range(count):
         at = start + head + index * width_of_entry
         tag, kind, number = struct.unpack(order + ("HHQ" if big else "HHI"), data[at:at + (12 if big else 8)])
@@ -192,8 +193,8 @@ def webp(data: Buffer) -> Header:
     if first == b"VP8X":
         if data[20] & 0x02:
             raise Broken("film")
-        size = (int.from_bytes(data[at:at + 3], "little") + 1 for at in (24, 27))
-        return Header(*size, transparent=bool(data[20] & 0x10))
+        width, height = (int.from_bytes(data[at:at + 3], "little") + 1 for at in (24, 27))
+        return Header(width, height, transparent=bool(data[20] & 0x10))
     if first == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, transparent=bool(bits >> 28 & 1))

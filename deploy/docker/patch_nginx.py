@@ -28,11 +28,15 @@ class AnchorMissing(Exception):
     """A place that has to be changed was not found."""
 
 
+def _with_block(found: "re.Match[str]") -> str:
+    return found.group(0) + BLOCK
+
+
 def patched(text: str) -> str:
     """`text` with our changes; the same text if they are in already. Raises AnchorMissing."""
     if MARKER in text:
         return text
-    text, blocks = re.subn(r"^http\s*\{[^\S\n]*$", lambda found: found.group(0) + BLOCK, text, flags=re.MULTILINE)
+    text, blocks = re.subn(r"^http\s*\{[^\S\n]*$", _with_block, text, flags=re.MULTILINE)
     if blocks != 1:
         raise AnchorMissing(f"`http {{` was found {blocks} times, not once")
     formats = list(re.finditer(r"^\s*log_format\s+[^;]*;", text, re.MULTILINE))

@@ -2,6 +2,7 @@
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from .disk import Disk
@@ -72,6 +73,6 @@ def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> 
     try:
         with source.open(member) as packed, target.open("wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # RuntimeError: encrypted; NotImplementedError: an unknown compression.
         raise ArchiveError(f"{member.filename!r} cannot be unpacked: {error}") from error

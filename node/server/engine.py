@@ -163,11 +163,11 @@ class EngineRun:
             self._take(line.decode(errors="replace").rstrip())
 
     def _take(self, line: str) -> None:
-        event = None
+        event: dict[str, Any] = {}
         if line.startswith("{"):
             with contextlib.suppress(ValueError):
-                event = json.loads(line)
-        kind = event.get("type") if isinstance(event, dict) else None
+                event = json.loads(line)  # what begins with a brace is an object, or no JSON
+        kind = event.get("type")
         if kind == "progress":
             self._take_progress(event)
         elif kind == "log":

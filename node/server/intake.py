@@ -67,7 +67,7 @@ def _arrange(upload: Upload, project: Path, max_images: int, disk: Disk) -> int:
 
 def ground_options(project: Path) -> list[dict[str, str]]:
     """The engine options that name the ground files of a task, as NodeODM passes them to ODM."""
-    options = {}
+    options: dict[str, str] = {}
     for path in sorted((project / "gcp").glob("*")):
         name = path.name.lower()
         if name == "geo.txt":

@@ -254,7 +254,8 @@ def _line_number(text: str) -> int:
 def _memory_bytes() -> tuple[int, int]:
     """The machine's memory and how much of it can be had without swapping."""
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE))
-    return int(values["MemTotal"]) * 1024, int(values.get("MemAvailable", values["MemFree"])) * 1024
+    available = values["MemAvailable"] if "MemAvailable" in values else values["MemFree"]
+    return int(values["MemTotal"]) * 1024, int(available) * 1024
 
 
 def _json(body: Union[dict[str, Any], list[Any]], status: int = 200) -> web.Response:

@@ -78,7 +78,9 @@ def find_discrepancies(tokens: Optional[Iterable[Token]] = None) -> "list[str]":
 
 
 def _sentences(ids: "Optional[list[int]]") -> Iterator[str]:
-    only = "{} = ANY(%s)".format if ids is not None else lambda column: "TRUE"
+    def only(column: str) -> str:
+        return f"{column} = ANY(%s)" if ids is not None else "TRUE"
+
     for token, entry, balance, running in _rows(_BALANCES.format(tokens=only("token_id")), ids):
         yield f"Token {token}: entry {entry} says a balance of {balance} bytes, the entries up to it add up to {running}."
     for token, credit, total in _rows(_CREDIT.format(tokens=only("token_id"), ids=only("t.id")), ids):

@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 import string
-from typing import Optional
+from typing import Any, Optional
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -135,12 +135,12 @@ def default_owner() -> object:
     return owner
 
 
-def token_owner(token: Token) -> Optional[object]:
+def token_owner(token: Token) -> Optional[Any]:
     """The WebODM user behind `token`, or None if that user was deleted (also while this app was not loaded)."""
     return user(token.owner_id)
 
 
-def user(user_id: Optional[int]) -> Optional[object]:
+def user(user_id: Optional[int]) -> Optional[Any]:
     """The WebODM user with this id, or None if there is none."""
     return get_user_model().objects.filter(pk=user_id).first() if user_id else None
 

@@ -84,7 +84,8 @@ def _stacks(photos: "list[Member]") -> "list[tuple[Member, ...]]":
     names = [member.path for member in photos]
     stacks = focus_stacks.stacks_by_name(names) or focus_stacks.stacks_by_content(names, lambda index: _whole(photos[index]))
     following = {index: stack for stack in stacks for index in stack.frames}
-    groups, done = [], set()
+    groups: list[tuple[Member, ...]] = []
+    done: set[str] = set()
     for index, member in enumerate(photos):
         stack = following.get(index)
         if stack is None:

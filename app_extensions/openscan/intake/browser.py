@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import QuerySet
+from typing_extensions import TypeGuard
 
 from app_extensions.openscan import links
 from app_extensions.openscan.accounts import limits
@@ -41,13 +42,14 @@ def create_upload(token: Token, name: str, files: Any, *, address: str = "", bas
     return _create(token, name, wanted, photos=len(wanted), archive="", address=address, base_url=base_url)
 
 
-def create_archive_upload(token: Token, name: str, archive: str, size_bytes: int, photos: int, *, address: str = "",
+def create_archive_upload(token: Token, name: str, archive: Any, size_bytes: Any, photos: Any, *, address: str = "",
                           base_url: str = "") -> Scan:
-    """Create a scan for one zip, cut into slices.
+    """Create a scan for one zip, cut into slices. What the browser says of it is taken as JSON gives it and checked here.
 
     :param archive: the zip's file name
+    :param size_bytes: the zip's size
     :param photos: how many photos the browser counted in it
-    :raises OpenScanError: as `create_upload`
+    :raises OpenScanError: 400 where one of these is missing or of another type, and as `create_upload`
     """
     if not isinstance(archive, str) or not archive or len(archive) > 255 or not limits.is_storable(archive):
         raise OpenScanError("The zip has no usable name; rename it and choose it again.")
@@ -117,7 +119,7 @@ def _checked(token: Token, files: Any) -> "list[tuple[str, int]]":
     if not isinstance(files, list) or not files:
         raise OpenScanError("There are no files to send; choose photos, a folder or a zip.")
     seen: set[str] = set()
-    checked = []
+    checked: list[tuple[str, int]] = []
     for entry in files:
         path, size = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
         if not isinstance(path, str) or not path or len(path) > LONGEST_PATH or not limits.is_storable(path) or not _is_count(size):
@@ -132,7 +134,7 @@ def _checked(token: Token, files: Any) -> "list[tuple[str, int]]":
     return checked
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> "TypeGuard[int]":
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15
 
 

@@ -99,7 +99,9 @@ def move(scan_id: int) -> None:
     """Take a scan off its node, if there still is something wrong with it. Safe to call at any time."""
     with scan_lock(scan_id) as mine:
         scan = Scan.objects.select_related("token").filter(pk=scan_id, state=Scan.RELEASED).first() if mine else None
-        task = host_tasks.get_task(scan.webodm_task_id) if scan is not None else None
+        if scan is None:
+            return
+        task = host_tasks.get_task(scan.webodm_task_id)
         if task is not None and _trouble(scan, task) is not None:
             _move(scan)
 

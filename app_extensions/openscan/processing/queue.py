@@ -105,7 +105,7 @@ def what_it_waits_for(scan: Scan) -> str:
     if not online:
         return "Waiting: no processing node that this token's WebODM user may use is online; the site's administrator can see to it."
     if not _large_enough(online, scan.images_count):
-        most = max(node.max_images for node in online)
+        most = max(node.max_images or 0 for node in online)
         return (f"Waiting: the set has {scan.images_count} photos, and the processing nodes that are online take {most} at most; "
                 "send fewer photos, or ask the site's administrator.")
     if scan.moves:
@@ -270,7 +270,8 @@ def retry(scan: Scan, actor: str = "") -> None:
         if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
             # A refused attempt's task is on its way out; the new attempt gets its own.
             leaving = task is not None and host_tasks.task_state(task).pending_action == "remove"
-            lifecycle.apply(row.pk, lifecycle.RETRY_INGEST, actor=actor, **({"webodm_task_id": None} if leaving else {}))
+            fields: dict[str, Any] = {"webodm_task_id": None} if leaving else {}
+            lifecycle.apply(row.pk, lifecycle.RETRY_INGEST, actor=actor, **fields)
         elif row.state == Scan.FAILED and row.released_at is None:
             raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")
         elif row.state in (Scan.FAILED, Scan.RELEASED, Scan.DONE, Scan.EXPIRED) and task is not None:

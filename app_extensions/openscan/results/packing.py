@@ -15,8 +15,9 @@ import re
 import secrets
 import stat
 import zipfile
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -207,10 +208,10 @@ def find_result(link_text: str) -> Result:
     return Result(path, download_name(scan), f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
 
 
-def open_file(result: Result) -> BinaryIO:
+def open_file(path: Path) -> FileIO:
     """A result's file, unbuffered: what Python read ahead, sendfile would skip. Raises OpenScanError (410) where it vanished."""
     try:
-        return open(result.path, "rb", buffering=0)  # type: ignore[arg-type]  # noqa: SIM115 - the caller closes it
+        return FileIO(path)
     except OSError as problem:
         if problem.errno not in (errno.ENOENT, errno.ESTALE):
             raise

@@ -104,7 +104,8 @@ def figures(days: bool) -> "dict[str, list]":
     number = DAYS if days else HOURS
     end = _floor(timezone.now(), days) + step
     start = end - number * step
-    scans, photos, waits = [0] * number, [0] * number, [[] for _ in range(number)]  # type: ignore[var-annotated]
+    scans, photos = [0] * number, [0] * number
+    waits: list[list[float]] = [[] for _ in range(number)]
     for at, images in Scan.objects.filter(finished_at__gte=start, released_at__isnull=False, images_count__gt=0).values_list(
             "finished_at", "images_count"):
         place = int((at - start) / step)
@@ -120,7 +121,7 @@ def figures(days: bool) -> "dict[str, list]":
 
 
 def _floor(at: datetime, day: bool) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0, **({"hour": 0} if day else {}))
+    return at.replace(hour=0 if day else at.hour, minute=0, second=0, microsecond=0)
 
 
 def first_steps(user: Any) -> "list[dict[str, Any]]":

@@ -167,8 +167,9 @@ class _Scan:
         while waiting or about:
             while waiting and len(about) < conf.listing_connections:
                 system_id, directory = waiting.popleft()
-                work = (self._directories, system_id) if directory is None else (self._count, system_id, directory)
-                about[pool.submit(*work)] = (system_id, directory)
+                future: Future = (pool.submit(self._directories, system_id) if directory is None
+                                  else pool.submit(self._count, system_id, directory))
+                about[future] = (system_id, directory)
             done, _ = wait(about, return_when=FIRST_COMPLETED)
             for future in done:
                 system_id, directory = about.pop(future)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Optional
 from urllib.parse import quote
 
@@ -110,8 +111,7 @@ class TapisListing:
         """
         more = {"pattern": pattern} if pattern else {}
         while True:
-            query = {"limit": limit, "offset": offset, **more}
-            page = self._call(system_id, lambda token, query=query: self._listed(token, system_id, path, query), _entry)
+            page = self._call(system_id, partial(self._listed, system_id, path, {"limit": limit, "offset": offset, **more}), _entry)
             yield page
             if len(page) < limit:
                 return
@@ -168,7 +168,7 @@ class TapisListing:
                 session.mount(scheme, BoundedAdapter(self._call_seconds_left))
         return session
 
-    def _listed(self, token: str, system_id: str, path: str, query: "dict[str, Any]") -> Any:
+    def _listed(self, system_id: str, path: str, query: "dict[str, Any]", token: str) -> Any:
         """The ``result`` of a listing. :raises BaseTapyException: of the kinds that tapipy raises, so that one place tells them apart"""
         url = f"{self.access.base_url}/v3/files/ops/{quote(system_id, safe='')}/{quoted(path)}"
         try:

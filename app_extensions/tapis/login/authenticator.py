@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Optional
+from urllib.parse import quote
 
 import requests
 from django.utils import timezone
@@ -121,7 +122,7 @@ def revoke(client: TapisOAuth2Client, token: str) -> None:
 
 def tenant_key(base_url: str, tenant_id: str) -> str:
     """The tenant's public key as a PEM text. :raises TapisProblem: none was given; :raises TapisUnreachable:"""
-    response = _call("GET", f"{base_url}/v3/tenants/{requests.utils.quote(tenant_id, safe='')}", "fetch the tenant's key")
+    response = _call("GET", f"{base_url}/v3/tenants/{quote(tenant_id, safe='')}", "fetch the tenant's key")
     result = _result(response, "fetch the tenant's key")
     key = result.get("public_key") if isinstance(result, dict) else None
     if not isinstance(key, str) or not key.lstrip().startswith("-----BEGIN PUBLIC KEY-----"):

@@ -58,10 +58,11 @@ class Stopped(Exception):
 class _Again(Exception):
     """An attempt failed in a way that another one may mend."""
 
-    def __init__(self, reason: str, *, wait: float = 0.0, strain: bool = True) -> None:
+    def __init__(self, reason: str, *, wait: float = 0.0, strain: bool = True, moved: int = 0) -> None:
         super().__init__(reason)
         self.wait = wait
         self.strain = strain
+        self.moved = moved  # bytes that came before it failed
 
 
 @dataclass
@@ -120,7 +121,7 @@ class ContentFetcher:
                         continue
                 raise refused.problem from None
             except _Again as problem:
-                moved += getattr(problem, "moved", 0)
+                moved += problem.moved
                 if problem.strain:
                     self.strained()
                 seconds = next(wait, None)
@@ -169,18 +170,14 @@ class ContentFetcher:
                             raise Stopped()
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             reason = "it came too slowly" if limit is not None and limit.cut else type(error).__name__
-            again = _Again(f"the connection broke after {got} bytes ({reason})")
-            again.moved = got  # type: ignore[attr-defined]
-            raise again from None
-        except _Again as again:
-            again.moved = got  # type: ignore[attr-defined]
+            raise _Again(f"the connection broke after {got} bytes ({reason})", moved=got) from None
+        except _Again as problem:
+            problem.moved = got
             raise
         finally:
             self._local.used_at = time.monotonic()
         if size is not None and got != size:
-            again = _Again(f"{got} bytes instead of {size}")
-            again.moved = got  # type: ignore[attr-defined]
-            raise again
+            raise _Again(f"{got} bytes instead of {size}", moved=got)
         return got
 
     def _check_answer(self, response: requests.Response) -> None:

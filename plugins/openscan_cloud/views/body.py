@@ -81,7 +81,7 @@ class RequestBody:
     def _reader(self) -> Any:
         reader = getattr(self._input, "reader", None)
         unreader = getattr(reader, "unreader", None) or getattr(getattr(reader, "req", None), "unreader", None)
-        if type(self._input).__module__ != "gunicorn.http.body" or unreader is None or self._input.buf.tell():
+        if type(self._input).__module__ != "gunicorn.http.body" or reader is None or unreader is None or self._input.buf.tell():
             return self._input.read
         if hasattr(unreader, "mxchunk"):
             unreader.mxchunk = PIECE_BYTES

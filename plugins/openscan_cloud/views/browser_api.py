@@ -51,6 +51,14 @@ def body_of(request: HttpRequest) -> "dict[str, Any]":
     return content
 
 
+def _text_of(content: "dict[str, Any]", name: str) -> str:
+    """A text of a JSON object, empty where it is missing. Raises OpenScanError (400) for anything else."""
+    value = content.get(name, "")
+    if not isinstance(value, str):
+        raise OpenScanError(f"The field {name} has to be text.")
+    return value
+
+
 def token_row(token: Token) -> "dict[str, Any]":
     """A token as pages need it to say beforehand what fits. Its text is nowhere to be had."""
     ledger.refill(token)
@@ -78,7 +86,9 @@ def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
         return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.tokens())[:20]]}
     content = body_of(request)
     token_id = content.get("token")
-    token = visitor.usable_token(token_id if isinstance(token_id, int) else None)
+    if token_id is not None and (not isinstance(token_id, int) or isinstance(token_id, bool)):
+        raise OpenScanError("The token has to be the number of one of your tokens; reload the page and choose it again.")
+    token = visitor.usable_token(token_id)
     name = content.get("name")
     if not isinstance(name, str):
         raise OpenScanError("The scan has no name; give it one.")
@@ -205,8 +215,8 @@ def tokens_view(request: HttpRequest, visitor: Visitor) -> dict:
         if visitor.user is None:
             raise OpenScanError("Sign in to WebODM to make a token, or ask for one.", visitors.FORBIDDEN)
         content = body_of(request)
-        person = [content.get(name) if isinstance(content.get(name), str) else "" for name in ("forename", "surname", "mail")]
-        token, text = self_service.create_own(visitor.user, *person)
+        forename, surname, mail = (_text_of(content, name) for name in ("forename", "surname", "mail"))
+        token, text = self_service.create_own(visitor.user, forename, surname, mail)
         return {"id": token.pk, "text": text}
     if visitor.user is None and visitor.token is None:
         raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)

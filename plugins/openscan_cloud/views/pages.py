@@ -1,4 +1,6 @@
 """Pages for people. Makers need no WebODM account, so theirs stands at the root; operators' is inside WebODM."""
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -93,12 +95,14 @@ def tokens_page(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask_page(request: HttpRequest) -> HttpResponse:
     """Ask for a private token; an administrator decides. The answer is the same whether the address is known or not."""
-    context = {"title": "Ask for a token", "here": "ask", "visitor_token": visitor_of(request).token, "result_days": conf.result_days,
-               "form": {name: request.POST.get(name, "") for name in ("mail", "forename", "lastname")}}
+    mail, forename, lastname = (request.POST.get(name, "") for name in ("mail", "forename", "lastname"))
+    context: dict[str, Any] = {
+        "title": "Ask for a token", "here": "ask", "visitor_token": visitor_of(request).token, "result_days": conf.result_days,
+        "form": {"mail": mail, "forename": forename, "lastname": lastname}}
     status = 200
     if request.method == "POST":
         try:
-            token_requests.request_token(*context["form"].values(), network_of(address_of(request)))
+            token_requests.request_token(mail, forename, lastname, network_of(address_of(request)))
             context["asked"] = True
         except OpenScanError as error:
             context["error"], status = error.sentence, error.status
@@ -124,10 +128,10 @@ def scan_page(request: HttpRequest, key: str) -> HttpResponse:
     visitor = visitor_of(request)
     context = {"title": "Scan", "here": "scan", "visitor_token": visitor.token, "key": key}
     try:
-        context["scan"] = visitors.find_access(visitor, key).scan
+        scan = visitors.find_access(visitor, key).scan
     except OpenScanError as error:
         return show(request, "scan.html", {**context, "error": error.sentence}, status=error.status)
-    return show(request, "scan.html", {**context, "title": context["scan"].name})
+    return show(request, "scan.html", {**context, "scan": scan, "title": scan.name})
 
 
 @login_required

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional
 
 from django.http import FileResponse, HttpRequest, HttpResponse
@@ -81,7 +82,8 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     unchanged = get_conditional_response(request, etag=result.etag, last_modified=int(result.modified_at))
     if unchanged is not None:
         return _with_headers(unchanged, result)
-    if result.path is None and request.method == "GET":
+    is_get = request.method == "GET"
+    if is_get and result.path is None:
         return _redirect(result)
     wanted = _wanted_range(request, result)
     if wanted == ():
@@ -89,10 +91,10 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
         response["Content-Range"] = f"bytes */{result.size_bytes}"
         return _with_headers(response, result)
     start, end = wanted or (0, result.size_bytes - 1)
-    if request.method == "HEAD":
-        response = HttpResponse(content_type="application/zip")
+    if is_get and result.path is not None:
+        response = _streamed(result.path, link, start, end)
     else:
-        response = _streamed(result, link, start, end)
+        response = HttpResponse(content_type="application/zip")
     response["Content-Length"] = str(end - start + 1)
     if wanted:
         response.status_code = 206
@@ -101,11 +103,11 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
     return _with_headers(response, result)
 
 
-def _streamed(result: packing.Result, link: str, start: int, end: int) -> HttpResponse:
+def _streamed(path: Path, link: str, start: int, end: int) -> HttpResponse:
     """Bytes `start` to `end` of a result's file. Raises OpenScanError: 410 where the file vanished, 503 for too many transfers."""
     slot = Slot()
     try:
-        file = packing.open_file(result)
+        file = packing.open_file(path)
     except BaseException:
         slot.free()
         raise

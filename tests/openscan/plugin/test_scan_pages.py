@@ -221,3 +221,39 @@ def test_json_is_what_the_api_wants(stack, live_db):
                  json.dumps({"name": "x", "files": [["a.jpg", 5], ["a.jpg", 5]]}).encode(), json.dumps({"files": [["a.jpg", 5]]}).encode()):
         answer = session.post(stack.address() + "/openscan/api/uploads", data=body, headers=headers, timeout=60)
         assert answer.status_code == 400 and answer.json()["error"], body
+
+
+def test_a_token_that_the_json_names_wrongly_is_not_taken_for_the_one_that_was_given(stack, live_db):
+    """The set would be charged to another token than the one that was meant."""
+    token, text = private_token(10**9)
+    session = requests.Session()
+    _give_token(stack, session, text)
+    headers = {"X-CSRFToken": session.cookies["csrftoken"]}
+    for wrong, status in ((str(token.pk), 400), (True, 400), (False, 400), ("", 400), (1.5, 400), ([token.pk], 400), ({}, 400),
+                          (0, 404), (-1, 404), (2**31, 404), (10**30, 404)):
+        body = {"token": wrong, "name": "x", "files": [["a.jpg", 5], ["b.jpg", 5], ["c.jpg", 5]]}
+        answer = session.post(stack.address() + "/openscan/api/uploads", json=body, headers=headers, timeout=60)
+        assert answer.status_code == status and "token" in answer.json()["error"], wrong
+    assert not Scan.objects.filter(token=token).exists()
+
+
+def test_what_the_json_says_of_a_zip_is_checked(stack, live_db):
+    token, text = private_token(10**9)
+    session = requests.Session()
+    _give_token(stack, session, text)
+    headers = {"X-CSRFToken": session.cookies["csrftoken"]}
+    for wrong in ({"archive": 5}, {"archive": None}, {"archive": ["a.zip"]}, {"size": "5"}, {"size": None}, {"size": True}, {"size": 1.5},
+                  {"size": -1}, {"size": 10**30}, {"size": [5]}, {"photos": "3"}, {"photos": None}, {"photos": {}}, {"photos": 10**30}):
+        body = {"token": token.pk, "name": "x", "archive": "a.zip", "size": 5000, "photos": 3, **wrong}
+        answer = session.post(stack.address() + "/openscan/api/uploads", json=body, headers=headers, timeout=60)
+        assert answer.status_code == 400 and answer.json()["error"], wrong
+    assert not Scan.objects.filter(token=token).exists()
+
+
+def test_the_person_of_a_token_made_on_the_page_has_to_be_text(stack, live_db, unique):
+    session = _session(stack, User.objects.create_user(f"a-{unique}", password=unique), unique)
+    headers = {"X-CSRFToken": session.cookies["csrftoken"], "Referer": stack.address()}
+    for name in ("forename", "surname", "mail"):
+        body = {"forename": "Ada", "surname": "Lovelace", "mail": "ada@example.org", name: 5}
+        answer = session.post(stack.address() + "/plugins/openscan_cloud/api/tokens", json=body, headers=headers, timeout=60)
+        assert answer.status_code == 400 and name in answer.json()["error"] and "text" in answer.json()["error"], name

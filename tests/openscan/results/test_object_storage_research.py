@@ -67,6 +67,15 @@ def sent_of(scan, store) -> list:
             if seen.method == "PUT" and seen.key.startswith(f"openscan/research/scan-{scan.pk}-")]
 
 
+def test_a_set_cannot_be_fetched_where_no_bucket_is_named(public, store, settings, tmp_path):
+    archive.archive_set(public.pk)
+    entry = ArchivedSet.objects.get(scan=public)
+    settings.OPENSCAN_S3_BUCKET = ""
+    with pytest.raises(client.StorageError, match="no bucket is named in the settings"):
+        archive.fetch(entry, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
 def test_photos_go_first_and_the_model_when_it_is_made(public, store):
     assert public.pk in archive.sets_to_archive(10_000)
     archive.archive_set(public.pk)

@@ -335,7 +335,7 @@ def test_a_file_that_vanishes_after_its_link_was_looked_up_is_gone(completed):
     result = packing.find_result(packing.result_url(scan).rpartition("/")[2][:-len(".zip")])
     result.path.unlink()
     with pytest.raises(OpenScanError) as gone:
-        packing.open_file(result)
+        packing.open_file(result.path)
     assert gone.value.status == 410
 
 

@@ -6,6 +6,7 @@
 can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
 `research.consented`'s to say, asked before the first byte and again before a set counts as kept.
 """
+import hashlib
 import json
 import logging
 import os
@@ -80,7 +81,9 @@ def archive_set(scan_id: int) -> None:
     """Bring a public set's archive up to date. Nothing happens to a set that nobody agreed to."""
     with job_lock(lock_name(scan_id)) as mine:
         scan = research.agreed().filter(pk=scan_id).first() if mine and conf.s3_research else None
-        contents = _contents(scan) if scan is not None else None
+        if scan is None:
+            return
+        contents = _contents(scan)
         if contents is None or not client.is_configured() or records.is_pausing():
             return
         entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={"place": client.place(), "prefix": _new_prefix(scan)})
@@ -88,7 +91,7 @@ def archive_set(scan_id: int) -> None:
             entry.place, entry.prefix, entry.state = client.place(), _new_prefix(scan), entry.WRITING
             entry.save(update_fields=["place", "prefix", "state"])
         try:
-            copied = _Copy(client.current(), entry).everything(scan, contents)
+            copied = _Copy(client.required(), entry).everything(scan, contents)
         except StorageError as problem:
             records.note_failure(entry, str(problem), problem.sent_bytes)
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
@@ -129,7 +132,7 @@ class _Copy:
         self.files = self.size_bytes = self.sent_bytes = 0
         self._bucket, self._prefix = bucket, entry.prefix
         self._there = dict(bucket.listed(entry.prefix))
-        self._named = set()
+        self._named: set[str] = set()
 
     def everything(self, scan: Scan, contents: held.Contents) -> "_Copy":
         """Copy photos and model, then write the manifest, then remove what an earlier model left."""
@@ -167,9 +170,7 @@ def fetch(entry: ArchivedSet, directory: Path) -> None:
     :param directory: a new one; complete when this returns
     :raises StorageError: it is not there, damaged, or the storage does not answer
     """
-    import hashlib
-
-    bucket = client.current()
+    bucket = client.required()
     text = b"".join(bucket.chunks(entry.prefix + research.MANIFEST))
     manifest = json.loads(text)
     for folder in ("photos", "model"):

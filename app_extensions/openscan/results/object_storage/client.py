@@ -77,6 +77,14 @@ def current() -> "Optional[Bucket]":
     return _bucket(settings, os.getpid())  # a fork must not share its parent's connections
 
 
+def required() -> "Bucket":
+    """The bucket that the settings name now. :raises StorageError: they name none, or it cannot even be tried"""
+    bucket = current()
+    if bucket is None:
+        raise StorageError("no bucket is named in the settings")
+    return bucket
+
+
 @lru_cache(maxsize=4)
 def _bucket(settings: _Settings, pid: int) -> "Bucket":
     return Bucket(settings)

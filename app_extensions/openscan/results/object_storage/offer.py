@@ -1,5 +1,5 @@
 """A published result handed out: looked at, then a presigned link to it."""
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from django.utils import timezone
 
@@ -20,24 +20,23 @@ class Offered(NamedTuple):
     stored_at: float
 
 
-def stored_object(scan: Scan) -> Optional[StoredObject]:
-    """The row of the object that a scan names."""
-    return StoredObject.objects.filter(key=scan.result_object, scan_id=scan.pk, state=StoredObject.STORED).first()
+def stored_object(scan: Scan) -> StoredObject:
+    """The row of the object that a scan names. :raises client.ObjectMissing: there is none"""
+    entry = StoredObject.objects.filter(key=scan.result_object, scan_id=scan.pk, state=StoredObject.STORED).first()
+    if entry is None:
+        raise client.ObjectMissing("no row names this object")
+    return entry
 
 
-def look(entry: Optional[StoredObject], patient: bool) -> client.Bucket:
+def look(entry: StoredObject, patient: bool) -> client.Bucket:
     """The bucket in which an object lies as it was published.
 
     :raises client.ObjectMissing: it is gone, or another one lies there
     :raises client.StorageError: nobody can tell now
     """
-    if entry is None:
-        raise client.ObjectMissing("no row names this object")
     if entry.place != client.place():
         raise client.StorageError(f"the object lies in {entry.place}, which is not what the settings name now")
-    bucket = client.current()
-    if bucket is None:
-        raise client.StorageError("no bucket is named in the settings")
+    bucket = client.required()
     found = bucket.find(entry.key, patient)
     if found.size_bytes != entry.size_bytes or (found.etag and entry.etag and found.etag != entry.etag):
         raise client.ObjectMissing("another object lies under its key")

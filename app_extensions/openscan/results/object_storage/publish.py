@@ -64,6 +64,7 @@ def restore(scan_id: int) -> None:
         if scan is None or packing.is_expired(scan):
             return
         gone = False
+        why: client.StorageError
         try:
             offer.look(offer.stored_object(scan), patient=False)
             return
@@ -118,8 +119,8 @@ def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
 
 def _is_still_there(scan: Scan) -> bool:
     """Whether the scan needs nothing more: its object is there (the file goes), or the storage is still away."""
-    entry = offer.stored_object(scan)
     try:
+        entry = offer.stored_object(scan)
         offer.look(entry, patient=True)
     except client.ObjectMissing:
         with transaction.atomic():

@@ -48,9 +48,9 @@ def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existi
         if not is_it(found):
             raise problem from None
     if not is_it(found):
-        problem = Differs(f"the object has {found.size_bytes} bytes and the tag {found.etag or 'unknown'}, not {size_bytes} and {tags[1]}")
-        problem.sent_bytes = sum(sent)
-        raise problem
+        differs = Differs(f"the object has {found.size_bytes} bytes and the tag {found.etag or 'unknown'}, not {size_bytes} and {tags[1]}")
+        differs.sent_bytes = sum(sent)
+        raise differs
     return Written(size_bytes, sha256, found.etag, sum(sent))
 
 

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 done, but something failed on the way (it is named); 2 wro
 """
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from django.contrib.auth import get_user_model
@@ -76,8 +77,8 @@ class Command(BaseCommand):
                 continue
             job, _ = jobs.start_sync(access, flight, queue=False)
             with Progress(f"{name} (images)", options["json"], self.stderr) as progress:
-                job = run.run_here(job.pk, lambda now, progress=progress: progress.at(now.images_done, now.images_total))
-                progress.at(job.images_done, job.images_total)
+                job = run.run_here(job.pk, progress.show)
+                progress.show(job)
             ended.append({**jobs.as_dict(job), "flight_name": name, "system_id": system_id})
         return ended
 
@@ -109,7 +110,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"{job['flight_name']}: {job['error']}")
         return INCOMPLETE if failed else DONE
 
-    def _table(self, head: "tuple[str, ...]", rows: "list[tuple[str, ...]]") -> None:
+    def _table(self, head: "tuple[str, ...]", rows: "Sequence[tuple[str, ...]]") -> None:
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
         for row in [head, *rows]:
             self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -144,6 +145,10 @@ class Progress:
     def __exit__(self, *exception: Any) -> None:
         if self.bar is not None:
             self.bar.close()
+
+    def show(self, job: TapisJob) -> None:
+        """Show how many of a job's images are here."""
+        self.at(job.images_done, job.images_total)
 
     def at(self, done: int, total: int) -> None:
         """Show where it is."""
