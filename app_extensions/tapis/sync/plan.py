@@ -15,6 +15,7 @@ from app_extensions.host import quota as host_quota
 from app_extensions.host import tasks as host_tasks
 from app_extensions.shared.formatting import format_bytes
 from app_extensions.tapis.catalog.listing import Entry, TapisListing
+from app_extensions.tapis.catalog.scan import Lost
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.models import Flight, FlightFile, TapisJob
@@ -38,12 +39,13 @@ class Plan:
     settled: bool = True
 
 
-def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[], None] = lambda: None) -> Plan:
+def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[], bool] = lambda: True) -> Plan:
     """List the flight and note in the database which images are to be fetched.
 
     Images that were deleted at their source stay here and are reported. Repeatable: a second run finds the same.
 
-    :param alive: called after each page of the listing
+    :param alive: called after each page of the listing; False says that the job is this worker's no more
+    :raises Lost: so it was; nothing is written
     :raises PathNotFound: the flight has no images any more
     :raises TapisProblem: it cannot be listed
     """
@@ -55,7 +57,8 @@ def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[],
         for entry in page:
             if len(entry.name) <= 255:
                 entries[entry.name] = entry
-        alive()
+        if not alive():
+            raise Lost
     if not entries:
         raise PathNotFound(f"{flight.system_id}: {flight.images_path} holds no images.", error="No flight directories found")
     directory = host_tasks.task_dir(task)

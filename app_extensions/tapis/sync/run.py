@@ -10,9 +10,10 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.host.log_fields import note_fields
 from app_extensions.tapis import jobs, lifecycle
 from app_extensions.tapis.catalog import discovery, projects
+from app_extensions.tapis.catalog.scan import Lost
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
-from app_extensions.tapis.models import Flight, FlightFile, TapisJob
+from app_extensions.tapis.models import Flight, FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.problems import NoToken, SyncRefused, TapisProblem, TokenExpired
 from app_extensions.tapis.sync import claims, fetch, finish, plan, tidy
 
@@ -69,15 +70,10 @@ def take_claimed_turn(claimed: claims.Claim, told: Optional[Told] = None) -> str
     try:
         outcome = _turn(claimed, told)
         seconds = OTHERS_SECONDS if outcome == fetch.OTHERS else 0.0
-    except (NoToken, TokenExpired) as problem:
-        if job.kind == TapisJob.SYNC:
-            finish.wait_for_login(job, problem)
-        else:
-            discovery.fail(job, problem)
     except TapisProblem as problem:
-        _fail(job, problem)
+        _stop(claimed, problem)
     except Exception as error:
-        _fail(job, TapisProblem(f"Unexpected error: {type(error).__name__}", error="Internal error", status=500))
+        _stop(claimed, TapisProblem(f"Unexpected error: {type(error).__name__}", error="Internal error", status=500))
         raise
     finally:
         claims.release(claimed, seconds)
@@ -86,11 +82,17 @@ def take_claimed_turn(claimed: claims.Claim, told: Optional[Told] = None) -> str
     return outcome
 
 
-def _fail(job: TapisJob, problem: TapisProblem) -> None:
-    if job.kind == TapisJob.SYNC:
-        finish.fail(job.pk, problem.detail if problem.status == 500 else str(problem))
-    else:
+def _stop(claimed: claims.Claim, problem: TapisProblem) -> None:
+    """Write down why a job cannot go on. A worker that listed until its lease ended leaves the job to whoever has it now."""
+    job = claimed.job
+    if claimed.batch is None and not claims.keep(claimed):
+        logger.info("Tapis: %s %s is not this worker's any more, which ran into: %s", job.kind, job.pk, problem)
+    elif job.kind == TapisJob.DISCOVERY:
         discovery.fail(job, problem)
+    elif isinstance(problem, (NoToken, TokenExpired)):
+        finish.wait_for_login(job, problem)
+    else:
+        finish.fail(job.pk, problem.detail if problem.status == 500 else str(problem))
 
 
 def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
@@ -98,7 +100,7 @@ def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
     if job.kind == TapisJob.DISCOVERY:
         return fetch.DONE if discovery.take_turn(job, lambda: claims.keep(claimed)) else fetch.MORE
     if claimed.batch is not None:
-        return _fetch(claimed, told)
+        return _fetch(job, claimed.batch, told)
     if not _plan(claimed):
         return fetch.STOPPED
     again = claims.claim(only=job.pk)  # go on at once: the listing was not the long part
@@ -132,10 +134,8 @@ def take_plan(job_id: Any) -> bool:
         return False
     try:
         return claimed.batch is None and _plan(claimed)
-    except (NoToken, TokenExpired) as problem:
-        finish.wait_for_login(claimed.job, problem)
     except TapisProblem as problem:
-        _fail(claimed.job, problem)
+        _stop(claimed, problem)
     finally:
         claims.release(claimed)
     return False
@@ -174,7 +174,10 @@ def _plan(claimed: claims.Claim) -> bool:
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
     if state.status == host_tasks.CANCELED:
         host_tasks.make_waiting(task)  # the sync or the processing was canceled earlier; this sync was asked for since
-    found = plan.make_plan(job, jobs.access_of(job), task, lambda: claims.keep(claimed))
+    try:
+        found = plan.make_plan(job, jobs.access_of(job), task, lambda: claims.keep(claimed))
+    except Lost:
+        return False
     if found.missing_bytes:
         owner = task.project.owner
         plan.check_room(owner, host_tasks.task_dir(task), found.missing_bytes, plan.promised_bytes(owner, job))
@@ -195,15 +198,14 @@ def _wait_for_cancel(job: TapisJob) -> None:
     jobs.wake(LOOK_SECONDS)
 
 
-def _fetch(claimed: claims.Claim, told: Optional[Told]) -> str:
-    job = claimed.job
+def _fetch(job: TapisJob, batch: SyncBatch, told: Optional[Told]) -> str:
     task = host_tasks.get_task(job.flight.task_id)
     if task is None or fetch.cancelled(task):
         finish.cancel(job.pk, "The task was removed in WebODM." if task is None else "The task was cancelled in WebODM.")
         return fetch.STOPPED
     if job.client is None:
         raise SyncRefused("The Tapis client of this flight is gone.", status=404)
-    outcome = fetch.Turn(job, jobs.access_of(job), task, claimed.batch, told).run()
+    outcome = fetch.Turn(job, jobs.access_of(job), task, batch, told).run()
     if outcome == fetch.DONE:
         finish.finish(job.pk)
     return outcome

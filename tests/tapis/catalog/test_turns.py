@@ -100,6 +100,20 @@ def test_a_worker_that_lost_a_discovery_stops_and_writes_nothing_more(flyer, tap
     assert run.run_here(job.pk).results["flights_discovered"] == 20
 
 
+def test_what_a_worker_runs_into_that_lost_a_discovery_does_not_end_it(flyer, tapis, consuming):
+    consuming.pause()
+    job = begun(flyer)
+    claimed = claims.claim(only=job.pk)
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="another")
+    tapis.fault("status", operation="systems", status=400, body="no")
+    assert run.take_claimed_turn(claimed) == "stopped"
+    job.refresh_from_db()
+    assert (job.state, job.lease_owner, job.error) == ("running", "another", "")
+    tapis.end_faults()
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None)
+    assert run.run_here(job.pk).state == "completed"
+
+
 def test_a_job_whose_user_webodm_deleted_is_forgotten(flyer, consuming):
     from django.db import connection
 

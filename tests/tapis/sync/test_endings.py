@@ -20,6 +20,47 @@ def planned(flyer, name):
     return TapisJob.objects.select_related("flight", "user", "client").get(pk=job.pk), access
 
 
+@pytest.fixture
+def taken_over(flyer, tapis, consuming):
+    """A sync that this process has claimed and listed for so long that another worker has it now. :returns: the claim"""
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.sync import claims
+
+    ready(flyer, "Taken", 2)
+    consuming.pause()
+    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Taken"), queue=False)
+    claimed = claims.claim(only=job.pk)
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="another")
+    yield claimed
+    tapis.end_faults()
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None, state="canceled")
+
+
+def is_the_others(job):
+    job.refresh_from_db()
+    return (job.state, job.phase, job.lease_owner, job.error) == ("running", "listing", "another", "")
+
+
+def test_a_worker_that_lost_a_sync_while_it_listed_stops_and_writes_nothing(flyer, taken_over):
+    from app_extensions.tapis.models import FlightFile
+    from app_extensions.tapis.sync import run
+
+    assert run.take_claimed_turn(taken_over) == "stopped"
+    assert not FlightFile.objects.filter(flight=flyer.row("Taken")).exists()
+    assert is_the_others(taken_over.job)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_what_a_worker_runs_into_that_lost_a_sync_does_not_end_it(tapis, taken_over, status):
+    from app_extensions.tapis.sync import run
+
+    tapis.fault("status", operation="list", path="/Taken", status=status, body="no")
+    assert run.take_claimed_turn(taken_over) == "stopped"
+    assert is_the_others(taken_over.job)
+
+
 @pytest.mark.parametrize("kind", ["cut_error", "drip_error"])
 def test_an_error_whose_body_is_cut_or_drips_is_an_error_like_any_other(flyer, tapis, kind, settings, monkeypatch):
     """urllib3's ProtocolError ended the whole sync as "Unexpected error"; a body that drips held its thread for hours."""
