@@ -2,7 +2,9 @@
 import pytest
 
 from app_extensions.openscan.accounts import addresses
+from deploy import doctor, probe
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token, put_part
+from tests.support.doctor import SOUND_WEB, sound_facts
 
 BLIND = {"WO_BEHIND_TLS_PROXY": "YES", "WO_OPENSCAN_TRUSTED_PROXIES": ""}
 
@@ -76,3 +78,11 @@ def test_when_addresses_tell_nothing(monkeypatch, settings, declared, proxies, b
     monkeypatch.setenv("WO_BEHIND_TLS_PROXY", declared)
     settings.OPENSCAN_TRUSTED_PROXIES = proxies
     assert addresses.is_blind() is blind
+
+
+def test_the_doctor_warns_of_it_and_says_what_to_set(monkeypatch, settings, live_db):
+    monkeypatch.setenv("WO_BEHIND_TLS_PROXY", "YES")
+    settings.OPENSCAN_TRUSTED_PROXIES = ""
+    judged = doctor.judge({**sound_facts(), "checks": probe.checks()}, True, SOUND_WEB)
+    finding = next(one for one in judged if one.name == "openscan.W010")
+    assert finding.level == doctor.WARNING and "WO_OPENSCAN_TRUSTED_PROXIES" in finding.mend
