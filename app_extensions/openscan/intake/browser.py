@@ -134,7 +134,7 @@ def _checked(token: Token, files: Any) -> "list[tuple[str, int]]":
     return checked
 
 
-def _is_count(value: Any) -> "TypeGuard[int]":
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15
 
 
