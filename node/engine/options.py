@@ -150,7 +150,7 @@ def load_options(path: Optional[Path]) -> dict[str, Any]:
         try:
             rows = json.loads(Path(path).read_text(encoding="utf-8") or "[]")
             given = {str(row["name"]): row["value"] for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineError(f"The options file {path} is no list of names and values: {error}.") from None
     parsed = {name: BY_NAME[name].parse(value) for name, value in given.items() if name in BY_NAME}
     preset = parsed.get("preset", "default")

@@ -28,7 +28,7 @@ def parse_options(options: Any) -> list[dict[str, Any]]:
     if isinstance(options, str):
         try:
             options = json.loads(options)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionsError(f"options is not valid JSON: {error}") from error
     if not isinstance(options, list) or not all(isinstance(option, dict) and "name" in option for option in options):
         raise OptionsError('options must be a list of {"name": …, "value": …}')
@@ -92,7 +92,7 @@ def _check_domain(domain: Any, value: Any) -> None:
     elif domain == "json":
         try:
             json.loads(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError("Invalid value (not JSON)") from error
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and not _in_domain(str(domain), value):
         raise ValueError(f"Invalid value {value} (out of range)")

@@ -58,7 +58,7 @@ def parse_outputs(text: Any) -> list[str]:
     """
     try:
         paths = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(paths, list):
         return []

@@ -25,7 +25,7 @@ CHUNK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 1 << 20
 FILES_FIELD = "images"
 #: What reading a body raises where the client wrote nonsense; the last is that of a part's headers.
-_MALFORMED = (ValueError, web.HTTPBadRequest, BadHttpMessage)
+_MALFORMED = (ValueError, web.HTTPBadRequest, BadHttpMessage, RecursionError)
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _CLIENT_UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", re.IGNORECASE)
 

@@ -87,10 +87,13 @@ def test_commands_for_unknown_tasks(node: NodeProgram, command: str) -> None:
     assert node.post(f"/task/{command}", json=["x"]).json() == {"error": "Expected a JSON object"}
     broken = node.post(f"/task/{command}", data="{", headers={"Content-Type": "application/json"}).json()
     assert broken["error"].startswith("The request is not well-formed")
+    deep = node.post(f"/task/{command}", data="[" * 100_000, headers={"Content-Type": "application/json"}).json()
+    assert deep["error"].startswith("The request is not well-formed")
 
 
 BAD_OPTIONS = [
     ("{", "options is not valid JSON"),
+    ("[" * 100_000, "options is not valid JSON"),
     ('{"name": "mesh-size"}', "options must be a list"),
     ("[1]", "options must be a list"),
     ('[{"name": "mesh-size", "value": "many"}]', "Cannot convert many to a number"),

@@ -59,7 +59,7 @@ def _triangles(path: str, version: str) -> int:
                 mode = primitive.get("mode", _TRIANGLES)
                 number += corners // 3 if mode == _TRIANGLES else max(0, corners - 2) if mode in (_STRIP, _FAN) else 0
         return int(number)
-    except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return 0  # a file that only a viewer may be able to read
 
 

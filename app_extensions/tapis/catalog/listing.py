@@ -184,7 +184,7 @@ class TapisListing:
             raise kind(msg=_message(response), response=response)
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise tapipy_errors.InvalidServerResponseError(msg="the answer is not JSON") from None
 
     def _keep(self, operation: Any, response: Any, **kwargs: Any) -> None:
@@ -250,7 +250,7 @@ def _message(response: requests.Response) -> str:
         return "redirects"
     try:
         body = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return response.content.decode("utf-8", "replace")
     message = body.get("message") if isinstance(body, dict) else body
     return str(message or "")
@@ -261,7 +261,7 @@ def _items(answer: Any) -> list[Any]:
     if isinstance(answer, bytes):
         try:
             answer = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise tapipy_errors.InvalidServerResponseError("the answer is not JSON") from None
     if isinstance(answer, dict):
         answer = answer.get("result")

@@ -168,12 +168,23 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+class BodyParser(JSONParser):
+    """DRF's, which does not catch what the decoder raises where brackets are nested thousands deep."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        """:raises ParseError: the body is no JSON"""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError:
+            raise exceptions.ParseError("JSON parse error - nested too deeply") from None
+
+
 class TapisAPIView(APIView):
     """A REST view of ours: JSON only, WebODM's and Tapis' logins, errors in the documented shape."""
 
     authentication_classes = AUTHENTICATION_CLASSES
     permission_classes = (IsAuthenticated,)
-    parser_classes = (JSONParser, FormParser, MultiPartParser)
+    parser_classes = (BodyParser, FormParser, MultiPartParser)
     renderer_classes = (JSONRenderer,)
     content_negotiation_class = AlwaysJSON
 

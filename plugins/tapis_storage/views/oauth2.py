@@ -75,7 +75,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
         return request.POST.dict()
     try:
         body = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise BadInput("body", "must be a JSON object.")

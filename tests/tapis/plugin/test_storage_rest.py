@@ -83,11 +83,15 @@ def test_bad_input_is_400_with_the_field_named(flyer, path, body, field):
     assert answer.json()["field"] == field and list(answer.json()["fields"]) == [field]
 
 
-def test_a_body_that_is_no_json_is_400(flyer):
-    answer = requests.post(f"{flyer.web}/api/tapis-storage/discover-flights/", data="{not json", timeout=120, headers={
+@pytest.mark.parametrize("body", ["{not json", "[" * 100_000])
+def test_a_body_that_is_no_json_is_400(flyer, body):
+    answer = requests.post(f"{flyer.web}/api/tapis-storage/discover-flights/", data=body, timeout=120, headers={
         "Authorization": f"JWT {flyer.jwt}", "Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["success"] is False
     assert answer.json()["field"] == "body" and "JSON" in answer.json()["fields"]["body"]
+    answer = requests.post(f"{flyer.web}/api/oauth2/tapis/authorize/webodm/", data=body, timeout=120,
+                           headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and answer.json()["field"] == "body"
 
 
 def test_projects_and_jobs_of_others_are_not_to_be_seen(flyer, stack, tapis, unique):
