@@ -16,8 +16,8 @@ from node.engine import frame, georef, scans, scene, sfm
 from node.engine.options import load_options
 from node.engine.photos import list_images, photo_name, prepare
 work, other = Path(sys.argv[1]), sys.argv[2]
-rings = ((1.0, 8.0),)  # what is seen from 8 degrees above is seen from 8 below in the other scan
-make(work / "set", replace(SETS["turned-patterned"], photos=28, rings=rings), 420)
+rings = ((0.5, 8.0), (0.5, 36.0))  # what is seen from 8 degrees above is seen from 8 below in the other scan
+make(work / "set", replace(SETS["turned-patterned"], photos=36, rings=rings), 560)
 if other:  # the second scan shows something else
     for path in (work / "set" / "images").glob("scan02_*"):
         path.unlink()
@@ -27,7 +27,7 @@ if other:  # the second scan shows something else
 truth = {p["name"]: p for p in json.loads((work / "set" / "truth.json").read_text())["poses"]}
 files, masks, _ = list_images(work / "set" / "images")
 photos, _ = prepare(files, masks, work / "photos", 2000, 2)
-options, told = {**load_options(None), "feature-quality": "lowest", "min-num-features": 1200}, []
+options, told = {**load_options(None), "feature-quality": "lowest", "min-num-features": 2000}, []
 matcher = sfm.features_and_matches(work, work / "photos", photos, options, 2, False, lambda fraction: None, told.append)
 found = scans.place(work, work / "photos", matcher, photos, False, options, 2, lambda fraction: None, told.append)
 placed = sorted(photo_name(im.name) for im in found.model.images.values() if im.has_pose)
@@ -57,7 +57,7 @@ def place(tmp_path, other: str = "") -> dict:
 @pytest.mark.long
 def test_both_scans_are_joined_and_neither_table_is_left(tmp_path):
     found = place(tmp_path)
-    assert len(found["placed"]) == 28, found["told"]
+    assert len(found["placed"]) == 36, found["told"]
     assert found["error"] < 0.05, "of a distance of 5.4: both scans are where they were taken from"
     (up, low), (down, top) = found["heights"]["scan01"], found["heights"]["scan02"]
     assert up[2] > 0.999 and down[2] < -0.999
@@ -68,7 +68,7 @@ def test_both_scans_are_joined_and_neither_table_is_left(tmp_path):
 @pytest.mark.long
 def test_a_scan_that_shares_nothing_is_named(tmp_path):
     found = place(tmp_path, "other")
-    assert found["placed"] == [f"scan01_{k:03d}.jpg" for k in range(14)], found["told"]
+    assert found["placed"] == [f"scan01_{k:03d}.jpg" for k in range(18)], found["told"]
     assert "scan02 could not be joined with scan01" in found["note"] and "scan02_009.jpg" in found["note"]
     assert found["left_out"] == 10
 
