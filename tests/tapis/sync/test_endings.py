@@ -140,7 +140,7 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
     for name in ("First", "Second", "Third"):
         flyer.flight(name, 10)
     flyer.create()
-    tapis.fault("slow", operation="content", path="(First|Second|Third)/", seconds=0.3)
+    tapis.fault("slow", operation="content", path="(First|Second|Third)/", seconds=1.5)
     job_ids = [flyer.sync(name) for name in ("First", "Second", "Third")]
     until(lambda: flyer.job(job_ids[0])["images_done"] >= 2)
     tapis.expire(flyer.name)
