@@ -181,7 +181,7 @@ def test_a_refusal_is_said_where_it_was_asked_for(seen, flyer):
 def test_progress_goes_on_after_calls_that_failed(seen, flyer, tapis):
     """A proxy's page, a broken network: said in words, and over when it is over. No parser's words reach the page."""
     started(seen, flyer, "Bumpy", 30)
-    tapis.fault("slow", operation="content", seconds=0.7)
+    tapis.fault("slow", operation="content", seconds=2)
     seen.click(project("Bumpy") + ' button:has-text("Fetch images")')
     seen.wait(project("Bumpy") + ':has-text(" of 30 images, ")')
     seen.instead("**/api/tapis-storage/jobs/", 502, "<html><body><h1>502 Bad Gateway</h1></body></html>", times=1)

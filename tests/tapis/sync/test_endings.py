@@ -157,6 +157,7 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
 
     until(lambda: notices.send_digests() or asked())
     tapis.end_faults()
+    time.sleep(2)  # what was on its way comes in
     tapis._call("POST", "counters/reset")
     here = {name: len(flyer.files(name)) for name in ("First", "Second", "Third")}
     for _ in range(3):
