@@ -146,15 +146,29 @@ def _remove_stray_results() -> None:
 def _look_at_ended() -> None:
     """Find tasks that were restarted or deleted in WebODM after their scan had ended, where the signal was lost.
 
-    A large site has them looked at in turns, by their numbers, so that a run costs the same whatever there is.
+    A run looks at one block of numbers, so that it costs the same however many scans there are. The blocks take turns.
     """
     now = timezone.now()
+    since = now - timedelta(days=_WATCH_DAYS)
+    watched = Scan.objects.filter(processing_seconds__gt=0, finished_at__gte=since).order_by("finished_at").values_list("pk", flat=True)
     numbers = Scan.objects.aggregate(first=Min("pk"), last=Max("pk"))
     if numbers["first"] is None:
         return
-    turns = (numbers["last"] - numbers["first"]) // _MOST_ENDED + 1
-    first = numbers["first"] + int(now.timestamp()) // TIDY_UP_SECONDS % turns * _MOST_ENDED
-    ended = Scan.objects.filter(pk__range=(first, first + _MOST_ENDED - 1), state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED),
-                                released_at__isnull=False, finished_at__gte=now - timedelta(days=_WATCH_DAYS), webodm_task_id__isnull=False)
+    block = _block_of(int(now.timestamp()) // TIDY_UP_SECONDS, watched.first() or numbers["first"], numbers["last"])
+    ended = Scan.objects.filter(pk__range=(block * _MOST_ENDED, (block + 1) * _MOST_ENDED - 1), released_at__isnull=False,
+                                state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED), finished_at__gte=since, webodm_task_id__isnull=False)
     for pk in _with_ended_tasks(ended):
         dispatch("finish_scan", pk, expires_seconds=TIDY_UP_SECONDS)
+
+
+def _block_of(run: int, first: int, last: int) -> int:
+    """The block of ``_MOST_ENDED`` numbers whose turn it is; it may lie behind the last scan.
+
+    The number of turns is a power of two. If it were the number of blocks, each new block would change everybody's turn, and some
+    would be passed over again and again.
+
+    :param run: the number of this run; consecutive runs count up by one
+    """
+    oldest = first // _MOST_ENDED
+    turns = 1 << (last // _MOST_ENDED - oldest).bit_length()
+    return oldest + (run - oldest) % turns

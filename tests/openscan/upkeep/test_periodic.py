@@ -155,22 +155,35 @@ def test_only_one_process_tidies_up(monkeypatch):
 
 def test_looking_at_what_ended_reads_many_tasks_at_a_time(completed, monkeypatch):
     """Before, each scan of the last 30 days was a query of its own."""
-    monkeypatch.setattr(periodic, "dispatch", lambda *_, **__: None)
+    queued = []
+    monkeypatch.setattr(periodic, "dispatch", lambda name, pk, **_: queued.append(pk))
+    monkeypatch.setattr(periodic, "_MOST_ENDED", 10**9)  # all of them are one block
 
-    def runs_again():
+    def failed_again():
         scan = completed()
         finish.finish(scan.pk)
-        type(task_of(scan)).objects.filter(pk=scan.webodm_task_id).update(status=20)
+        type(task_of(scan)).objects.filter(pk=scan.webodm_task_id).update(status=30)
+        return scan.pk
 
-    for _ in range(3):
-        runs_again()
+    scans_of_tasks = [failed_again() for _ in range(3)]
     with CaptureQueriesContext(connection) as few:
         periodic._look_at_ended()
-    for _ in range(5):
-        runs_again()
+    assert set(scans_of_tasks) <= set(queued)
+    scans_of_tasks += [failed_again() for _ in range(5)]
     with CaptureQueriesContext(connection) as many:
         periodic._look_at_ended()
+    assert set(scans_of_tasks) <= set(queued)
     assert len(many) == len(few), [query["sql"][:150] for query in many.captured_queries]
+
+
+def test_every_ended_scan_has_its_turn_while_others_come_and_go():
+    """300 blocks are watched. Every twenty runs there is one more, and the oldest is over."""
+    seen = set()
+    for number in range(20_000):
+        seen.add(periodic._block_of(number, 100 * (number // 20), 100 * (number // 20 + 300)))
+    assert set(range(300, 900)) <= seen
+    assert {periodic._block_of(number, 7, 7) for number in range(9)} == {0}
+    assert {periodic._block_of(number, 150, 450) for number in range(4)} == {1, 2, 3, 4}
 
 
 def test_tidy_up_expires_what_nobody_started():
