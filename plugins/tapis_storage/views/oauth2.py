@@ -174,10 +174,10 @@ def _warning(token: TapisOAuth2Token) -> str:
     if token.is_valid and not token.is_expired:
         minutes = max(1, int(token.seconds_left // 60))
         if token.can_refresh:
-            return (f"Your Tapis login ends in {minutes} min, and WebODM could not renew it so far. Renew it now, or log in to Tapis "
-                    "again, so that syncs go on.")
-        return f"Your Tapis login ends in {minutes} min and cannot be renewed. Log in to Tapis again, so that syncs go on."
-    return "Your Tapis login has ended. Log in to Tapis again: syncs that wait for it go on by themselves."
+            return (f"Your Tapis login ends in {minutes} min, and WebODM could not renew it. Renew it now or log in to Tapis again "
+                    "to keep your syncs running.")
+        return f"Your Tapis login ends in {minutes} min and cannot be renewed. Log in to Tapis again to keep your syncs running."
+    return "Your Tapis login has ended. Log in to Tapis again; the syncs that wait for it will continue."
 
 
 class StatusView(TapisAPIView):

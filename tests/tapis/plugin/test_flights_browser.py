@@ -153,7 +153,7 @@ def test_a_sync_that_fails_says_why_and_can_be_repeated(seen, flyer, tapis):
     tapis.end_faults()
     seen.click(project("Failing") + ' button:has-text("Try again")')
     seen.wait(project("Failing") + ':has-text("All 3 images are here")')
-    assert "Not processed yet." in seen.text(project("Failing"))
+    seen.wait(project("Failing") + ':has-text("Not processed yet.")')
 
 
 def test_a_sync_can_be_stopped_and_go_on(seen, flyer, tapis):
@@ -313,7 +313,7 @@ def test_some_of_many_flights_are_chosen_and_imported_with_their_images(seen, fl
 
 
 def test_what_takes_longer_than_an_answer_is_followed_to_its_end(seen, flyer, tapis):
-    """Another of the site's requests waits already, so these are answered at once: 202, with the job that goes on."""
+    """Another request holds the one place to wait, so the server answers these at once: 202, and a job that continues."""
     from django.db import connection
 
     from app_extensions.tapis.jobs import WAITING_LOCK
@@ -326,7 +326,7 @@ def test_what_takes_longer_than_an_answer_is_followed_to_its_end(seen, flyer, ta
         cursor.execute("SELECT pg_advisory_lock(%s)", [WAITING_LOCK])
         try:
             seen.click("#tapis-discover")
-            seen.wait('#tapis-found-notice:has-text("This goes on in the background, also if you close this page.")')
+            seen.wait('#tapis-found-notice:has-text("This continues in the background, even if you close this page.")')
             assert "found." not in seen.text("#tapis-found-notice")
             seen.wait('#tapis-found-notice .alert-success:has-text("6 flights found.")')
             seen.click('button[aria-label^="Import Slow 3 ("]')
@@ -348,7 +348,7 @@ def test_a_sync_that_waits_for_the_login_says_so_and_goes_on_after_it(seen, flye
     seen.wait(project("Patient") + ':has-text(" of 60 images, ")')
     tapis.settings(refresh="refused")
     tapis.expire(flyer.name)
-    seen.wait(project("Patient") + ':has-text("The images wait for your Tapis login: ")')
+    seen.wait(project("Patient") + ':has-text("Waiting for your Tapis login: ")')
     assert "failed" not in seen.text(project("Patient")) and not seen.texts(project("Patient") + ' button:has-text("Try again")')
     assert seen.attribute(project("Patient") + ' a:has-text("Log in with Tapis")', "href").startswith("/api/oauth2/tapis/?redirect_after=")
     tapis.settings(refresh="works")
@@ -367,13 +367,13 @@ def test_a_login_says_until_when_it_holds_and_can_be_renewed_and_ended(seen, fly
 
     mine = TapisOAuth2Token.objects.filter(user=flyer.user)
     seen.goto(PAGE)
-    seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
+    seen.wait('#tapis-account:has-text("WebODM renews this login automatically.")')
     mine.update(expires_at=timezone.now() + timedelta(minutes=7), refresh_failed_at=timezone.now())
     seen.goto(PAGE)
-    seen.wait('#tapis-account .alert-warning:has-text("Your Tapis login ends in 6 min, and WebODM could not renew it so far.")')
+    seen.wait('#tapis-account .alert-warning:has-text("Your Tapis login ends in 6 min, and WebODM could not renew it.")')
     seen.assert_fits()
     seen.click('#tapis-account button:has-text("Renew")')
-    seen.wait('#tapis-account:has-text("WebODM renews this login by itself.")')
+    seen.wait('#tapis-account:has-text("WebODM renews this login automatically.")')
     seen.evaluate("window.confirm = () => true")
     seen.click('#tapis-account button:has-text("Disconnect")')
     seen.wait("#tapis-login")
@@ -385,7 +385,7 @@ def test_an_address_for_mail_is_kept_and_a_wrong_one_refused(seen, flyer):
     seen.until("document.querySelector('[name=max_projects_per_discovery]').value === '50'")
     seen.fill("[name=email]", "nobody")
     seen.click('button:has-text("Save preferences")')
-    seen.wait('#tapis-preferences-notice .alert-danger:has-text("The rest is saved, but not this")')
+    seen.wait('#tapis-preferences-notice .alert-danger:has-text("Everything but the email address was saved")')
     assert seen.text(".tapis-wrong").strip() == "must be an address such as ada@example.org, or empty for no mail"
     seen.fill("[name=email]", "ada@example.org")
     seen.click('button:has-text("Save preferences")')

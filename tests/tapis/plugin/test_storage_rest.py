@@ -66,6 +66,7 @@ def test_a_token_that_was_revoked_at_tapis_is_told(flyer, tapis):
     ("tapis-storage/create-projects/", {"auto_discover": False}, "flights"),
     ("tapis-storage/create-projects/", {"auto_discover": "maybe"}, "auto_discover"),
     ("tapis-storage/create-projects/", {"auto_discover": True, "flights": []}, "auto_discover"),
+    ("tapis-storage/create-projects/", {"auto_discover": True, "sync": "perhaps"}, "sync"),
     ("tapis-storage/create-projects/", {"flights": "all"}, "flights"),
     ("tapis-storage/create-projects/", {"flights": []}, "flights"),
     ("tapis-storage/create-projects/", {"flights": ["x"]}, "flights[0]"),
@@ -81,6 +82,19 @@ def test_bad_input_is_400_with_the_field_named(flyer, path, body, field):
     assert answer.status_code == 400, answer.text
     assert answer.json()["success"] is False and field in answer.json()["detail"]
     assert answer.json()["field"] == field and list(answer.json()["fields"]) == [field]
+
+
+def test_an_import_with_images_makes_one_sync_however_often_it_is_sent(flyer):
+    flyer.flight("Both", 2)
+    flyer.flight("Left", 2)
+    asked = {"flights": [{"flight_name": "Both", "system_id": flyer.system}], "sync": True}
+    flyer.post("tapis-storage/create-projects/", {**asked, "sync": "perhaps"}, 400)
+    assert flyer.get("tapis-storage/flight-projects/")["count"] == 0
+    for made in (1, 0, 0):
+        assert flyer.post("tapis-storage/create-projects/", asked)["results"]["projects_created"] == made
+    syncs = [job for job in flyer.get("tapis-storage/jobs/")["jobs"] if job["kind"] == "sync"]
+    assert [job["flight_name"] for job in syncs] == ["Both"]
+    assert flyer.wait(syncs[0]["id"])["images_done"] == 2
 
 
 @pytest.mark.parametrize("body", ["{not json", "[" * 100_000])

@@ -45,6 +45,38 @@ def test_a_killed_worker_costs_the_files_it_had_in_hand_and_no_more(flyer, tapis
     assert flyer.task("Killed").images_count == 40
 
 
+def test_a_worker_killed_while_it_imports_leaves_one_project_and_one_sync_per_flight(flyer, tapis, stack):
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.models import Flight, TapisJob
+
+    names = [f"Import{number}" for number in range(6)]
+    for name in names:
+        flyer.flight(name, 2)
+    tapis.fault("slow", operation="list", path="/Import", seconds=0.8)
+    running_worker, mine = stack.service("worker"), Flight.objects.filter(user=flyer.user, project_id__isnull=False)
+    asked = [{"flight_name": name, "system_id": flyer.system} for name in names]
+    job, _ = jobs.start_discovery(TapisAccess(flyer.user, flyer.client), jobs.CREATE, {"flights": asked, "sync": True})
+    until(lambda: mine.count() >= 2)
+    _kill_everything(running_worker)
+    until(lambda: not running_worker.running())
+    assert 2 <= mine.count() < 6
+    tapis.end_faults()
+    stack.services.pop("worker")
+    stack.start(["worker"])
+
+    def over() -> bool:
+        jobs.take_up_again()  # beat's part, once a minute
+        time.sleep(0.5)
+        return not TapisJob.objects.filter(user=flyer.user).exclude(state="completed").exists()
+
+    until(over, seen=lambda: list(TapisJob.objects.filter(user=flyer.user).values("kind", "state", "error")))
+    assert mine.count() == 6 == len(set(mine.values_list("project_id", flat=True)))
+    assert TapisJob.objects.filter(user=flyer.user, kind="sync").count() == 6
+    assert all(len(flyer.files(name)) == 2 for name in names)
+    assert flyer.details(str(job.pk))["results"]["projects_created"] == 6
+
+
 def test_a_job_whose_message_was_lost_is_taken_up_again(flyer, tapis):
     from app_extensions.tapis import jobs
     from app_extensions.tapis.login.access import TapisAccess

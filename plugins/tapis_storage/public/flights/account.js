@@ -1,5 +1,5 @@
 // The user's logins to Tapis: until when each holds, a warning before its end, renewing and disconnecting.
-import { call } from "./api.js";
+import { call, Problem } from "./api.js";
 import { button, byId, fill, make } from "./dom.js";
 import { loginLink, Notice } from "./notice.js";
 import { hour } from "./words.js";
@@ -7,7 +7,7 @@ import { hour } from "./words.js";
 const LOOK_SECONDS = 60;
 
 export class Account {
-    // changed: called when the user has no login any more
+    // changed: called when the user has no login any more, so that the page no longer fits
     constructor(changed) {
         this.place = byId("tapis-account");
         this.notice = new Notice(byId("tapis-account-notice"));
@@ -17,16 +17,18 @@ export class Account {
     // What the page came with stays until the first answer, and while there is none: the connection's notice says that.
     async load() {
         try {
-            this.show((await call("GET", "oauth2/tapis/status/")).tokens);
-            this.notice.clear();
+            const { tokens } = await call("GET", "oauth2/tapis/status/");
+            if (tokens.length) this.show(tokens);
+            else this.changed();
         } catch (error) {
+            if (!(error instanceof Problem)) throw error;
             if (error.login) this.notice.problem(error);
         }
     }
 
     watch() {
         this.load();
-        setInterval(() => this.load(), LOOK_SECONDS * 1000);
+        this.timer = setInterval(() => this.load(), LOOK_SECONDS * 1000);
     }
 
     show(tokens) {
@@ -48,13 +50,14 @@ export class Account {
                 : loginLink("tapis");
             return make("div", { "class": "alert alert-warning" }, ...who, ". ", token.warning, make("p", {}, renew, " ", leave));
         }
-        const until = token.can_refresh ? ". WebODM renews this login by itself." : ` until ${hour(token.expires_at)}.`;
+        const until = token.can_refresh ? ". WebODM renews this login automatically." : ` until ${hour(token.expires_at)}.`;
         return make("p", {}, ...who, until, " ", leave);
     }
 
     async renew(token) {
         try {
             await call("POST", `oauth2/tapis/refresh/${encodeURIComponent(token.client_id)}/`, { tenant_id: token.tenant_id });
+            this.notice.clear();
             await this.load();
         } catch (error) {
             this.notice.problem(error, () => this.renew(token));
@@ -65,8 +68,10 @@ export class Account {
         if (!window.confirm(`Disconnect ${token.tapis_username} from this WebODM? Your projects stay. Syncs stop until you log in again.`)) return;
         try {
             const answer = await call("POST", `oauth2/tapis/revoke/${encodeURIComponent(token.client_id)}/`, { tenant_id: token.tenant_id });
-            if (answer.revoked_at_tapis) this.changed();
-            else this.notice.say(`${answer.message} ${answer.detail}`, "warning", [], make("p", {}, loginLink("tapis")));
+            if (answer.revoked_at_tapis) return void this.changed();
+            clearInterval(this.timer);  // a page that is loaded again would not say this
+            fill(this.place);
+            this.notice.say(`${answer.message} ${answer.detail}`, "warning", [], make("p", {}, loginLink("tapis")));
         } catch (error) {
             this.notice.problem(error, () => this.disconnect(token));
         }

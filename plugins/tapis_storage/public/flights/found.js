@@ -7,7 +7,7 @@ import { isUnderWay } from "./watch.js";
 import { bytes, day, discoveryUnderWay, several } from "./words.js";
 
 const PAGE_SIZE = 50, TYPING_MS = 300, MOST_AT_ONCE = 500;
-const LATER = " This goes on in the background, also if you close this page.";
+const LATER = " This continues in the background, even if you close this page.";
 
 function keyOf(flight) {
     return JSON.stringify([flight.system_id, flight.flight_name]);
@@ -27,7 +27,7 @@ export class Found {
         this.page = 1;
         this.flights = [];
         this.chosen = new Map();  // over all pages of the list, by keyOf
-        this.followed = null;     // {id, tell}: the discovery that this page began, and what is said when it has ended
+        this.followed = null;     // {id, tell, again}: the discovery that this page watches, what to say of its results, and how to repeat it
         this.asked = 0;
         const discover = byId("tapis-discover"), all = byId("tapis-import-all");
         discover.addEventListener("click", () => whileBusy(discover, () => this.discover()));
@@ -44,7 +44,9 @@ export class Found {
     // A page of the list as the server has it. Of several calls on their way, the last one counts.
     async load(page = this.page) {
         const number = this.asked += 1;
-        const query = new URLSearchParams({ page, page_size: PAGE_SIZE, sort: this.sort.value, imported: this.imported.value, search: this.search.value.trim() });
+        const query = new URLSearchParams({
+            page, page_size: PAGE_SIZE, sort: this.sort.value, imported: this.imported.value, search: this.search.value.trim(),
+        });
         try {
             const answer = await call("GET", "tapis-storage/found-flights/?" + query);
             if (number !== this.asked) return;
@@ -60,26 +62,29 @@ export class Found {
         }
     }
 
+    isImported(flight) {
+        return flight.project_id !== null || Boolean(this.projects.find(flight));
+    }
+
     show() {
         if (!this.answer) return;
-        const imported = this.flights.map(flight => flight.project_id !== null || Boolean(this.projects.find(flight)));
-        this.flights.forEach((flight, number) => { if (imported[number]) this.chosen.delete(keyOf(flight)); });
-        const looks = JSON.stringify([this.answer, imported, [...this.chosen.keys()], this.page]);
+        const imported = this.flights.filter(flight => this.isImported(flight));
+        const looks = JSON.stringify([this.answer, imported.map(keyOf), this.page]);
         if (this.shown === looks) return;  // what somebody is about to press stays where it is
         this.shown = looks;
-        fillTable(this.table, this.flights.map((flight, number) => this.row(flight, imported[number])), this.emptyText());
-        const open = this.flights.filter((flight, number) => !imported[number]);
-        this.everything.disabled = !open.length;
-        this.everything.checked = open.length > 0 && open.every(flight => this.chosen.has(keyOf(flight)));
+        imported.forEach(flight => this.chosen.delete(keyOf(flight)));
+        this.boxes = new Map();  // of the flights on this page that can be chosen
+        fillTable(this.table, this.flights.map(flight => this.row(flight, imported.includes(flight))), this.emptyText());
         this.showTotals();
-        this.showChosen();
         this.showPages();
+        this.showChosen();
     }
 
     row(flight, imported) {
         const name = `${flight.flight_name} (${flight.system_id})`;
+        if (!imported) this.boxes.set(flight, this.box(flight, name));
         return {
-            choose: imported ? "" : this.box(flight, name), flight: flight.flight_name, system: flight.system_id,
+            choose: this.boxes.get(flight), flight: flight.flight_name, system: flight.system_id,
             images: flight.image_count === null ? "not counted yet" : String(flight.image_count),
             size: flight.total_bytes ? bytes(flight.total_bytes) : "", seen: day(flight.seen_at),
             action: imported ? make("span", { "class": "tapis-word" }, "imported")
@@ -89,7 +94,6 @@ export class Found {
 
     box(flight, name) {
         const box = make("input", { type: "checkbox", "aria-label": `Choose ${name}` });
-        box.checked = this.chosen.has(keyOf(flight));
         box.addEventListener("change", () => this.choose([flight], box.checked));
         return box;
     }
@@ -103,8 +107,7 @@ export class Found {
     }
 
     chooseAll(wanted) {
-        this.choose(this.flights.filter(flight => flight.project_id === null && !this.projects.find(flight)), wanted);
-        this.show();
+        this.choose([...this.boxes.keys()], wanted);
     }
 
     emptyText() {
@@ -116,16 +119,20 @@ export class Found {
         const { flights, images, bytes: size } = this.answer.totals, { disk_free_bytes: disk, quota_left_bytes: quota } = this.answer.room;
         const room = quota === null ? disk : Math.min(disk, quota);
         fill(byId("tapis-found-totals"), flights ? `${several(flights, "flight")}, ${several(images, "image")}, ${bytes(size)}. ` +
-            `This WebODM has room for ${bytes(room)} of yours.` : "");
+            `There is room for ${bytes(room)} more on this WebODM.` : "");
     }
 
     showChosen() {
+        for (const [flight, box] of this.boxes) box.checked = this.chosen.has(keyOf(flight));
+        const boxes = [...this.boxes.values()];
+        this.everything.disabled = !boxes.length;
+        this.everything.checked = boxes.length > 0 && boxes.every(box => box.checked);
         const flights = [...this.chosen.values()], place = byId("tapis-found-chosen");
         if (!flights.length) return fill(place);
         const size = flights.reduce((sum, flight) => sum + (flight.total_bytes || 0), 0);
         const text = `${several(flights.length, "flight")} chosen` + (size ? `, ${bytes(size)}.` : ".");
         fill(place, text + " ", button("Import these", "Import the chosen flights", () => this.importThese(flights), "primary"), " ",
-            button("Choose none", "Choose no flight", async () => { this.chosen.clear(); this.show(); }));
+            button("Choose none", "Choose no flight", async () => this.choose(flights, false)));
     }
 
     showPages() {
@@ -140,7 +147,7 @@ export class Found {
             turn("›", "Next page of flights", this.page + 1));
     }
 
-    // What there is; nothing is made. The server answers at once where that takes longer, and the page follows its job.
+    // Nothing is made. If this takes longer than the server lets a request wait, the answer names a job, and the page follows it.
     async discover() {
         this.notice.busy("Looking through your systems on Tapis. With many flights this takes a while.");
         try {
@@ -159,7 +166,7 @@ export class Found {
         else this.tell(`${message || "No flight directories found"}.`, "info", errors);
     }
 
-    // Whoever asks for some flights wants their images, whatever the preferences say about discoveries in the background.
+    // Whoever chooses flights wants their images, whatever the preferences say about discoveries in the background.
     async importThese(flights) {
         const now = flights.slice(0, MOST_AT_ONCE);
         const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
@@ -204,7 +211,8 @@ export class Found {
         await this.began();
     }
 
-    // As the jobs are now: the discovery that the page follows is told about, once it is over too. Returns whether one has ended just now.
+    // Called with the jobs as they are now. Shows how the discovery that the page follows is getting on, and how it ended. Returns whether
+    // it has just ended.
     async follow(jobs) {
         const mine = jobs.filter(job => job.kind === "discovery");
         const job = this.followed ? mine.find(each => each.id === this.followed.id) : mine.find(isUnderWay) || mine[0];
@@ -224,9 +232,7 @@ export class Found {
     async ended(job) {
         const { tell, again } = this.followed;
         this.followed = null;
-        if (job.waits_for === "login") {
-            this.notice.login("The discovery waits for your Tapis login, and goes on by itself after it.");
-        } else if (job.state !== "completed") {
+        if (job.state !== "completed") {
             this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", again));
         } else {
             tell((await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results);

@@ -32,11 +32,6 @@ export class Notice {
         this.say(text, "info", [], make("progress", { "aria-label": text }));
     }
 
-    // Something waits for a login to Tapis.
-    login(text) {
-        this.say(text, "warning", [], make("p", {}, loginLink("tapis")));
-    }
-
     // What went wrong, with the login that helps, or the way to try it again. Faults of the page itself are thrown on.
     problem(error, again = null) {
         if (!(error instanceof Problem)) throw error;

@@ -17,7 +17,7 @@ export class Preferences {
         return Array.from(this.form.elements).filter(field => field.name);
     }
 
-    // The address for mail is WebODM's own, and has an address of its own in the API.
+    // The email address belongs to the WebODM user, so the API keeps it apart from the preferences.
     get email() {
         return this.form.elements.email;
     }
@@ -62,13 +62,13 @@ export class Preferences {
         try {
             const address = this.email.value.trim();
             const { preferences } = await call("POST", "tapis-preferences/", changes);
-            said = "The rest is saved, but not this";
+            said = "Everything but the email address was saved";
             const { email } = await call("POST", "tapis-preferences/email/", { email: address });
             this.show({ ...preferences, email });
             this.notice.say("The preferences are saved.", "success");
         } catch (error) {
             const marked = this.mark(error.fields || {});
-            if (marked) this.notice.say(`${said}: see what is said above.`, "danger");
+            if (marked) this.notice.say(`${said}. Correct what is marked above.`, "danger");
             else this.notice.problem(error, () => this.save());
         }
     }

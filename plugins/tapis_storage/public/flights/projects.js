@@ -12,7 +12,7 @@ function dashboardOf(project) {
     return "/dashboard/?" + new URLSearchParams({ search: name, project_task_open: project.id });
 }
 
-// The API tells such a job as failed, as programs stop asking then; it is not over.
+// The API calls such a job failed, so that programs stop polling; it continues after the login.
 function waitsForLogin(job) {
     return Boolean(job) && job.waits_for === "login";
 }
@@ -87,8 +87,8 @@ export class Projects {
         }
         const said = [];
         if (waitsForLogin(job)) {
-            said.push(make("div", { "class": "text-warning" }, `The images wait for your Tapis login: ${job.images_done} of ` +
-                `${several(job.images_total, "image")} are here, and the rest follows by itself after it.`));
+            said.push(make("div", { "class": "text-warning" }, `Waiting for your Tapis login: ${job.images_done} of ` +
+                `${several(job.images_total, "image")} are here. The rest will follow after you log in.`));
         } else if (job && job.state === "failed") {
             said.push(make("div", { "class": "text-danger" }, "The sync failed. ", job.error));
         } else if (job && job.state === "canceled") {
