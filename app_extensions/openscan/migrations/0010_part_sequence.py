@@ -1,7 +1,7 @@
-"""The sequence of part ids belongs to its column again, so that it goes with its table and a backup names it alone.
+"""Makes the column `openscan_part.id` own its sequence.
 
-Django 2.2 makes a new sequence when a column becomes a BigAutoField (0005), and gives it no owner: it outlived a purge, the next
-installation counted with two, and pg_dump wrote down one that a fresh database does not have.
+When a column becomes a BigAutoField (0005), Django 2.2 creates a new sequence that no column owns. It survived a purge; the next
+installation then had two, and a backup named one that a fresh database does not have.
 """
 from django.db import migrations
 

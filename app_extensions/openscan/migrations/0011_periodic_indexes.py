@@ -1,4 +1,4 @@
-"""Indexes for what the periodic jobs ask for: a few rows, however many scans have ended."""
+"""Indexes for the periodic jobs, which look for a few rows among all scans that have ended."""
 from django.db import migrations, models
 from django.db.models import Q
 

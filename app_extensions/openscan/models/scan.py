@@ -97,7 +97,7 @@ class Scan(models.Model):
                          name="openscan_scan_open"),
             models.Index(fields=["result_file"], condition=~Q(result_file=""), name="openscan_scan_result"),
             models.Index(fields=["-finished_at"], condition=Q(processing_seconds__gt=0), name="openscan_scan_pace"),
-            # What the periodic jobs ask for: a few rows, however many scans have ended.
+            # The periodic jobs look for a few rows among all that have ended. "was:" is addresses.FINGERPRINT.
             models.Index(fields=["id"], condition=Q(state__in=["released", "approved"]), name="openscan_scan_moving"),
             models.Index(fields=["reset_at"], condition=Q(state="reset", discarded_at=None), name="openscan_scan_discard"),
             models.Index(fields=["finished_at"], condition=Q(state="failed", released_at=None), name="openscan_scan_refused"),

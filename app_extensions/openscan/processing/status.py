@@ -32,9 +32,7 @@ class Known:
     """What pages with many scans read once for all of them: their tasks, the queue, and what scans of one owner wait for."""
 
     def __init__(self, scans: "Iterable[Scan]", line: "Optional[list[queue.Waiting]]" = None):
-        """
-        :param line: the queue, where the caller has it already
-        """
+        """:param line: the queue, if the caller has read it already"""
         self.tasks = host_tasks.task_rows(scan.webodm_task_id for scan in scans if scan.webodm_task_id)
         self.places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans() if line is None else line, 1)}
         self._waits: dict[tuple, str] = {}

@@ -11,8 +11,7 @@ from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Toke
 from app_extensions.openscan.processing import queue, status
 from app_extensions.openscan.results.object_storage import lifecycle
 
-#: Lines of a table; the pages of scans and tokens have them all.
-MOST_ROWS = 20
+MOST_ROWS = 50
 #: A scan's word → how it is coloured.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 

@@ -81,7 +81,7 @@ def required() -> "Bucket":
     """The bucket that the settings name now. :raises StorageError: they name none, or it cannot even be tried"""
     bucket = current()
     if bucket is None:
-        raise StorageError("no bucket is named in the settings")
+        raise StorageError("the settings name no bucket")
     return bucket
 
 
