@@ -118,8 +118,7 @@ def upload(rig: Rig, project: str, archive: Any, photos: int, clock: "Clock") ->
         clock.say(f"part {number + 1} of {PARTS} sent: {sent / 1e6:.1f} MB")
     rig.call("startProject", project=project)
     preset = os.environ.get("WO_OPENSCAN_PRESET") or "OpenScan object"
-    clock.say(f"startProject: started. It is processed with the preset {preset!r}; an installation's scans get 'OpenScan object' "
-              "unless WO_OPENSCAN_PRESET names another")
+    clock.say(f"startProject: started. Scans use the preset {preset!r}, here and in an installation; WO_OPENSCAN_PRESET names another")
 
 
 def wait(rig: Rig, project: str, clock: "Clock") -> dict[str, Any]:
