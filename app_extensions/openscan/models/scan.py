@@ -97,13 +97,11 @@ class Scan(models.Model):
                          name="openscan_scan_open"),
             models.Index(fields=["result_file"], condition=~Q(result_file=""), name="openscan_scan_result"),
             models.Index(fields=["-finished_at"], condition=Q(processing_seconds__gt=0), name="openscan_scan_pace"),
-            # The periodic jobs look for a few rows among all that have ended. "was:" is addresses.FINGERPRINT.
+            # The periodic jobs look for a few rows among all that have ended; one more of these is in migration 0012.
             models.Index(fields=["id"], condition=Q(state__in=["released", "approved"]), name="openscan_scan_moving"),
             models.Index(fields=["reset_at"], condition=Q(state="reset", discarded_at=None), name="openscan_scan_discard"),
             models.Index(fields=["finished_at"], condition=Q(state="failed", released_at=None), name="openscan_scan_refused"),
             models.Index(fields=["result_expires_at"], condition=Q(state="done"), name="openscan_scan_expires"),
-            models.Index(fields=["state"], condition=~Q(client_address="") & ~Q(client_address__startswith="was:"),
-                         name="openscan_scan_address"),
             models.Index(fields=["reset_at"], condition=Q(state="reset") & ~Q(client_address=""), name="openscan_scan_forget"),
         ]
 

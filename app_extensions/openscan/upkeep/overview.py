@@ -9,9 +9,11 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Token, TokenRequest
 from app_extensions.openscan.processing import queue, status
-from app_extensions.openscan.results.object_storage import lifecycle
+from app_extensions.openscan.results.object_storage import client, lifecycle
 
 MOST_ROWS = 50
+#: In each table of the operators' page, which has five.
+MOST_LINES = 25
 #: A scan's word → how it is coloured.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
@@ -83,13 +85,14 @@ def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]
 def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
-    scans = (Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)).select_related("token")
+    # Many scans have one token, so that these are read apart.
+    scans = (Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)).prefetch_related("token")
     whole_line = queue.waiting_scans()
     line = [entry.pk for entry in whole_line if user.is_superuser or entry.owner_id == user.pk]
-    waiting = scans.in_bulk(line[:MOST_ROWS])
+    waiting = scans.in_bulk(line[:MOST_LINES])
     groups = {
         "waiting": [waiting[pk] for pk in line if pk in waiting],
-        "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
+        "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_LINES]),
         "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
     }
     known = status.Known([scan for group in groups.values() for scan in group], whole_line)
@@ -106,7 +109,7 @@ def for_operator(user: Any) -> "dict[str, Any]":
         "tokens_lost": lost_tokens().count() if user.is_superuser else 0,
         "mails_stuck": OutgoingMail.objects.filter(state=OutgoingMail.WAITING, attempts__gt=1).count()
         if user.is_superuser else 0,
-        "object_storage": lifecycle.summary() if user.is_superuser else None,
+        "object_storage": lifecycle.summary() if user.is_superuser and client.is_configured() else None,
         "estimate_seconds": queue.estimate_seconds(_any_token(mine)),
         "pace_seconds": queue.seconds_per_photo(),
     }
@@ -118,17 +121,17 @@ def lost_tokens() -> QuerySet:
 
 
 def _arriving(scans: QuerySet) -> QuerySet:
-    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_ROWS]
+    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_LINES]
 
 
 def _ended(scans: QuerySet) -> QuerySet:
-    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_ROWS]
+    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_LINES]
 
 
 def _with_counts(mine: QuerySet) -> "list[Token]":
     """The tokens of the page, each with how many scans it has. Scans of other tokens are not counted, as there may be many."""
     # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
-    shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS])
+    shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_LINES])
     counts: dict[int, Counter] = {token.pk: Counter() for token in shown}
     rows = Scan.objects.filter(token__in=shown).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
     for token_id, state, number in rows:

@@ -1,12 +1,12 @@
 """What is done again and again: the safety net under every signal and queued job, and the end of things.
 
 The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute, ``watch_nodes`` at the nodes that they
-are on (``failover``); ``tidy_up`` at everything that has a
-time to end, every ten minutes.
+are on (``failover``); ``tidy_up`` at everything that has a time to end, every ten minutes.
 """
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Callable, Optional
 
 from django.db.models import Max, Min, Q, QuerySet
@@ -36,6 +36,8 @@ TIDY_UP_SECONDS = 600
 #: A job queued by the one who changed the scan gets this long before it is queued again.
 GRACE_SECONDS = 20
 _STRAY_SECONDS = 3600
+#: Messages of each kind that ``catch_up`` sends a minute at most: what waits is rows, and a backlog must not fill the broker.
+_MOST_MESSAGES = 50
 #: Results and sets that go to object storage a minute at most: a backlog must not keep new scans from the worker.
 _MOST_OBJECTS = 10
 #: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
@@ -45,8 +47,6 @@ _MOST_ENDED = 100
 _AT_ONCE = 500
 #: Words for tasks that have not ended.
 _ON_THEIR_WAY = (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING)
-#: Resets whose leftovers are removed a minute at most.
-_MOST_DISCARDS = 200
 
 
 def schedule() -> None:
@@ -63,16 +63,18 @@ def catch_up() -> int:
     now = timezone.now()
     grace = now - timedelta(seconds=GRACE_SECONDS)
     wanted = []
+    # One that fails again and again waits for its next attempt, and so does not take the place of others.
     ready = Q(retry_at=None) | Q(retry_at__lte=now)
-    wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)]
+    wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)
+               .order_by("started_at", "pk")[:_MOST_MESSAGES]]
     # What a reset leaves stays to be discarded until that was done once: whether the task had failed or finished before says nothing.
     left = Q(webodm_task_id__isnull=False) | ~Q(result_file="") | ~Q(result_object="")
     wanted += [("discard_scan", pk) for pk in _ids(left, state=Scan.RESET, discarded_at=None, reset_at__lte=grace)
-               .order_by("pk")[:_MOST_DISCARDS]]
+               .order_by("pk")[:_MOST_MESSAGES]]
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
-                                                   finished_at__lte=grace)]
+                                                   finished_at__lte=grace).order_by("finished_at", "pk")[:_MOST_MESSAGES]]
     in_motion = Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED))
-    wanted += [("finish_scan", pk) for pk in _with_ended_tasks(in_motion)]
+    wanted += [("finish_scan", pk) for pk in islice(_with_ended_tasks(in_motion), _MOST_MESSAGES)]
     wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]
     wanted += [("archive_set", pk) for pk in archive.sets_to_archive(_MOST_OBJECTS)]
     for name, scan_id in wanted:

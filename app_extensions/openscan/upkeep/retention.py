@@ -35,6 +35,7 @@ def forget_addresses() -> int:
     known.filter(state=Scan.RESET, reset_at__lte=before).update(client_address="")
     ended = known.filter(Q(finished_at__lte=before) | Q(finished_at=None, expired_at__lte=before), state__in=_ENDED)
     forgotten = 0
-    for pk, address in ended.exclude(client_address__startswith=addresses.FINGERPRINT).values_list("pk", "client_address")[:_MOST_SCANS]:
+    left = ended.exclude(client_address__startswith=addresses.FINGERPRINT).order_by("pk").values_list("pk", "client_address")
+    for pk, address in left[:_MOST_SCANS]:
         forgotten += Scan.objects.filter(pk=pk, client_address=address).update(client_address=addresses.fingerprint(address, pk))
     return forgotten
