@@ -108,9 +108,9 @@ def test_a_reset_whose_job_was_lost_is_caught_up_with(completed):
 def test_a_backlog_sends_few_messages_a_minute_and_the_oldest_first():
     token, _ = private_token()
     long_ago = timezone.now() - timezone.timedelta(days=1000)
-    waiting = [Scan.objects.create(token=token, name=f"waits {number} {time.monotonic_ns()}", state=Scan.INITIALIZED, photos=1, parts_count=1,
-                                   declared_bytes=1, links_expire_at=long_ago, started_at=long_ago + timezone.timedelta(minutes=number)).pk
-               for number in range(300)]
+    waiting = [Scan.objects.create(token=token, name=f"waits {number} {time.monotonic_ns()}", state=Scan.INITIALIZED, photos=1,
+                                   parts_count=1, declared_bytes=1, links_expire_at=long_ago,
+                                   started_at=long_ago + timezone.timedelta(minutes=number)).pk for number in range(300)]
     try:
         most = periodic._MOST_MESSAGES
         assert wanted_by_catch_up("ingest_scan", most) == waiting[:most]
