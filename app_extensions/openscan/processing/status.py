@@ -4,6 +4,7 @@ The words and their order are the wire contract's: created → initialized → f
 processing done | processing failed; expired once the result is gone.
 """
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import tasks as host_tasks
@@ -34,7 +35,7 @@ class Known:
     def __init__(self, scans: "Iterable[Scan]", line: "Optional[list[queue.Waiting]]" = None):
         """:param line: the queue, if the caller has read it already"""
         self.tasks = host_tasks.task_rows(scan.webodm_task_id for scan in scans if scan.webodm_task_id)
-        self.places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans() if line is None else line, 1)}
+        self._line = line
         self._waits: dict[tuple, str] = {}
 
     def task(self, scan: Scan) -> Optional[Any]:
@@ -43,7 +44,12 @@ class Known:
 
     def position(self, scan: Scan) -> int:
         """As ``queue.position``."""
-        return self.places.get(scan.pk, 0)
+        return self._places.get(scan.pk, 0)
+
+    @cached_property
+    def _places(self) -> "dict[int, int]":
+        # Most scans of most tokens have ended, and then nobody asks for the queue.
+        return {entry.pk: place for place, entry in enumerate(queue.waiting_scans() if self._line is None else self._line, 1)}
 
     def what_it_waits_for(self, scan: Scan) -> str:
         """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""

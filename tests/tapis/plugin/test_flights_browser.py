@@ -133,6 +133,36 @@ def test_all_new_flights_in_the_background_with_a_system_that_fails(seen, flyer,
     seen.assert_fits()
 
 
+#: Keeps back what the server says of jobs until `window.letGo()`, and counts what came through.
+HOLD_JOBS = """() => {
+    const real = window.fetch, let_go = new Promise(resolve => { window.letGo = resolve; });
+    window.through = 0;
+    window.fetch = async (...given) => {
+        const answer = await real(...given);
+        if (String(given[0]).endsWith("tapis-storage/jobs/")) {
+            await let_go;
+            window.through += 1;
+        }
+        return answer;
+    };
+}"""
+
+
+def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_answer(seen, flyer, tapis):
+    tapis.fault("slow", operation="list", seconds=1)
+    flyer.post("tapis-discovery/trigger/", status=202)
+    seen.goto(PAGE)
+    seen.wait("#tapis-found-notice progress")
+    seen.evaluate(HOLD_JOBS)
+    tapis.end_faults()
+    flyer.flight("Found by the person", 2)
+    seen.click("#tapis-discover")
+    seen.wait('#tapis-found-notice:has-text("1 flight found.")')
+    seen.evaluate("() => window.letGo()")
+    seen.until("() => window.through > 2")
+    assert "1 flight found." in seen.text("#tapis-found-notice")
+
+
 def test_a_discovery_that_fails_says_why_and_can_be_repeated(seen, flyer, tapis):
     seen.goto(PAGE)
     seen.wait('#tapis-systems td:has-text("A test system")')

@@ -27,7 +27,11 @@ export class Found {
         this.page = 1;
         this.flights = [];
         this.chosen = new Map();  // over all pages of the list, by keyOf
-        this.followed = null;     // {id, tell, again}: the discovery that this page watches, what to say of its results, and how to repeat it
+        // {id, tell, again, quiet}: the discovery that this page watches, what to say of its results, how to repeat it, and whether to say
+        // nothing, as the person has asked for something else meanwhile.
+        this.followed = null;
+        this.answering = false;   // a request that the person waits for is on its way
+        this.answered = false;    // the person has asked for something on this page, and the notice is the answer
         this.asked = 0;
         const discover = byId("tapis-discover"), all = byId("tapis-import-all");
         discover.addEventListener("click", () => whileBusy(discover, () => this.discover()));
@@ -147,11 +151,23 @@ export class Found {
             turn("›", "Next page of flights", this.page + 1));
     }
 
+    // The person waits for this answer: what a discovery in the background found must not take its place.
+    async ask(text, path, body) {
+        if (this.followed) this.followed.quiet = true;
+        this.answering = this.answered = true;
+        this.notice.busy(text);
+        try {
+            return await call("POST", path, body);
+        } finally {
+            this.answering = false;
+        }
+    }
+
     // Nothing is made. If this takes longer than the server lets a request wait, the answer names a job, and the page follows it.
     async discover() {
-        this.notice.busy("Looking through your systems on Tapis. With many flights this takes a while.");
         try {
-            const data = await call("POST", "tapis-storage/discover-flights/", {});
+            const text = "Looking through your systems on Tapis. With many flights this takes a while.";
+            const data = await this.ask(text, "tapis-storage/discover-flights/", {});
             const told = results => this.tellFound(results.flights_discovered, results.errors);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.discover());
             this.tellFound(data.count, data.errors, data.message);
@@ -171,9 +187,8 @@ export class Found {
         const now = flights.slice(0, MOST_AT_ONCE);
         const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
         const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : several(now.length, "flight");
-        this.notice.busy(`Importing ${name}.`);
         try {
-            const data = await call("POST", "tapis-storage/create-projects/", { flights: asked, sync: true });
+            const data = await this.ask(`Importing ${name}.`, "tapis-storage/create-projects/", { flights: asked, sync: true });
             this.choose(now, false);
             const told = results => this.tellImported(name, results, flights.length - now.length);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.importThese(now));
@@ -196,9 +211,8 @@ export class Found {
     // In the background, as it may take long; followed like one that the clock or a login began.
     async importAll() {
         try {
-            const { task_id: id } = await call("POST", "tapis-discovery/trigger/", {});
-            this.followed = { id, tell: results => this.tellAll(results), again: () => this.importAll() };
-            this.notice.busy("A discovery begins.");
+            const { task_id: id } = await this.ask("A discovery begins.", "tapis-discovery/trigger/", {});
+            this.followed = { id, ...this.ofAll() };
             await this.began();
         } catch (error) {
             this.notice.problem(error, () => this.importAll());
@@ -218,8 +232,8 @@ export class Found {
         const job = this.followed ? mine.find(each => each.id === this.followed.id) : mine.find(isUnderWay) || mine[0];
         const ended = Boolean(this.followed && job && !isUnderWay(job));
         if (job && isUnderWay(job)) {
-            if (!this.followed) this.followed = { id: job.id, tell: results => this.tellAll(results), again: () => this.importAll() };
-            this.notice.busy(discoveryUnderWay(job) + LATER);
+            if (!this.followed) this.followed = { id: job.id, ...this.ofAll(), quiet: this.answered };
+            if (this.answering || !this.followed.quiet) this.notice.busy(discoveryUnderWay(job) + LATER);
         } else if (ended) {
             await this.ended(job);
         } else if (job && job.state === "failed" && !this.told) {
@@ -229,10 +243,16 @@ export class Found {
         return ended;
     }
 
+    ofAll() {
+        return { tell: results => this.tellAll(results), again: () => this.importAll() };
+    }
+
     async ended(job) {
-        const { tell, again } = this.followed;
+        const { tell, again, quiet } = this.followed;
         this.followed = null;
-        if (job.state !== "completed") {
+        if (quiet) {
+            // The list below shows what it found.
+        } else if (job.state !== "completed") {
             this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", again));
         } else {
             tell((await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results);
