@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "dev" / "sandbox" / "host")]
 
 from dev.sandbox.stack import Stack, remove_data  # noqa: E402
+from tests.cpu import CpuReport  # noqa: E402
 
 QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py'}"
 
@@ -64,6 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="only the tests that need no servers, and one path of each kind")
     group.addoption("--long", action="store_true", help="also run the long campaigns")
     group.addoption("--docker", action="store_true", help="run tests/docker, on a Docker engine of the test's own")
+    group.addoption("--cpu", action="store_true", help="print what each test file costs in processor time")
     group.addoption("--webodm-url", help="run tests/contract against this WebODM instead of the sandbox")
     group.addoption("--webodm-dir", help="the directory of that WebODM, where a test must look inside")
     group.addoption("--keep-data", action="store_true", help="keep the run's data directory and print its name")
@@ -76,6 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("normal", max_examples=50, derandomize=True, **machine_may_be_slow)
     settings.register_profile("long", max_examples=1000, print_blob=True, **machine_may_be_slow)
     settings.load_profile("long" if config.getoption("--long") else "normal")
+    if config.getoption("--cpu"):
+        config.pluginmanager.register(CpuReport(session_stack().socket_dir))
 
 
 #: Whoever asks for one of these waits for a server, an installation, a browser or a run of the engine.
@@ -108,10 +112,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
 #: Files that share one slow preparation, a finished run of the engine: one of two processes makes it, and runs them all.
 _TOGETHER = {f"tests/engine/test_{name}.py" for name in ("estimate", "failures", "killed", "mixed", "pairs", "results")}
 
+#: What takes longest as one piece begins first, so that no process is left with it at the end. `--cpu` tells; the order is all that
+#: depends on it.
+_FIRST = ["tests/engine", *(f"tests/{name}.py" for name in (
+    "install/test_install", "install/test_docker", "scale/test_workers", "openscan/plugin/test_pages", "tapis/plugin/test_flights_browser",
+    "engine/test_scans", "openscan/plugin/test_upload_browser", "tapis/test_beat", "tapis/sync/test_sync_again", "tapis/sync/test_crash",
+    "openscan/intake/test_machine", "uploader/test_live", "openscan/intake/test_other_settings", "engine/test_rigs", "install/test_backup",
+    "tapis/plugin/test_many_flights"))]
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """``--dist loadfile`` with some files as one."""
+    """``--dist loadfile`` with some files as one, and the longest first (xdist itself begins with the most tests)."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -120,6 +132,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             return "tests/engine" if file in _TOGETHER else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            first = next((scope for scope in _FIRST if scope in self.workqueue), None)
+            if first is not None:
+                self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
 
     return Together(config, log)
 

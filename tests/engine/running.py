@@ -52,7 +52,12 @@ def run(images: Path, out: Path, options: Optional[dict[str, Any]] = None, *more
 
 
 def script(*arguments: str, timeout: float = 900) -> str:
-    """Run a Python program of ours in the engine's environment and return what it prints."""
-    done = subprocess.run([PYTHON, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    """Run a Python program of ours in the engine's environment and return what it prints.
+
+    Its libraries wait as they do in a run (``node/engine/__main__.py``): by default, threads that wait for each other spin, and tests side
+    by side have more threads than cores.
+    """
+    env = {**os.environ, "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([PYTHON, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
