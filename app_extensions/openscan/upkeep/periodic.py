@@ -63,16 +63,17 @@ def catch_up() -> int:
     now = timezone.now()
     grace = now - timedelta(seconds=GRACE_SECONDS)
     wanted = []
-    # One that fails again and again waits for its next attempt, and so does not take the place of others.
+    # One that fails again and again waits for its next attempt, and so does not keep the place of others. Leftovers have no such time, so
+    # they are chosen at random: those of tasks that WebODM does not get to remove must not keep the others waiting for ever.
     ready = Q(retry_at=None) | Q(retry_at__lte=now)
     wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)
                .order_by("started_at", "pk")[:_MOST_MESSAGES]]
     # What a reset leaves stays to be discarded until that was done once: whether the task had failed or finished before says nothing.
     left = Q(webodm_task_id__isnull=False) | ~Q(result_file="") | ~Q(result_object="")
     wanted += [("discard_scan", pk) for pk in _ids(left, state=Scan.RESET, discarded_at=None, reset_at__lte=grace)
-               .order_by("pk")[:_MOST_MESSAGES]]
+               .order_by("?")[:_MOST_MESSAGES]]
     wanted += [("discard_scan", pk) for pk in _ids(state=Scan.FAILED, released_at=None, webodm_task_id__isnull=False,
-                                                   finished_at__lte=grace).order_by("finished_at", "pk")[:_MOST_MESSAGES]]
+                                                   finished_at__lte=grace).order_by("?")[:_MOST_MESSAGES]]
     in_motion = Scan.objects.filter(ready, state__in=(Scan.RELEASED, Scan.APPROVED))
     wanted += [("finish_scan", pk) for pk in islice(_with_ended_tasks(in_motion), _MOST_MESSAGES)]
     wanted += [("publish_result", pk) for pk in records.results_to_publish(_MOST_OBJECTS)]

@@ -120,6 +120,23 @@ def test_a_backlog_sends_few_messages_a_minute_and_the_oldest_first():
         Scan.objects.filter(pk__in=waiting).delete()
 
 
+def test_leftovers_that_cannot_be_removed_do_not_keep_others_waiting():
+    token, _ = private_token()
+    long_ago = timezone.now() - timezone.timedelta(days=1000)
+    left = {Scan.objects.create(token=token, name=f"left {number} {time.monotonic_ns()}", state=Scan.RESET, photos=1, parts_count=1,
+                                declared_bytes=1, links_expire_at=long_ago, reset_at=long_ago, result_file=f"{number}.zip").pk
+            for number in range(120)}
+    wanted = set()
+    try:
+        for _ in range(200):
+            wanted |= left & set(wanted_by_catch_up("discard_scan", 50))
+            if wanted == left:
+                break
+    finally:
+        Scan.objects.filter(pk__in=left).delete()
+    assert wanted == left
+
+
 def test_tidy_up_refills_public_tokens(monkeypatch):
     token, _ = public_token(daily_bytes=1000)
     scans.create_scan(token, "x", photos=1, parts=1, filesize_bytes=400)
