@@ -1,12 +1,15 @@
 """What is known of people goes when its time is over, and a name stays bound to its client."""
 import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from app_extensions.openscan.accounts import token_requests
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, RequestAttempt, Scan, TokenRequest
-from app_extensions.openscan.upkeep import retention
+from app_extensions.openscan.upkeep import overview, retention
 from app_extensions.shared import mail
 from tests.openscan.helpers import public_token
 
@@ -45,6 +48,30 @@ def test_the_address_of_a_scan_that_ended_is_forgotten_and_its_name_stays_its_cl
     retention.forget_people()
     scan.refresh_from_db()
     assert scan.client_address == kept
+
+
+def plan_of(query: str) -> str:
+    """How PostgreSQL answers it on a table so large that it does not read all of it."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute("EXPLAIN " + query)
+        return "\n".join(line for line, in cursor.fetchall())
+
+
+def test_queries_of_large_sites_use_the_indexes_made_for_them():
+    """Django 2.2 doubles the percent sign in the condition of an index, and PostgreSQL then never uses it."""
+    with CaptureQueriesContext(connection) as seen:
+        retention.forget_addresses()
+        overview.for_operator(get_user_model().objects.create_superuser("indexes", "i@example.org", "pass"))
+    asked = [query["sql"] for query in seen.captured_queries]
+    forget, = (sql for sql in asked if sql.startswith("SELECT") and "'was:%'" in sql)
+    tokens, = (sql for sql in asked if "NULLS LAST" in sql)
+    assert "openscan_scan_addressed" in plan_of(forget)
+    assert "openscan_token_shown" in plan_of(tokens)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE strpos(indexdef, repeat(chr(37), 2)) > 0")
+        assert cursor.fetchall() == []
 
 
 def test_two_scans_of_one_client_cannot_be_told_to_be_so():
