@@ -12,8 +12,6 @@ from app_extensions.openscan.processing import queue, status
 from app_extensions.openscan.results.object_storage import client, lifecycle
 
 MOST_ROWS = 50
-#: In each table of the operators' page, which has five.
-MOST_LINES = 25
 #: A scan's word → how it is coloured.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
@@ -85,14 +83,14 @@ def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]
 def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
-    # Many scans have one token, so that these are read apart.
+    # Many scans share a token, so tokens are read apart.
     scans = (Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)).prefetch_related("token")
     whole_line = queue.waiting_scans()
     line = [entry.pk for entry in whole_line if user.is_superuser or entry.owner_id == user.pk]
-    waiting = scans.in_bulk(line[:MOST_LINES])
+    waiting = scans.in_bulk(line[:MOST_ROWS])
     groups = {
         "waiting": [waiting[pk] for pk in line if pk in waiting],
-        "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_LINES]),
+        "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
         "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
     }
     known = status.Known([scan for group in groups.values() for scan in group], whole_line)
@@ -100,7 +98,7 @@ def for_operator(user: Any) -> "dict[str, Any]":
     granted = _granted(tokens)
     nodes = host_nodes.nodes_for(user)
     return {
-        "everything": user.is_superuser,
+        "everything": user.is_superuser, "most": MOST_ROWS,
         **{name: scan_rows(group, known=known) for name, group in groups.items()},
         "waiting_count": len(line), "running_count": scans.filter(state=Scan.RELEASED).count(),
         "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
@@ -121,17 +119,17 @@ def lost_tokens() -> QuerySet:
 
 
 def _arriving(scans: QuerySet) -> QuerySet:
-    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_LINES]
+    return scans.filter(state__in=(Scan.CREATED, Scan.INITIALIZED)).order_by("-created_at")[:MOST_ROWS]
 
 
 def _ended(scans: QuerySet) -> QuerySet:
-    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_LINES]
+    return scans.filter(state__in=(Scan.DONE, Scan.FAILED, Scan.EXPIRED)).order_by("-pk")[:MOST_ROWS]
 
 
 def _with_counts(mine: QuerySet) -> "list[Token]":
     """The tokens of the page, each with how many scans it has. Scans of other tokens are not counted, as there may be many."""
     # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
-    shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_LINES])
+    shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS])
     counts: dict[int, Counter] = {token.pk: Counter() for token in shown}
     rows = Scan.objects.filter(token__in=shown).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
     for token_id, state, number in rows:

@@ -5,7 +5,10 @@ import uuid
 import pytest
 import requests
 from django.contrib.auth.models import User
+from django.utils import timezone
 
+from app_extensions.openscan.models import Scan
+from app_extensions.openscan.upkeep import overview
 from tests.openscan.flow import send, wait_for
 from tests.openscan.helpers import Rig, private_token, public_token
 from tests.openscan.make_sets import photos
@@ -106,6 +109,23 @@ def test_other_users_see_their_own_tokens_only(stack, rig, unique):
     assert mine.prefix in page
     assert project not in page and rig.token[:6] not in page and "/admin/openscan/" not in page
     wait_for(rig, project, "processing done")
+
+
+def test_a_table_that_is_cut_off_says_so(stack, live_db, unique):
+    user = User.objects.create_user(f"busy-{unique}", password=unique)
+    session = logged_in(stack, user.username, unique)
+    token, _ = private_token(10**9, owner=user)
+    for _ in range(overview.MOST_ROWS - 1):
+        private_token(10**9, owner=user)
+
+    def told():
+        return re.findall(r"At most [^<]*listed here[^<]*", session.get(stack.address() + "/plugins/openscan_cloud/", timeout=120).text)
+
+    assert told() == ["At most 50 tokens are listed here, the most recently used ones first."]
+    now = timezone.now()
+    Scan.objects.bulk_create([Scan(token=token, name=f"{unique} {number}", state=Scan.FAILED, photos=1, parts_count=1, declared_bytes=1,
+                                   links_expire_at=now, finished_at=now) for number in range(overview.MOST_ROWS)])
+    assert told() == ["At most 50 tokens are listed here, the most recently used ones first.", "At most 50 scans are listed here."]
 
 
 @pytest.fixture(scope="module")
