@@ -151,8 +151,8 @@ export class Found {
             turn("›", "Next page of flights", this.page + 1));
     }
 
-    // The person waits for this answer: what a discovery in the background found must not take its place.
-    async ask(text, path, body) {
+    // A request whose answer the person waits for: what a discovery in the background found must not take its place.
+    async request(text, path, body) {
         if (this.followed) this.followed.quiet = true;
         this.answering = this.answered = true;
         this.notice.busy(text);
@@ -167,7 +167,7 @@ export class Found {
     async discover() {
         try {
             const text = "Looking through your systems on Tapis. With many flights this takes a while.";
-            const data = await this.ask(text, "tapis-storage/discover-flights/", {});
+            const data = await this.request(text, "tapis-storage/discover-flights/", {});
             const told = results => this.tellFound(results.flights_discovered, results.errors);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.discover());
             this.tellFound(data.count, data.errors, data.message);
@@ -188,7 +188,7 @@ export class Found {
         const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
         const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : several(now.length, "flight");
         try {
-            const data = await this.ask(`Importing ${name}.`, "tapis-storage/create-projects/", { flights: asked, sync: true });
+            const data = await this.request(`Importing ${name}.`, "tapis-storage/create-projects/", { flights: asked, sync: true });
             this.choose(now, false);
             const told = results => this.tellImported(name, results, flights.length - now.length);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.importThese(now));
@@ -211,7 +211,7 @@ export class Found {
     // In the background, as it may take long; followed like one that the clock or a login began.
     async importAll() {
         try {
-            const { task_id: id } = await this.ask("A discovery begins.", "tapis-discovery/trigger/", {});
+            const { task_id: id } = await this.request("A discovery begins.", "tapis-discovery/trigger/", {});
             this.followed = { id, ...this.ofAll() };
             await this.began();
         } catch (error) {
@@ -236,7 +236,7 @@ export class Found {
             if (this.answering || !this.followed.quiet) this.notice.busy(discoveryUnderWay(job) + LATER);
         } else if (ended) {
             await this.ended(job);
-        } else if (job && job.state === "failed" && !this.told) {
+        } else if (job && job.state === "failed" && !this.told && !this.answered) {
             this.notice.say("The last discovery in the background failed. " + job.error, "warning");
         }
         this.told = true;
@@ -247,15 +247,14 @@ export class Found {
         return { tell: results => this.tellAll(results), again: () => this.importAll() };
     }
 
+    // Asking for the results takes a moment, in which the person may ask for something else.
     async ended(job) {
-        const { tell, again, quiet } = this.followed;
-        this.followed = null;
-        if (quiet) {
-            // The list below shows what it found.
-        } else if (job.state !== "completed") {
-            this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", again));
-        } else {
-            tell((await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results);
+        const followed = this.followed, failed = job.state !== "completed";
+        const results = failed ? null : (await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results;
+        if (this.followed === followed) this.followed = null;
+        if (!followed.quiet) {
+            if (failed) this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", followed.again));
+            else followed.tell(results);
         }
         await this.load(1);
     }
