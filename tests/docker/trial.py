@@ -87,8 +87,8 @@ class Trial:
         return json.loads(self.engine.docker("inspect", name).stdout)[0]
 
     def variables(self, container: str) -> dict[str, str]:
-        """The environment that a container was made with."""
-        return dict(line.split("=", 1) for line in self.inspect(container)["Config"]["Env"])
+        """The environment that a container was made with. A name alone is a variable that Compose v1 passes on and nobody has set."""
+        return dict(line.split("=", 1) for line in self.inspect(container)["Config"]["Env"] if "=" in line)
 
     def inside(self, container: str, *command: str) -> str:
         return self.engine.docker("exec", container, *command).stdout
