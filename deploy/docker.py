@@ -365,7 +365,7 @@ def run_backup(arguments: list[str]) -> int:
 
 
 def restore(project: Project, arguments: list[str]) -> int:
-    """`restore DIRECTORY`: key and settings, then the database while nothing else runs, then the media."""
+    """`restore DIRECTORY`: key and settings, then the media and the database before anything else runs."""
     ours, named = _split(arguments)
     if len(named) != 1 or named[0].startswith("-"):
         raise DeployError("restore needs one directory, as `./webodm.sh backup --all DIRECTORY` made it")
@@ -388,8 +388,6 @@ def restore(project: Project, arguments: list[str]) -> int:
     code = project.webodm_sh({**environment, **_before_up("restore", directory)}, "start", *flags)
     if code:
         raise DeployError("the restore failed; see above. WebODM is down")
-    if docker_backup.restore_media(directory):
-        print("+ restored the media", flush=True)
     print("* restored. `./webodm.sh doctor` tells how it is", flush=True)
     return 0
 

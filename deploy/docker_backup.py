@@ -94,19 +94,6 @@ def restore_database(directory: Path) -> None:
         raise DeployError(f"the database could not be restored, and is as it was: {done.stderr.decode(errors='replace').strip()[-400:]}")
 
 
-def restore_media(directory: Path) -> bool:
-    """Unpack the media of a backup into the webapp container's volume; returns whether there were any. Raises DeployError."""
-    source = directory / "media.tar"
-    if not source.is_file():
-        return False
-    with source.open("rb") as stream:
-        done = subprocess.run(["docker", "exec", "-i", need_running("webapp"), "tar", "-C", MEDIA, "-x"], stdin=stream,
-                              stderr=subprocess.PIPE)
-    if done.returncode:
-        raise DeployError(f"the media could not be restored: {done.stderr.decode(errors='replace').strip()[-400:]}")
-    return True
-
-
 def wait_for_database(container: str) -> None:
     """Wait until PostgreSQL in the container takes connections. Raises DeployError after a minute."""
     deadline = time.monotonic() + WAIT_SECONDS

@@ -89,11 +89,14 @@ def _regular_files(directory: Path) -> "list[Path]":
         return []
 
 
-def fingerprint(files: "list[Path]") -> str:
-    """What tells one run's files from another's: names, sizes and times. Empty for no files."""
+def fingerprint(files: "list[Path]", *, exact: bool = False) -> str:
+    """What tells one run's files from another's: names, sizes and times. Empty for no files.
+
+    :param exact: times in nanoseconds, as older versions took them. A backup with tar keeps whole seconds only.
+    """
     if not files:
         return ""
-    told = "\n".join(f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns}" for path in files)
+    told = "\n".join(f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns // (1 if exact else 10**9)}" for path in files)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -101,13 +104,13 @@ def is_current(scan: Scan, task: Any) -> bool:
     """Whether the scan's outcome (result, or its lack) belongs to what the completed task holds now."""
     if scan.state not in (Scan.DONE, Scan.EXPIRED, Scan.FAILED) or scan.released_at is None:
         return False
-    return scan.result_source == source_of(task)
+    return scan.result_source == source_of(task) or scan.result_source == source_of(task, exact=True)
 
 
-def source_of(task: Any) -> str:
-    """The fingerprint of a task's model; ``none`` where it has none."""
+def source_of(task: Any, *, exact: bool = False) -> str:
+    """The fingerprint of a task's model; ``none`` where it has none. :param exact: as in ``fingerprint``"""
     try:
-        return fingerprint(model_files(assets.assets_dir(task))) or "none"
+        return fingerprint(model_files(assets.assets_dir(task)), exact=exact) or "none"
     except FileNotFoundError:
         return "none"  # replaced while we looked; the next look sees the new ones
 

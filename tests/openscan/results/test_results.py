@@ -53,6 +53,35 @@ def test_it_is_packed_once(completed):
     assert OutgoingMail.objects.filter(kind="done", created_at__gte=scan.finished_at).count() >= 1
 
 
+def test_files_that_come_out_of_a_backup_are_still_the_same_model(completed):
+    """tar and others keep whole seconds; a result must not be lost, made again, or said to be under way for that."""
+    scan = completed()
+    files = packing.model_files(assets.assets_dir(task_of(scan)))
+    for path in files:
+        os.utime(path, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    finish.finish(scan.pk)
+    first = Scan.objects.get(pk=scan.pk).result_file
+    for path in files:
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    finish.finish(scan.pk)
+    scan.refresh_from_db()
+    assert status.scan_status(scan) == "processing done" and scan.result_file == first
+    os.utime(files[0], (1_700_000_001, 1_700_000_001))
+    assert status.scan_status(scan) == "processing started"
+
+
+def test_a_result_that_an_older_version_packed_is_current(completed):
+    """It noted times in nanoseconds."""
+    scan = completed()
+    finish.finish(scan.pk)
+    files = packing.model_files(assets.assets_dir(task_of(scan)))
+    Scan.objects.filter(pk=scan.pk).update(result_source=packing.fingerprint(files, exact=True))
+    scan.refresh_from_db()
+    assert status.scan_status(scan) == "processing done"
+    os.utime(files[0], ns=(1, 1))
+    assert status.scan_status(scan) == "processing started"
+
+
 def test_links_in_the_model_directory_are_not_followed(completed, tmp_path):
     scan = completed()
     secret = tmp_path / "secret.obj"
