@@ -63,6 +63,14 @@ def inspect(name: str) -> Optional[dict[str, Any]]:
     return json.loads(done.stdout)[0] if done.returncode == 0 else None
 
 
+def variables(container: "dict[str, Any]") -> "dict[str, str]":
+    """The environment that a container was made with, out of what `inspect` says.
+
+    A name alone stands there for a variable that a compose file passes on and nobody has set.
+    """
+    return dict(line.split("=", 1) for line in container["Config"]["Env"] if "=" in line)
+
+
 def image_id(tag: str) -> str:
     """The id of an image that is here; empty if it is not."""
     done = docker("image", "inspect", "--format", "{{.Id}}", tag, check=False)

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from deploy import compose_settings
-from deploy.containers import docker, inspect
+from deploy.containers import docker, inspect, variables
 from deploy.report import DeployError
 from deploy.start_state import STATE_NAME
 
@@ -25,13 +25,13 @@ def take_out(container: str, purge: bool) -> int:
     webapp = inspect(container)
     if webapp is None:
         raise DeployError("the webapp container is gone; run `./webodm.sh start`, then `uninstall` again")
-    variables = dict(line.split("=", 1) for line in webapp["Config"]["Env"])
+    given = variables(webapp)
     docker("stop", *(name for name in SERVICES if inspect(name) is not None))
     # the values go through the client's environment: a file of them could not hold line ends
-    names = [word for name in variables if name != "PATH" for word in ("--env", name)]
+    names = [word for name in given if name != "PATH" for word in ("--env", name)]
     words = ["docker", "run", "--rm", "--volumes-from", container, "--network", next(iter(webapp["NetworkSettings"]["Networks"])), *names,
              "--entrypoint", "env", webapp["Image"], *command(purge)]
-    return subprocess.run(words, env={**os.environ, **{name: value for name, value in variables.items() if name != "PATH"}}).returncode
+    return subprocess.run(words, env={**os.environ, **{name: value for name, value in given.items() if name != "PATH"}}).returncode
 
 
 def forget_files(checkout: Path) -> None:

@@ -231,6 +231,7 @@ def _backup_and_restore(engine: Engine, trial: Trial, steps: Steps, token: str, 
         refused = trial.webodm("restore", str(kept), check=False)
         assert refused.returncode == 1 and "WebODM is running" in refused.stderr
         trial.webodm("down")
+        assert engine.docker("ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Status}}").stdout == "", "containers that `down` left"
         volumes = engine.docker("volume", "ls", "-q").stdout.split()
         engine.docker("volume", "rm", *volumes)
         (trial.directory / ".secret_key").unlink()

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from deploy import containers
 from dev.sandbox.stack import ROOT
 from tests.docker.engine import Engine
 from tests.docker.images import STANDIN
@@ -83,12 +84,17 @@ class Trial:
                          + self.engine.docker("logs", "--tail", "40", name, check=False).stderr[-2500:]
                          for name in self.engine.docker("ps", "-a", "--format", "{{.Names}}").stdout.split())
 
+    def task_output(self) -> str:
+        """What the engine said of its tasks, where our node runs."""
+        tail = "find /data -name task_output.txt -exec tail -n 60 {} +"
+        return self.engine.docker("exec", "scan-node", "sh", "-c", tail, check=False).stdout
+
     def inspect(self, name: str) -> dict[str, Any]:
         return json.loads(self.engine.docker("inspect", name).stdout)[0]
 
     def variables(self, container: str) -> dict[str, str]:
-        """The environment that a container was made with. A name alone is a variable that Compose v1 passes on and nobody has set."""
-        return dict(line.split("=", 1) for line in self.inspect(container)["Config"]["Env"] if "=" in line)
+        """The environment that a container was made with."""
+        return containers.variables(self.inspect(container))
 
     def inside(self, container: str, *command: str) -> str:
         return self.engine.docker("exec", container, *command).stdout
@@ -155,7 +161,8 @@ class Trial:
 
     def _finished(self, token: str, name: str, scheme: str) -> Optional[dict[str, Any]]:
         info = self._json(f"/api/openscan/getProjectInfo?token={token}&project={name}", scheme)
-        assert "failed" not in info["status"].lower(), info
+        if "failed" in info["status"].lower():
+            raise AssertionError(f"{info}\n{self.container_logs()}\n{self.task_output()}")
         return info if info.get("dlink") else None
 
     def _json(self, path: str, scheme: str) -> dict[str, Any]:
