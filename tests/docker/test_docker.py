@@ -114,6 +114,12 @@ def _story(engine: Engine, trial: Trial, steps: Steps, tmp_path: Path) -> None:
         trial.wait_ready()
         trial.result(token, name)
 
+    with steps.step("a scheduler that did not survive a start runs all the same"):
+        trial.inside("webapp", "sed", "-i", "/scheduler start/a [ -e /tmp/died ] || { touch /tmp/died; kill -9 $$; }", "worker.sh")
+        engine.docker("restart", "webapp")
+        trial.wait_ready()
+        assert trial.inside("webapp", "ls", "/tmp/died") and trial.inside("webapp", "pgrep", "-f", "worker beat")
+
     with steps.step("healthy by their own health checks"):
         for container in OUR_CONTAINERS:
             trial.wait_healthy(container)
