@@ -237,7 +237,9 @@ def _backup_and_restore(engine: Engine, trial: Trial, steps: Steps, token: str, 
         refused = trial.webodm("restore", str(kept), check=False)
         assert refused.returncode == 1 and "WebODM is running" in refused.stderr
         trial.webodm("down")
-        assert engine.docker("ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Status}}").stdout == "", "containers that `down` left"
+        left = engine.docker("ps", "-a", "--filter", "label=com.docker.compose.project", "--format", "{{.Names}} {{.Status}}").stdout
+        assert left == "", "containers that `down` left"
+        engine.docker("container", "prune", "--force")  # Docker's old builder keeps that of the build that failed, and its volume
         volumes = engine.docker("volume", "ls", "-q").stdout.split()
         engine.docker("volume", "rm", *volumes)
         (trial.directory / ".secret_key").unlink()
