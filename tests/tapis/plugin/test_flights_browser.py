@@ -373,7 +373,7 @@ def test_a_sync_that_waits_for_the_login_says_so_and_goes_on_after_it(seen, flye
     from app_extensions.tapis import jobs
 
     started(seen, flyer, "Patient", 60)
-    tapis.fault("slow", operation="content", seconds=0.5)
+    tapis.fault("slow", operation="content", seconds=4)  # so that some are left when the page shows the first ones, on any machine
     seen.click(project("Patient") + ' button:has-text("Fetch images")')
     seen.wait(project("Patient") + ':has-text(" of 60 images, ")')
     tapis.settings(refresh="refused")
