@@ -202,7 +202,7 @@ class SyncView(TapisAPIView):
         client = jobs.client_of(flight, request.user)
         if carried is not None:
             if (carried.client.base_url, carried.client.tenant_id) != (flight.base_url, flight.tenant_id):
-                raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")
+                raise TapisProblem("The token belongs to another tenant than the flight.", status=403, error="Not allowed")
             return TapisAccess(request.user, carried.client, carried.access_token)
         if client is None:
             raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)

@@ -199,7 +199,7 @@ def test_admins_steer_the_queue(open_page, live_db, admin):
     page.wait(f'li:has-text("{third.name}"):has-text("held back")')
     assert order() == [first.pk, second.pk]
     third.refresh_from_db()
-    assert "holds it back" in queue.what_it_waits_for(third)
+    assert "has put it on hold" in queue.what_it_waits_for(third)
     page.click(f'li:has-text("{third.name}") button:has-text("Let it go on")')
     page.wait(f'li:has-text("1. {third.name}")')
     for scan in made:
