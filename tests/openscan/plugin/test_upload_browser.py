@@ -142,7 +142,7 @@ def test_what_cannot_be_sent_is_said_before_anything_is(open_page, live_db, fold
     page.wait("#os-verdict .os-error")
     verdict = page.text("#os-verdict")
     assert "16" in verdict and "this token allows 10" in verdict
-    assert "The set is too large" in verdict and "The credit does not reach" in verdict
+    assert "The set is too large" in verdict and "Not enough credit" in verdict
     assert page.evaluate("document.getElementById('os-go').disabled")
     page.click("#os-clear")
     (tmp_path / "text.txt").write_text("no photo")
