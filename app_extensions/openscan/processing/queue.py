@@ -50,6 +50,10 @@ _LINE = """
 _IN_ORDER = _LINE + """
     SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
     ORDER BY queue_rank, is_public, turn, started_at, id"""  # noqa: S608 - constants only
+_FRONT = _LINE + """, placed AS (
+        SELECT id, owner_id, ROW_NUMBER() OVER (ORDER BY queue_rank, is_public, turn, started_at, id) AS place FROM line
+    )
+    SELECT id, place, COUNT(*) OVER () FROM placed WHERE %s OR owner_id = %s ORDER BY place LIMIT %s"""  # noqa: S608
 _POSITION = _LINE + """
     SELECT COUNT(*) FROM line JOIN line AS mine ON mine.id = %s
     WHERE (line.queue_rank, line.is_public, line.turn, line.started_at, line.id)
@@ -80,6 +84,25 @@ def waiting_scans() -> "list[Waiting]":
     with connection.cursor() as cursor:
         cursor.execute(_IN_ORDER, [_WAITING])
         return [Waiting(*row) for row in cursor.fetchall()]
+
+
+class Front(NamedTuple):
+    """The scans that are released next: their places by id, in order, and how many wait in all."""
+
+    places: "dict[int, int]"
+    waiting: int
+
+
+def front(most: int, owner_id: Optional[int] = None) -> Front:
+    """The first scans in the queue, for a page that shows no more of them.
+
+    :param most: how many at most
+    :param owner_id: only those of this WebODM user's tokens, with their places among all
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FRONT, [_WAITING, owner_id is None, owner_id, most])
+        rows = cursor.fetchall()
+    return Front({pk: place for pk, place, _ in rows}, rows[0][2] if rows else 0)
 
 
 def waiting_count() -> int:

@@ -48,10 +48,12 @@ def _unused(row: TokenRequest) -> "dict[str, Any]":
 
 
 def _queue() -> "dict[str, Any]":
-    places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
-    rows = Scan.objects.filter(state=Scan.APPROVED).select_related("token")
-    ordered = sorted(rows, key=lambda scan: places.get(scan.pk, len(places) + 1))
-    return {"waiting": [_waiting(scan, places.get(scan.pk, 0)) for scan in ordered[:MOST_ROWS]], "count": len(ordered),
+    front = queue.front(MOST_ROWS)
+    waiting = Scan.objects.filter(state=Scan.APPROVED).select_related("token")
+    first = waiting.in_bulk(list(front.places))
+    # Those held back have no place. They are listed however long the queue is: nobody else lets them go on.
+    rows = [first[pk] for pk in front.places if pk in first] + list(waiting.filter(on_hold=True).order_by("started_at", "pk")[:MOST_ROWS])
+    return {"waiting": [_waiting(scan, front.places.get(scan.pk, 0)) for scan in rows], "count": queue.waiting_count(),
             "running": Scan.objects.filter(state=Scan.RELEASED).count()}
 
 
