@@ -154,7 +154,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
     page.fill("#lastname", "Hopper")
     page.fill("#mail", f"grace-{unique}@example.org")
     page.click('button:has-text("Ask for a private token")')
-    page.wait('[role=status]:has-text("with the administrators")')
+    page.wait('[role=status]:has-text("was sent to the administrators")')
     page = open_page()
     page.become(admin)
     page.goto("/plugins/openscan_cloud/manage/")
@@ -162,7 +162,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
     page.assert_fits()
     page.assert_accessible()
     page.click(f'li:has-text("grace-{unique}@example.org") button:has-text("Approve")')
-    page.wait('#os-notice:has-text("is made and mailed")')
+    page.wait('#os-notice:has-text("was created and emailed")')
     request = TokenRequest.objects.get(mail=f"grace-{unique}@example.org")
     assert request.state == TokenRequest.APPROVED and OutgoingMail.objects.filter(kind="token").exists()
     before = request.token.digest
