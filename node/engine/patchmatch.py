@@ -254,6 +254,106 @@ def sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, stat
             normal[y, x, 0], normal[y, x, 1], normal[y, x, 2] = b0, b1, b2
 
 
+@njit(fastmath=True)
+def _plane_of(window, values, mean):
+    """What of weighted values (S) varies otherwise than evenly across the window.
+
+    Leaves the values less their best plane in ``values``. Returns their variance; below zero where the weights tell no plane.
+    """
+    mx, my = np.float32(0.0), np.float32(0.0)
+    for k in range(SAMPLES):
+        mx += window[_WEIGHT + k] * window[_X + k]
+        my += window[_WEIGHT + k] * window[_Y + k]
+    xx, xy, yy, xv, yv = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for k in range(SAMPLES):
+        dx, dy, w = window[_X + k] - mx, window[_Y + k] - my, window[_WEIGHT + k]
+        xx += w * dx * dx
+        xy += w * dx * dy
+        yy += w * dy * dy
+        xv += w * dx * (values[k] - mean)
+        yv += w * dy * (values[k] - mean)
+    whole = xx * yy - xy * xy
+    if whole < np.float32(1e-3) * xx * yy + np.float32(1e-9):
+        return np.float32(-1.0)
+    a, b = (xv * yy - yv * xy) / whole, (yv * xx - xv * xy) / whole
+    variance = np.float32(0.0)
+    for k in range(SAMPLES):
+        values[k] -= mean + a * (window[_X + k] - mx) + b * (window[_Y + k] - my)
+        variance += window[_WEIGHT + k] * values[k] * values[k]
+    return variance
+
+
+@njit(parallel=True, fastmath=True, cache=True)
+def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
+    """1 - NCC of what is left of the windows once each is less its best plane; where that is more than ``cost``, it replaces it.
+
+    Grey that changes evenly, as on a plain ground in soft light, matches itself perfectly wherever it is compared.
+    """
+    height, width = image.shape
+    count, high, wide = sources.shape
+    for y in prange(height):
+        window, _ = _new_window(radius)
+        mine, theirs = np.empty(SAMPLES, np.float32), np.empty(SAMPLES, np.float32)
+        for x in range(width):
+            if not mask[y, x] or cost[y, x] >= BAD:
+                continue
+            mean, _ = _look(image, y, x, window)
+            for k in range(SAMPLES):
+                w = window[_WEIGHT + k]
+                mine[k] = window[_PRODUCT + k] / w if w > np.float32(1e-12) else mean
+            variance = _plane_of(window, mine, mean)
+            first, second = _BAD32, _BAD32
+            rx, ry = Kinv[0, 0] * x + Kinv[0, 2], Kinv[1, 1] * y + Kinv[1, 2]
+            n0, n1, n2 = normal[y, x, 0], normal[y, x, 1], normal[y, x, 2]
+            d = depth[y, x] * (n0 * rx + n1 * ry + n2)
+            if variance > np.float32(0.0) and abs(d) > 1e-12:
+                p0, p1, p2 = n0 * Kinv[0, 0] / d, n1 * Kinv[1, 1] / d, (n0 * Kinv[0, 2] + n1 * Kinv[1, 2] + n2) / d
+                for s in range(count):
+                    c = _plain_cost_in(sources[s], A[s], b[s], x, y, p0, p1, p2, window, mine, variance, theirs)
+                    if c < first:
+                        second = first
+                        first = c
+                    elif c < second:
+                        second = c
+            plain = first if count == 1 else np.float32(0.5) * (first + second)
+            if plain > cost[y, x]:
+                cost[y, x] = plain
+
+
+@njit(fastmath=True)
+def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, mine, variance, theirs):
+    """As ``_cost_in``, of what is left without planes. ``mine`` (S), ``variance``: of the photo; ``theirs``: room for the other's."""
+    high, wide = source.shape
+    mean = np.float32(0.0)
+    for k in range(SAMPLES):
+        if window[_WEIGHT + k] <= np.float32(1e-12):
+            theirs[k] = np.float32(0.0)
+            continue
+        px, py = x + window[_X + k], y + window[_Y + k]
+        w = (A[2, 0] + shift[2] * na) * px + (A[2, 1] + shift[2] * nb) * py + A[2, 2] + shift[2] * nc
+        if w <= 1e-9:
+            return _BAD32
+        u = ((A[0, 0] + shift[0] * na) * px + (A[0, 1] + shift[0] * nb) * py + A[0, 2] + shift[0] * nc) / w
+        v = ((A[1, 0] + shift[1] * na) * px + (A[1, 1] + shift[1] * nb) * py + A[1, 2] + shift[1] * nc) / w
+        if u < 0.0 or v < 0.0 or u > wide - 1.01 or v > high - 1.01:
+            return _BAD32
+        iu, iv = int(u), int(v)
+        four = source[iv, iu]
+        p, q = np.float32(four & _BYTE), np.float32((four >> np.uint32(8)) & _BYTE)
+        r, t = np.float32((four >> np.uint32(16)) & _BYTE), np.float32(four >> np.uint32(24))
+        right, down = np.float32(u - iu), np.float32(v - iv)
+        top, low = p + right * (q - p), r + right * (t - r)
+        theirs[k] = top + down * (low - top)
+        mean += window[_WEIGHT + k] * theirs[k]
+    other = _plane_of(window, theirs, mean)
+    if other <= np.float32(0.0):
+        return _BAD32
+    both = np.float32(0.0)
+    for k in range(SAMPLES):
+        both += window[_WEIGHT + k] * mine[k] * theirs[k]
+    return _ONE - both / np.float32(math.sqrt(variance * other))
+
+
 @njit(parallel=True, fastmath=True, cache=True)
 def consistent(depth, normal, K, R, t, others, other_normals, Ks, Rs, ts, reach, tolerance, facing, used, points,
                out_normals, votes):
