@@ -48,7 +48,7 @@ def body(request: Request) -> "dict[str, Any]":
     return data
 
 
-def _flag(data: "dict[str, Any]", name: str) -> bool:
+def flag(data: "dict[str, Any]", name: str) -> bool:
     """:raises BadInput: neither true nor false, nor a form's word for one of them"""
     value = data.get(name, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
@@ -113,8 +113,8 @@ class CreateProjectsView(TapisAPIView):
     def post(self, request: Request) -> Response:
         """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``, and ``"sync": true`` for their images"""
         data = body(request)
-        automatic = _flag(data, "auto_discover")
-        more = {"sync": True} if _flag(data, "sync") else {}
+        automatic = flag(data, "auto_discover")
+        more = {"sync": True} if flag(data, "sync") else {}
         if automatic == ("flights" in data):
             raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
         if automatic:
