@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { button, byId, fill, fillTable, make, whileBusy } from "./dom.js";
 import { Notice } from "./notice.js";
+import { Previews } from "./previews.js";
 import { isUnderWay } from "./watch.js";
 import { bytes, day, discoveryUnderWay, several } from "./words.js";
 
@@ -22,6 +23,7 @@ export class Found {
         this.imported = byId("tapis-found-imported");
         this.sort = byId("tapis-found-sort");
         this.everything = byId("tapis-found-all");
+        this.previews = new Previews((flight, preview) => this.counted(flight, preview));
         this.projects = projects;
         this.began = began;
         this.page = 1;
@@ -78,6 +80,8 @@ export class Found {
         this.shown = looks;
         imported.forEach(flight => this.chosen.delete(keyOf(flight)));
         this.boxes = new Map();  // of the flights on this page that can be chosen
+        this.counts = new Map();  // of each flight on this page: where its images and size are said
+        this.previews.keepOnly(this.flights);
         fillTable(this.table, this.flights.map(flight => this.row(flight, imported.includes(flight))), this.emptyText());
         this.showTotals();
         this.showPages();
@@ -87,13 +91,29 @@ export class Found {
     row(flight, imported) {
         const name = `${flight.flight_name} (${flight.system_id})`;
         if (!imported) this.boxes.set(flight, this.box(flight, name));
+        const images = make("span"), size = make("span");
+        this.counts.set(flight, { images, size });
+        this.showCount(flight);
         return {
-            choose: this.boxes.get(flight), flight: flight.flight_name, system: flight.system_id,
-            images: flight.image_count === null ? "not counted yet" : String(flight.image_count),
-            size: flight.total_bytes ? bytes(flight.total_bytes) : "", seen: day(flight.seen_at),
+            choose: this.boxes.get(flight), flight: flight.flight_name, preview: this.previews.cell(flight), system: flight.system_id,
+            images, size, seen: day(flight.seen_at),
             action: imported ? make("span", { "class": "tapis-word" }, "imported")
                 : button("Import", `Import ${name}`, () => this.importThese([flight])),
         };
+    }
+
+    showCount(flight) {
+        const { images, size } = this.counts.get(flight);
+        images.textContent = flight.image_count === null ? "not counted yet" : String(flight.image_count);
+        size.textContent = flight.total_bytes ? bytes(flight.total_bytes) : "";
+    }
+
+    // A flight's preview has counted its images.
+    counted(flight, preview) {
+        if (flight.image_count !== null || !this.counts.has(flight)) return;
+        flight.image_count = preview.image_count;
+        flight.total_bytes = preview.total_bytes;
+        this.showCount(flight);
     }
 
     box(flight, name) {

@@ -16,6 +16,17 @@ export function day(text) {
     return new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" });
 }
 
+// A day as a camera wrote it, such as 2024-05-01: it has no zone, and must not become another one's day.
+export function calendarDay(text) {
+    const [year, month, date] = text.split("-").map(Number);
+    return new Date(year, month - 1, date).toLocaleDateString(undefined, { dateStyle: "medium" });
+}
+
+// The same with the time of day, such as 2024-05-01T10:20:30.
+export function moment(text) {
+    return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
 // A time of the API: the hour, and the day where that is not today.
 export function hour(text) {
     const time = new Date(text), today = time.toDateString() === new Date().toDateString();
