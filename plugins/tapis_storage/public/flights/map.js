@@ -46,12 +46,12 @@ function coordinates({ latitude, longitude }) {
     return `${latitude.toFixed(5)}, ${longitude.toFixed(5)}`;
 }
 
-function described(image) {
-    return [coordinates(image), image.taken_at && moment(image.taken_at)].filter(Boolean).join(" · ");
+function facts(image) {
+    return [coordinates(image), image.taken_at && moment(image.taken_at)].filter(Boolean);
 }
 
-// images: as the API tells them; those without a place are counted only
-export async function showMap(title, images) {
+// opener: gets the focus back; images: as the API tells them; those without a place are counted only
+export async function showMap(opener, title, images) {
     const page = byId("tapis-flights"), placed = images.filter(hasPlace);
     const place = make("div", { "class": "tapis-map", role: "region", "aria-label": t("Map") });
     const notice = make("p", { "class": "text-muted", role: "status" });
@@ -67,16 +67,17 @@ export async function showMap(title, images) {
     dialog.addEventListener("close", () => {
         if (map) map.remove();
         dialog.remove();
+        opener.focus();
     });
     dialog.showModal();
-    const items = placed.map(image => make("li", {}, image.name + " ", make("span", { "class": "text-muted" }, described(image))));
+    const items = placed.map(image => make("li", {}, image.name + " ", make("span", { "class": "text-muted" }, facts(image).join(" · "))));
     fill(list, ...items);
     try {
         const L = await leaflet();
         if (!dialog.isConnected) return;  // closed while it loaded
         map = draw(L, place, placed, page.dataset, notice);
         fill(list, ...placed.map((image, index) => make("li", {}, button(image.name, t("Show {image} on the map", { image: image.name }),
-            async () => map.show(index)), " ", make("span", { "class": "text-muted" }, described(image)))));
+            async () => map.show(index)), " ", make("span", { "class": "text-muted" }, facts(image).join(" · ")))));
     } catch (error) {
         place.remove();
         notice.textContent = error.message;
@@ -92,9 +93,9 @@ function draw(L, place, images, { tiles, attribution }, notice) {
     if (tiles) addTiles(L, map, tiles, attribution, notice);
     const markers = images.map(image => {
         const picture = image.thumbnail ? make("img", { src: image.thumbnail, alt: "" }) : null;
-        const words = make("div", { "class": "tapis-map-popup" }, picture, make("div", {}, image.name), make("div", {}, described(image)));
+        const words = make("div", { "class": "tapis-map-popup" }, picture, ...[image.name, ...facts(image)].map(fact => make("div", {}, fact)));
         return L.circleMarker([image.latitude, image.longitude], { radius: 8, weight: 2, color: "#fff", fillColor: "#b3261e", fillOpacity: .9 })
-            .bindPopup(words, { minWidth: 160 }).addTo(map);
+            .bindPopup(words, { minWidth: 160, maxWidth: 200 }).addTo(map);
     });
     return { remove: () => map.remove(), show: index => markers[index].openPopup() };
 }

@@ -5,7 +5,7 @@ import { button, fill, make } from "./dom.js";
 import { t } from "./i18n.js";
 import { hasPlace, showMap } from "./map.js";
 import { loginLink } from "./notice.js";
-import { calendarDay } from "./words.js";
+import { calendarDays } from "./words.js";
 
 const AHEAD = "300px", GATHER_MS = 150, MOST_AT_ONCE = 50, FIRST_LOOK_MS = 1000, LONGEST_LOOK_MS = 10000;
 
@@ -149,14 +149,14 @@ export class Previews {
     }
 
     ready(cell, preview) {
-        const pictures = preview.images.filter(image => image.thumbnail), days = [preview.taken_from, preview.taken_until].filter(Boolean);
-        const taken = [...new Set(days)].map(calendarDay).join(" – ");
-        const facts = [taken, preview.camera].filter(Boolean).join(" · ");
+        const pictures = preview.images.filter(image => image.thumbnail);
+        const taken = preview.taken_from && calendarDays(preview.taken_from, preview.taken_until);
+        const facts = [taken, preview.camera].filter(Boolean).map(fact => make("div", {}, fact));
+        if (!facts.length) facts.push(make("div", { "class": "text-muted" }, t("No date or camera in the images.")));
         const strip = make("ul", { "class": "tapis-strip", "aria-label": t("Images of {flight}", { flight: cell.name }) },
             ...pictures.map(image => make("li", {}, make("img", { src: image.thumbnail, alt: image.name, title: image.name, width: 56, height: 42 }))));
         const map = preview.images.some(hasPlace) ? button(t("Map"), t("Map of {flight}", { flight: cell.name }),
-            () => showMap(t("Where {flight} was taken", { flight: preview.flight_name }), preview.images)) : null;
-        fill(cell.place, pictures.length ? strip : null,
-            make("div", { "class": "tapis-preview-facts" }, make("span", {}, facts || t("Its images do not say when and with what they were taken.")), map));
+            () => showMap(map, t("Where the images of {flight} were taken", { flight: preview.flight_name }), preview.images)) : null;
+        fill(cell.place, pictures.length ? strip : null, make("div", { "class": "tapis-preview-facts" }, make("div", {}, ...facts), map));
     }
 }

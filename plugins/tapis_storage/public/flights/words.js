@@ -16,13 +16,16 @@ export function day(text) {
     return new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" });
 }
 
-// A day as a camera wrote it, such as 2024-05-01: it has no zone, and must not become another one's day.
-export function calendarDay(text) {
-    const [year, month, date] = text.split("-").map(Number);
-    return new Date(year, month - 1, date).toLocaleDateString(undefined, { dateStyle: "medium" });
+// One or two days as a camera wrote them, such as 2024-05-01: they have no zone, and must not become others where the reader lives.
+export function calendarDays(first, last) {
+    const [from, until] = [first, last].map(text => {
+        const [year, month, date] = text.split("-").map(Number);
+        return new Date(year, month - 1, date);
+    });
+    return new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).formatRange(from, until);
 }
 
-// The same with the time of day, such as 2024-05-01T10:20:30.
+// A moment as a camera wrote it, such as 2024-05-01T10:20:30.
 export function moment(text) {
     return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
