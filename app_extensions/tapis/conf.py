@@ -62,8 +62,8 @@ class Conf(Settings):
     disk_reserve_bytes = size("1GB", "Disk space that a sync leaves free in WebODM's media directory.")
     map_tiles = Setting(
         "https://tile.openstreetmap.org/{z}/{x}/{y}.png", parse_tiles,
-        "Pictures behind the map of a flight, by their address with `{z}`, `{x}` and `{y}`. The users' browsers fetch them, so this server "
-        "learns which places they look at. `none`: the map shows the points alone.")
+        "Pictures behind the map of a flight, by their address with `{z}`, `{x}` and `{y}`. Browsers fetch them, so the server that has "
+        "them sees which places people look at. `none`: the map shows the points alone.")
     map_attribution = text("© OpenStreetMap contributors", "What the map says of where its pictures come from. Only text, no HTML.")
     discovery_hours = number(0.0, "Hours between periodic discoveries for every user with tokens. 0: none.", 0, _YEAR_HOURS)
     sync_hours = number(0.0, "Hours between periodic syncs of every flight. 0: none.", 0, _YEAR_HOURS)

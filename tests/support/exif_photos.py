@@ -40,7 +40,7 @@ def exif(*, make: str = "", model: str = "", taken: str = "", orientation: Optio
     :param gps: GPS tag → text, number, or fractions; a fraction of NaN becomes 0/0
     :param thumbnail_at: where the thumbnail is said to lie and how long it is, in place of the truth
     """
-    first: "dict[int, Any]" = {tag: value for tag, value in ((0x010F, make), (0x0110, model)) if value}
+    first: dict[int, Any] = {tag: value for tag, value in ((0x010F, make), (0x0110, model)) if value}
     if orientation is not None:
         first[0x0112] = orientation
     detail = {0x9003: taken} if taken else {}

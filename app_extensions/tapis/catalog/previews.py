@@ -42,7 +42,7 @@ def ask(user: Any, named: "list[tuple[str, str, str]]", access_to: Access, *, ag
     if len(named) > MOST_FLIGHTS:
         raise BadInput("flights", f"must hold at most {MOST_FLIGHTS} flights")
     flights = _found(user, named)
-    tenants: "dict[tuple[str, str], list[SeenFlight]]" = {}
+    tenants: dict[tuple[str, str], list[SeenFlight]] = {}
     for flight in filter(None, flights):
         if _is_to_fetch(flight, again):
             tenants.setdefault((flight.base_url, flight.tenant_id), []).append(flight)
@@ -107,7 +107,7 @@ def _found(user: Any, named: "list[tuple[str, str, str]]") -> "list[Optional[See
     """The flights in the user's own catalog; None for one that is not in it."""
     rows = SeenFlight.objects.filter(user_id=user.pk, name__in={name for name, _, _ in named},
                                      system_id__in={system_id for _, system_id, _ in named}).select_related("preview").order_by("-seen_at")
-    found: "dict[tuple[str, str, str], SeenFlight]" = {}
+    found: dict[tuple[str, str, str], SeenFlight] = {}
     for row in rows:
         found.setdefault((row.name, row.system_id, row.tenant_id), row)
         found.setdefault((row.name, row.system_id, ""), row)
@@ -126,7 +126,7 @@ def _is_to_fetch(flight: SeenFlight, again: bool) -> bool:
 def _let_wait(flights: "list[SeenFlight]", access_to: "Callable[[], TapisAccess]") -> None:
     """Let the previews of these flights, all of one tenant, wait for a worker; or fail at once where the login has ended."""
     now = timezone.now()
-    changes: "dict[str, Any]" = {"state": FlightPreview.WAITING, "error": "", "needs_login": False, "attempts": 0, "asked_at": now}
+    changes: dict[str, Any] = {"state": FlightPreview.WAITING, "error": "", "needs_login": False, "attempts": 0, "asked_at": now}
     problem = None
     try:
         access = access_to()

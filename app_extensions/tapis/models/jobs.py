@@ -59,7 +59,8 @@ class TapisJob(models.Model):
     error = models.TextField(blank=True, default="")
     note = models.CharField(max_length=300, blank=True, default="", help_text="What a job that goes on waits for.")
     history = JSONField(default=list, blank=True, help_text="Transitions: when, from, to, why.")
-    purpose = models.CharField(max_length=80, blank=True, default="", help_text="What a discovery, or a job for previews, is for; one each per user.")
+    purpose = models.CharField(max_length=80, blank=True, default="",
+                               help_text="What a discovery, or a job for previews, is for; one each per user.")
     request = JSONField(default=dict, blank=True, help_text="What was asked for: systems, flights.")
     to_tell = models.BooleanField(default=False, help_text="Its user has not been told of its end yet.")
     listing = models.CharField(max_length=64, blank=True, default="", help_text="A digest of the flight's last listing.")

@@ -236,6 +236,8 @@ class ContentFetcher:
                 raise _Again(f"the connection broke after {len(found)} bytes ({type(error).__name__})") from None
         finally:
             self._local.used_at = time.monotonic()
+        if limit.cut and not found:
+            raise _Again("it came too slowly")
         return bytes(found)
 
     def _check_answer(self, response: requests.Response) -> None:

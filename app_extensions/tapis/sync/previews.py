@@ -165,7 +165,8 @@ def _write(row: FlightPreview, looked: _Looked) -> None:
         mine.state, mine.error, mine.needs_login, mine.ended_at = FlightPreview.READY, "", False, timezone.now()
         mine.save()
         if looked.image_count is not None:  # a discovery that imports only sees that there are images
-            SeenFlight.objects.filter(pk=row.seen_id, image_count=None).update(image_count=looked.image_count, total_bytes=looked.total_bytes)
+            uncounted = SeenFlight.objects.filter(pk=row.seen_id, image_count=None)
+            uncounted.update(image_count=looked.image_count, total_bytes=looked.total_bytes)
 
 
 def _look_at(access: TapisAccess, fetcher: ContentFetcher, seen: SeenFlight) -> _Looked:

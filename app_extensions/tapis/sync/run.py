@@ -1,4 +1,4 @@
-"""Work on claimed jobs: a discovery or a sync from its first listing to its end, or previews, in turns that any worker can take at any time."""
+"""Work on claimed jobs: discoveries and syncs from their first listing to their end, and previews, in turns that any worker can take."""
 import logging
 import time
 from datetime import timedelta

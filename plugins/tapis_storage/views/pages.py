@@ -12,7 +12,6 @@ from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
 
 from .common import TEMPLATES, page
 
-
 #: WebODM's frame around the page holds inline scripts, and its bundles use eval; what we can still forbid, we do.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "

@@ -1,4 +1,5 @@
 """Previews of flights that were found: asked for, followed while they are fetched, and their thumbnails."""
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
@@ -26,7 +27,7 @@ class PreviewsView(TapisAPIView):
         """``POST flight-previews/``, body ``{"flights": [...]}``, and ``"again": true`` to fetch them anew; 202 while some are fetched"""
         data = body(request)
         named = _named(data.get("flights"))
-        found = previews.ask(request.user, named, lambda base_url, tenant_id: _access(request, base_url, tenant_id), again=flag(data, "again"))
+        found = previews.ask(request.user, named, partial(_access, request), again=flag(data, "again"))
         return _answer(found, 202)
 
     def get(self, request: Request) -> Response:

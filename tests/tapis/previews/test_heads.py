@@ -78,8 +78,8 @@ def test_the_southern_and_western_halves_of_the_world():
     assert (head.latitude, head.longitude) == (-33.5, -70.25)
 
 
-@pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "1970:01:01 00:00:00", "2024:13:01 00:00:00", "2999:01:01 00:00:00", "yesterday", "",
-                                   "２０２４:05:01 10:20:30"])
+@pytest.mark.parametrize("taken", [
+    "0000:00:00 00:00:00", "1970:01:01 00:00:00", "2024:13:01 00:00:00", "2999:01:01 00:00:00", "yesterday", "", "２０２４:05:01 10:20:30"])
 def test_a_time_that_cannot_be_is_none(taken):
     assert heads.read_head(with_exif(jpeg(), exif(taken=taken))).taken_at == ""
 
@@ -109,6 +109,28 @@ def test_exif_cut_at_every_byte_and_turned_in_every_bit_breaks_nothing():
     for place_of in range(0, min(len(block), 400), 3):
         for value in (0x00, 0xFF, block[place_of] ^ 0x80):
             heads.read_head(with_exif(picture, block[:place_of] + bytes([value]) + block[place_of + 1:]))
+
+
+def test_a_value_named_thousands_of_times_is_read_a_few_times():
+    """5,000 tags with the same 60 kB would be 300 MB."""
+    import tracemalloc
+
+    count = 5_000
+    entries = b"".join(struct.pack("<HHII", 0x010F, 2, 60_000, 10) for _ in range(count))
+    block = b"II*\x00" + struct.pack("<IH", 8, count) + entries
+    data = with_exif(b"\xff\xd8\xff\xd9", block.ljust(65_000, b"x"))
+    tracemalloc.start()
+    try:
+        head = heads.read_head(data)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert head.is_jpeg
+
+
+def test_both_orders_of_bytes():
+    directory = struct.pack(">HHHII", 1, 0x0110, 2, 5, 26) + bytes(4)
+    assert heads.read_head(with_exif(jpeg(), b"MM\x00*" + struct.pack(">I", 8) + directory + b"Nikon\x00")).camera == "Nikon"
 
 
 def test_bombs_are_not_decoded():

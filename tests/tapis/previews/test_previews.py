@@ -13,7 +13,8 @@ from tests.support.flights import Flyer, until
 
 def photo(number=0, *, thumbnail=True, **more):
     """A photo as a drone takes it: each a bit further north."""
-    fields = {"make": "DJI", "model": "FC6310", "taken": f"2024:05:{1 + number:02d} 10:20:30", "gps": place(30 + number / 1000, -97.5), **more}
+    fields = {"make": "DJI", "model": "FC6310", "taken": f"2024:05:{1 + number:02d} 10:20:30",
+              "gps": place(30 + number / 1000, -97.5), **more}
     return with_exif(jpeg((200, 150), noise=True), exif(**fields, thumbnail=jpeg((160, 120)) if thumbnail else b""))
 
 
@@ -53,7 +54,8 @@ def test_what_a_preview_tells(flyer, tapis):
     assert (told["state"], told["error"], told["needs_login"], told["image_count"]) == ("ready", "", False, 10)
     assert (told["taken_from"], told["taken_until"], told["camera"]) == ("2024-05-01", "2024-05-10", "DJI FC6310")
     assert [image["name"] for image in told["images"]] == ["IMG_000.JPG", "IMG_003.JPG", "IMG_006.JPG", "IMG_009.JPG"]
-    assert [(image["latitude"], image["longitude"]) for image in told["images"]] == [(30.0, -97.5), (30.003, -97.5), (30.006, -97.5), (30.009, -97.5)]
+    assert [image["latitude"] for image in told["images"]] == [30.0, 30.003, 30.006, 30.009]
+    assert {image["longitude"] for image in told["images"]} == {-97.5}
     assert told["images"][1]["taken_at"] == "2024-05-04T10:20:30" and told["images"][1]["problem"] == ""
     picture = flyer.call("GET", told["images"][0]["thumbnail"][len("/api/"):])
     assert (picture.headers["Content-Type"], picture.headers["X-Content-Type-Options"]) == ("image/jpeg", "nosniff")
@@ -272,7 +274,8 @@ def test_a_killed_worker_costs_the_flights_it_had_in_hand(flyer, tapis, stack, r
 def test_a_preview_that_kills_its_workers_is_given_up(flyer, consuming):
     from app_extensions.tapis import jobs
     from app_extensions.tapis.models import FlightPreview, SyncBatch, TapisJob
-    from app_extensions.tapis.sync import claims, previews as work, run
+    from app_extensions.tapis.sync import claims, run
+    from app_extensions.tapis.sync import previews as work
 
     lay(flyer, "Poison", [photo()])
     discover(flyer)
@@ -311,7 +314,8 @@ def test_one_worker_at_a_time_fetches_a_user_s_previews(flyer, consuming, tapis)
 
 def test_what_a_worker_brings_that_was_taken_for_dead_is_left_out(flyer, consuming):
     from app_extensions.tapis.models import FlightPreview, PreviewImage, SyncBatch, TapisJob
-    from app_extensions.tapis.sync import claims, previews as work, run
+    from app_extensions.tapis.sync import claims, run
+    from app_extensions.tapis.sync import previews as work
 
     lay(flyer, "Twice", [photo()])
     discover(flyer)
@@ -332,7 +336,8 @@ def test_what_a_worker_brings_that_was_taken_for_dead_is_left_out(flyer, consumi
 def test_asking_while_the_job_ends_loses_nothing(flyer, consuming):
     """The job looks whether something waits under the lock that asking takes first."""
     from app_extensions.tapis.models import TapisJob
-    from app_extensions.tapis.sync import claims, previews as work
+    from app_extensions.tapis.sync import claims
+    from app_extensions.tapis.sync import previews as work
 
     for name in ("Before", "After"):
         lay(flyer, name, [photo()])
