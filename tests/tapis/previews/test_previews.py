@@ -292,10 +292,11 @@ def test_a_preview_that_kills_its_workers_is_given_up(flyer, consuming):
     assert (row.state, row.error) == ("failed", work.TOO_OFTEN)
 
 
-def test_one_worker_at_a_time_fetches_a_user_s_previews(flyer, consuming, tapis):
+def test_one_worker_at_a_time_fetches_a_user_s_previews(flyer, consuming, tapis, settings):
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import claims, run
 
+    settings.TAPIS_LEASE_SECONDS = 600  # this machine may be slow
     for name in ("One", "Two"):
         lay(flyer, name, [photo()])
     discover(flyer)
@@ -333,12 +334,13 @@ def test_what_a_worker_brings_that_was_taken_for_dead_is_left_out(flyer, consumi
     assert run.take_claimed_turn(slow) == "stopped"
 
 
-def test_asking_while_the_job_ends_loses_nothing(flyer, consuming):
+def test_asking_while_the_job_ends_loses_nothing(flyer, consuming, settings):
     """The job looks whether something waits under the lock that asking takes first."""
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import claims
     from app_extensions.tapis.sync import previews as work
 
+    settings.TAPIS_LEASE_SECONDS = 600
     for name in ("Before", "After"):
         lay(flyer, name, [photo()])
     discover(flyer)
