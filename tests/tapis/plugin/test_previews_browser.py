@@ -236,3 +236,29 @@ def test_tiles_that_are_no_address_are_refused(settings, value):
         getattr(conf, "map_tiles")  # noqa: B009 (reading it is what is tested)
     settings.TAPIS_MAP_TILES = "none"
     assert conf.map_tiles == ""
+
+
+#: Marks what goes through translation.
+MARKING = """const marked = (text, values) => "«" + text.replace(/\\{(\\w+)\\}/g, (whole, name) => name in values ? String(values[name]) : whole) + "»";
+export const t = (text, values = {}) => marked(text, values);
+export const tn = (one, many, n, values = {}) => marked(n === 1 ? one : many, { ...values, n });"""
+
+
+def test_the_texts_that_scripts_write_are_marked_for_translation(flyer, open_page):
+    lay(flyer, "Coast", [photo()])
+    flyer.flight("Imported", 1)
+    flyer.create()
+    page = open_page(DESK)
+    page.become(flyer.user)
+    page.instead("**/flights/i18n.js", 200, MARKING, "text/javascript")
+    page.goto(PAGE)
+    page.wait('#tapis-projects button:has-text("«Fetch images»")')
+    page.click("#tapis-discover")
+    page.wait('#tapis-found-notice:has-text("«2 flights found.»")')
+    page.wait(shown("Coast") + ' button:has-text("«Map»")')
+    page.click(shown("Coast") + " button")
+    page.wait('.tapis-map-dialog h4:text-is("«Where the images of Coast were taken»")')
+    written = page.texts("#tapis-found tbody button, #tapis-projects button, #tapis-projects .tapis-actions a, #tapis-account button, "
+                         "#tapis-found-totals, #tapis-projects td:nth-child(2)")
+    written = [text.strip() for text in written if text.strip()]
+    assert len(written) >= 6 and all(text.startswith("«") and text.endswith("»") for text in written), written
