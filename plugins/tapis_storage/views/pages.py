@@ -6,6 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from app_extensions.host import nodes as host_nodes
 from app_extensions.host import presets as host_presets
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
@@ -28,7 +29,7 @@ def flights(request: HttpRequest) -> HttpResponse:
     response = render(request, TEMPLATES + "flights.html", {
         "title": "Tapis flights", "tokens": tokens, "clients": TapisOAuth2Client.objects.filter(is_active=True).exists(),
         "system_prefix": conf.system_prefix, "presets": host_presets.preset_names(request.user),
-        "tiles": conf.map_tiles, "attribution": conf.map_attribution,
+        "nodes": host_nodes.nodes_for(request.user), "tiles": conf.map_tiles, "attribution": conf.map_attribution,
     })
     response["Content-Security-Policy"] = POLICY.format(tiles=_origin(conf.map_tiles))
     response["X-Content-Type-Options"] = "nosniff"

@@ -263,3 +263,27 @@ def test_the_texts_that_scripts_write_are_marked_for_translation(flyer, open_pag
                          "#tapis-found-totals, #tapis-projects td:nth-child(2)")
     written = [text.strip() for text in written if text.strip()]
     assert len(written) >= 6 and all(text.startswith("«") and text.endswith("»") for text in written), written
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_an_import_chooses_preset_and_node(see, flyer, width):
+    from app_extensions.host import nodes
+    from app_extensions.tapis.models import Flight
+
+    node = nodes.nodes_for(flyer.user)[0].id
+    lay(flyer, "Coast", [photo()])
+    lay(flyer, "Later", [photo()])
+    page = see(width)
+    page.wait(shown("Coast") + " img")
+    page.choose("#tapis-import-processing", "preset:Fast Orthophoto")
+    page.choose("#tapis-import-node", str(node))
+    page.assert_fits()
+    page.assert_accessible()
+    page.click('#tapis-found button[aria-label^="Import Coast ("]')
+    page.wait('#tapis-found-notice:has-text("imported. The images are being fetched.")')
+    assert Flight.objects.get(user=flyer.user, name="Coast").processing == {"process": True, "preset": "Fast Orthophoto", "node": node}
+    page.choose("#tapis-import-processing", "no")
+    assert page.evaluate("document.querySelector('#tapis-import-node').disabled")
+    page.click('#tapis-found button[aria-label^="Import Later ("]')
+    page.wait('#tapis-found tr:has(td:text-is("Later")):has-text("imported")')
+    assert Flight.objects.get(user=flyer.user, name="Later").processing == {"process": False}

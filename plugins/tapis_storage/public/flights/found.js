@@ -24,6 +24,9 @@ export class Found {
         this.imported = byId("tapis-found-imported");
         this.sort = byId("tapis-found-sort");
         this.everything = byId("tapis-found-all");
+        this.afterImport = byId("tapis-import-processing");
+        this.node = byId("tapis-import-node");
+        this.afterImport.addEventListener("change", () => { this.node.disabled = this.afterImport.value === "no"; });
         this.previews = new Previews((flight, preview) => this.counted(flight, preview));
         this.projects = projects;
         this.began = began;
@@ -204,13 +207,22 @@ export class Found {
         else this.tell(`${message || t("No flight directories found")}.`, "info", errors);
     }
 
+    // What to do with the flights that are imported next; nothing where the preferences decide.
+    get processing() {
+        const after = this.afterImport.value, chosen = {};
+        if (after) chosen.process = after !== "no";
+        if (after.startsWith("preset:")) chosen.preset = after.slice("preset:".length);
+        if (this.node.value && after !== "no") chosen.node = Number(this.node.value);
+        return Object.keys(chosen).length ? chosen : undefined;
+    }
+
     // Whoever chooses flights wants their images, whatever the preferences say about discoveries in the background.
     async importThese(flights) {
         const now = flights.slice(0, MOST_AT_ONCE);
         const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
         const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : ofFlights(now.length);
         try {
-            const data = await this.request(t("Importing {flights}.", { flights: name }), "tapis-storage/create-projects/", { flights: asked, sync: true });
+            const data = await this.request(t("Importing {flights}.", { flights: name }), "tapis-storage/create-projects/", { flights: asked, sync: true, processing: this.processing });
             this.choose(now, false);
             const told = results => this.tellImported(name, results, flights.length - now.length);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.importThese(now));
