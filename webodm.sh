@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one command: OpenScan Cloud and Tapis storage for WebODM. `./webodm.sh --help` tells what it does.
+# The one command: OpenScan Cloud and Tapis storage for WebODM. `./webodm.sh --help` lists what it does.
 set -euo pipefail
 
 CDPATH= # a caller's would make `cd` go elsewhere, and print
@@ -36,12 +36,12 @@ Try it (no Docker, no root, nothing but git, bash and a Python 3.9):
 Work with a WebODM:
   manage COMMAND …      a management command (openscan_token, openscan_check, discover_tapis_flights, …)
                         in --webodm DIR, in the --sandbox, in the running Docker container, or in the sandbox
-  install --webodm DIR [--python PY] [--dry-run]     add us to a native WebODM
-  uninstall --webodm DIR [--purge]                   take us out again
-  doctor [--webodm DIR]                              what is wrong, and how to mend it
+  install --webodm DIR [--python PY] [--dry-run]     add both plugins to a native WebODM
+  uninstall --webodm DIR [--purge]                   remove them again
+  doctor [--webodm DIR]                              what is wrong, and how to fix it
   package               the two plugin zips for WebODM's plugin page
-  start|stop|restart|down|update|rollback|logs|config …   WebODM in Docker with us in it (WebODM's own flags are kept)
-  uninstall [--purge]                                out of a WebODM in Docker
+  start|stop|restart|down|update|rollback|logs|config …   WebODM in Docker with both plugins (takes WebODM's own flags)
+  uninstall [--purge]                                from a WebODM in Docker
   backup [--webodm DIR] [FILE]                       our tables, from the running containers or a native WebODM
   backup --all DIR [--media], restore DIR            a whole WebODM in Docker
   unit                                               a systemd unit that starts it at boot
@@ -93,7 +93,7 @@ find_python39() {
     done
     if command -v uv >/dev/null; then
         if ! candidate=$(uv python find 3.9 2>/dev/null) || ! is_python39 "$candidate"; then
-            echo "No Python 3.9 is here; uv fetches one …" >&2
+            echo "No Python 3.9 found; uv downloads one …" >&2
             uv python install 3.9 >&2 || true # what uv could not do is said below, with the other ways
         fi
         if candidate=$(uv python find 3.9 2>/dev/null) && is_python39 "$candidate"; then
@@ -101,10 +101,10 @@ find_python39() {
             return
         fi
     fi
-    fail "no Python 3.9 found (with venv and ensurepip). WebODM runs on 3.9, so do we. Install one by
+    fail "no Python 3.9 found (with venv and ensurepip). WebODM needs 3.9, and so do the tools here. Install one:
   uv python install 3.9      (https://docs.astral.sh/uv/)
   pyenv install 3.9          (https://github.com/pyenv/pyenv)
-or name one: WEBODM_PYTHON=/path/to/python3.9 ./webodm.sh …"
+or set WEBODM_PYTHON=/path/to/python3.9"
 }
 
 # need_platform VENV: our virtual environments are tried on Linux x86-64; some of their packages have no wheels elsewhere.
@@ -118,14 +118,14 @@ need_platform() {
             local tool
             for tool in postgres initdb redis-server; do
                 PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" command -v "$tool" >/dev/null \
-                    || fail "on Linux aarch64 the sandbox uses PostgreSQL and Redis from the PATH, and '$tool' is not there.
+                    || fail "on Linux aarch64 the sandbox uses PostgreSQL and Redis from the PATH, and '$tool' was not found.
 Debian and Ubuntu: sudo apt-get install postgresql redis-server"
             done
             ;;
         "engine Linux aarch64") ;;
         *)
             fail "this runs on Linux x86-64 (and, without the tests, on Linux aarch64); this machine is $system $machine.
-A WebODM in Docker on another machine takes us all the same: ./webodm.sh start needs only Docker, git and a Python 3."
+With a WebODM in Docker you do not need this: ./webodm.sh start needs only Docker, git and a Python 3.9 or later."
             ;;
     esac
 }
@@ -159,7 +159,7 @@ run_pip() {
     if ! "$VENVS/$venv/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "$@" >>"$log" 2>&1; then
         tail -n 30 "$log" >&2
         fail "pip could not install into .venv/$venv (the whole log: $log).
-If pip could not reach its index, run the command again when the network is there."
+If pip could not reach PyPI, run the command again when the network works."
     fi
 }
 
@@ -297,7 +297,7 @@ command_test() {
 command_bench() {
     local topic=${1:-openscan}
     [ $# -eq 0 ] || shift
-    [ -f "$ROOT/dev/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'; there are: $(cd "$ROOT/dev/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
+    [ -f "$ROOT/dev/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'. Choose one of: $(cd "$ROOT/dev/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
     ensure_host
     ensure_engine
     host_python -m "dev.benchmarks.$topic" "$@"
@@ -402,7 +402,7 @@ command_node() {
         export NODE_TOKEN # in the environment, which other users cannot read: a process list shows arguments
         host=0.0.0.0
     else
-        echo "Without a token the node listens on 127.0.0.1 alone; --token TOKEN opens it to other machines." >&2
+        echo "Without a token, the node accepts connections from this machine only. To open it to others, add --token TOKEN." >&2
     fi
     cd "$ROOT"
     PYTHONPATH="$ROOT" exec "$VENVS/engine/bin/python" -m node.server --data "$data" --host "$host" ${arguments[@]+"${arguments[@]}"}

@@ -17,9 +17,11 @@ IMAGE_PARTS = ("code", "plugins", "node")
 
 
 def _add_target(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--webodm", metavar="DIR", required=required, help="directory of the WebODM (where its manage.py is)")
-    parser.add_argument("--python", metavar="PY", help="the Python that runs it (default: its venv, or what runs it now)")
-    parser.add_argument("--env-file", metavar="FILE", help="environment of its service: lines KEY=VALUE (default: yours)")
+    parser.add_argument("--webodm", metavar="DIR", required=required, help="WebODM's directory, with its manage.py")
+    parser.add_argument("--python", metavar="PY", help="the Python that runs WebODM (default: its virtual environment, or the one "
+                                                       "that runs it now)")
+    parser.add_argument("--env-file", metavar="FILE", help="file with the environment of WebODM's service, KEY=VALUE per line "
+                                                           "(default: your environment)")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,35 +29,35 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./webodm.sh", description="Adds OpenScan Cloud and Tapis storage to a WebODM.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    one = commands.add_parser("install", help="add us to a native WebODM")
+    one = commands.add_parser("install", help="add OpenScan Cloud and Tapis storage to a native WebODM")
     _add_target(one, required=True)
-    one.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    one.add_argument("--dry-run", action="store_true", help="only show what would change")
     how = one.add_mutually_exclusive_group()
     how.add_argument("--copy", dest="mode", action="store_const", const="copy",
-                     help="the apps as a wheel in WebODM's Python, the plugins copied (the default); `install` again updates them")
+                     help="install the apps as a wheel and copy the plugins (default); run `install` again to update them")
     how.add_argument("--link", dest="mode", action="store_const", const="link",
-                     help="symbolic links to this checkout, to work on it")
+                     help="link to this checkout, to work on the code")
 
-    one = commands.add_parser("uninstall", help="take us out again; our tables and files stay")
+    one = commands.add_parser("uninstall", help="remove them again; their tables and files stay")
     _add_target(one, required=True)
-    one.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
-    one.add_argument("--purge", action="store_true", help="delete our tables, files and packages' data too")
+    one.add_argument("--dry-run", action="store_true", help="only show what would change")
+    one.add_argument("--purge", action="store_true", help="also delete their tables and files")
 
-    one = commands.add_parser("doctor", help="what is wrong, and how to mend it")
+    one = commands.add_parser("doctor", help="report what is wrong and how to fix it")
     _add_target(one, required=False)
     one.add_argument("--url", help="address of the running WebODM (default: WO_OPENSCAN_PUBLIC_URL, else WO_HOST:WO_PORT)")
-    one.add_argument("--json", action="store_true", help="for programs")
+    one.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    one = commands.add_parser("backup", help="our tables of a native WebODM in a gzipped SQL file")
+    one = commands.add_parser("backup", help="save our tables of a native WebODM in a gzipped SQL file")
     _add_target(one, required=False)
-    one.add_argument("file", nargs="?", help="where to (default: a name with the time)")
+    one.add_argument("file", nargs="?", help="the file (default: a name with the time)")
 
     for part in IMAGE_PARTS:  # steps of the Dockerfile and of the container's start; not for people
         one = commands.add_parser(f"image-{part}")
         one.add_argument("--webodm", metavar="DIR", required=True)
 
-    one = commands.add_parser("package", help="the two plugin zips for WebODM's plugin page")
-    one.add_argument("--out", metavar="DIR", default="dist", help="where to (default: dist)")
+    one = commands.add_parser("package", help="make the two plugin zips for WebODM's plugin page")
+    one.add_argument("--out", metavar="DIR", default="dist", help="directory for the zips (default: dist)")
     return parser
 
 
@@ -67,7 +69,7 @@ def _target(options: argparse.Namespace) -> WebODM:
 def _is_in_docker(options: argparse.Namespace) -> bool:
     """Whether no native WebODM is named. Raises DeployError where something is named that only a native one has."""
     if not options.webodm and (options.python or options.env_file):
-        raise DeployError(f"{options.command}: --python and --env-file belong to a native WebODM: name it with --webodm DIR")
+        raise DeployError(f"{options.command}: --python and --env-file are for a native WebODM. Add --webodm DIR")
     return not options.webodm
 
 

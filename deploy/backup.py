@@ -20,7 +20,7 @@ OPTIONS = ("--data-only", "--no-owner", "-t", "openscan_*", "-t", "tapis_*")
 def backup(webodm: WebODM, target: Optional[Path]) -> int:
     """Dumps the tables of a native WebODM with the `pg_dump` of this machine. Raises DeployError."""
     if not shutil.which("pg_dump"):
-        raise DeployError("pg_dump is not here; it comes with PostgreSQL's client programs (postgresql-client)")
+        raise DeployError("pg_dump was not found. Install PostgreSQL's client programs (package postgresql-client)")
     database = webodm.probe("database_address")
     environment = {**webodm.environment(), **{name: value for name, value in database.items() if value}}
     return dump(["pg_dump", *OPTIONS], target, environment)
@@ -30,7 +30,7 @@ def dump(command: list[str], target: Optional[Path], environment: dict[str, str]
     """Runs `command` (a pg_dump) into `target`, gzipped; nothing is left where it fails. Raises DeployError."""
     target = target or Path(f"webodm-extensions-{time.strftime('%Y%m%d-%H%M%S')}.sql.gz")
     if target.is_dir():
-        raise DeployError(f"{target} is a directory: name a file in it")
+        raise DeployError(f"{target} is a directory: give a file in it")
     temporary = None
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=str(target.parent))  # its owner's alone

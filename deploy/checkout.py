@@ -29,14 +29,14 @@ def find_checkout(clone: bool = False) -> Path:
     if os.environ.get("WEBODM_DIR"):
         directory = Path(os.environ["WEBODM_DIR"]).resolve()
         if not is_checkout(directory):
-            raise DeployError(f"WEBODM_DIR={directory} holds no WebODM in Docker: webodm.sh or docker-compose.yml is missing there")
+            raise DeployError(f"WEBODM_DIR={directory} is not a WebODM in Docker: it has no webodm.sh or no docker-compose.yml")
         return directory
     for directory in (Path.cwd(), Path.cwd() / "WebODM", ROOT / "WebODM"):
         if is_checkout(directory):
             return directory.resolve()
     target = ROOT / "WebODM"
     if not clone:
-        raise DeployError(f"no WebODM found: set WEBODM_DIR to its directory (looked for {target} too)")
+        raise DeployError(f"no WebODM found. Set WEBODM_DIR to its directory (looked for {target} too)")
     print(f"+ clone {REPOSITORY} at {RELEASE[:12]} to {target}", flush=True)
     unfinished = ROOT / "WebODM.part"  # the next start must not take a clone that was cut for the release
     if unfinished.exists():
@@ -55,9 +55,9 @@ def git(arguments: list[str], directory: Optional[Path] = None) -> str:
     try:
         done = subprocess.run(["git", *trust, *arguments], cwd=str(directory or Path.cwd()), capture_output=True, text=True)
     except OSError as error:
-        raise DeployError("git is needed to fetch WebODM; or set WEBODM_DIR to a WebODM that is here") from error
+        raise DeployError("git is needed to fetch WebODM. Install it, or set WEBODM_DIR to a WebODM on this machine") from error
     if done.returncode:
-        raise DeployError(f"git {arguments[0]} failed: {done.stderr.strip()[-500:]}. Fetch WebODM by hand and set WEBODM_DIR.")
+        raise DeployError(f"git {arguments[0]} failed: {done.stderr.strip()[-500:]}. Fetch WebODM yourself and set WEBODM_DIR.")
     return done.stdout.strip()
 
 

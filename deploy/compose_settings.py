@@ -22,8 +22,9 @@ COMPOSE_NAME = ".webodm-extensions-compose.yml"
 SERVICES = ("webapp", "worker", "extensions-worker")
 
 _NEW_SETTINGS = """\
-# Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE a line, values as they are. docs/admin/settings.md lists them all.
-# This file holds secrets: only you can read it, keep it so.
+# Settings of OpenScan Cloud and Tapis storage, one NAME=VALUE per line.
+# Values are taken literally. docs/admin/settings.md lists all settings.
+# This file contains secrets: keep it readable only by you.
 #WO_OPENSCAN_PUBLIC_URL=https://scan.example.org
 #WO_BEHIND_TLS_PROXY=YES
 #WO_SMTP_HOST=smtp.example.org
@@ -111,4 +112,4 @@ def _remembered(checkout: Path) -> dict[str, str]:
         old = checkout / OLD_SHELL_NAME
         return dict(line.split("=", 1) for line in old.read_text().split("\n") if line) if old.exists() else {}
     except (OSError, ValueError) as error:
-        raise DeployError(f"{checkout / SHELL_NAME} cannot be read: {error}; delete it and run `./webodm.sh start` again") from error
+        raise DeployError(f"{checkout / SHELL_NAME} cannot be read: {error}. Delete it and run `./webodm.sh start` again") from error

@@ -19,7 +19,7 @@ LABEL = "webodm-extensions.version"
 def need_docker() -> None:
     """Raise DeployError where there is no docker client."""
     if not shutil.which("docker"):
-        raise DeployError("docker is not here: https://docs.docker.com/engine/install/. Without Docker: "
+        raise DeployError("Docker was not found. To install it: https://docs.docker.com/engine/install/. Without Docker: "
                           "`./webodm.sh sandbox start`, or `./webodm.sh install --webodm DIR` for a native WebODM")
 
 
@@ -53,7 +53,7 @@ def need_running(name: str) -> str:
     """As `running`. Raises DeployError where the container does not run."""
     found = running(name)
     if not found:
-        raise DeployError(f"the container `{name}` is not running: `./webodm.sh start` first")
+        raise DeployError(f"the container `{name}` is not running. Run `./webodm.sh start` first")
     return found
 
 

@@ -23,29 +23,29 @@ SHIM = ROOT / "deploy" / "docker" / "shim"
 MANAGE = "/opt/webodm-extensions/deploy/docker/manage.py"
 OUR_FLAGS = ("--force", "--no-backup", "--with-node", "--fresh", "--again")
 USAGE = """\
-Usage: ./webodm.sh start [OUR FLAGS] [FLAGS]   WebODM with us in it; FLAGS are those of WebODM's own webodm.sh, which does the work.
+Usage: ./webodm.sh start [OUR FLAGS] [FLAGS]   start WebODM with both plugins; FLAGS are those of WebODM's own webodm.sh.
                                                Without FLAGS, those of the last start
        ./webodm.sh restart                     stop, then start with the flags and settings of the last start
-       ./webodm.sh stop|down                   stop it; `down` removes the containers too (volumes stay)
+       ./webodm.sh stop|down                   stop WebODM; `down` also removes the containers (volumes stay)
        ./webodm.sh update [OUR FLAGS]          fetch WebODM's next version and build our image on it, then replace the running one
-       ./webodm.sh rollback                    back to what the last update replaced
-       ./webodm.sh logs [ARGUMENTS]            of webapp and the workers; ARGUMENTS go to Compose's `logs`
-       ./webodm.sh config [ARGUMENTS]          the merged Compose file, secrets included
-       ./webodm.sh manage COMMAND …            a management command in the running webapp container
-       ./webodm.sh backup [FILE]               the rows of our tables
-       ./webodm.sh backup --all DIRECTORY [--media]    the whole database, WebODM's key, all settings (and the media)
-       ./webodm.sh restore DIRECTORY           into a WebODM that is stopped; its database is replaced
-       ./webodm.sh uninstall [--purge]         WebODM without us; --purge deletes our tables and files too
-       ./webodm.sh unit                        a systemd unit that starts WebODM with us in it at boot
+       ./webodm.sh rollback                    return to what the last update replaced
+       ./webodm.sh logs [ARGUMENTS]            logs of webapp and the workers; ARGUMENTS go to Compose's `logs`
+       ./webodm.sh config [ARGUMENTS]          print the merged Compose file, including secrets
+       ./webodm.sh manage COMMAND …            run a management command in the running webapp container
+       ./webodm.sh backup [FILE]               save the rows of our tables
+       ./webodm.sh backup --all DIRECTORY [--media]    save the whole database, WebODM's key, all settings (and the media)
+       ./webodm.sh restore DIRECTORY           restore into a stopped WebODM; its database is replaced
+       ./webodm.sh uninstall [--purge]         remove both plugins; --purge deletes their tables and files too
+       ./webodm.sh unit                        print a systemd unit that starts WebODM with both plugins at boot
 
-OUR FLAGS: --force      take a WebODM version that COMPATIBILITY.md does not list, or another one than runs now
-           --no-backup  do not dump the database before migrations run
-           --with-node  with our own processing node beside it, registered and ready for everybody
+OUR FLAGS: --force      accept a WebODM version that COMPATIBILITY.md does not list, or that is not the one running now
+           --no-backup  do not back up the database before migrations run
+           --with-node  also start our own processing node, registered and open to all users
            --fresh      forget flags and settings of the last start
-           --again      the last start once more, in the background and without building: for a systemd unit
+           --again      repeat the last start, in the background and without building: for a systemd unit
 
-WEBODM_DIR names WebODM's directory (default: ./WebODM; `start` clones the tried release where there is none).
-FLAGS with paths mean them as seen from there. More: docs/admin/docker.md."""
+WEBODM_DIR is WebODM's directory (default: ./WebODM; if there is none, `start` clones the tested release).
+Paths in FLAGS are relative to that directory. More: docs/admin/docker.md."""
 
 
 class Project:
@@ -80,8 +80,8 @@ class Project:
         service = re.search(r"^  webapp:\n((?:    .*\n|\n)*)", done.stdout, re.MULTILINE)
         image = re.search(r"^    image: ['\"]?([^\s'\"]+)", service.group(1), re.MULTILINE) if service else None
         if done.returncode or image is None:
-            raise DeployError(f"Compose does not say which image {self.checkout / 'docker-compose.yml'} gives webapp: "
-                              f"{done.stderr.strip()[-400:] or 'it names none'}. Name it: WEBODM_IMAGE=webodm/webodm_webapp:TAG")
+            raise DeployError(f"Compose does not show which image {self.checkout / 'docker-compose.yml'} uses for webapp: "
+                              f"{done.stderr.strip()[-400:] or 'it names none'}. Set it: WEBODM_IMAGE=webodm/webodm_webapp:TAG")
         return image.group(1)
 
     def base_image(self) -> str:
@@ -118,7 +118,7 @@ def start(project: Project, arguments: list[str]) -> int:
     if "--again" in ours:
         _refuse_flags("start --again", flags)
         if not state.started:
-            raise DeployError("there is no last start to repeat: run `./webodm.sh start --detached` once")
+            raise DeployError("there is no earlier start to repeat. Run `./webodm.sh start --detached` once")
         flags = [*(flag for flag in state.flags if flag != "--detached"), "--detached"]
         if image_id(IMAGE):
             return project.webodm_sh(project.environment(needed=True), "start", *flags)
@@ -129,14 +129,14 @@ def start(project: Project, arguments: list[str]) -> int:
         flags = state.flags
         state.with_node = state.with_node or "--with-node" in ours
         if flags:
-            print(f"* with the flags of the last start: {' '.join(flags)} (--fresh forgets them)", flush=True)
+            print(f"* using the flags of the last start: {' '.join(flags)} (--fresh forgets them)", flush=True)
     state.image = project.base_image()
     version = _check_version(state.image, ours, "start")
     environment = project.environment(starts="--again" not in ours, needed=True, fresh="--fresh" in ours)
-    print(f"* WebODM {version} in {project.checkout} ({state.image}), with docker-compose.override.yml over it", flush=True)
+    print(f"* WebODM {version} in {project.checkout} ({state.image}), with docker-compose.override.yml", flush=True)
     code = _build(project, environment)
     if code:
-        print("error: our image could not be built; nothing was stopped or started", file=sys.stderr)
+        print("error: our image could not be built. Nothing was stopped or started", file=sys.stderr)
         return code
     new = image_id(IMAGE)
     migrates = new != state.image_id
@@ -173,19 +173,19 @@ def _check_version(image: str, ours: "set[str]", command: str) -> str:
     if not image_id(image):
         print(f"+ docker pull {image}", flush=True)
         if subprocess.run(["docker", "pull", image]).returncode:
-            raise DeployError(f"the image {image} is not here and cannot be pulled: is the network there? Nothing was changed. "
-                              "Another image: WEBODM_IMAGE=webodm/webodm_webapp:TAG ./webodm.sh start")
+            raise DeployError(f"the image {image} is not on this machine and cannot be pulled. Nothing was changed. Check the network, "
+                              "or choose another image: WEBODM_IMAGE=webodm/webodm_webapp:TAG ./webodm.sh start")
     version = containers.webodm_version(image)
     there = containers.inspect("webapp")
     running = containers.webodm_version(there["Image"]) if there and command == "start" else ""
     if "--force" in ours:
         return version
     if running and running != version:
-        raise DeployError(f"this start would change WebODM from {running} to {version}, because {image} is another version now. "
-                          f"`./webodm.sh update` does that with a backup; `start --force` does it here.")
+        raise DeployError(f"this start would change WebODM from {running} to {version}, because {image} now contains another version. "
+                          f"To change the version with a backup, run `./webodm.sh update`; without one, `start --force`.")
     if version not in TESTED_VERSIONS:
-        raise DeployError(f"{image} is WebODM {version or 'of no known version'}, which was not tried with us (tried: "
-                          f"{', '.join(TESTED_VERSIONS)}; see COMPATIBILITY.md). `./webodm.sh {command} --force` takes it all the same.")
+        raise DeployError(f"{image} is WebODM {version or 'of no known version'}, which we have not tested (tested: "
+                          f"{', '.join(TESTED_VERSIONS)}; see COMPATIBILITY.md). To use it anyway: `./webodm.sh {command} --force`.")
     return version
 
 
@@ -194,8 +194,8 @@ def _refuse_unknown(flags: list[str], checkout: Path) -> None:
     known = (checkout / "webodm.sh").read_text(errors="replace")
     for flag in flags:
         if flag.startswith("--") and not re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", known):
-            raise DeployError(f"WebODM's webodm.sh has no flag {flag} (values follow after a space); "
-                              f"`{checkout / 'webodm.sh'}` without arguments lists them")
+            raise DeployError(f"WebODM's webodm.sh has no flag {flag} (write values after a space). "
+                              f"`{checkout / 'webodm.sh'}` without arguments lists its flags")
 
 
 def _refuse_flags(command: str, flags: list[str]) -> None:
@@ -212,7 +212,7 @@ def restart(project: Project, arguments: list[str]) -> int:
     need_docker()
     state = project.state
     if not state.started or not image_id(IMAGE):
-        raise DeployError("there is no last start to repeat: run `./webodm.sh start` with your flags")
+        raise DeployError("there is no earlier start to repeat. Run `./webodm.sh start` with your flags")
     return project.webodm_sh(project.environment(needed=True), "restart", *state.flags)
 
 
@@ -250,8 +250,8 @@ def manage(arguments: list[str]) -> int:
 
 def _need_our_image(container: str) -> None:
     if not containers.is_our_image((containers.inspect(container) or {}).get("Image", "")):
-        raise DeployError("the running webapp is WebODM's own image, without us: it was started by WebODM's own webodm.sh or unit. "
-                          "`./webodm.sh start` brings us back")
+        raise DeployError("the running webapp is WebODM's own image, without our plugins: it was started by WebODM's own webodm.sh or "
+                          "unit. `./webodm.sh start` starts it with the plugins")
 
 
 # -- update and rollback ----------------------------------------------------------------------------------------------
@@ -271,13 +271,13 @@ def update(project: Project, arguments: list[str]) -> int:
         version = _check_version(base, ours, "update")
     except DeployError as error:
         _put_back(project, previous)
-        raise DeployError(f"{error} WebODM runs as before.") from error
+        raise DeployError(f"{error} WebODM still runs as before.") from error
     state.image = environment["WEBODM_IMAGE"] = base
     if previous["image_id"]:
         docker("tag", previous["image_id"], PREVIOUS)  # kept before the build takes its name away
     if _build(project, environment):
         _put_back(project, previous)
-        raise DeployError("the new image could not be built. WebODM runs as before.")
+        raise DeployError("the new image could not be built. WebODM still runs as before.")
     was_running = bool(containers.running("webapp"))
     state.previous, state.version, state.image_id = previous, version, image_id(IMAGE)
     state.write(checkout)
@@ -290,8 +290,8 @@ def update(project: Project, arguments: list[str]) -> int:
     flags = [*(flag for flag in state.flags if flag != "--detached"), "--detached"]
     code = project.webodm_sh(environment, "restart", *flags)
     if code:
-        raise DeployError("WebODM is down; `./webodm.sh start` brings it back, `./webodm.sh rollback` brings back the version before")
-    print("* the new version starts; `./webodm.sh rollback` goes back to the one before", flush=True)
+        raise DeployError("WebODM is down. `./webodm.sh start` starts the new version, `./webodm.sh rollback` the previous one")
+    print("* the new version is starting; `./webodm.sh rollback` returns to the previous one", flush=True)
     return 0
 
 
@@ -313,7 +313,7 @@ def _fetch(project: Project, environment: dict[str, str], previous: dict[str, An
     if base != previous["image"] and not pulled:
         pulled = subprocess.run(["docker", "pull", base]).returncode
     if pulled:
-        raise DeployError("WebODM's images could not be pulled: is the network there?")
+        raise DeployError("WebODM's images could not be pulled. Check the network and try again.")
     return base
 
 
@@ -331,7 +331,7 @@ def rollback(project: Project, arguments: list[str]) -> int:
     _refuse_flags("rollback", arguments)
     state, previous = project.state, project.state.previous
     if not previous.get("image_id") or not image_id(previous["image_id"]):
-        raise DeployError("there is nothing to go back to: no update was made, or its old image was removed")
+        raise DeployError("there is no previous version: no update was made, or its old image was removed")
     _put_back(project, previous)
     changed = previous["version"] != state.version
     state.image, state.version, state.image_id = previous["image"], previous["version"], previous["image_id"]
@@ -340,10 +340,10 @@ def rollback(project: Project, arguments: list[str]) -> int:
     flags = [*(flag for flag in state.flags if flag != "--detached"), "--detached"]
     code = project.webodm_sh(project.environment(needed=True), "restart", *flags)
     if code:
-        raise DeployError("WebODM is down; `./webodm.sh start` brings the version before back")
+        raise DeployError("WebODM is down. `./webodm.sh start` starts the previous version")
     print(f"* back at WebODM {state.version or 'as it was'}", flush=True)
     if changed:
-        print("* its database was migrated meanwhile: where something fails, the dump from before the update is in "
+        print("* its database was migrated by the update. If something fails, restore the dump from before the update: it is in "
               f"{project.checkout / docker_backup.BACKUPS_NAME} (docs/admin/backup.md)")
     return 0
 
@@ -353,13 +353,13 @@ def rollback(project: Project, arguments: list[str]) -> int:
 def run_backup(arguments: list[str]) -> int:
     """`backup [FILE]`, `backup --all DIRECTORY [--media]`. Raises DeployError."""
     parser = argparse.ArgumentParser(prog="./webodm.sh backup", allow_abbrev=False)
-    parser.add_argument("file", nargs="?", help="where to put the rows of our tables (default: a name with the time)")
-    parser.add_argument("--all", metavar="DIRECTORY", help="the whole database, WebODM's key and all settings, into a new directory")
-    parser.add_argument("--media", action="store_true", help="with --all: WebODM's media as well")
+    parser.add_argument("file", nargs="?", help="the file for the rows of our tables (default: a name with the time)")
+    parser.add_argument("--all", metavar="DIRECTORY", help="save the whole database, WebODM's key and all settings in a new directory")
+    parser.add_argument("--media", action="store_true", help="with --all: also save WebODM's media")
     options = parser.parse_args(arguments)
     if options.all:
         if options.file:
-            parser.error("name one of FILE and --all DIRECTORY")
+            parser.error("give either FILE or --all DIRECTORY, not both")
         return docker_backup.dump_all(find_checkout(), Path(options.all).resolve(), options.media)
     return docker_backup.dump_tables(Path(options.file) if options.file else None)
 
@@ -368,10 +368,10 @@ def restore(project: Project, arguments: list[str]) -> int:
     """`restore DIRECTORY`: key and settings, then the media and the database before anything else runs."""
     ours, named = _split(arguments)
     if len(named) != 1 or named[0].startswith("-"):
-        raise DeployError("restore needs one directory, as `./webodm.sh backup --all DIRECTORY` made it")
+        raise DeployError("restore needs one directory, made by `./webodm.sh backup --all DIRECTORY`")
     directory = Path(named[0]).resolve()
     if containers.running("webapp"):
-        raise DeployError("WebODM is running: `./webodm.sh down` first, then restore")
+        raise DeployError("WebODM is running. Run `./webodm.sh down` first, then restore")
     docker_backup.restore_files(project.checkout, directory)
     cloned, project.state = project.state.cloned, StartState.read(project.checkout)
     state = project.state
@@ -381,22 +381,22 @@ def restore(project: Project, arguments: list[str]) -> int:
     state.previous = {}
     environment = project.environment(needed=True)
     if _build(project, environment):
-        raise DeployError("our image could not be built; the database was not touched")
+        raise DeployError("our image could not be built. The database was not changed")
     state.image_id, state.started = image_id(IMAGE), True
     state.write(project.checkout)
     flags = [*(flag for flag in state.flags if flag != "--detached"), "--detached"]
     code = project.webodm_sh({**environment, **_before_up("restore", directory)}, "start", *flags)
     if code:
-        raise DeployError("the restore failed; see above. WebODM is down")
-    print("* restored. `./webodm.sh doctor` tells how it is", flush=True)
+        raise DeployError("the restore failed: see above. WebODM is down")
+    print("* restored. Run `./webodm.sh doctor` to check it", flush=True)
     return 0
 
 
 def uninstall(project: Project, arguments: list[str]) -> int:
     """`uninstall [--purge] [--dry-run]`: WebODM without us, started by its own script."""
     parser = argparse.ArgumentParser(prog="./webodm.sh uninstall", allow_abbrev=False)
-    parser.add_argument("--purge", action="store_true", help="delete our tables and files too")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    parser.add_argument("--purge", action="store_true", help="also delete our tables and files")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
     options = parser.parse_args(arguments)
     container = need_running("webapp")
     _need_our_image(container)
@@ -406,10 +406,10 @@ def uninstall(project: Project, arguments: list[str]) -> int:
     if code:
         return code
     if project.webodm_sh(project.environment(), "down", *project.state.flags):
-        raise DeployError("WebODM could not be stopped; run `uninstall` again")
+        raise DeployError("WebODM could not be stopped. Run `uninstall` again")
     if options.purge:
         docker_uninstall.forget_files(project.checkout)
-    print("* we are out. `./webodm.sh start` of WebODM's own starts it without us:\n"
+    print("* uninstalled. Start WebODM without the plugins by its own script:\n"
           f"  cd {project.checkout} && ./webodm.sh start {' '.join(project.state.flags)}".rstrip(), flush=True)
     return 0
 

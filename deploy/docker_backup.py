@@ -34,7 +34,7 @@ def dump_all(checkout: Path, directory: Path, media: bool) -> int:
     """`backup --all DIRECTORY`: the whole database, WebODM's key, all settings and (with `media`) the media. Raises DeployError."""
     database, webapp = need_running("db"), need_running("webapp")
     if directory.exists() and any(directory.iterdir()):
-        raise DeployError(f"{directory} is not empty: name a new directory")
+        raise DeployError(f"{directory} is not empty: give a new directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
@@ -49,7 +49,7 @@ def dump_all(checkout: Path, directory: Path, media: bool) -> int:
                  directory / "media.tar", "the media")
     size = sum(path.stat().st_size for path in directory.iterdir())
     print(f"+ {directory} ({size} bytes): database, key, settings{', media' if media else ' (media: add --media)'}. "
-          "It holds secrets. `./webodm.sh restore DIRECTORY` brings it back: docs/admin/backup.md")
+          "It contains secrets. To restore it: `./webodm.sh restore DIRECTORY` (docs/admin/backup.md)")
     return 0
 
 
@@ -76,7 +76,7 @@ def _to_file(command: list[str], target: Path, what: str) -> None:
 def restore_files(checkout: Path, directory: Path) -> None:
     """Bring WebODM's key and the settings back into `checkout`. Raises DeployError for what is no backup."""
     if not (directory / "database.sql.gz").is_file():
-        raise DeployError(f"{directory} is no backup: database.sql.gz is missing. `./webodm.sh backup --all DIRECTORY` makes one.")
+        raise DeployError(f"{directory} is not a backup: database.sql.gz is missing. `./webodm.sh backup --all DIRECTORY` makes one.")
     for name in KEPT_FILES:
         if (directory / name).is_file():
             write_private(checkout / name, (directory / name).read_text())
@@ -91,7 +91,8 @@ def restore_database(directory: Path) -> None:
         done = subprocess.run(["docker", "exec", "-i", container, "bash", "-o", "pipefail", "-c", command], stdin=source,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
-        raise DeployError(f"the database could not be restored, and is as it was: {done.stderr.decode(errors='replace').strip()[-400:]}")
+        raise DeployError("the database could not be restored; nothing in it was changed: "
+                          f"{done.stderr.decode(errors='replace').strip()[-400:]}")
 
 
 def wait_for_database(container: str) -> None:
@@ -99,7 +100,7 @@ def wait_for_database(container: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while docker("exec", container, "psql", "-U", "postgres", "-Atc", "SELECT 1", DATABASE, check=False).stdout.strip() != "1":
         if time.monotonic() > deadline:
-            raise DeployError("the database container does not answer: `docker logs db` says why")
+            raise DeployError("the database container does not answer. `docker logs db` shows why")
         time.sleep(1)
 
 
@@ -113,10 +114,11 @@ def before_migrations(directory: Path) -> int:
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise DeployError(f"{directory} cannot be made for the backup: {error.strerror}. `start --no-backup` does without one.") from error
+        raise DeployError(f"{directory} cannot be made for the backup: {error.strerror}. To start "
+                          "without a backup: `start --no-backup`.") from error
     target = directory / f"database-{time.strftime('%Y%m%d-%H%M%S')}.sql.gz"
     _dump_database(container, target)
-    print(f"+ {target} ({target.stat().st_size} bytes): the whole database, before migrations run", flush=True)
+    print(f"+ {target} ({target.stat().st_size} bytes): the whole database, saved before migrations run", flush=True)
     for old in sorted(directory.glob("database-*.sql.gz"))[:-KEPT_BACKUPS]:
         old.unlink()
     return 0

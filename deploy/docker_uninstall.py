@@ -24,7 +24,7 @@ def take_out(container: str, purge: bool) -> int:
     """Stop our containers, then take us out in a container of its own beside them; returns its exit code. Raises DeployError."""
     webapp = inspect(container)
     if webapp is None:
-        raise DeployError("the webapp container is gone; run `./webodm.sh start`, then `uninstall` again")
+        raise DeployError("the webapp container is gone. Run `./webodm.sh start`, then `uninstall` again")
     given = variables(webapp)
     docker("stop", *(name for name in SERVICES if inspect(name) is not None))
     # the values go through the client's environment: a file of them could not hold line ends

@@ -83,7 +83,7 @@ def put(source: Path, target: Path, mode: str, report: Report) -> None:
         return
     there = target.is_symlink() or target.exists()
     if there and not target.is_symlink() and not is_ours(target):
-        raise DeployError(f"{target} is there already and is not ours; move it away first")
+        raise DeployError(f"{target} exists already and is not ours. Move it away first")
 
     def make() -> None:
         if there:
@@ -111,7 +111,7 @@ def _put_apps(webodm: WebODM, mode: str, report: Report) -> None:
         return
     if target.is_symlink() or target.exists():
         if not is_ours(target):
-            raise DeployError(f"{target} is there already and is not ours; move it away first")
+            raise DeployError(f"{target} exists already and is not ours. Move it away first")
         report.change(f"remove {target}, which the wheel replaces", lambda: remove_path(target))
     wheel.put(webodm, report)
 
@@ -129,9 +129,9 @@ def _put_override(webodm: WebODM, report: Report) -> None:
         return
     if path.exists() or path.is_symlink():
         if site.exists():
-            raise DeployError(f"both {path.name} and {site.name} are there in {path.parent}: bring your settings together in "
+            raise DeployError(f"{path.parent} has both {path.name} and {site.name}. Move your settings into "
                               f"{site.name} and delete {path.name}")
-        report.change(f"keep {path} as {site.name}, which ours loads", lambda: path.rename(site))
+        report.change(f"rename {path} to {site.name}, which ours loads", lambda: path.rename(site))
     report.change(f"write {path}", lambda: path.write_text(OVERRIDE))
 
 
@@ -140,11 +140,11 @@ def check_versions(facts: dict[str, Any], report: Report) -> None:
     version = facts["webodm"]
     if version_tuple(version) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise DeployError(f"this is WebODM {version}; {oldest} is the oldest that can take us. Update WebODM first.")
+        raise DeployError(f"this is WebODM {version}, and the plugins need {oldest} or later. Update WebODM first.")
     if not facts["python"].startswith("3.9."):
-        raise DeployError(f"WebODM's Python is {facts['python']}; ours is 3.9, as WebODM {TESTED_VERSIONS[-1]} has it")
+        raise DeployError(f"WebODM's Python is {facts['python']}, and the plugins need 3.9, like WebODM {TESTED_VERSIONS[-1]}")
     if version not in TESTED_VERSIONS:
-        report.note(f"WebODM {version} was not tried yet (tried: {', '.join(TESTED_VERSIONS)}); see COMPATIBILITY.md")
+        report.note(f"WebODM {version} has not been tested (tested: {', '.join(TESTED_VERSIONS)}); see COMPATIBILITY.md")
 
 
 def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False, env_file: str = "") -> int:
@@ -197,11 +197,11 @@ def check(webodm: WebODM, report: Report) -> None:
 def _migrate(webodm: WebODM, report: Report) -> None:
     """Runs our migrations. Raises DeployError unless both apps run: WebODM swallows what goes wrong in a settings override."""
     if report.dry_run:
-        report.change("run our migrations, if any is missing: manage.py migrate openscan, migrate tapis", lambda: None)
+        report.change("run missing migrations: manage.py migrate openscan, migrate tapis", lambda: None)
         return
     state = webodm.probe("state")
     if len(state["apps"]) < len(LABELS):
-        raise DeployError(f"installed, but Django runs only {state['apps'] or 'none'} of our apps; `doctor` says why")
+        raise DeployError(f"installed, but Django runs only {state['apps'] or 'none'} of our apps. `doctor` shows why")
     for label in LABELS:
         if label in state["unmigrated"]:
             report.change(f"manage.py migrate {label}", partial(webodm.manage, "migrate", label, "--noinput"))
@@ -213,9 +213,9 @@ def _enable(webodm: WebODM, report: Report, first: bool) -> None:
     """A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word."""
     disabled = webodm.probe("state")["disabled"]
     if disabled and first:
-        report.change(f"switch the plugins on: {', '.join(disabled)}", lambda: webodm.probe("enable"))
+        report.change(f"enable the plugins: {', '.join(disabled)}", lambda: webodm.probe("enable"))
     elif disabled:
-        report.note(f"switched off in WebODM: {', '.join(disabled)} (Administration > Plugins)")
+        report.note(f"disabled in WebODM: {', '.join(disabled)} (enable them under Administration > Plugins)")
 
 
 def install_image_part(webodm: WebODM, part: str) -> int:

@@ -33,7 +33,7 @@ def fetch(url: str, timeout: float = 10.0, headers: Optional[dict[str, str]] = N
     A server of this machine's is asked without a proxy, and its certificate is not checked: it is made out to another name.
     """
     if not url.startswith(("http://", "https://")):
-        raise OSError(f"{url} is no http address")
+        raise OSError(f"{url} is not an http address")
     request = urllib.request.Request(url, headers={"User-Agent": "webodm-doctor", **(headers or {})})  # noqa: S310 (checked)
     try:
         with _opener(urlsplit(url).hostname or "").open(request, timeout=timeout) as answer:

@@ -52,6 +52,6 @@ def main(out: Path) -> int:
     for plugin in PLUGINS:
         path = make_zip(plugin, out)
         print(f"+ {path} ({path.stat().st_size} bytes)")
-    print("* upload them in WebODM under Administration > Plugins > Load Plugin (.zip). They need `app_extensions` in "
-          "WebODM's Python: docs/admin/install.md")
+    print("* Upload them in WebODM under Administration > Plugins > Load Plugin (.zip). They need `app_extensions` in "
+          "WebODM's Python: see docs/admin/install.md")
     return 0

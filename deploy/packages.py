@@ -79,7 +79,7 @@ def add(webodm: RunsPython, report: Report) -> list[str]:
         elif there == wanted.version:
             report.same(f"package {wanted.name} {there}")
         else:
-            report.same(f"package {wanted.name} {there} stays (tried with {wanted.version})")
+            report.same(f"package {wanted.name} {there} stays (tested with {wanted.version})")
     for with_dependencies in (True, False):
         chosen = [wanted for wanted in missing if wanted.with_dependencies == with_dependencies]
         if chosen:
@@ -92,9 +92,9 @@ def add(webodm: RunsPython, report: Report) -> list[str]:
     after = installed(webodm)
     moved = changed(before, after)
     if moved:
-        raise DeployError("packages of WebODM changed, which must not be: " + "; ".join(moved)
+        raise DeployError("packages of WebODM changed, which must not happen: " + "; ".join(moved)
                           + ". Put them back with `pip install NAME==VERSION`.")
-    report.same(f"all {len(before)} packages of WebODM have the version they had")
+    report.same(f"all {len(before)} packages of WebODM kept their versions")
     return sorted(set(after) - set(before))
 
 

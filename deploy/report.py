@@ -1,10 +1,10 @@
-"""What a command tells: every change it makes (or would make), and errors that a person can mend."""
+"""What a command prints: every change it makes (or would make), and errors that a person can fix."""
 import sys
 from typing import Callable, TextIO
 
 
 class DeployError(Exception):
-    """Something that the person at the keyboard has to mend; its text says how."""
+    """Something that the person at the keyboard has to fix; its text says how."""
 
 
 class Report:

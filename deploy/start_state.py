@@ -39,7 +39,7 @@ class StartState:
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, TypeError) as error:
-            raise DeployError(f"{path} cannot be read ({error}); delete it and run `./webodm.sh start` with your flags") from error
+            raise DeployError(f"{path} cannot be read ({error}). Delete it and run `./webodm.sh start` with your flags") from error
 
     def write(self, checkout: Path) -> None:
         """Keep it, whole or not at all, for its owner only: a flag may hold a broker's password."""

@@ -20,7 +20,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
     if is_our_override(path):
         report.change(f"remove {path}", path.unlink)
         if site.exists():
-            report.change(f"give {site.name} its name {path.name} back", lambda: site.rename(path))
+            report.change(f"rename {site.name} back to {path.name}", lambda: site.rename(path))
     elif path.exists():
         report.same(f"{path} is not ours and stays")
     for target in [media_root / "plugins" / name for name in PLUGINS] + [webodm.directory / "app_extensions"]:
@@ -36,7 +36,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
         report.change(f"remove {webodm.record_path}", webodm.record_path.unlink)
     if report.changes and not dry_run:
         check(webodm, report)
-    kept = "" if purge else " Our tables (openscan_*, tapis_*) and files stay; `install` finds them again."
+    kept = "" if purge else " Our tables (openscan_*, tapis_*) and files stay; a later `install` uses them again."
     report.finish("done. Restart WebODM's web server, worker and scheduler (beat)." + kept)
     return 0
 
@@ -44,7 +44,7 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
 def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
     """Deletes our tables, rows in WebODM's own tables that name us, and our directories."""
     if not apps_are_in(webodm):
-        report.note("we are not installed: `install` first, then `uninstall --purge` deletes the tables too")
+        report.note("the plugins are not installed, so their tables cannot be deleted: run `install`, then `uninstall --purge`")
         return
     facts: dict[str, list[str]] = webodm.probe("leavings")
     for label in LABELS:
@@ -52,7 +52,7 @@ def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
             report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
                           partial(webodm.manage, "migrate", label, "zero", "--noinput"))
     if facts["rows"]:
-        report.change(f"delete what WebODM's own tables hold on us: {', '.join(facts['rows'])}",
+        report.change(f"delete our rows in WebODM's own tables: {', '.join(facts['rows'])}",
                       lambda: webodm.probe("forget"))
     for directory in [Path(name) for name in facts["directories"]]:
         if directory.is_dir():

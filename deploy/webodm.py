@@ -60,7 +60,7 @@ class WebODM:
         self.directory = Path(directory).resolve()
         for needed in ("manage.py", "webodm/settings.py", "app", "worker"):
             if not (self.directory / needed).exists():
-                raise DeployError(f"{self.directory} holds no WebODM: there is no {needed} in it")
+                raise DeployError(f"{self.directory} is not a WebODM: it has no {needed}")
         self.extra_env = dict(extra_env or {})
         self.record: dict[str, Any] = self._read_record()
         self.python = self._find_python(python)
@@ -77,7 +77,7 @@ class WebODM:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise DeployError(f"{self.record_path} is damaged ({error}); delete it and run `install` again") from error
+            raise DeployError(f"{self.record_path} is damaged ({error}). Delete it and run `install` again") from error
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Keeps what `uninstall` has to take back; whole or not at all."""
@@ -119,8 +119,8 @@ class WebODM:
             tried.append(candidate)
             if self._has_django(candidate):
                 return candidate
-        raise DeployError("found no Python that has WebODM's requirements (tried: " + ", ".join(tried) + "). "
-                          "Name the one that runs it: --python /path/to/venv/bin/python")
+        raise DeployError("no Python with WebODM's requirements found (tried: " + ", ".join(tried) + "). "
+                          "Give the one that runs WebODM: --python /path/to/venv/bin/python")
 
     def _has_django(self, python: str) -> bool:
         try:

@@ -10,7 +10,7 @@ from deploy.webodm import WebODM
 NAME = "webodm-extensions-worker.service"
 #: As deploy/docker/extensions-worker has it.
 _UNIT = """\
-# Written by `webodm.sh install`; `webodm.sh uninstall` takes it back. It needs the same environment as WebODM's own worker.
+# Written by `webodm.sh install`; `webodm.sh uninstall` removes it. It needs the same environment as WebODM's own worker.
 [Unit]
 Description=Celery worker for OpenScan Cloud and Tapis storage in WebODM
 After=network-online.target postgresql.service redis.service
@@ -48,8 +48,8 @@ def put(webodm: WebODM, env_file: str, report: Report) -> None:
         report.same(f"{path} is up to date")
     else:
         report.change(f"write {path}", lambda: path.write_text(wanted))
-    report.note(f"our jobs need a worker of their own: sudo systemctl enable --now {path}   (or WO_EXTENSIONS_QUEUE=celery, which leaves "
-                "them to WebODM's)")
+    report.note(f"our jobs need their own Celery worker: sudo systemctl enable --now {path}   (or set WO_EXTENSIONS_QUEUE=celery, so "
+                "that WebODM's worker takes them)")
 
 
 def remove(webodm: WebODM, report: Report) -> None:

@@ -11,4 +11,4 @@ def assets_dir(task: Any) -> Path:
     :param task: a ``Task``, or a row of ``task_rows``. The path is built here, not by WebODM's ``Task``, because each of those
         costs a query more
     """
-    return media_root() / "project" / str(task.project_id) / "task" / str(task.pk) / "assets"
+    return media_root() / f"project/{task.project_id}/task/{task.pk}/assets"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional, Union
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 from uuid import UUID
 
 from app import pending_actions
@@ -308,11 +308,11 @@ def console_tail(task: Task, most_bytes: int) -> str:
 def task_url(task: Task) -> str:
     """The path of the dashboard with this task unfolded. The dashboard shows ten projects per page, newest first, and unfolds only what
     is on the page: it is told to search for the project's name."""
-    query = {"project_task_open": task.project_id, "project_task_expanded": task.id}
+    opened = f"project_task_open={task.project_id}&project_task_expanded={task.id}"
     words = re.sub(r"[#@:]", " ", task.project.name).split()  # WebODM takes these for tags and users
     if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
-        query = {"search": " ".join(words), **query}
-    return "/dashboard/?" + urlencode(query)
+        return f"/dashboard/?search={quote_plus(' '.join(words))}&{opened}"
+    return f"/dashboard/?{opened}"
 
 
 def map_url(task: Task) -> str:

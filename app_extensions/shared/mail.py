@@ -86,7 +86,7 @@ def enqueue(
     :raises ValueError: no address, or a line break in a header
     """
     if not to:
-        raise ValueError("a mail needs somebody to go to")
+        raise ValueError("a mail needs a recipient")
     for header in (subject, reply_to, *to):
         if "\n" in header or "\r" in header:
             raise ValueError("a mail's address or subject holds a line break")

@@ -28,7 +28,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Error(message, id="tapis.E003"))
     found += [Error(f"{variable} {problem}.", id="tapis.E005") for variable, problem in conf.out_of_bounds()]
     found += [Error(f"WO_TAPIS_{name.upper()} cannot be used: {problem}.", id="tapis.E006") for name, problem in _wrong_texts()]
-    found += [Warning(f"{name} is no setting and changes nothing.", id="tapis.W002",
+    found += [Warning(f"{name} is not a setting and has no effect.", id="tapis.W002",
                       hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     try:

@@ -111,7 +111,7 @@ def _sync(job: TapisJob) -> "tuple[str, list[str]]":
     name = _one_line(project.name if project else job.flight)
     done = f"{job.images_done} of {job.images_total} images ({format_bytes(job.bytes_done)}) are here."
     if job.state == TapisJob.PAUSED:
-        return "Log in to Tapis again: a sync waits for it", [f"{name}: {job.error} The sync goes on by itself after your login.", done]
+        return "Log in to Tapis again: a sync waits for it", [f"{name}: {job.error} The sync continues after your login.", done]
     if job.state == TapisJob.FAILED:
         return f"Tapis sync failed: {name}"[:200], [f"{name}: {job.error}", done]
     return f"Tapis sync complete: {name}"[:200], [line for line in (f"{name}: {done}", job.error) if line]

@@ -36,7 +36,7 @@ def change(user: Any, changes: Any) -> TapisPreferences:
     for key, value in changes.items():
         try:
             if key not in KEYS:
-                raise BadInput(str(key), "is no preference; there are " + ", ".join(KEYS))
+                raise BadInput(str(key), "is not a preference; choose from " + ", ".join(KEYS))
             checked[key] = KEYS[key](user, key, value)
         except BadInput as problem:
             wrong.update(problem.fields)

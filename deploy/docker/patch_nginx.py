@@ -43,7 +43,7 @@ def patched(text: str) -> str:
     if not formats:
         raise AnchorMissing("there is no log_format whose requests could be masked")
     if re.search(r"^\s*large_client_header_buffers\b", text.replace(BLOCK, ""), re.MULTILINE):
-        raise AnchorMissing("large_client_header_buffers is set already: take it out, it is set here")
+        raise AnchorMissing("large_client_header_buffers is set already: remove it, this command sets it")
     for found in reversed(formats):
         masked = re.sub(r"\$(request|request_uri|args|query_string)\b(?!_)", _masked_variable, found.group(0))
         if masked == found.group(0):
@@ -66,7 +66,7 @@ def main(name: str) -> int:
         text = path.read_text()
         new = patched(text)
     except (OSError, AnchorMissing) as error:
-        print(f"error: {name} could not be made fit for OpenScan rigs: {error}. See docs/admin/docker.md.", file=sys.stderr)
+        print(f"error: {name} was not changed: {error}. OpenScan rigs need these changes; see docs/admin/docker.md.", file=sys.stderr)
         return 1
     if new != text:
         path.write_text(new)

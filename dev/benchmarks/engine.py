@@ -1,10 +1,10 @@
-"""The engine's figures by one command: ``python -m benchmarks.engine [figures] [presets] [growth] [rigs] [compare] [--work DIR]``.
+"""The engine's figures by one command: ``python -m dev.benchmarks.engine [figures] [presets] [growth] [rigs] [compare] [--work DIR]``.
 
 ``figures`` (the default): quality on the banana photos with two of them held out, on a synthetic object and relief of
 known shape, and on the drone flight. ``presets``: time and peak memory of fast, default and high. ``growth``: 16, 64
 and 256 synthetic photos, with the fitted exponent. ``rigs``: rendered turntable sets and a
 facade, judged by the published files. ``compare``: beside two other ways, where they
-are installed (benchmarks.engine_compare). Each run's directory stays (``--work``), so it can be looked at.
+are installed (dev.benchmarks.engine_compare). Each run's directory stays (``--work``), so it can be looked at.
 """
 import argparse
 import json

@@ -1,6 +1,6 @@
-"""The engine beside two other ways from photos to a model, as ratios in one run: ``python -m benchmarks.engine compare``.
+"""The engine beside two other ways from photos to a model, as ratios in one run: ``python -m dev.benchmarks.engine compare``.
 
-``--stereo PYTHON`` runs benchmarks.engine_stereo (COLMAP, OpenCV's semi-global matching, Open3D, xatlas) in an environment with the
+``--stereo PYTHON`` runs dev.benchmarks.engine_stereo (COLMAP, OpenCV's semi-global matching, Open3D, xatlas) in an environment with the
 engine's packages, ``open3d`` and ``xatlas``; ``--rival PYTHON`` runs ``pyarchinit-photogrammetry`` (``[mesh,fast]``) by its own
 command line. What is not named is skipped by name. Each gets the same photos, and the same two are held out from depth and texture.
 """

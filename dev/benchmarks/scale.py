@@ -176,7 +176,7 @@ class Site:
                    status="CASE WHEN i % 10 = 8 THEN 30 ELSE 40 END")
         self._books(first, last)
         self._histories(size)
-        for number in range(self.size, min(size, self.size + 200)):
+        for number in range(self.size, min(size, self.size + 400)):  # six of ten have a file
             self._result(number)
         self.size = size
         with connection.cursor() as cursor:

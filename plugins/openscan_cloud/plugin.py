@@ -9,9 +9,9 @@ logger = logging.getLogger("app.logger")
 
 APP = "app_extensions.openscan"
 MISSING = (
-    "The OpenScan Cloud plugin needs the Django app app_extensions.openscan, which is not loaded. `./webodm.sh install --webodm DIR` "
-    "(in Docker `./webodm.sh start`) out of the project's repository adds it; then restart WebODM and enable the plugin. "
-    "If it was installed before, `./webodm.sh doctor --webodm DIR` says what keeps it from loading."
+    "The OpenScan Cloud plugin needs the Django app app_extensions.openscan, which is not loaded. Run `./webodm.sh install --webodm DIR` "
+    "(in Docker `./webodm.sh start`) in a checkout of the project, then restart WebODM and enable the plugin. "
+    "If it was installed before, `./webodm.sh doctor --webodm DIR` shows why it does not load."
 )
 
 

@@ -52,13 +52,13 @@ class BearerAuthentication(BaseAuthentication):
         if not header or header[0].lower() != b"bearer":
             return None
         if len(header) != 2:
-            raise AuthenticationFailed("The Bearer header must hold one token.")
+            raise AuthenticationFailed("The Bearer header must contain one token.")
         try:
             token = header[1].decode("ascii")
             # Not believed yet: it only tells which of the two kinds this claims to be.
             claims = jwt.decode(token, verify=False)
         except (jwt.InvalidTokenError, ValueError):
-            raise AuthenticationFailed("The Bearer token is no JWT.") from None
+            raise AuthenticationFailed("The Bearer token is not a JWT.") from None
         if "tapis/tenant_id" in claims:
             return self._tapis_user(token, claims)
         return WebODMJWT(token).authenticate(request)
@@ -68,9 +68,9 @@ class BearerAuthentication(BaseAuthentication):
         clients = TapisOAuth2Client.objects.filter(is_active=True, tenant_id=str(claims["tapis/tenant_id"])[:100])
         client = next((each for each in clients.order_by("pk") if each.issuer == claims.get("iss")), None)
         if client is None:
-            raise AuthenticationFailed("The token is of a tenant that this WebODM has no client for.")
+            raise AuthenticationFailed("This WebODM has no client for the tenant of the token.")
         if conf.bearer_clients == "own" and claims.get("tapis/client_id") not in {each.client_id for each in clients}:
-            raise AuthenticationFailed("The token was issued to another application. This WebODM takes those of its own logins only.")
+            raise AuthenticationFailed("The token was issued to another application. This WebODM accepts only tokens from its own logins.")
         try:
             identity = find_identity(verification.verify(token, client))
         except ExpiredToken as problem:

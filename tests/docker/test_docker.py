@@ -197,14 +197,14 @@ def _versions(engine: Engine, trial: Trial, steps: Steps, token: str) -> None:
         assert refused.returncode == 1 and "from 3.2.4 to 3.3.0" in refused.stderr, refused.stderr
         engine.docker("tag", original, tag)
         refused = trial.webodm("update", check=False)
-        assert refused.returncode == 1 and "not tried" in refused.stderr and "runs as before" in refused.stderr, refused.stderr
+        assert refused.returncode == 1 and "not tested" in refused.stderr and "still runs as before" in refused.stderr, refused.stderr
         assert trial.inspect("webapp")["Image"] == before and trial.get("/login/")[0] == 200
         assert engine.docker("image", "inspect", "--format", "{{.Id}}", tag).stdout.strip() == original
 
     with steps.step("an update that cannot be built leaves the running WebODM alone"):
         images.derive(engine, tag, wrappers.PUBLISHED, run="rm -r /webodm/venv/lib/python3.9/site-packages/pip")
         failed = trial.webodm("update", check=False)
-        assert failed.returncode == 1 and "runs as before" in failed.stderr, failed.stderr
+        assert failed.returncode == 1 and "still runs as before" in failed.stderr, failed.stderr
         assert trial.inspect("webapp")["Image"] == before and trial.get("/login/")[0] == 200
 
     with steps.step("update"):
@@ -222,7 +222,7 @@ def _versions(engine: Engine, trial: Trial, steps: Steps, token: str) -> None:
         trial.wait_ready()
         assert trial.inspect("webapp")["Image"] == before and trial.git("rev-parse", "HEAD") != commit
         nothing = trial.webodm("rollback", check=False)
-        assert nothing.returncode == 1 and "nothing to go back to" in nothing.stderr
+        assert nothing.returncode == 1 and "there is no previous version" in nothing.stderr
 
 
 def _backup_and_restore(engine: Engine, trial: Trial, steps: Steps, token: str, scan: str, tmp_path: Path) -> None:

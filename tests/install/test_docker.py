@@ -189,15 +189,15 @@ def test_an_update_that_fails_stops_nothing(checkout: Path, tmp_path: Path, brok
     run_docker(checkout, tmp_path, "true\n", "start", "--no-backup", "--port", "8123")
     remembered = (checkout / ".webodm-extensions-start.json").read_text()
     done = run_docker(checkout, tmp_path, f'echo "$*" >> {log}; case " $* " in *" {broken} "*) exit 1;; esac\n', "update")
-    assert done.returncode == 1 and words in done.stderr and "WebODM runs as before" in done.stderr, done.stderr
+    assert done.returncode == 1 and words in done.stderr and "WebODM still runs as before" in done.stderr, done.stderr
     assert not re.search(r" (down|stop|up)\b", log.read_text()), log.read_text()
     assert (checkout / ".webodm-extensions-start.json").read_text() == remembered
     done = run_docker(checkout, tmp_path, "true\n", "rollback")
-    assert done.returncode == 1 and "nothing to go back to" in done.stderr
+    assert done.returncode == 1 and "there is no previous version" in done.stderr
 
 
 @pytest.mark.parametrize(("env", "flags", "words"), [
-    ({"VERSION": "2.9.0"}, [], "was not tried"),
+    ({"VERSION": "2.9.0"}, [], "have not tested"),
     ({"VERSION": "2.9.0"}, ["--force"], ""),
     ({"IMAGES": ""}, [], "cannot be pulled"),
 ])
@@ -525,7 +525,7 @@ def test_zips_without_and_with_app_extensions(target: Target, tmp_path: Path) ->
         rows = "from app.models import Plugin\nprint(sorted(Plugin.objects.values_list('name', 'enabled')))"
         assert target.shell(rows) == "[('openscan_cloud', False), ('tapis_storage', False)]"
         printed = target.deploy("install", "--python", str(target.python)).stdout
-        assert "switch the plugins on" in printed
+        assert "enable the plugins" in printed
         assert target.shell(rows) == "[('openscan_cloud', True), ('tapis_storage', True)]"
     finally:
         target.deploy("uninstall")

@@ -1,5 +1,6 @@
-"""The documents name what there is: every setting has its row."""
+"""The documents name what there is: every setting has its row, and every link leads somewhere."""
 import re
+from pathlib import Path
 
 from dev import docs
 from dev.sandbox.stack import ROOT
@@ -17,3 +18,19 @@ def test_every_link_between_our_documents_leads_somewhere() -> None:
     for path in documents:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.relative_to(ROOT)}: {link}"
+
+
+def test_every_link_to_a_heading_leads_to_one() -> None:
+    checked = 0
+    for path in (ROOT / "docs").rglob("*.md"):
+        for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+            target = path.parent / link if link else path
+            assert anchor in _anchors(target), f"{path.relative_to(ROOT)}: {link}#{anchor}"
+            checked += 1
+    assert checked > 10
+
+
+def _anchors(document: Path) -> "set[str]":
+    """What the headings of a document are called in links."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}

@@ -54,7 +54,7 @@ def test_a_running_sandbox_is_sound(stack: Stack, live_db) -> None:
 
 
 @pytest.mark.parametrize("clients, allowed, level, words", [
-    (0, "*", "good", "no Tapis client"), (1, "", "good", "make no new accounts"), (1, " , ", "good", "make no new accounts"),
+    (0, "*", "good", "no Tapis client"), (1, "", "good", "create no new accounts"), (1, " , ", "good", "create no new accounts"),
     (1, "ada, bob@portals", "good", "ada, bob@portals"), (1, "*", "warning", "everybody"), (2, "ada,*@portals", "warning", "everybody"),
 ])
 def test_who_gets_an_account_by_a_tapis_login_is_reported(clients: int, allowed: str, level: str, words: str) -> None:
@@ -80,7 +80,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
         assert found[name]["mend"]
     assert found["mail"]["level"] == "warning" and "WO_SMTP_HOST" in found["mail"]["mend"]
     assert found["preset"]["level"] == "warning" and "'3D Modle', which" in found["preset"]["text"] and "nobody" in found["preset"]["text"]
-    assert "the system's: " in found["preset"]["mend"] and "'3D Model'" in found["preset"]["mend"]
+    assert "system presets: " in found["preset"]["mend"] and "'3D Model'" in found["preset"]["mend"]
     assert found["public-url"]["level"] == "warning" and "WO_OPENSCAN_PUBLIC_URL" in found["public-url"]["text"]
     assert found["openscan.E004"]["level"] == "fault", "a system check's error is a fault"
     installed.shell("from app.models import Plugin; Plugin.objects.filter(name='tapis_storage').update(enabled=True)")

@@ -153,7 +153,7 @@ def test_the_wheel_has_every_file_of_the_apps_and_one_version(tmp_path: Path) ->
 
 def test_wrong_directories_and_pythons_are_named(target: Target, tmp_path) -> None:
     done = target.deploy("install", "--webodm", str(tmp_path), check=False)
-    assert done.returncode == 1 and "holds no WebODM" in done.stderr
+    assert done.returncode == 1 and "is not a WebODM" in done.stderr
     done = target.deploy("install", "--python", "/bin/false", check=False)
     assert done.returncode == 1 and "--python" in done.stderr
     assert not (target.directory / "app_extensions").exists()

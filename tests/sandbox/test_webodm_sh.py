@@ -45,7 +45,7 @@ def test_help_names_the_commands_from_any_directory(flag, tmp_path):
     (("manage", "--webodm=/nonexistent", "check"), 1, "there is no manage.py in it"),
     (("manage", "--python", "python3", "--webodm=/nonexistent", "check"), 1, "there is no manage.py in it"),
     (("backup", "--wat"), 2, "unrecognized arguments: --wat"),
-    (("doctor", "--env-file", "/nonexistent"), 1, "name it with --webodm DIR"),
+    (("doctor", "--env-file", "/nonexistent"), 1, "are for a native WebODM. Add --webodm DIR"),
     (("demo", "opera"), 1, "'scan' (the default) and 'tapis', not 'opera'"),
     (("node",), 1, "node knows 'start'"),
     (("node", "start", "--token"), 1, "--token needs a value"),
@@ -209,7 +209,7 @@ esac
     uv.chmod(0o755)
     bare_env["PATH"] += f":{uv.parent}"
     done = functions("find_python39", bare_env)
-    assert done.stdout.strip() == str(good) and "uv fetches one" in done.stderr
+    assert done.stdout.strip() == str(good) and "uv downloads one" in done.stderr
 
 
 @pytest.mark.parametrize(("before", "after"), [("", "localhost,127.0.0.1,::1"), ("example.org", "example.org,localhost,127.0.0.1,::1"),

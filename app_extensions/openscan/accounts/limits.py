@@ -74,7 +74,7 @@ def check_name(name: str) -> None:
             f"The project's name is too long: {len(name):,} characters, {LONGEST_NAME} are allowed; choose a shorter one."
         )
     if not is_storable(name):
-        raise OpenScanError("The project's name has control characters or broken text in it; choose a plain one.")
+        raise OpenScanError("The project's name contains control characters or broken text; choose a plain one.")
 
 
 def is_name(text: str) -> bool:

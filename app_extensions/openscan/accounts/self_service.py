@@ -20,8 +20,9 @@ LONGEST_REASON = 500
 #: Kinds of entries in words. {scan} is the scan's name.
 _WORDS = {
     LedgerEntry.GRANT: "Credit was granted", LedgerEntry.REFILL: "Topped up for the day",
-    LedgerEntry.HOLD: "Set aside for “{scan}”", LedgerEntry.POST: "“{scan}” was taken in; what it did not need came back",
-    LedgerEntry.VOID: "Given back: “{scan}” was not taken in", LedgerEntry.REFUND: "Given back: “{scan}” failed, not through its photos",
+    LedgerEntry.HOLD: "Set aside for “{scan}”", LedgerEntry.POST: "“{scan}” was read in; the credit that it did not need came back",
+    LedgerEntry.VOID: "Given back: “{scan}” was not processed",
+    LedgerEntry.REFUND: "Given back: “{scan}” failed, but not because of its photos",
 }
 
 
@@ -42,7 +43,7 @@ def _in_words(entry: LedgerEntry) -> "dict[str, Any]":
     if entry.kind == LedgerEntry.GRANT and entry.note:
         sentence += f" ({entry.note})"
     elif entry.kind == LedgerEntry.POST and not entry.amount_bytes:
-        sentence = f"“{name}” was taken in and has used what was set aside"
+        sentence = f"“{name}” was read in and used all the credit that was set aside"
     return {"id": entry.pk, "at": entry.created_at.isoformat(), "sentence": sentence, "amount": entry.amount_bytes,
             "balance": entry.balance_bytes, "kind": entry.kind}
 
@@ -69,13 +70,13 @@ def create_own(user: Any, forename: str, surname: str, mail: str) -> "tuple[Toke
         that a token cannot be bound to
     """
     if conf.self_service_tokens <= 0:
-        raise OpenScanError("On this site, only administrators make tokens; ask for one.", FORBIDDEN)
+        raise OpenScanError("On this site, only administrators can create tokens. Ask for one.", FORBIDDEN)
     with transaction.atomic():
         get_user_model().objects.select_for_update().get(pk=user.pk)  # else two windows would each make the last one
         ever = Token.objects.filter(owner_id=user.pk, self_made=True).count()
         if _made_by(user) >= conf.self_service_tokens:
-            raise OpenScanError(f"This site allows {conf.self_service_tokens} tokens that you make yourself, and you have them; "
-                                "renew one of them.", CONFLICT)
+            raise OpenScanError(f"You already have the {conf.self_service_tokens} tokens that this site lets you create. "
+                                "Renew one of them.", CONFLICT)
         # Credit comes once per place: whoever revokes and makes again gets no new credit by it.
         credit = conf.private_credit_bytes if ever < conf.self_service_tokens else 0
         token, text = tokens.create_token(owner=user, forename=forename.strip(), surname=surname.strip(), mail=mail.strip(),
@@ -92,7 +93,7 @@ def rotate(token: Token) -> str:
     text = tokens.generate()
     changed = Token.objects.filter(pk=token.pk, revoked_at=None).update(prefix=text[:6], digest=tokens.digest(text))
     if not changed:
-        raise OpenScanError("This token was revoked; it cannot be used any more.", CONFLICT)
+        raise OpenScanError("This token was revoked and can no longer be used.", CONFLICT)
     token.refresh_from_db(fields=["prefix", "digest"])
     return text
 
@@ -135,6 +136,6 @@ def mail_anew(token: Token, base_url: str = "") -> None:
     :raises OpenScanError: the token was revoked, or nobody is named to mail to
     """
     if token.is_public or not token.mail:
-        raise OpenScanError("This token has no person to mail to.", CONFLICT)
+        raise OpenScanError("This token has no person to send an email to.", CONFLICT)
     with transaction.atomic():
         messages.send_token(token, rotate(token), base_url)

@@ -75,7 +75,7 @@ def check_share(token: Token, scan: Scan, wanted_bytes: int) -> None:
     left = max(0, share - _used_bytes(token, scan))
     if wanted_bytes > left:
         raise OpenScanError(
-            f"Your share of this public token does not suffice: the set needs {format_exact_bytes(wanted_bytes)}, one user may use "
+            f"Your share of this public token is not enough: the set needs {format_exact_bytes(wanted_bytes)}, one user may use "
             f"{format_exact_bytes(share)} a day and you have {format_exact_bytes(left)} left. Send a smaller set, or try again after "
             "00:00 UTC.")
 

@@ -127,11 +127,11 @@ def default_owner() -> object:
     if conf.default_owner:
         owner = users.filter(username=conf.default_owner).first()
         if owner is None:
-            raise OpenScanError(f"WO_OPENSCAN_DEFAULT_OWNER names {conf.default_owner}, whom WebODM does not know.")
+            raise OpenScanError(f"WO_OPENSCAN_DEFAULT_OWNER is {conf.default_owner}, but WebODM has no such user.")
         return owner
     owner = users.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if owner is None:
-        raise OpenScanError("WebODM has no administrator yet; create one, or name an owner for the token.")
+        raise OpenScanError("WebODM has no administrator yet; create one, or choose an owner for the token.")
     return owner
 
 

@@ -24,7 +24,7 @@ FORBIDDEN = 403
 REMEMBERED_SECONDS = 12 * 3600
 _SALT = "openscan.visitor"
 _DIGEST_CHARACTERS = 16
-SIGN_IN_SENTENCE = "You are not signed in any more. Sign in again in another tab, then continue here."
+SIGN_IN_SENTENCE = "You are no longer signed in. Sign in again in another tab, then continue here."
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,25 @@ def find_access(visitor: Visitor, key_text: str) -> Access:
     key = page_links.read_key(key_text)
     scan = Scan.objects.select_related("token").exclude(state=Scan.RESET).filter(pk=key.scan_id).first() if key else None
     if key is None or scan is None:
-        raise OpenScanError("There is no such scan. It may have been reset, or the link is not complete.", NOT_FOUND)
+        raise OpenScanError("There is no such scan. It may have been reset, or the link is incomplete.", NOT_FOUND)
     signed = key.is_signed_for(scan)
     if key.expires:
         if not signed or key.expires <= timezone.now().timestamp():
-            raise OpenScanError("This link has ended. Ask the person who shared it for a new one.", 410)
+            raise OpenScanError("This link has expired. Ask the person who shared it for a new one.", 410)
         return Access(scan, may_change=False, shared=True)
     if _is_own(visitor, scan, signed):
         return Access(scan, may_change=True)
     if signed:
         return Access(scan, may_change=False)
-    raise OpenScanError("There is no such scan for you. Sign in with the token that it was sent under.", NOT_FOUND)
+    raise OpenScanError("You cannot open this scan. Sign in with the token that it was sent under.", NOT_FOUND)
 
 
 def require_own(visitor: Visitor, key_text: str) -> Scan:
     """The scan behind a page's key, for changing it. Raises OpenScanError as `find_access` does, and 403 for a mere viewer."""
     access = find_access(visitor, key_text)
     if not access.may_change:
-        raise OpenScanError("This link only lets you look. Sign in with the token that the scan was sent under to change it.", FORBIDDEN)
+        raise OpenScanError("With this link you can only look at the scan. To change it, sign in with the token that it was "
+                            "sent under.", FORBIDDEN)
     return access.scan
 
 

@@ -34,7 +34,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
         if sent is None or sent.state == OutgoingMail.SENT:
             return "sent" if sent else "-"
         if token_requests.is_lost(row):
-            return f"given up: {sent.last_error}. Approve again to make a new token."
+            return f"given up: {sent.last_error}. Approve again to create a new token."
         return f"{sent.state}: {sent.last_error}" if sent.last_error else sent.state
 
     token_email.short_description = "Email with the token"
@@ -58,7 +58,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
-    approve.short_description = "Approve: make a token and mail it"
+    approve.short_description = "Approve: create a token and email it"
     approve.allowed_permissions = ("decide",)
 
     def refuse(self, request: HttpRequest, chosen: QuerySet) -> None:
@@ -68,5 +68,5 @@ class TokenRequestAdmin(ReadOnlyAdmin):
             else:
                 self.message_user(request, f"{row.mail}: this request was {row.state} before.", messages.ERROR)
 
-    refuse.short_description = "Refuse: nobody is mailed"
+    refuse.short_description = "Refuse: no email is sent"
     refuse.allowed_permissions = ("decide",)

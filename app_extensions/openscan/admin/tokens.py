@@ -121,5 +121,5 @@ class TokenAdmin(admin.ModelAdmin):
         ended = sum(tokens.revoke(token) for token in chosen)
         self.message_user(request, "1 token is revoked." if ended == 1 else f"{ended} tokens are revoked.", messages.SUCCESS)
 
-    revoke.short_description = "Revoke: it takes no more uploads"
+    revoke.short_description = "Revoke: no more uploads"
     revoke.allowed_permissions = ("change",)

@@ -148,7 +148,7 @@ class PhotoSet:
             raise Refused(f"The {label} is not complete: {-end.in_front} bytes of it are missing. "
                           "Send all parts of one zip, in the order of their links.")
         if end.directory_bytes > self._limits.directory_bytes or self._members + end.entries > self._limits.members:
-            raise Refused(f"The {label} lists {end.entries} members; at most {self._limits.members} are taken.")
+            raise Refused(f"The {label} lists {end.entries} members; at most {self._limits.members} are allowed.")
         try:
             archive = self._closing.enter_context(zips.open_zip(file, end))
         except zips.DAMAGE:
@@ -231,7 +231,7 @@ class PhotoSet:
             raise Refused(f"The archive holds more than {limits.members} members.")
         if size > limits.member_bytes and not shown.endswith(".zip”"):
             raise Refused(
-                f"The archive's member {shown} unpacks to {size} bytes; at most {limits.member_bytes} are taken."
+                f"The archive's member {shown} unpacks to {size} bytes; at most {limits.member_bytes} are allowed."
             )
         if size > limits.ratio_from_bytes and size > limits.ratio * max(packed, 1):
             raise Refused(

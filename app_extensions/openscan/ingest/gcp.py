@@ -52,7 +52,7 @@ def read(path: str, text: str, names: "dict[str, str]") -> Read:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines or not (_SYSTEM.match(lines[0][1]) or _DEGREES.match(lines[0][1]) or "gcp" in base):
-        return Read("", "", (f"{quoted(path)} is a text but no list of ground control points and was left out.",))
+        return Read("", "", (f"{quoted(path)} is a text file but not a list of ground control points, and was left out.",))
     return _read_points(path, lines, names)
 
 

@@ -69,7 +69,7 @@ def file_states(scan: Scan, base: str = "") -> "list[FileState]":
     """
     upload = BrowserUpload.objects.filter(scan_id=scan.pk).first()
     if upload is None:
-        raise OpenScanError("This scan is not being sent by a browser; look at the program or rig that sends it.", CONFLICT)
+        raise OpenScanError("This scan is not sent by a browser; check the program or rig that sends it.", CONFLICT)
     received = set(scan.parts.exclude(size_bytes=None).values_list("number", flat=True))
     open_links = links.upload_links(scan, base) if scan.state == Scan.CREATED else [""] * scan.parts_count
     return [FileState(path, size, "" if number in received else link)
@@ -82,7 +82,7 @@ def renew_links(scan: Scan, base_url: str) -> Scan:
     :raises OpenScanError: the scan was started or has expired meanwhile
     """
     if scan.state != Scan.CREATED:
-        raise OpenScanError("This upload is complete already, or was given up; nothing can be added to it.", CONFLICT)
+        raise OpenScanError("This upload is complete, or it was deleted; nothing can be added to it.", CONFLICT)
     return scans.create_scan(scan.token, scan.name, photos=scan.photos, parts=scan.parts_count, filesize_bytes=scan.declared_bytes,
                              address=scan.client_address, base_url=base_url)
 

@@ -211,7 +211,7 @@ def _check_owner_and_room(token: Token, name: str, filesize_bytes: int) -> None:
     """Check quota and disk against what is there, less what is promised to other projects."""
     owner = tokens.token_owner(token)
     if owner is None:
-        raise OpenScanError("This token has no WebODM user any more; ask the site's administrator to name one.")
+        raise OpenScanError("The WebODM user of this token was deleted; ask the site's administrator to choose another one.")
     arriving = Scan.objects.filter(state__in=shares.OPEN).exclude(token=token, name=name)
     of_owner = arriving.filter(token__owner_id=owner.pk).aggregate(at=Sum("declared_bytes"))["at"] or 0
     if quota.quota_exceeded(owner, filesize_bytes + of_owner):

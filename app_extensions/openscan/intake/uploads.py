@@ -70,7 +70,7 @@ class Upload:
         """Raises OpenScanError where this part's size and those of the others are more than was declared."""
         if size_bytes + other_bytes > scan.declared_bytes + self.packing_bytes:
             raise OpenScanError(
-                f"The parts are more than was declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
+                f"The parts are larger than declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
                 f"{self.number}, filesize={scan.declared_bytes:,} bytes; create the project again with the right filesize.",
                 TOO_LARGE)
 
@@ -164,7 +164,7 @@ def _keep(upload: Upload, received: Path, size: int) -> Part:
         scan = Scan.objects.select_for_update().get(pk=upload.scan.pk)
         _check_created(scan)
         if scan.upload_nonce != upload.scan.upload_nonce:
-            raise OpenScanError("The project was created anew meanwhile, in other parts; use its new links.", CONFLICT)
+            raise OpenScanError("The project was created again with other parts; use its new links.", CONFLICT)
         part = Part.objects.filter(scan=scan, number=upload.number).first()
         replaced = part_files.part_path(part) if part is not None else None
         others = scan.received_bytes - (part.size_bytes if part is not None else 0)

@@ -31,7 +31,7 @@ def run_again(scan: Scan, preset: Any = "", actor: str = "") -> None:
             queue.retry(row, actor)  # refused before WebODM had it
             return
         if host_tasks.task_state(task).status not in ("completed", "failed", "canceled"):
-            raise OpenScanError("This scan is being processed already; wait for its end.", CONFLICT)
+            raise OpenScanError("This scan is already being processed; wait until it has ended.", CONFLICT)
         why = f"It is processed again with the preset “{preset[:100]}”." if preset else "It is processed again."
         options = _options(row, preset) if preset else None
         if lifecycle.apply(row.pk, lifecycle.RETRY, why=why, actor=actor) is None:

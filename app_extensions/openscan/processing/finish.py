@@ -59,7 +59,7 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
     try:
         path, size = packing.pack(packing.model_files(assets.assets_dir(task)), packing.new_file_name(scan))
     except packing.NoModel:
-        _fail(scan, state, "The processing node finished and delivered no model; ask the site's support.", source)
+        _fail(scan, state, "The processing node finished without a model; ask the site's support.", source)
         return
     except OSError as problem:
         _put_off(scan, problem)

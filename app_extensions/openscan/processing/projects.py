@@ -26,7 +26,7 @@ def project_for(token: Token) -> Any:
     if project is None:
         owner = tokens.token_owner(row)
         if owner is None:
-            raise NoOwner("This token has no WebODM user any more; ask the site's administrator to name one.")
+            raise NoOwner("The WebODM user of this token was deleted; ask the site's administrator to choose another one.")
         project = host_projects.create_project(
             owner, _name(row), description=_description(row), tags=_tags(row)
         )

@@ -50,6 +50,10 @@ _LINE = """
 _IN_ORDER = _LINE + """
     SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
     ORDER BY queue_rank, is_public, turn, started_at, id"""  # noqa: S608 - constants only
+_FRONT = _LINE + """, placed AS (
+        SELECT id, owner_id, ROW_NUMBER() OVER (ORDER BY queue_rank, is_public, turn, started_at, id) AS place FROM line
+    )
+    SELECT id, place, COUNT(*) OVER () FROM placed WHERE %s OR owner_id = %s ORDER BY place LIMIT %s"""  # noqa: S608
 _POSITION = _LINE + """
     SELECT COUNT(*) FROM line JOIN line AS mine ON mine.id = %s
     WHERE (line.queue_rank, line.is_public, line.turn, line.started_at, line.id)
@@ -82,6 +86,25 @@ def waiting_scans() -> "list[Waiting]":
         return [Waiting(*row) for row in cursor.fetchall()]
 
 
+class Front(NamedTuple):
+    """The scans that are released next: their places by id, in order, and how many wait in all."""
+
+    places: "dict[int, int]"
+    waiting: int
+
+
+def front(most: int, owner_id: Optional[int] = None) -> Front:
+    """The first scans in the queue, for a page that shows no more of them.
+
+    :param most: how many at most
+    :param owner_id: only those of this WebODM user's tokens, with their places among all
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FRONT, [_WAITING, owner_id is None, owner_id, most])
+        rows = cursor.fetchall()
+    return Front({pk: place for pk, place, _ in rows}, rows[0][2] if rows else 0)
+
+
 def waiting_count() -> int:
     """How many scans wait."""
     return Scan.objects.filter(state=Scan.APPROVED).count()
@@ -97,21 +120,21 @@ def position(scan: Scan) -> int:
 def what_it_waits_for(scan: Scan) -> str:
     """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
     if scan.on_hold:
-        return "An administrator of this site holds it back for now; ask them if it takes long."
+        return "An administrator of this site has put it on hold; ask them if it takes long."
     owner = tokens.token_owner(scan.token)
     if owner is None:
-        return "This token has no WebODM user any more; ask the site's administrator to name one."
+        return "The WebODM user of this token was deleted; ask the site's administrator to choose another one."
     online = [node for node in host_nodes.nodes_for(owner) if node.online]
     if not online:
-        return "Waiting: no processing node that this token's WebODM user may use is online; the site's administrator can see to it."
+        return "Waiting: no processing node that this token's WebODM user may use is online; ask the site's administrator."
     if not _large_enough(online, scan.images_count):
         most = max(node.max_images or 0 for node in online)
         return (f"Waiting: the set has {scan.images_count} photos, and the processing nodes that are online take {most} at most; "
                 "send fewer photos, or ask the site's administrator.")
     if scan.moves:
-        return "Its processing node failed, which was not the photos' fault; it is handed to another one, free of charge."
+        return "Its processing node failed, but not because of the photos; another one will process it, free of charge."
     if not Places().usable(owner):
-        return "Waiting: the processing nodes that are online had trouble of their own and are left alone for a while."
+        return "Waiting: the processing nodes that are online had problems and get no scans for a while."
     return ""
 
 
@@ -273,7 +296,7 @@ def retry(scan: Scan, actor: str = "") -> None:
             fields: dict[str, Any] = {"webodm_task_id": None} if leaving else {}
             lifecycle.apply(row.pk, lifecycle.RETRY_INGEST, actor=actor, **fields)
         elif row.state == Scan.FAILED and row.released_at is None:
-            raise OpenScanError("What was uploaded is gone, as the set was refused; its owner has to send it again.")
+            raise OpenScanError("The set was refused and what was uploaded is deleted; its owner has to send it again.")
         elif row.state in (Scan.FAILED, Scan.RELEASED, Scan.DONE, Scan.EXPIRED) and task is not None:
             _process_again(row, task, actor)
         else:

@@ -32,10 +32,10 @@ class Look(NamedTuple):
 class Known:
     """What pages with many scans read once for all of them: their tasks, the queue, and what scans of one owner wait for."""
 
-    def __init__(self, scans: "Iterable[Scan]", line: "Optional[list[queue.Waiting]]" = None):
-        """:param line: the queue, if the caller has read it already"""
+    def __init__(self, scans: "Iterable[Scan]", places: "Optional[dict[int, int]]" = None):
+        """:param places: the scans' places in the queue, if the caller has read them already"""
         self.tasks = host_tasks.task_rows(scan.webodm_task_id for scan in scans if scan.webodm_task_id)
-        self._line = line
+        self._given_places = places
         self._waits: dict[tuple, str] = {}
 
     def task(self, scan: Scan) -> Optional[Any]:
@@ -49,7 +49,9 @@ class Known:
     @cached_property
     def _places(self) -> "dict[int, int]":
         # Most scans of most tokens have ended, and then nobody asks for the queue.
-        return {entry.pk: place for place, entry in enumerate(queue.waiting_scans() if self._line is None else self._line, 1)}
+        if self._given_places is not None:
+            return self._given_places
+        return {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
 
     def what_it_waits_for(self, scan: Scan) -> str:
         """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""

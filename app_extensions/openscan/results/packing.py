@@ -195,7 +195,7 @@ def find_result(link_text: str) -> Result:
     if scan is None:
         raise OpenScanError("This download link is not valid.", NOT_FOUND)
     if not hmac.compare_digest(signature, _sign(scan.pk, int(expires), scan.result_link)):
-        raise OpenScanError("This download link is not valid (any more); ask for the project's state again.", NOT_FOUND)
+        raise OpenScanError("This download link is no longer valid; ask for the project's state again.", NOT_FOUND)
     if int(expires) <= timezone.now().timestamp() or scan.state != Scan.DONE or is_expired(scan):
         raise OpenScanError(f"This result has expired; results are kept for {conf.result_days} days.", GONE)
     if scan.result_object:
@@ -207,7 +207,7 @@ def find_result(link_text: str) -> Result:
         found = path.stat()
     except FileNotFoundError:
         logger.error("OpenScan: the result %s of scan %s is missing on disk", path.name, scan.pk)
-        raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
+        raise OpenScanError("This result no longer exists; ask the site's support.", GONE) from None
     return Result(path, download_name(scan), f'"{scan.result_link}-{found.st_size:x}"', found.st_mtime, found.st_size)
 
 
@@ -218,7 +218,7 @@ def open_file(path: Path) -> FileIO:
     except OSError as problem:
         if problem.errno not in (errno.ENOENT, errno.ESTALE):
             raise
-        raise OpenScanError("This result is gone; ask the site's support.", GONE) from None
+        raise OpenScanError("This result no longer exists; ask the site's support.", GONE) from None
 
 
 def download_name(scan: Scan) -> str:
@@ -238,7 +238,7 @@ def _published(scan: Scan) -> Optional[Result]:
         if scan.result_file:
             return None
         dispatch("restore_result", scan.pk)
-        raise OpenScanError("The storage that holds this result does not answer just now; the result is being prepared again, "
+        raise OpenScanError("The storage of this result does not answer at the moment; the result is being prepared again, "
                             "try again in a minute.", AWAY) from None
     return Result(None, download_name(scan), offered.etag, offered.stored_at, offered.size_bytes, offered.url)
 

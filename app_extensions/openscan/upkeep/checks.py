@@ -33,13 +33,13 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found += [Error(f"{variable} {problem}.", hint="Leave it unset for the default of docs/admin/settings.md.", id="openscan.E004")
               for variable, problem in conf.out_of_bounds()]
     found += [Error(f"{name} cannot be used: {problem}.", hint=hint, id="openscan.E009") for name, problem, hint in _wrong_texts()]
-    found += [Warning(f"{name} is no setting and changes nothing.", id="openscan.W006",
+    found += [Warning(f"{name} is not a setting and has no effect.", id="openscan.W006",
                       hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     if any(network.prefixlen == 0 for network in conf.trusted_proxies):
         found.append(Warning("WO_OPENSCAN_TRUSTED_PROXIES trusts every address: any client can pose as another, which lifts the limit on "
                              "token requests and opens other clients' public scans.",
-                             hint="Name the network of the TLS proxy alone.", id="openscan.W007"))
+                             hint="Give only the network of the TLS proxy.", id="openscan.W007"))
     if conf.bind_public_names and is_blind():
         # No error: a site that is updated must still start, and until then the secret keeps its public scans apart.
         found.append(Warning(
@@ -49,7 +49,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                  "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.W010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
         # No error: WebODM itself must still start.
-        found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would wait for ever.",
+        found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would never be read in.",
                              hint="Let app_extensions/settings_override.py be WebODM's settings override.",
                              id="openscan.W003"))
     if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
@@ -70,14 +70,15 @@ def _wrong_texts() -> "list[tuple[str, str, str]]":
         wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it is not an absolute path, and web server and worker do not run in one directory",
                       "Write it like /srv/openscan."))
     elif os.path.exists(directory) and not os.path.isdir(directory):
-        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "there is something that is no directory", "Name a directory of its own."))
+        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "there is something that is no directory", "Choose a separate directory."))
     problem = queue_problem(conf.celery_queue)
     if problem:
         wrong.append(("WO_OPENSCAN_CELERY_QUEUE", problem, "Leave it unset for WebODM's own queue."))
     for name, addresses in (("WO_OPENSCAN_SUPPORT_MAIL", filter(None, [conf.support_mail])),
                             ("WO_OPENSCAN_ADMIN_MAILS", conf.admin_mails)):
         if not all(map(_is_mail, addresses)):
-            wrong.append((name, "it holds something that is no mail address", "Write addresses like me@example.org, with commas between."))
+            wrong.append((name, "it contains something that is not an email address",
+                          "Write addresses like me@example.org, with commas between."))
     return wrong
 
 

@@ -2,7 +2,7 @@
 from collections import Counter
 from typing import Any, NamedTuple, Optional
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum, prefetch_related_objects
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.host import tasks as host_tasks
@@ -11,7 +11,7 @@ from app_extensions.openscan.models import LedgerEntry, OutgoingMail, Scan, Toke
 from app_extensions.openscan.processing import queue, status
 from app_extensions.openscan.results.object_storage import client, lifecycle
 
-MOST_ROWS = 50
+MOST_ROWS = 30
 #: A scan's word → how it is coloured.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
@@ -83,24 +83,26 @@ def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]
 def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
-    # Many scans share a token, so tokens are read apart.
-    scans = (Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)).prefetch_related("token")
-    whole_line = queue.waiting_scans()
-    line = [entry.pk for entry in whole_line if user.is_superuser or entry.owner_id == user.pk]
-    waiting = scans.in_bulk(line[:MOST_ROWS])
+    scans = Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)
+    # In the order in which a scan goes: one that moves on between two queries is listed twice and not left out.
+    arriving = list(_arriving(scans))
+    front = queue.front(MOST_ROWS, None if user.is_superuser else user.pk)
+    waiting = scans.in_bulk(list(front.places))
     groups = {
-        "waiting": [waiting[pk] for pk in line if pk in waiting],
+        "waiting": [waiting[pk] for pk in front.places if pk in waiting],
         "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
-        "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
+        "arriving": arriving, "ended": list(_ended(scans)),
     }
-    known = status.Known([scan for group in groups.values() for scan in group], whole_line)
+    listed = [scan for group in groups.values() for scan in group]
+    prefetch_related_objects(listed, "token")  # many scans share one
+    known = status.Known(listed, front.places)
     tokens = _with_counts(mine)
     granted = _granted(tokens)
     nodes = host_nodes.nodes_for(user)
     return {
         "everything": user.is_superuser, "most": MOST_ROWS,
         **{name: scan_rows(group, known=known) for name, group in groups.items()},
-        "waiting_count": len(line), "running_count": scans.filter(state=Scan.RELEASED).count(),
+        "waiting_count": front.waiting, "running_count": scans.filter(state=Scan.RELEASED).count(),
         "tokens": [_token_row(token, granted.get(token.pk, 0)) for token in tokens],
         "nodes_online": sum(node.online for node in nodes), "nodes": nodes,
         "requests": TokenRequest.objects.filter(state=TokenRequest.PENDING).count() if user.is_superuser else 0,
@@ -131,7 +133,7 @@ def _with_counts(mine: QuerySet) -> "list[Token]":
     # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
     shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS])
     counts: dict[int, Counter] = {token.pk: Counter() for token in shown}
-    rows = Scan.objects.filter(token__in=shown).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
+    rows = Scan.objects.filter(token_id__in=list(counts)).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
     for token_id, state, number in rows:
         counts[token_id][state] = number
     for token in shown:
@@ -147,7 +149,7 @@ def _token_row(token: Token, granted_bytes: int) -> TokenRow:
 
 def _granted(tokens: "list[Token]") -> "dict[int, int]":
     """What each token was ever granted, in bytes."""
-    rows = LedgerEntry.objects.filter(token__in=tokens, kind=LedgerEntry.GRANT).values_list("token_id")
+    rows = LedgerEntry.objects.filter(token_id__in=[token.pk for token in tokens], kind=LedgerEntry.GRANT).values_list("token_id")
     return dict(rows.annotate(granted=Sum("amount_bytes")).order_by())
 
 

@@ -109,7 +109,7 @@ def share(scan: Scan, days: Any, base_url: str) -> "dict[str, str]":
     :raises OpenScanError: the days are no number from 1 on, or there is no model
     """
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 3660:
-        raise OpenScanError("Say for how many days the link is to be good: a whole number from 1 on.")
+        raise OpenScanError("Say for how many days the link should be valid: a whole number, 1 or more.")
     if status.scan_status(scan) != status.DONE:
         raise OpenScanError("There is no model to share yet.", 409)
     until = min(timezone.now() + datetime.timedelta(days=days), scan.result_expires_at)

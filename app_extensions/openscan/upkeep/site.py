@@ -48,10 +48,12 @@ def _unused(row: TokenRequest) -> "dict[str, Any]":
 
 
 def _queue() -> "dict[str, Any]":
-    places = {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
-    rows = Scan.objects.filter(state=Scan.APPROVED).select_related("token")
-    ordered = sorted(rows, key=lambda scan: places.get(scan.pk, len(places) + 1))
-    return {"waiting": [_waiting(scan, places.get(scan.pk, 0)) for scan in ordered[:MOST_ROWS]], "count": len(ordered),
+    front = queue.front(MOST_ROWS)
+    waiting = Scan.objects.filter(state=Scan.APPROVED).select_related("token")
+    first = waiting.in_bulk(list(front.places))
+    # Those held back have no place. They are listed however long the queue is: nobody else lets them go on.
+    rows = [first[pk] for pk in front.places if pk in first] + list(waiting.filter(on_hold=True).order_by("started_at", "pk")[:MOST_ROWS])
+    return {"waiting": [_waiting(scan, front.places.get(scan.pk, 0)) for scan in rows], "count": queue.waiting_count(),
             "running": Scan.objects.filter(state=Scan.RELEASED).count()}
 
 
@@ -134,12 +136,12 @@ def first_steps(user: Any) -> "list[dict[str, Any]]":
         ("A processing node is online", any(node.online for node in nodes),
          "Add a processing node in WebODM, or start the one that you have."),
         ("The preset exists", presets.has_preset(conf.preset, user),
-         f"Make a preset “{conf.preset}” in WebODM, or name another one in WO_OPENSCAN_PRESET."),
+         f"Make a preset “{conf.preset}” in WebODM, or set WO_OPENSCAN_PRESET to another one."),
         ("Mail can be sent", settings.EMAIL_HOST not in ("", "localhost"),
-         "Set WO_SMTP_HOST and its companions; without mail nobody gets a token."),
+         "Set WO_SMTP_HOST and the other WO_SMTP settings; without email nobody gets a token."),
         ("Jobs are run", beat_at is not None and timezone.now().timestamp() - beat_at < 60 * _BEAT_MINUTES,
-         "Start WebODM's worker and scheduler; `./webodm.sh doctor` says what is missing."),
-        ("Somebody has a token", Token.objects.filter(revoked_at=None).exists(), "Make a token, or approve a request."),
+         "Start WebODM's worker and scheduler; `./webodm.sh doctor` shows what is missing."),
+        ("Somebody has a token", Token.objects.filter(revoked_at=None).exists(), "Create a token, or approve a request."),
         ("A first model was made", Scan.objects.filter(finished_at__isnull=False, processing_seconds__isnull=False).exists(),
          "Upload the photos of an object, here or with a rig."),
     )

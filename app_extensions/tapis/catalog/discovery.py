@@ -55,7 +55,7 @@ def discover_and_create(access: TapisAccess, systems: "Optional[list[str]]" = No
     for flight in new[:most]:
         _create(access, flight, results, dry_run=dry_run)
     if len(new) > most:
-        results["errors"].append(f"Limit of {most} projects a discovery reached: {len(new) - most} flights are left for "
+        results["errors"].append(f"The limit of {most} projects per discovery is reached: {len(new) - most} flights are left for "
                                  "the next one (max_projects_per_discovery)")
     return results
 
@@ -225,7 +225,7 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
         results["systems_scanned"] = len({system_id for system_id, _ in wanted})
     elif left > 0:
         most = preferences_of(access.user).max_projects_per_discovery
-        results["errors"].append(f"Limit of {most} projects a discovery reached: {left} flights are left for "
+        results["errors"].append(f"The limit of {most} projects per discovery is reached: {left} flights are left for "
                                  "the next one (max_projects_per_discovery)")
     job.results = {**job.results, "results": results}
     return True

@@ -74,7 +74,7 @@ class TapisAccess:
 
     def _stored_instead(self) -> str:
         """The stored login in place of the given token, which has ended. :raises TokenExpired: there is none to fall back to"""
-        ended = TokenExpired("The token that came with the request is not accepted any more. Send a new one.")
+        ended = TokenExpired("Tapis no longer accepts the token of this request. Send a new one.")
         if not self._fall_back:
             raise ended
         try:

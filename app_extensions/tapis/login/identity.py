@@ -125,7 +125,7 @@ def create_identity(claims: Claims, username: str) -> TapisIdentity:
         # Two first logins at once: the other one made it, or somebody took the name.
         identity = find_identity(claims)
         if identity is None:
-            raise ChoiceNeeded("The user name was taken at this moment. Choose again.", claims) from None
+            raise ChoiceNeeded("The user name was just taken. Choose again.", claims) from None
         return identity
     logger.info("Tapis: made the WebODM user %s for %s", username, claims.subject)
     return identity

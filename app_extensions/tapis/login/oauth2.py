@@ -38,8 +38,8 @@ class BadState(TapisProblem):
     status = 400
     error = "This Tapis login cannot be finished"
 
-    def __init__(self, detail: str = "It was begun in another browser or more than ten minutes ago, or it is finished "
-                                     "already. Begin again.") -> None:
+    def __init__(self, detail: str = "It was started in another browser or more than ten minutes ago, or it is already "
+                                     "finished. Start again.") -> None:
         super().__init__(detail)
 
 
@@ -87,7 +87,7 @@ def active_client(client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
     if not found:
         raise NoClient("No active Tapis client of this id is registered here.")
     if len(found) > 1:
-        raise BadInput("tenant_id", "several tenants have a client of this id; name one.")
+        raise BadInput("tenant_id", "several tenants have a client with this id; choose one.")
     return found[0]
 
 
@@ -169,9 +169,9 @@ def take_state(state: str, session: Any, user: Any) -> TapisOAuth2State:
         raise BadState
     found = own.select_related("client").get()
     if found.user_id is not None and found.user_id != _user_id(user):
-        raise BadState("You signed in to WebODM as somebody else meanwhile. Begin again.")
+        raise BadState("You have since signed in to WebODM as another user. Start again.")
     if not found.client.is_active:
-        raise NoClient("This Tapis client was switched off meanwhile.")
+        raise NoClient("This Tapis client has since been disabled.")
     return found
 
 

@@ -91,7 +91,7 @@ def _usable(token: TapisOAuth2Token, refused: str = "", force: bool = False) -> 
     if not token.client.is_active:
         raise NoToken("The Tapis client of this login is switched off.")
     if not token.is_valid:
-        raise TokenExpired("Log in to Tapis again: " + (token.invalid_reason or "the login is not valid any more."))
+        raise TokenExpired("Log in to Tapis again: " + (token.invalid_reason or "the login is no longer valid."))
     if not token.access_token:
         raise TokenExpired("Log in to Tapis again: the stored token cannot be decrypted with this WebODM's keys.")
     if force or token.access_token == refused:
@@ -114,7 +114,7 @@ def _refresh(token: TapisOAuth2Token, refused: str, mine: str) -> str:
         if token.access_token != refused and not token.is_expired:
             _write(token, mine)
             return token.access_token
-        raise _end(token, mine, "its time is over and it cannot be refreshed.")
+        raise _end(token, mine, "it has expired and cannot be refreshed.")
     try:
         answer = authenticator.refresh(token.client, token.refresh_token)
         claims = verification.verify(answer.access_token, token.client)
@@ -182,7 +182,7 @@ def revoke_tokens(user: Any, client: TapisOAuth2Client) -> Optional[TapisProblem
         ended = token.refresh_expires_at is not None and token.refresh_expires_at <= timezone.now()
         for text in ("" if ended else token.refresh_token, "" if token.is_expired else token.access_token):
             if isinstance(text, Unreadable):
-                problem = TapisProblem("a stored token cannot be decrypted with this WebODM's keys; it ends by itself.")
+                problem = TapisProblem("a stored token cannot be decrypted with this WebODM's keys; it expires on its own.")
             elif text:
                 try:
                     authenticator.revoke(token.client, text)

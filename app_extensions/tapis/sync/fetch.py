@@ -141,7 +141,7 @@ class Turn:
         self.stopping = True
         if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
             self.problem = self.problem or SyncRefused(
-                "The disk is full. Make room, then sync again: what is here is not fetched anew.", status=507)
+                "The disk is full. Free some space, then sync again: images that are here are not fetched again.", status=507)
         else:
             self.fault = self.fault or fault
 
@@ -295,7 +295,7 @@ class Turn:
     def _given_up(self) -> TapisProblem:
         """The reason not to go through every image of a flight whose system is down: each costs six attempts."""
         return SystemNotAccessible(
-            f"{self.failed_in_a_row} images one after the other could not be fetched, the last one {self.last_failure}. The rest was "
+            f"{self.failed_in_a_row} images in a row could not be fetched, the last one {self.last_failure}. The rest was "
             "not tried.", status=502)
 
     def _remove_parts(self) -> None:

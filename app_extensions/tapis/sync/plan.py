@@ -203,9 +203,9 @@ def check_room(owner: Any, directory: Path, wanted_bytes: int, uncounted_bytes: 
     :raises SyncRefused: they do not
     """
     if host_quota.quota_exceeded(owner, wanted_bytes + uncounted_bytes):
-        raise SyncRefused(f"The storage quota of {owner.get_username()} does not bear {format_bytes(wanted_bytes)} more.",
+        raise SyncRefused(f"The storage quota of {owner.get_username()} has no room for {format_bytes(wanted_bytes)} more.",
                           status=403)
     free = host_media.free_bytes(directory)
     if free - wanted_bytes < conf.disk_reserve_bytes:
-        raise SyncRefused(f"{format_bytes(wanted_bytes)} are to be fetched, but the disk has {format_bytes(free)} free, of "
-                          f"which {format_bytes(conf.disk_reserve_bytes)} stay free.", status=507)
+        raise SyncRefused(f"{format_bytes(wanted_bytes)} have to be fetched, but the disk has {format_bytes(free)} free, and "
+                          f"{format_bytes(conf.disk_reserve_bytes)} must stay free.", status=507)

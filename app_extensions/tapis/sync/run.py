@@ -163,7 +163,7 @@ def _plan(claimed: claims.Claim) -> bool:
     """List and compare. :returns: whether there is something to fetch or to finish now"""
     job = claimed.job
     if job.client is None or not job.client.is_active:
-        raise SyncRefused("The Tapis client of this flight is switched off or gone.", status=404)
+        raise SyncRefused("The Tapis client of this flight was disabled or removed.", status=404)
     task = projects.ensure_task(job.flight)
     if task is None:
         raise SyncRefused("The flight's project was deleted in WebODM.", status=404)
@@ -203,10 +203,10 @@ def _wait_for_cancel(job: TapisJob) -> None:
 def _fetch(job: TapisJob, batch: SyncBatch, told: Optional[Told]) -> str:
     task = host_tasks.get_task(job.flight.task_id)
     if task is None or fetch.cancelled(task):
-        finish.cancel(job.pk, "The task was removed in WebODM." if task is None else "The task was cancelled in WebODM.")
+        finish.cancel(job.pk, "The task was removed in WebODM." if task is None else "The task was canceled in WebODM.")
         return fetch.STOPPED
     if job.client is None:
-        raise SyncRefused("The Tapis client of this flight is gone.", status=404)
+        raise SyncRefused("The Tapis client of this flight was removed.", status=404)
     outcome = fetch.Turn(job, jobs.access_of(job), task, batch, told).run()
     if outcome == fetch.DONE:
         finish.finish(job.pk)
@@ -228,7 +228,7 @@ def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
             raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)
         access = TapisAccess(flight.user, client)
     if (access.client.base_url, access.client.tenant_id) != (flight.base_url, flight.tenant_id):
-        raise SyncRefused("The flight is of another tenant than the client.")
+        raise SyncRefused("The flight belongs to another tenant than the client.")
     job, _ = jobs.start_sync(access, flight, queue=False)
     return run_here(job.pk).state == TapisJob.COMPLETED
 

@@ -47,7 +47,7 @@ def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "
     return render(request, TEMPLATES + "error.html", context, status=problem.status)
 
 
-NUL = "must not hold a NUL character."
+NUL = "must not contain a NUL character."
 
 
 def refuse_nul(request: HttpRequest) -> None:

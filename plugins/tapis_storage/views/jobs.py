@@ -19,7 +19,7 @@ class JobView(TapisAPIView):
         """``GET jobs/<job_id>/``"""
         job = jobs.find_job(request.user, job_id)
         if job is None:
-            raise TapisProblem("There is no such job of yours.", status=404, error="Job not found")
+            raise TapisProblem("You have no job with this id.", status=404, error="Job not found")
         answer = {"success": True, "job": jobs.as_dict(job), **jobs.details_of(job)}
         if job.kind == TapisJob.DISCOVERY:
             answer.update({"progress": jobs.progress_of(job)} if job.active else {"results": job.results})

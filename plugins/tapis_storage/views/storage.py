@@ -79,7 +79,7 @@ class DiscoverFlightsView(TapisAPIView):
             "success": True, "flights": [flight.as_dict() for flight in found], "count": len(found),
         }
         if job.active:
-            return _still_running(answer, job)
+            return _still_running(answer, job, "When it has ended, GET /api/tapis-storage/found-flights/ lists all flights.")
         if not found:
             answer["message"] = flights.NOTHING_FOUND
         if job.results["errors"]:
@@ -101,10 +101,10 @@ def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJo
     return job
 
 
-def _still_running(answer: "dict[str, Any]", job: TapisJob) -> Response:
-    """202: what there is so far, and where the rest will be."""
-    return Response({**answer, "job_id": str(job.pk), "complete": False,
-                     "message": f"This takes longer. The rest follows: GET /api/tapis-storage/jobs/{job.pk}/"}, status=202)
+def _still_running(answer: "dict[str, Any]", job: TapisJob, rest: str) -> Response:
+    """202: what there is so far, where the job can be followed, and where the rest will be."""
+    message = f"This takes longer and continues in the background. Follow it with GET /api/tapis-storage/jobs/{job.pk}/. {rest}"
+    return Response({**answer, "job_id": str(job.pk), "complete": False, "message": message}, status=202)
 
 
 class CreateProjectsView(TapisAPIView):
@@ -131,7 +131,7 @@ class CreateProjectsView(TapisAPIView):
         results = discovery.results_of(job)
         answer: dict[str, Any] = {"success": True, "results": results}
         if job.active:
-            return _still_running(answer, job)
+            return _still_running(answer, job, "When it has ended, the job has all results.")
         if automatic and not results["flights_discovered"]:
             answer["message"] = flights.NOTHING_FOUND
         return Response(answer)
@@ -206,7 +206,7 @@ class SyncView(TapisAPIView):
         client = jobs.client_of(flight, request.user)
         if carried is not None:
             if (carried.client.base_url, carried.client.tenant_id) != (flight.base_url, flight.tenant_id):
-                raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")
+                raise TapisProblem("The token belongs to another tenant than the flight.", status=403, error="Not allowed")
             return TapisAccess(request.user, carried.client, carried.access_token)
         if client is None:
             raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)

@@ -131,7 +131,7 @@ def test_control_points_are_kept_and_follow_their_photos_names(place):
 def test_texts_that_are_no_control_points_never_reach_webodm(place):
     written = place.write([make_zip({"IMG(1).jpg": jpeg(1), "notes.txt": "turntable 40 rpm", "gcp.txt": GCP, "gcp2.txt": GCP})])
     assert sorted(place.files()) == ["IMG_1_.jpg", "gcp_list.txt"]
-    assert written.set_aside == ("“notes.txt” is a text but no list of ground control points and was left out.",
+    assert written.set_aside == ("“notes.txt” is a text file but not a list of ground control points, and was left out.",
                                  "“gcp2.txt” is a second gcp_list.txt and was left out.")
 
 

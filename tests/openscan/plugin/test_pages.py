@@ -121,11 +121,12 @@ def test_a_table_that_is_cut_off_says_so(stack, live_db, unique):
     def told():
         return re.findall(r"At most [^<]*listed here[^<]*", session.get(stack.address() + "/plugins/openscan_cloud/", timeout=120).text)
 
-    assert told() == ["At most 50 tokens are listed here, the most recently used ones first."]
+    assert told() == [f"At most {overview.MOST_ROWS} tokens are listed here, the most recently used ones first."]
     now = timezone.now()
     Scan.objects.bulk_create([Scan(token=token, name=f"{unique} {number}", state=Scan.FAILED, photos=1, parts_count=1, declared_bytes=1,
                                    links_expire_at=now, finished_at=now) for number in range(overview.MOST_ROWS)])
-    assert told() == ["At most 50 tokens are listed here, the most recently used ones first.", "At most 50 scans are listed here."]
+    assert told() == [f"At most {overview.MOST_ROWS} tokens are listed here, the most recently used ones first.",
+                      f"At most {overview.MOST_ROWS} scans are listed here."]
 
 
 @pytest.fixture(scope="module")

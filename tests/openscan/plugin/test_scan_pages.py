@@ -126,7 +126,7 @@ def test_who_may_see_and_change_what(stack, live_db, unique):
     assert _session(stack, others, unique).get(stack.address() + inside + bare, timeout=60).status_code == 404
     stranger = _session(stack, others, unique)
     answer = stranger.post(f"{stack.address()}{inside}{key}/reset", headers={"X-CSRFToken": stranger.cookies["csrftoken"]}, timeout=60)
-    assert answer.status_code == 403 and "only lets you look" in answer.json()["error"]
+    assert answer.status_code == 403 and "you can only look" in answer.json()["error"]
     scan.refresh_from_db()
     assert scan.state == Scan.CREATED
 

@@ -154,7 +154,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
     page.fill("#lastname", "Hopper")
     page.fill("#mail", f"grace-{unique}@example.org")
     page.click('button:has-text("Ask for a private token")')
-    page.wait('[role=status]:has-text("with the administrators")')
+    page.wait('[role=status]:has-text("was sent to the administrators")')
     page = open_page()
     page.become(admin)
     page.goto("/plugins/openscan_cloud/manage/")
@@ -162,7 +162,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
     page.assert_fits()
     page.assert_accessible()
     page.click(f'li:has-text("grace-{unique}@example.org") button:has-text("Approve")')
-    page.wait('#os-notice:has-text("is made and mailed")')
+    page.wait('#os-notice:has-text("was created and emailed")')
     request = TokenRequest.objects.get(mail=f"grace-{unique}@example.org")
     assert request.state == TokenRequest.APPROVED and OutgoingMail.objects.filter(kind="token").exists()
     before = request.token.digest
@@ -199,7 +199,7 @@ def test_admins_steer_the_queue(open_page, live_db, admin):
     page.wait(f'li:has-text("{third.name}"):has-text("held back")')
     assert order() == [first.pk, second.pk]
     third.refresh_from_db()
-    assert "holds it back" in queue.what_it_waits_for(third)
+    assert "has put it on hold" in queue.what_it_waits_for(third)
     page.click(f'li:has-text("{third.name}") button:has-text("Let it go on")')
     page.wait(f'li:has-text("1. {third.name}")')
     for scan in made:

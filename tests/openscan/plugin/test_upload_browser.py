@@ -1,6 +1,9 @@
 """Uploads from the browser, in a real one: choose, be told beforehand, send, be cut, continue, and see the scan."""
+import io
 import json
+from pathlib import Path
 
+import piexif
 import pillow_heif
 import pytest
 import requests
@@ -78,6 +81,48 @@ def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, widt
     assert page.complaints == []
 
 
+def with_camera_thumbnail(orientation: int) -> bytes:
+    """A photo of 3:2 with its upper left quarter red. Its camera's thumbnail is of 4:3, with black bars, and not turned."""
+    photo = Image.new("RGB", (600, 400), "white")
+    photo.paste("red", (0, 0, 300, 200))
+    small = Image.new("RGB", (160, 120), "black")
+    small.paste(photo.resize((160, 107)), (0, 6))
+    thumbnail = io.BytesIO()
+    small.save(thumbnail, "JPEG")
+    exif = piexif.dump({"0th": {piexif.ImageIFD.Orientation: orientation}, "1st": {}, "thumbnail": thumbnail.getvalue()})
+    out = io.BytesIO()
+    photo.save(out, "JPEG", exif=exif)
+    return out.getvalue()
+
+
+THUMBNAILS = """(() => [...document.querySelectorAll(".os-thumb")].map(cell => {
+    const image = cell.querySelector("img"), { naturalWidth: width, naturalHeight: height } = image;
+    const canvas = new OffscreenCanvas(width, height), on = canvas.getContext("2d");
+    on.drawImage(image, 0, 0);
+    const seen = (x, y) => [...on.getImageData(Math.round(x * width), Math.round(y * height), 1, 1).data].slice(0, 3);
+    const corners = [[0.04, 0.04], [0.96, 0.04], [0.04, 0.96], [0.96, 0.96]].map(at => seen(...at));
+    return { name: cell.title, size: [width, height], corners };
+}))()"""
+
+
+def test_a_cameras_thumbnail_is_shown_upright_and_without_its_bars(open_page, live_db, tmp_path, unique):
+    folder = tmp_path / f"rig {unique}"
+    folder.mkdir()
+    for orientation in range(1, 9):
+        (folder / f"{orientation}.jpg").write_bytes(with_camera_thumbnail(orientation))
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.choose_files("#os-folder", folder)
+    until(lambda: page.evaluate("[...document.querySelectorAll('.os-thumb img')].filter(each => each.naturalWidth).length === 8"))
+    shown = {int(Path(each["name"]).stem): each for each in page.evaluate(THUMBNAILS)}
+    # Exif 2.32, 4.6.4: where the photo's first row and column are.
+    red = {1: 0, 2: 1, 3: 3, 4: 2, 5: 0, 6: 1, 7: 3, 8: 2}
+    for orientation, each in shown.items():
+        assert each["size"] == ([160, 107] if orientation < 5 else [107, 160]), orientation
+        for corner, (r, g, b) in enumerate(each["corners"]):
+            assert r > 180 and (g < 90 and b < 90 if corner == red[orientation] else g > 180 and b > 180), (orientation, each)
+
+
 def test_photos_in_a_phones_formats_are_taken(open_page, live_db, tmp_path, unique):
     """What the page leaves out must be what the server leaves out."""
     folder = tmp_path / f"phone {unique}"
@@ -142,7 +187,7 @@ def test_what_cannot_be_sent_is_said_before_anything_is(open_page, live_db, fold
     page.wait("#os-verdict .os-error")
     verdict = page.text("#os-verdict")
     assert "16" in verdict and "this token allows 10" in verdict
-    assert "The set is too large" in verdict and "The credit does not reach" in verdict
+    assert "The set is too large" in verdict and "Not enough credit" in verdict
     assert page.evaluate("document.getElementById('os-go').disabled")
     page.click("#os-clear")
     (tmp_path / "text.txt").write_text("no photo")

@@ -91,7 +91,7 @@ def test_a_scan_on_a_node_that_went_offline_is_taken_off_it(node, second, quiet,
     task = task_of(scan)
     assert (scan.state, scan.moves, scan.tried_nodes, scan.retry_at, scan.charge) == (Scan.APPROVED, 1, str(node.pk), None, Scan.POSTED)
     assert host_tasks.task_state(task).status == "waiting" and task.uuid == "" and not task.partial
-    assert status.scan_status(scan) == "file approved" and "another one, free of charge" in queue.what_it_waits_for(scan)
+    assert status.scan_status(scan) == "file approved" and "another one will process it, free of charge" in queue.what_it_waits_for(scan)
     assert "taken off test node, it went offline" in scan.node_notes
     failover.move(scan.pk)  # once more changes nothing
     assert Scan.objects.get(pk=scan.pk).moves == 1

@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -16,6 +17,7 @@ from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import queue, status
+from app_extensions.openscan.upkeep import site
 from tests.openscan.flow import T0, approved, without_nodes
 from tests.openscan.helpers import private_token, public_token
 
@@ -88,6 +90,9 @@ def test_every_order_is_fair(empty, rows, running):
         assert sorted(entry.pk for entry in line) == sorted(scans_by_pk)
         assert [entry.is_public for entry in line] == sorted(entry.is_public for entry in line)
         assert [queue.position(scans_by_pk[entry.pk]) for entry in line] == list(range(1, len(line) + 1))
+        for most in (1, 20):
+            assert list(queue.front(most).places.items()) == [(entry.pk, place) for place, entry in enumerate(line, 1)][:most]
+            assert queue.front(most).waiting == len(line)
         whose = [(entry.token_id, scans_by_pk[entry.pk].client_address) for entry in line]
         for client in set(whose):
             own = [(entry.started_at, entry.pk) for entry, of in zip(line, whose) if of == client]
@@ -98,6 +103,29 @@ def test_every_order_is_fair(empty, rows, running):
                 assert turns[client] <= turns[next_client] + (client == next_client)
             turns[client] += 1
         transaction.set_rollback(True)
+
+
+def test_the_front_of_one_owner_keeps_its_places_among_all(empty):
+    boss = without_nodes()
+    others, own = private_token()[0], private_token(owner=boss)[0]
+    stands(others, 0)
+    first, second = stands(own, 1), stands(own, 2)
+    stands(others, 3)
+    front = queue.front(1, boss.pk)
+    assert front == ({first.pk: 2}, 2)
+    assert list(queue.front(5, boss.pk).places) == [first.pk, second.pk]
+
+
+def test_a_scan_held_back_is_listed_behind_a_long_queue(empty):
+    """Before, an administrator could not let it go on while fifty others waited."""
+    token = private_token()[0]
+    held = stands(token, 0)
+    queue.hold(held)
+    for minute in range(site.MOST_ROWS + 1):
+        stands(token, minute)
+    seen = site.for_admin(get_user_model().objects.create_superuser("boss", "boss@example.org", "pass"))["queue"]
+    assert [row["place"] for row in seen["waiting"]] == [*range(1, site.MOST_ROWS + 1), 0]
+    assert (seen["waiting"][-1]["name"], seen["waiting"][-1]["on_hold"], seen["count"]) == (held.name, True, site.MOST_ROWS + 2)
 
 
 def test_a_client_that_asks_loads_one_number_and_release_one_list(empty, django_assert_num_queries):

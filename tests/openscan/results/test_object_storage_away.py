@@ -56,7 +56,7 @@ def test_a_storage_that_is_away_at_download(scan, store, s3_web, settings):
     store.line.is_down = True
     answer = requests.get(link, timeout=120, allow_redirects=False)
     assert answer.status_code == 503 and answer.headers["Retry-After"] == "60"
-    assert "does not answer just now" in answer.json()["error"] and "try again" in answer.json()["error"]
+    assert "does not answer at the moment" in answer.json()["error"] and "try again" in answer.json()["error"]
     publish.restore(scan.pk)  # the job that the download queued
     data = in_the_file_system(scan)
     answer = requests.get(link, timeout=120, allow_redirects=False)

@@ -173,7 +173,7 @@ def test_the_check_compares_bucket_and_rows(store, completed):
     assert any("openscan/results/nobodys.zip belongs to no scan" in one for one in told)
     store.client.delete_object(Bucket=BUCKET, Key="openscan/results/nobodys.zip")
     store.line.fail(403)
-    assert any("could not be looked at" in one for one in checked())
+    assert any("could not be checked" in one for one in checked())
 
 
 def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_web):

@@ -192,7 +192,7 @@ def test_a_sync_can_be_stopped_and_go_on(seen, flyer, tapis):
     seen.click(project("Stopped") + ' button:has-text("Fetch images")')
     seen.wait(project("Stopped") + ':has-text(" of 40 images, ")')
     seen.click(project("Stopped") + ' button:has-text("Stop")')
-    seen.wait(project("Stopped") + ':has-text("The sync was stopped. The task was cancelled in WebODM.")')
+    seen.wait(project("Stopped") + ':has-text("The sync was stopped. The task was canceled in WebODM.")')
     tapis.end_faults()
     seen.click(project("Stopped") + ' button:has-text("Go on")')
     seen.wait(project("Stopped") + ':has-text("All 40 images are here")')

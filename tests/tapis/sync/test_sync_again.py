@@ -139,7 +139,7 @@ def test_a_turn_in_which_nothing_came_ends_a_sync_that_nobody_else_gets_on_with(
     consuming.pause()  # the live worker has other limits
     tapis.fault("status", operation="content", path="Dead/", status=500)
     job = sync_here(flyer, "Dead")
-    assert job.state == "failed" and "one after the other could not be fetched" in job.error
+    assert job.state == "failed" and "in a row could not be fetched" in job.error
     assert flyer.row("Dead").files.filter(state="wanted").exists(), "the rest was not tried"
 
 

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Proves that every token's credit is the sum of its ledger entries, and that parts and files belong together."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--sweep", action="store_true", help="first remove files that dead processes left behind")
+        parser.add_argument("--sweep", action="store_true", help="first remove files that killed processes left behind")
         parser.add_argument("--objects", action="store_true", help="also compare object storage with its rows (lists the bucket)")
         parser.add_argument("--json", action="store_true", help="print JSON for scripts")
 
@@ -42,4 +42,4 @@ class Command(BaseCommand):
         try:
             return lifecycle.discrepancies()
         except StorageError as error:
-            return [f"Object storage could not be looked at: {error}."]
+            return [f"Object storage could not be checked: {error}."]

@@ -11,12 +11,12 @@ from app_extensions.openscan.results.object_storage.client import StorageError
 
 
 class Command(BaseCommand):
-    help = "Copies photos and models of public sets (consent to research) into DIR, one directory a set; repeatable."
+    help = "Copies photos and models of public sets (consent to research) into DIR, one directory per set. Run it again to add new sets."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("directory", type=Path, help="where to; made if missing")
+        parser.add_argument("directory", type=Path, help="target directory; created if missing")
         parser.add_argument("--since", metavar="YYYY-MM-DD", help="only sets started on or after this day (UTC)")
-        parser.add_argument("--list", action="store_true", help="only say what would be exported")
+        parser.add_argument("--list", action="store_true", help="only show what would be exported")
 
     def handle(self, *args: Any, **options: Any) -> None:
         since = None
@@ -44,7 +44,7 @@ class Command(BaseCommand):
                 else:
                     there += 1
         except (OSError, StorageError) as error:
-            raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to go on.") from error
+            raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to continue.") from error
         # No failure: nothing can be done about them, and a nightly export must not fail for ever.
         gone = f" {failed} left out, their photos are gone." if failed else ""
         self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before.{gone}"))

@@ -23,7 +23,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=parsers)
         actions.required = True
 
-        create = actions.add_parser("create", help="make a token and print it, the only time it can be seen")
+        create = actions.add_parser("create", help="create a token and print it; it is never shown again")
         create.add_argument("--kind", choices=[Token.PRIVATE, Token.PUBLIC], default=Token.PRIVATE)
         create.add_argument("--mail", default="", help="private: the person's e-mail address")
         create.add_argument("--forename", default="", help="private: the person's forename")
@@ -40,17 +40,17 @@ class Command(BaseCommand):
         grant = actions.add_parser("grant", help="add credit to a token")
         grant.add_argument("which", help="the token's number, or its first characters")
         grant.add_argument("amount", type=_size, help="how much, like 10GB")
-        grant.add_argument("--note", default="", help="why, for the books")
+        grant.add_argument("--note", default="", help="why; kept in the ledger")
 
         revoke = actions.add_parser("revoke", help="end a token")
         revoke.add_argument("which", help="the token's number, or its first characters")
 
-        approve = actions.add_parser("approve", help="give a requester a token; it is mailed once")
+        approve = actions.add_parser("approve", help="give the person of a request a token; it is emailed once")
         approve.add_argument("which", help="the request's e-mail address or number")
         approve.add_argument("--owner", help="WebODM user who owns the token's projects")
         approve.add_argument("--credit", type=_size, help="first credit, like 50GB")
 
-        refuse = actions.add_parser("refuse", help="turn a request down; nobody is mailed")
+        refuse = actions.add_parser("refuse", help="refuse a request; no email is sent")
         refuse.add_argument("which", help="the request's e-mail address or number")
 
         for action in (create, listing, grant, revoke, approve, refuse):

@@ -27,7 +27,7 @@ def check_object_storage() -> "list[CheckMessage]":
     if half and not conf.s3_bucket:
         found.append(Error(
             f"{' and '.join(half)} is set, but WO_OPENSCAN_S3_BUCKET is not: results stay in the file system and nothing is archived.",
-            hint="Name the bucket, or unset the others.", id="openscan.E005"))
+            hint="Set the bucket, or unset the others.", id="openscan.E005"))
     if bool(conf.s3_access_key) != bool(conf.s3_secret_key):
         there, missing = ("ACCESS", "SECRET") if conf.s3_access_key else ("SECRET", "ACCESS")
         found.append(Error(
@@ -53,7 +53,7 @@ def _wrong_values() -> "list[tuple[str, str, str]]":
         wrong.append(("WO_OPENSCAN_S3_PREFIX", "only letters, digits, / . _ and - may be in it, at most 100",
                       "Leave it unset for openscan/."))
     if conf.s3_addressing not in ("auto", "path", "virtual"):
-        wrong.append(("WO_OPENSCAN_S3_ADDRESSING", "it is none of auto, path, virtual", "Leave it unset for auto."))
+        wrong.append(("WO_OPENSCAN_S3_ADDRESSING", "it is not auto, path or virtual", "Leave it unset for auto."))
     if not 1 <= conf.s3_presign_seconds <= MOST_PRESIGN_SECONDS:
         wrong.append(("WO_OPENSCAN_S3_PRESIGN_SECONDS", f"it must be 1 to {MOST_PRESIGN_SECONDS}", "Leave it unset for an hour."))
     if not LEAST_PART_BYTES <= conf.s3_part_bytes <= MOST_PART_BYTES:
@@ -71,8 +71,8 @@ def _warnings() -> "list[CheckMessage]":
     if not conf.s3_bucket:
         return found
     if conf.s3_verify is False:
-        found.append(Warning("WO_OPENSCAN_S3_VERIFY=NO: anybody on the line can pose as the object storage.",
-                             hint="Name a file with the authority's certificates instead.", id="openscan.W004"))
+        found.append(Warning("WO_OPENSCAN_S3_VERIFY=NO: anybody on the network path can pretend to be the object storage.",
+                             hint="Give a file with the authority's certificates instead.", id="openscan.W004"))
     for url in filter(None, (conf.s3_endpoint, conf.s3_public_endpoint)):
         if url.startswith("http://") and not _is_private(urlsplit(url).hostname or ""):
             found.append(Warning(f"Results and photos go to {url} unencrypted.", hint="Write https:// if the storage can.",

@@ -51,8 +51,8 @@ export const post = (path, body = {}) => call("POST", path, body);
 // A page in place of data: a proxy's on an outage, or Django's on a CSRF token that is over.
 function notData(answer) {
     const status = answer.status;
-    if (status === 403) return new Problem(t("This page is too old to be trusted. Reload it; what was sent stays on the server."), status);
-    if (status === 404) return new Problem(t("The server does not know this address: its OpenScan plugin may have been switched off."), status);
+    if (status === 403) return new Problem(t("This page is out of date. Reload it; what was sent stays on the server."), status);
+    if (status === 404) return new Problem(t("The server does not know this address: its OpenScan plugin may be disabled."), status);
     if (status >= 500) return new Problem(t("The server cannot be reached at the moment (status {status}). Try again in a minute.", { status }), status);
-    return new Problem(t("Something between this page and the server answered in its place (status {status}).", { status }), status);
+    return new Problem(t("A proxy between this page and the server answered instead (status {status}).", { status }), status);
 }

@@ -36,14 +36,14 @@ function steps(found) {
 function requests(found) {
     return card(t("Requests"), list([
         ...found.requests.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("asks for a token since {time}{times}", { time: moment(each.at), times: each.times > 1 ? t(", {n} times", { n: each.times }) : "" }))],
-            button(t("Approve"), () => act(`requests/${each.id}/approve`, {}, t("The token of {name} is made and mailed.", { name: each.name })), { "class": "os-button os-small", "aria-label": t("Approve {name}", { name: each.name }) }),
+            button(t("Approve"), () => act(`requests/${each.id}/approve`, {}, t("The token of {name} was created and emailed.", { name: each.name })), { "class": "os-button os-small", "aria-label": t("Approve {name}", { name: each.name }) }),
             button(t("Refuse"), () => act(`requests/${each.id}/refuse`, {}), { "aria-label": t("Refuse {name}", { name: each.name }) }))),
         ...found.credit_requests.map(each => row([make("b", {}, each.person), " ", t("asks for {wanted} more, {left} are left", { wanted: bytes(each.wanted), left: bytes(each.left) }), each.reason ? small(each.reason) : ""],
             button(t("Grant {size}", { size: bytes(each.wanted) }), () => act(`credit/${each.id}`, { bytes: each.wanted }, t("{name} has more credit.", { name: each.person })), { "class": "os-button os-small" }),
             button(t("Refuse"), () => act(`credit/${each.id}`, {}), { "aria-label": t("Refuse credit for {name}", { name: each.person }) }))),
     ], t("Nobody waits for a decision.")),
     found.unused.length ? make("details", { "data-key": "unused" }, make("summary", {}, tn("{n} approved token was never used", "{n} approved tokens were never used", found.unused.length)),
-        make("p", { "class": "os-quiet" }, t("If its mail was lost, mail a new text. The old one ends.")), list(found.unused.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("approved {time}", { time: moment(each.at) }))],
+        make("p", { "class": "os-quiet" }, t("If the email was lost, send a new token. The old one stops working.")), list(found.unused.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("approved {time}", { time: moment(each.at) }))],
             button(t("Mail a new token"), () => act(`tokens/${each.id}/mail`, {}, t("A new token is on its way to {mail}.", { mail: each.mail })))))) ) : "");
 }
 
@@ -51,7 +51,7 @@ function queue(found) {
     return card(t("Queue"), make("p", { "class": "os-quiet" }, t("{waiting} waiting, {running} being processed", { waiting: count(found.count), running: count(found.running) })),
         list(found.waiting.map(each => row([make("b", {}, each.place ? `${each.place}. ` : "", scanLink(each)), each.on_hold ? make("span", { "class": "os-tag os-open" }, t("held back")) : "", small(`${each.token} · ${tn("{n} photo", "{n} photos", each.photos)} · ${moment(each.at)}`)],
             each.on_hold ? button(t("Let it go on"), () => act(`queue/${each.key}/release`, {}), { "aria-label": t("Let {name} go on", { name: each.name }) }) : button(t("Hold"), () => act(`queue/${each.key}/hold`, {}), { "aria-label": t("Hold {name}", { name: each.name }) }),
-            each.place === 1 ? "" : button(t("To the front"), () => act(`queue/${each.key}/front`, {}), { "aria-label": t("Move {name} to the front", { name: each.name }) }))), t("Nothing waits.")));
+            each.place === 1 ? "" : button(t("To the front"), () => act(`queue/${each.key}/front`, {}), { "aria-label": t("Move {name} to the front", { name: each.name }) }))), t("The queue is empty.")));
 }
 
 function failures(found) {

@@ -11,7 +11,7 @@ let last = null, viewer = null, failures = 0;
 const TITLES = {
     "created": () => t("Uploading"), "initialized": () => t("Checking the photos"), "file approved": () => t("Waiting for its turn"),
     "processing started": () => t("Making the model"), "processing done": () => t("The model is ready"),
-    "processing failed": () => t("There is no model"), "expired": () => t("Its time is over"),
+    "processing failed": () => t("There is no model"), "expired": () => t("Expired"),
 };
 const STAGES = {
     created: () => t("Upload began"), initialized: () => t("All photos arrived"), approved: () => t("In the queue"),
@@ -29,7 +29,7 @@ function stateSection(scan) {
         lines.push(t("{received} of {all} files have arrived ({bytes} of {total}).", { received: count(scan.received_parts), all: count(scan.parts), bytes: bytes(scan.received_bytes), total: bytes(scan.bytes) }));
         progress = scan.received_bytes / scan.bytes;
     }
-    if (scan.status === "initialized") lines.push(t("The server looks at each photo before it is used."));
+    if (scan.status === "initialized") lines.push(t("The server checks each photo before using it."));
     if (scan.queue_position) lines.push(scan.queue_position === 1 ? t("It is the next one.") : t("It is number {n} in the queue.", { n: count(scan.queue_position) }));
     if (scan.wait_seconds) lines.push(t("It will begin in about {time}.", { time: duration(scan.wait_seconds) }));
     if (scan.status === "processing started") {
@@ -40,7 +40,7 @@ function stateSection(scan) {
         lines.push([tn("{n} photo", "{n} photos", scan.images || scan.photos), scan.processing_seconds ? t("made in {time}", { time: duration(scan.processing_seconds) }) : "",
             scan.result ? t("available until {time}", { time: moment(scan.result.expires_at) }) : ""].filter(Boolean).join(" · "));
     }
-    if (scan.status === "expired") lines.push(scan.error || t("The result was kept for its time, and is removed now. Send the photos again if you need it."));
+    if (scan.status === "expired") lines.push(scan.error || t("The result has expired and was removed. Send the photos again if you need it."));
     if (scan.message) lines.push(scan.message);
     return [
         make("p", { "class": "os-headline", id: "os-state-title" }, make("span", { "class": `os-tag os-${scan.tone}` }, title)),
@@ -163,7 +163,7 @@ async function showModel(scan) {
     }
     await import(`${root.dataset.static}vendor/model-viewer/model-viewer.min.js`);
     const model = make("model-viewer", { src: `${byId("os-main").dataset.api}${api}/model.glb`, "camera-controls": true, "touch-action": "pan-y",
-        "interaction-prompt": "none", alt: t("The 3D model {name}. Drag to rotate it, scroll to come nearer.", { name: scan.name }) });
+        "interaction-prompt": "none", alt: t("The 3D model {name}. Drag to rotate it, scroll to zoom.", { name: scan.name }) });
     model.addEventListener("load", () => { place.dataset.loaded = "yes"; });
     model.addEventListener("error", () => fill(place, note(t("The model cannot be shown in this browser. Download it instead."), "error")));
     fill(place, model, make("p", { "class": "os-quiet" }, [scan.model.triangles ? t("{n} triangles", { n: count(scan.model.triangles) }) : "", t("{size} as GLB", { size: bytes(scan.model.bytes) })].filter(Boolean).join(" · "), " · ",

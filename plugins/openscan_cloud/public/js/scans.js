@@ -62,7 +62,7 @@ async function load() {
 function draw(found) {
     const filtered = wanted().get("q") || wanted().get("group");
     fill(byId("os-total"), found.total ? tn("{n} scan", "{n} scans", found.total)
-        : filtered ? t("No scan is like that.") : t("There are no scans yet. Upload photos, or send them with your rig."));
+        : filtered ? t("No scan matches.") : t("There are no scans yet. Upload photos, or send them with your rig."));
     fill(byId("os-scans"), found.scans.map(card));
     fill(byId("os-pages"), pages(found));
 }

@@ -34,7 +34,7 @@ function card(token) {
         creditBar(token), make("p", { "class": "os-quiet" }, facts),
         token.may_change ? make("div", { "class": "os-actions" },
             make("a", { "class": "os-button os-small", href: `${base}upload/?token=${token.id}` }, t("Upload")),
-            token.asked ? make("span", { "class": "os-quiet" }, t("More credit was asked for; an administrator decides.")) : button(t("Ask for more credit"), async () => askForMore(token, asking)),
+            token.asked ? make("span", { "class": "os-quiet" }, t("You asked for more credit. An administrator will decide.")) : button(t("Ask for more credit"), async () => askForMore(token, asking)),
             button(t("Renew"), () => renew(token), { "aria-label": t("Renew {prefix}", { prefix: token.prefix }) }),
             button(t("Revoke"), () => revoke(token), { "class": "os-button os-second os-small os-danger", "aria-label": t("Revoke {prefix}", { prefix: token.prefix }) })) : "",
         asking, ledger(token));
@@ -66,7 +66,7 @@ function askForMore(token, place) {
         try {
             await post(`tokens/${token.id}/credit`, { bytes: Number(wanted.value) * GB, reason: reason.value });
             await load();
-            fill(byId("os-notice"), note(t("The administrators were told. You get mail when there is more credit."), "good"));
+            fill(byId("os-notice"), note(t("The administrators were notified. You get an email when there is more credit."), "good"));
         } catch (problem) {
             fill(place, note(problem.message, "error"));
         }
@@ -114,13 +114,13 @@ function steps(client, host) {
     const code = text => make("code", {}, text), item = (...children) => make("li", {}, children);
     const rig = byId("os-rig").dataset, yourToken = t("your token, all 32 characters");
     if (client === "openscan3") return [item(t("Open the rig's web page and go to Settings, then Cloud.")), item(t("Host:"), " ", code(host)), item(t("User:"), " ", code(rig.user), ", ", t("password:"), " ", code(rig.password)), item(t("Token:"), " ", yourToken), item(t("Split size:"), " ", code("200000000")), item(t("Save."))];
-    if (client === "openscan2") return [item(t("OpenScan2 has no field for the address: it stands in a Python file of the rig. Sign in to the Raspberry Pi (ssh) and find the file:"), make("pre", {}, code("sudo grep -rl --include=*.py 'osc_server *=' / 2>/dev/null"))),
-        item(t("Open it, with its name in place of FILE:"), make("pre", {}, code("sudo nano FILE"))), item(t("Replace the address between the quotes, with the slash at its end:"), make("pre", {}, code(`osc_server = '${host}/'`))),
-        item(t("Restart the rig:"), make("pre", {}, code("sudo reboot"))), item(t("On the rig's page, in Settings, then OpenScanCloud, enter the token:"), " ", yourToken, ". ", t("Wait for the credit to show before you upload. An update of the firmware brings the old address back: then do it again."))];
+    if (client === "openscan2") return [item(t("OpenScan2 has the address in a Python file on the rig. Sign in to the Raspberry Pi (ssh) and find the file:"), make("pre", {}, code("sudo grep -rl --include=*.py 'osc_server *=' / 2>/dev/null"))),
+        item(t("Open it. Write its name in place of FILE:"), make("pre", {}, code("sudo nano FILE"))), item(t("Replace the address between the quotes, with the slash at its end:"), make("pre", {}, code(`osc_server = '${host}/'`))),
+        item(t("Restart the rig:"), make("pre", {}, code("sudo reboot"))), item(t("On the rig's page, in Settings, then OpenScanCloud, enter the token:"), " ", yourToken, ". ", t("Wait for the credit to show before you upload. A firmware update restores the old address: then change it again."))];
     if (client === "program") return [item(t("Start it, and enter as server:"), " ", code(host)), item(t("Token:"), " ", yourToken), item(t("Choose a folder with photos and press Upload. Or on a command line:"), make("pre", {}, code(`openscan-upload token --server ${host}\nopenscan-upload FOLDER --wait`)))];
     if (client === "uploader") return [item(t("Open uploader.py in an editor and set at its top:"), make("pre", {}, code(`server = '${host}/'\ntoken = '…'`))), item(t("Token:"), " ", yourToken), item(t("Run it:"), make("pre", {}, code("python3 uploader.py")))];
     if (client === "windows") return [item(t("Open WindowsUploader.py in an editor and set, near its end:"), make("pre", {}, code(`server = '${host}/'`))), item(t("Start it, and enter the token in its window:"), " ", yourToken)];
-    return [item(t("Ask what your token has left. It is read from the terminal, so that no history keeps it:"), make("pre", {}, code(`read -rs TOKEN\nprintf 'Authorization: Bearer %s' "$TOKEN" | curl -H @- ${host}/getTokenInfo`)))];
+    return [item(t("Show what your token has left. The token is read from the terminal, so it does not get into your shell's history:"), make("pre", {}, code(`read -rs TOKEN\nprintf 'Authorization: Bearer %s' "$TOKEN" | curl -H @- ${host}/getTokenInfo`)))];
 }
 
 async function watch() {

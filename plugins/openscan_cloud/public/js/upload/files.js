@@ -86,7 +86,7 @@ export async function sortOut(given, progress = () => {}) {
             archive = { ...zip, ...await photosInZip(zip.file) };
             if (!archive.photos) { leftOut.push({ path: zip.path, why: t("is a zip without a photo in it") }); archive = null; }
         } catch (error) {
-            leftOut.push({ path: zip.path, why: t("is not a whole zip; pack it again") });
+            leftOut.push({ path: zip.path, why: t("is not a complete zip; pack it again") });
         }
     } else {
         for (const zip of zips) leftOut.push({ path: zip.path, why: t("is a zip; choose one zip alone, or photos") });
@@ -116,7 +116,7 @@ export function objections(set, token, leastPhotos) {
     if (large.length) found.push(t("{name} is too large: {size}, and {limit} per photo are allowed. Leave it out.",
         { name: large[0].path, size: bytes(large[0].file.size), limit: bytes(token.limit_part) }));
     if (size > token.credit) found.push((token.daily
-        ? t("The credit does not reach: the set needs {size}, and {credit} are left today. It is topped up at 00:00 UTC.", { size: bytes(size), credit: bytes(token.credit) })
-        : t("The credit does not reach: the set needs {size}, and {credit} are left. Ask for more, or send a smaller set.", { size: bytes(size), credit: bytes(token.credit) })));
+        ? t("Not enough credit: the set needs {size}, and {credit} are left today. It is topped up at 00:00 UTC.", { size: bytes(size), credit: bytes(token.credit) })
+        : t("Not enough credit: the set needs {size}, and {credit} are left. Ask for more, or send a smaller set.", { size: bytes(size), credit: bytes(token.credit) })));
     return found;
 }

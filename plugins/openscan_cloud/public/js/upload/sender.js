@@ -122,7 +122,7 @@ export class Sender {
             this.stop(new Problem(error, status));
         } else if (PASSING.has(status)) {
             Object.assign(item, { state: "waiting", attempts: 0 });
-            this.later(status ? error : t("The connection to the server is lost. The upload continues by itself once it is back."));
+            this.later(status ? error : t("The connection to the server is lost. The upload continues as soon as it is back."));
         } else if (status === -1 || item.attempts >= ATTEMPTS || (status >= 400 && status !== 400)) {
             Object.assign(item, { state: "failed", error });
         } else {

@@ -1,7 +1,7 @@
 // A grid of thumbnails of which only the rows in sight exist, so that 1,800 photos cost no more than thirty.
 import { make } from "../dom.js";
 
-const CELL = 112, THUMB = 96, CACHE = 240, HEAD_BYTES = 131_072;
+const CELL = 112, HEIGHT = 84, CACHE = 240, HEAD_BYTES = 131_072;
 
 export class Grid {
     // `box` scrolls; its first child is as tall as all rows would be.
@@ -29,7 +29,8 @@ export class Grid {
     }
 
     draw() {
-        const columns = Math.max(1, Math.floor(this.space.clientWidth / CELL)), rows = Math.ceil(this.files.length / columns);
+        const width = this.space.clientWidth, columns = Math.max(1, Math.floor(width / CELL)), step = width / columns;
+        const rows = Math.ceil(this.files.length / columns);
         this.space.style.height = `${rows * CELL}px`;
         const first = Math.max(0, Math.floor(this.box.scrollTop / CELL) - 1);
         const last = Math.min(rows, Math.ceil((this.box.scrollTop + this.box.clientHeight) / CELL) + 1);
@@ -37,7 +38,8 @@ export class Grid {
         for (let index = first * columns; index < Math.min(this.files.length, last * columns); index++) {
             wanted.add(index);
             const cell = this.cells.get(index) || this.add(index);
-            cell.style.transform = `translate(${index % columns * CELL}px, ${Math.floor(index / columns) * CELL}px)`;
+            cell.style.width = `${step - 8}px`;
+            cell.style.transform = `translate(${index % columns * step}px, ${Math.floor(index / columns) * CELL}px)`;
         }
         for (const [index, cell] of this.cells) {
             if (!wanted.has(index)) {
@@ -52,7 +54,7 @@ export class Grid {
     add(index) {
         const { path } = this.files[index], picture = this.pictures.get(this.files[index]);
         const cell = make("figure", { "class": "os-thumb", title: path },
-            make("img", { alt: "", width: THUMB, height: THUMB, src: picture }), make("figcaption", {}, path.slice(path.lastIndexOf("/") + 1)));
+            make("img", { alt: "", height: HEIGHT, src: picture }), make("figcaption", {}, path.slice(path.lastIndexOf("/") + 1)));
         this.cells.set(index, cell);
         this.space.append(cell);
         return cell;
@@ -83,46 +85,76 @@ export class Grid {
 // An address of a small picture, or "" where the browser cannot make one (TIFF, HEIC).
 async function thumbnail(file, kind) {
     try {
-        if (kind === "jpeg") {
-            const small = embedded(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer()));
-            if (small) return URL.createObjectURL(small);
-        }
+        const small = kind === "jpeg" ? embedded(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer())) : null;
+        if (small) return await address(upright(await createImageBitmap(small.picture, { imageOrientation: "none" }), small));
         if (kind === "tiff" || kind === "heic") return "";
-        const picture = await createImageBitmap(file, { resizeWidth: THUMB * 2, resizeQuality: "low" });
-        const canvas = new OffscreenCanvas(picture.width, picture.height);
-        canvas.getContext("2d").drawImage(picture, 0, 0);
-        picture.close();
-        return URL.createObjectURL(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.7 }));
+        const picture = await createImageBitmap(file, { resizeWidth: 2 * HEIGHT, resizeQuality: "low" });
+        return await address(upright(picture, { orientation: 1, ratio: 0 }));
     } catch (error) {
         return "";  // a photo that the browser cannot decode may still be one for the server; its name is shown
     }
 }
 
-// The thumbnail that a camera put into a JPEG (Exif 2.32, 4.6: tags 0x0201 and 0x0202 of IFD1), or null.
-function embedded(data) {
-    let at = 2;
-    while (at + 10 < data.byteLength && data.getUint8(at) === 0xFF) {
-        const marker = data.getUint8(at + 1), length = data.getUint16(at + 2);
-        if (marker === 0xE1 && data.getUint32(at + 4) === 0x45786966) return fromExif(data, at + 10, Math.min(data.byteLength, at + 2 + length));
-        if (marker === 0xDA) return null;
-        at += 2 + length;
-    }
-    return null;
+async function address(canvas) {
+    return URL.createObjectURL(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.7 }));
 }
 
+// A picture on a canvas, without the black bars that cameras add to reach 4:3 and turned as EXIF says.
+// `ratio` is the photo's width by its height, 0 where it is not known.
+function upright(picture, { orientation, ratio }) {
+    let { width, height } = picture;
+    // A thumbnail that stands while its photo lies was turned already: its bars, if any, stay.
+    if (ratio > 1 === width > height) {
+        if (ratio > width / height) height = Math.round(width / ratio);
+        else if (ratio) width = Math.round(height * ratio);
+    }
+    const across = orientation >= 5;
+    const canvas = new OffscreenCanvas(across ? height : width, across ? width : height), on = canvas.getContext("2d");
+    on.translate(canvas.width / 2, canvas.height / 2);
+    if ([2, 4, 5, 7].includes(orientation)) on.scale(-1, 1);  // mirrored
+    on.rotate({ 3: 180, 4: 180, 5: 90, 6: 90, 7: -90, 8: -90 }[orientation] * Math.PI / 180 || 0);
+    on.drawImage(picture, -picture.width / 2, -picture.height / 2);
+    picture.close();
+    return canvas;
+}
+
+// What a JPEG's head says: {picture: the thumbnail that its camera put there, orientation: EXIF's, 1 to 8, ratio: width by height}, or null.
+function embedded(data) {
+    let at = 2, found = null;
+    while (at + 10 < data.byteLength && data.getUint8(at) === 0xFF) {
+        const marker = data.getUint8(at + 1), length = data.getUint16(at + 2);
+        if (marker === 0xE1 && !found && data.getUint32(at + 4) === 0x45786966) {
+            found = fromExif(data, at + 10, Math.min(data.byteLength, at + 2 + length));
+            if (!found) return null;
+        }
+        // A frame's header (ITU T.81, table B.1); C4, C8 and CC are none.
+        if (found && marker >= 0xC0 && marker <= 0xCF && ![0xC4, 0xC8, 0xCC].includes(marker)) {
+            found.ratio = data.getUint16(at + 7) / data.getUint16(at + 5) || 0;
+            break;
+        }
+        if (marker === 0xDA) break;
+        at += 2 + length;
+    }
+    return found;
+}
+
+// The thumbnail (Exif 2.32, 4.6: tags 0x0201 and 0x0202 of IFD1) and the orientation (tag 0x0112 of IFD0), or null.
 function fromExif(data, tiff, end) {
     try {
         const little = data.getUint16(tiff) === 0x4949;
+        const value = (ifd, tag, read) => {
+            for (let index = 0; index < data.getUint16(ifd, little); index++) {
+                if (data.getUint16(ifd + 2 + 12 * index, little) === tag) return read.call(data, ifd + 10 + 12 * index, little);
+            }
+            return 0;
+        };
         const first = tiff + data.getUint32(tiff + 4, little);
         const next = data.getUint32(first + 2 + 12 * data.getUint16(first, little), little);
         if (!next) return null;
-        let start = 0, size = 0;
-        for (let index = 0, ifd = tiff + next; index < data.getUint16(ifd, little); index++) {
-            const tag = data.getUint16(ifd + 2 + 12 * index, little), value = data.getUint32(ifd + 10 + 12 * index, little);
-            if (tag === 0x0201) start = tiff + value;
-            if (tag === 0x0202) size = value;
-        }
-        return start && size && start + size <= end ? new Blob([new Uint8Array(data.buffer, start, size)], { type: "image/jpeg" }) : null;
+        const orientation = value(first, 0x0112, data.getUint16) || 1;
+        const start = tiff + value(tiff + next, 0x0201, data.getUint32), size = value(tiff + next, 0x0202, data.getUint32);
+        if (start === tiff || !size || start + size > end) return null;
+        return { picture: new Blob([new Uint8Array(data.buffer, start, size)], { type: "image/jpeg" }), orientation, ratio: 0 };
     } catch (error) {
         return null;  // EXIF that leads nowhere
     }
