@@ -149,7 +149,7 @@ HOLD_JOBS = """() => {
 
 
 def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_answer(seen, flyer, tapis):
-    tapis.fault("slow", operation="list", seconds=1)
+    tapis.fault("slow", operation="list", seconds=4)  # longer than the page takes to load on a busy machine
     flyer.post("tapis-discovery/trigger/", status=202)
     seen.goto(PAGE)
     seen.wait("#tapis-found-notice progress")

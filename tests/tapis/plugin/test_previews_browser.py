@@ -157,6 +157,20 @@ def test_only_rows_about_to_be_seen_are_asked_for(see, flyer):
     page.wait(shown("Row39") + " img")
 
 
+def test_flights_that_the_list_no_longer_shows_are_not_asked_about(see, flyer, tapis):
+    """The list changed while previews were fetched, and the page asked about none."""
+    lay(flyer, "Coast", [photo()])
+    tapis.fault("slow", operation="content", seconds=5)
+    page = see()
+    page.wait(shown("Coast") + ':has-text("The preview is being fetched.")')
+    page.until("performance.getEntriesByType('resource').some(each => /flight-previews\\/$/.test(each.name))")
+    page.fill("#tapis-found-search", "nothing like it")
+    page.wait('#tapis-found :has-text("No flight fits this search.")')
+    page.fill("#tapis-found-search", "")
+    page.wait(shown("Coast") + " img")
+    assert page.complaints == []
+
+
 def test_what_goes_wrong_is_said_and_can_be_tried_again(see, flyer, tapis):
     lay(flyer, "Coast", [photo()])
     tapis.fault("status", operation="content", status=500, body='{"message": "<b>SSH</b> trouble"}')

@@ -113,6 +113,7 @@ export class Previews {
     // A call that fails is made again, later and later. What the server has forgotten meanwhile can be asked for again.
     async look(milliseconds) {
         const ids = [...this.waiting.keys()].slice(0, MOST_AT_ONCE);
+        if (!ids.length) return;  // the list shows other flights by now
         let next = Math.min(milliseconds * 1.5, LONGEST_LOOK_MS);
         try {
             const { previews } = await call("GET", "tapis-storage/flight-previews/?ids=" + ids.join());
