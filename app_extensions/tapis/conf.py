@@ -1,9 +1,24 @@
 """The settings of the Tapis app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
+import re
+
 from app_extensions.host import celery_queue
 from app_extensions.shared.settings import Setting, Settings, integer, number, parse_text, size, switch, text
 
 _DAY = 86400
 _YEAR_HOURS = 366 * 24
+
+
+def parse_tiles(value: str) -> str:
+    """The address of map tiles; empty for `none`. Raises ValueError."""
+    address = parse_text(value)
+    if address.lower() == "none":
+        return ""
+    # Its origin goes into a header, so no more than an address may have.
+    if not re.fullmatch(r"https?://[A-Za-z0-9.:{}\[\]-]+/[A-Za-z0-9._~/?&=%@{}-]*", address, re.ASCII):
+        raise ValueError(f"{value!r} is neither an address such as https://tile.example.org/{{z}}/{{x}}/{{y}}.png nor none")
+    if not all(part in address for part in ("{z}", "{x}", "{y}")):
+        raise ValueError(f"{value!r} lacks {{z}}, {{x}} or {{y}}")
+    return address
 
 
 class Conf(Settings):
@@ -45,6 +60,11 @@ class Conf(Settings):
     lease_seconds = number(60.0, "Seconds without a sign of life before a worker counts as dead and others fetch its files.", 2, _DAY)
     retry_seconds = number(0.5, "Longest first wait before a failed call is tried again. Each further wait doubles.", 0, 3600)
     disk_reserve_bytes = size("1GB", "Disk space that a sync leaves free in WebODM's media directory.")
+    map_tiles = Setting(
+        "https://tile.openstreetmap.org/{z}/{x}/{y}.png", parse_tiles,
+        "Pictures behind the map of a flight, by their address with `{z}`, `{x}` and `{y}`. Browsers fetch them, so the server that has "
+        "them sees which places people look at. `none`: the map shows the points alone.")
+    map_attribution = text("© OpenStreetMap contributors", "What the map says of where its pictures come from. Only text, no HTML.")
     discovery_hours = number(0.0, "Hours between periodic discoveries for every user with tokens. 0: none.", 0, _YEAR_HOURS)
     sync_hours = number(0.0, "Hours between periodic syncs of every flight. 0: none.", 0, _YEAR_HOURS)
     stagger_seconds = number(

@@ -31,7 +31,7 @@ logger = logging.getLogger("app.logger")
 NAMES = "app.tasks.tapis_storage."
 #: Ended jobs, and mails that were sent, are kept for so long; those that moved bytes for ever: the figures count them.
 KEEP = timedelta(days=30)
-#: Complete syncs that brought nothing, such as the hourly ones of flights that do not change.
+#: Complete syncs that brought nothing, such as the hourly ones of flights that do not change; and jobs for previews.
 KEEP_IDLE = timedelta(days=1)
 #: Jobs deleted in one statement, and seconds after which the clean-up leaves the rest for the next hour.
 FORGET_CHUNK, FORGET_SECONDS = 5_000, 120.0
@@ -45,7 +45,7 @@ MOST_COUNTDOWN = 300.0
 #: "tapisw": held by the one request that waits for a job.
 WAITING_LOCK = 0x746170697377
 
-IMPORT, LOOK, CREATE = "import", "look", "create"
+IMPORT, LOOK, CREATE, PREVIEW = "import", "look", "create", "preview"
 
 
 def send(name: str, *args: Any, countdown: float = 0.0, task_id: Optional[str] = None) -> None:
@@ -120,6 +120,28 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
     logger.info("Tapis: discovery %s %s", job.pk, "is joined" if joined else "is started")
     if queue:
         wake()
+    return job, joined
+
+
+def start_previews(access: TapisAccess) -> "tuple[TapisJob, bool]":
+    """A job that fetches whatever previews of the user's flights at this tenant wait: a new one, or the one that is under way.
+
+    Call it within the transaction that lets previews wait, before their rows are touched: it locks the job, so that the job does not end
+    without them.
+
+    :returns: the job, and whether it was there already
+    """
+    text = json.dumps([access.client.base_url, access.client.tenant_id])
+    purpose = f"{PREVIEW} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    mine = TapisJob.objects.filter(user_id=access.user.pk, kind=TapisJob.PREVIEW, purpose=purpose, state__in=TapisJob.ACTIVE)
+    job, joined = _make(
+        lambda: mine.select_for_update(of=("self",)).first(),
+        kind=TapisJob.PREVIEW, phase=TapisJob.FETCHING, user=access.user, client=access.client, purpose=purpose,
+        access_token=access.given,
+    )
+    note_fields(tapis_job=job.pk)
+    logger.info("Tapis: previews %s %s", job.pk, "are joined" if joined else "are started")
+    wake()
     return job, joined
 
 
@@ -202,12 +224,16 @@ def client_of(flight: Flight, user: Any = None) -> Optional[TapisOAuth2Client]:
 
     :param user: who is to read the flight; None: its own user
     """
-    active = TapisOAuth2Client.objects.filter(is_active=True, base_url=flight.base_url, tenant_id=flight.tenant_id)
-    user_id = flight.user_id if user is None else user.pk
+    return client_at(flight.user_id if user is None else user.pk, flight.base_url, flight.tenant_id, flight.client_id)
+
+
+def client_at(user_id: int, base_url: str, tenant_id: str, otherwise: Optional[int] = None) -> Optional[TapisOAuth2Client]:
+    """An active client of a tenant: that of the user's latest login there, else the one with the key ``otherwise``, else any."""
+    active = TapisOAuth2Client.objects.filter(is_active=True, base_url=base_url, tenant_id=tenant_id)
     login = TapisOAuth2Token.objects.filter(user_id=user_id, client__in=active).order_by("-is_valid", "-updated_at").first()
     if login is not None:
         return login.client
-    return active.filter(pk=flight.client_id).first() or active.order_by("pk").first()
+    return active.filter(pk=otherwise).first() or active.order_by("pk").first()
 
 
 def can_be_synced(flight: Flight) -> bool:
@@ -220,8 +246,12 @@ def can_be_synced(flight: Flight) -> bool:
 
 
 def visible(user: Any) -> QuerySet:
-    """The jobs that a user may see: the own ones, and all syncs of projects that WebODM lets the user see."""
-    return TapisJob.objects.filter(Q(user_id=user.pk) | Q(flight__project_id__in=host_projects.visible_ids(user)))
+    """The jobs that a user may see: the own ones, and all syncs of projects that WebODM lets the user see.
+
+    Jobs for previews are not told of: each preview says for itself how it is getting on.
+    """
+    mine = TapisJob.objects.filter(Q(user_id=user.pk) | Q(flight__project_id__in=host_projects.visible_ids(user)))
+    return mine.exclude(kind=TapisJob.PREVIEW)
 
 
 def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
@@ -296,7 +326,7 @@ def forget_old() -> int:
     now = timezone.now()
     TapisMail.objects.exclude(state=TapisMail.WAITING).filter(created_at__lt=now - KEEP).delete()
     ended = TapisJob.objects.exclude(state__in=TapisJob.OPEN).filter(bytes_moved=0)
-    idle = Q(finished_at__lt=now - KEEP_IDLE, kind=TapisJob.SYNC, state=TapisJob.COMPLETED, to_tell=False)
+    idle = Q(finished_at__lt=now - KEEP_IDLE) & (Q(kind=TapisJob.SYNC, state=TapisJob.COMPLETED, to_tell=False) | Q(kind=TapisJob.PREVIEW))
     latest_complete = TapisJob.objects.filter(
         flight_id=OuterRef("flight_id"), kind=TapisJob.SYNC, state=TapisJob.COMPLETED).order_by("-created_at").values("pk")[:1]
     # A flight's latest complete sync stays: what came since is what its task has not been started with (sync/finish.py).

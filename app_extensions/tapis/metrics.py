@@ -17,8 +17,8 @@ def collect() -> Iterable[Metric]:
     yield Metric("tapis_flights", "Flights that have a project").add(Flight.objects.exclude(project_id=None).count())
     counts = {(row["kind"], row["state"]): row["number"]
               for row in TapisJob.objects.values("kind", "state").annotate(number=Count("pk")).order_by()}
-    jobs = Metric("tapis_jobs", "Discoveries and syncs by state")
-    for kind in (TapisJob.DISCOVERY, TapisJob.SYNC):
+    jobs = Metric("tapis_jobs", "Discoveries, syncs and jobs for previews by state")
+    for kind in TapisJob.KINDS:
         for state in TapisJob.STATES:
             jobs.add(counts.get((kind, state), 0), kind=kind, state=state)
     yield jobs

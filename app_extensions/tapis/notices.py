@@ -28,7 +28,7 @@ def send_digest(user: Any) -> bool:
     :returns: whether a mail was queued
     """
     with transaction.atomic():
-        if TapisJob.objects.filter(user_id=user.pk, state__in=TapisJob.ACTIVE).exists():
+        if TapisJob.objects.filter(user_id=user.pk, state__in=TapisJob.ACTIVE).exclude(kind=TapisJob.PREVIEW).exists():
             return False
         rows = TapisJob.objects.select_for_update(of=("self",)).select_related("flight", "user").filter(user_id=user.pk, to_tell=True)
         ended = list(rows.order_by("created_at"))

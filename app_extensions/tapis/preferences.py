@@ -108,7 +108,8 @@ def _moment(user: Any, key: str, value: Any) -> Any:
     return moment
 
 
-def _preset(user: Any, key: str, value: Any) -> str:
+def check_preset(user: Any, key: str, value: Any) -> str:
+    """The name of a preset that the user has; empty: the node's defaults. :raises BadInput: there is none"""
     if value in (None, ""):
         return ""
     if not isinstance(value, str) or len(value) > 255:
@@ -131,5 +132,5 @@ KEYS: "dict[str, Callable[[Any, str, Any], Any]]" = {
     "last_auto_discovery": _moment,
     "sync_on_discovery": _boolean,
     "process_after_sync": _boolean,
-    "processing_preset": _preset,
+    "processing_preset": check_preset,
 }

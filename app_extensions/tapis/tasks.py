@@ -12,7 +12,7 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.host.celery_app import app
 from app_extensions.shared.mail import deliver_due
 from app_extensions.tapis import jobs, notices
-from app_extensions.tapis.catalog import discovery
+from app_extensions.tapis.catalog import discovery, previews
 from app_extensions.tapis.catalog.flights import named_flight
 from app_extensions.tapis.login import states
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
@@ -25,7 +25,7 @@ logger = logging.getLogger("app.logger")
 
 @app.task(name=jobs.NAMES + "work", ignore_result=True)
 def work(*_: Any) -> bool:
-    """Take one turn at whichever discovery or sync is due. The message carries nothing, so one too many does no harm."""
+    """Take one turn at whichever job is due. The message carries nothing, so one too many does no harm."""
     return run.work()
 
 
@@ -138,7 +138,8 @@ def take_up_jobs_again() -> int:
 
 @app.task(name=jobs.NAMES + "forget_old_tapis_jobs", ignore_result=True)
 def forget_old_tapis_jobs() -> int:
-    """Forget jobs and mails that ended long ago. :returns: how many jobs"""
+    """Forget jobs and mails that ended long ago, and previews that nobody looks at. :returns: how many jobs"""
+    previews.forget_unused()
     return jobs.forget_old()
 
 

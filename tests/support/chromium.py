@@ -17,8 +17,8 @@ DESK, PHONE = 1280, 390
 PICTURES = os.environ.get("SCREENSHOTS", "")
 _count = itertools.count()
 
-SERIOUS = """axe.run(document.querySelector('.openscan') || document, {resultTypes: ['violations']}).then(result => result.violations
-    .filter(each => ['serious', 'critical'].includes(each.impact))
+SERIOUS = """axe.run(document.querySelector('.openscan, #tapis-flights') || document, {resultTypes: ['violations']})
+    .then(result => result.violations.filter(each => ['serious', 'critical'].includes(each.impact))
     .map(each => `${each.id}: ${each.nodes.slice(0, 5).map(node => node.html + ' ' + node.failureSummary).join(' | ')}`))"""
 
 

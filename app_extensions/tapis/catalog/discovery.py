@@ -191,6 +191,7 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
     done = {tuple(each) for each in job.results.get("handled", [])}
     wanted, left = _named(job) if again else _new_ones(job, access, len(done))
     listing = TapisListing(access, seconds=max(conf.listing_seconds, 2 * conf.batch_seconds))
+    processing = job.request.get("processing") or {}
     fetch = bool(job.request.get("sync")) or bool(job.request.get("background")) and preferences_of(job.user).sync_on_discovery
     for system_id, name in wanted:
         if (system_id, name) in done:
@@ -217,8 +218,8 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
                 scan.write_seen(job, {(system_id, name): (flight.image_count, flight.total_bytes)})
             job.results = {**job.results, "results": results, "handled": sorted(done)}
             TapisJob.objects.filter(pk=job.pk).update(results=job.results, moved_at=timezone.now())
-            if made and fetch:
-                _sync_new(access, system_id, name, job.automatic)
+            if made:
+                _start_new(access, system_id, name, job.automatic, processing, fetch=fetch)
     if again:
         _check_described(job, results)
         results["systems_scanned"] = len({system_id for system_id, _ in wanted})
@@ -255,10 +256,15 @@ def _new_ones(job: TapisJob, access: TapisAccess, handled: int) -> "tuple[list[t
     return new[:max(0, most)], max(0, len(new) - max(0, most))
 
 
-def _sync_new(access: TapisAccess, system_id: str, name: str, automatic: bool) -> None:
+def _start_new(access: TapisAccess, system_id: str, name: str, automatic: bool, processing: "dict[str, Any]", *, fetch: bool) -> None:
+    """Note how a flight that was just imported is to be processed, and start its sync if that is wanted."""
     flight = Flight.objects.filter(user_id=access.user.pk, base_url=access.client.base_url, tenant_id=access.client.tenant_id,
                                    system_id=system_id, name=name, project_id__isnull=False).first()
-    if flight is not None:
+    if flight is None:
+        return
+    flight.processing = processing
+    flight.save(update_fields=["processing"])
+    if fetch:
         jobs.start_sync(access, flight, automatic=automatic)
 
 

@@ -258,4 +258,4 @@ def forget_vanished(job: TapisJob) -> int:
     read = job.systems.filter(state=DiscoverySystem.DONE, unread=0).values("system_id")
     client = job.client
     gone = SeenFlight.objects.filter(user_id=job.user_id, base_url=client.base_url, tenant_id=client.tenant_id, system_id__in=read)
-    return gone.exclude(job_id=job.pk).delete()[0]
+    return gone.exclude(job_id=job.pk).delete()[1].get("tapis.SeenFlight", 0)

@@ -5,6 +5,7 @@ from app_extensions.tapis.models.identities import TapisIdentity
 from app_extensions.tapis.models.jobs import DiscoverySystem, SyncBatch, TapisJob
 from app_extensions.tapis.models.mail import TapisMail
 from app_extensions.tapis.models.preferences import TapisPreferences
+from app_extensions.tapis.models.previews import FlightPreview, PreviewImage
 from app_extensions.tapis.models.states import TapisOAuth2State
 from app_extensions.tapis.models.tokens import TapisOAuth2Token
 
@@ -12,6 +13,8 @@ __all__ = [
     "DiscoverySystem",
     "Flight",
     "FlightFile",
+    "FlightPreview",
+    "PreviewImage",
     "SeenFlight",
     "SyncBatch",
     "TapisIdentity",

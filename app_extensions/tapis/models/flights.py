@@ -1,5 +1,6 @@
 """Flights that this WebODM knows, and their images."""
 from django.conf import settings
+from django.contrib.postgres.fields import JSONField
 from django.db import models
 
 
@@ -27,6 +28,8 @@ class Flight(models.Model):
     total_bytes = models.BigIntegerField(default=0, help_text="Bytes of the images at the last discovery or sync.")
     discovered_at = models.DateTimeField()
     synced_at = models.DateTimeField(null=True, blank=True, help_text="When every image was last here.")
+    processing = JSONField(default=dict, blank=True, help_text="What was chosen at the import: process, preset, node. The rest is as the "
+                                                               "user's preferences say.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

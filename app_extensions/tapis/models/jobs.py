@@ -1,4 +1,4 @@
-"""Long work for a user: discoveries and syncs, with their progress and the leases of those who work on them."""
+"""Long work for a user: discoveries, syncs and previews, with their progress and the leases of those who work on them."""
 import uuid
 from datetime import timedelta
 from typing import Optional
@@ -19,12 +19,14 @@ def from_now(seconds: float) -> ExpressionWrapper:
 
 
 class TapisJob(models.Model):
-    """A discovery or a sync. The database allows one active sync per flight, and one active discovery per user and purpose.
+    """A discovery, a sync, or the fetching of previews. The database allows one active sync per flight, and one active job of the other
+    kinds per user and purpose.
 
     ``lifecycle.apply`` is the only code that writes ``state``. A worker takes a job with ``sync.claims.claim``.
     """
 
-    DISCOVERY, SYNC = "discovery", "sync"
+    DISCOVERY, SYNC, PREVIEW = "discovery", "sync", "preview"
+    KINDS = (DISCOVERY, SYNC, PREVIEW)
     QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
     COMPLETED, FAILED, CANCELED = "completed", "failed", "canceled"
     STATES = (QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELED)
@@ -32,12 +34,12 @@ class TapisJob(models.Model):
     ACTIVE = (QUEUED, RUNNING)
     #: These are still to end; a paused one waits for a Tapis login.
     OPEN = (QUEUED, RUNNING, PAUSED)
-    #: A sync lists, then fetches. A discovery lists the systems, then scans them, then creates projects.
+    #: A sync lists, then fetches. A discovery lists the systems, then scans them, then creates projects. Previews are fetched at once.
     LISTING, FETCHING, SCANNING, CREATING = "listing", "fetching", "scanning", "creating"
     PHASES = (LISTING, FETCHING, SCANNING, CREATING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    kind = models.CharField(max_length=10, choices=[(DISCOVERY, DISCOVERY), (SYNC, SYNC)])
+    kind = models.CharField(max_length=10, choices=[(name, name) for name in KINDS])
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_jobs"
     )
@@ -57,7 +59,8 @@ class TapisJob(models.Model):
     error = models.TextField(blank=True, default="")
     note = models.CharField(max_length=300, blank=True, default="", help_text="What a job that goes on waits for.")
     history = JSONField(default=list, blank=True, help_text="Transitions: when, from, to, why.")
-    purpose = models.CharField(max_length=80, blank=True, default="", help_text="What a discovery is for; one each per user.")
+    purpose = models.CharField(max_length=80, blank=True, default="",
+                               help_text="What a discovery, or a job for previews, is for; one each per user.")
     request = JSONField(default=dict, blank=True, help_text="What was asked for: systems, flights.")
     to_tell = models.BooleanField(default=False, help_text="Its user has not been told of its end yet.")
     listing = models.CharField(max_length=64, blank=True, default="", help_text="A digest of the flight's last listing.")
@@ -84,6 +87,8 @@ class TapisJob(models.Model):
                                     condition=Q(kind="sync", state__in=["queued", "running", "paused"])),
             models.UniqueConstraint(fields=["user", "purpose"], name="tapis_one_active_discovery",
                                     condition=Q(kind="discovery", state__in=["queued", "running"])),
+            models.UniqueConstraint(fields=["user", "purpose"], name="tapis_one_active_preview",
+                                    condition=Q(kind="preview", state__in=["queued", "running"])),
         ]
         indexes = [
             models.Index(fields=["due_at"], name="tapis_job_due", condition=Q(state__in=["queued", "running"])),

@@ -1,8 +1,8 @@
 """Which job a worker works on next: one row, claimed with SELECT … FOR UPDATE SKIP LOCKED.
 
 All claiming and counting happens under one advisory lock, which is held for milliseconds. Users take turns: the one for whom the fewest
-workers are busy comes first, then the one who waited longest. A user's discoveries come before the user's syncs, and a flight that was
-begun before one that was not.
+workers are busy comes first, then the one who waited longest. A user's previews, which somebody looks at, come before the user's
+discoveries, these before syncs, and a flight that was begun before one that was not.
 """
 import logging
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ MOST_USERS = 50
 class Claim:
     """A job that this worker works on for a while.
 
-    owner: who holds the lease of a job that lists, scans or creates. batch: the worker's share of a sync that fetches, which several
-    workers may have.
+    owner: who holds the lease of a job that lists, scans or creates. batch: the worker's share of a job that fetches; several workers may
+    have one of the same sync, but only one worker fetches a user's previews.
     """
 
     job: TapisJob
@@ -91,7 +91,7 @@ def _claimed(job: TapisJob) -> Optional[Claim]:
         TapisJob.objects.filter(pk=job.pk).delete()
         return None
     batch = None
-    if job.kind == TapisJob.SYNC and job.phase == TapisJob.FETCHING:
+    if job.phase == TapisJob.FETCHING:
         batch = leases.open_batch(job)
     else:
         TapisJob.objects.filter(pk=job.pk).update(lease_owner=owner, lease_until=from_now(jobs.listing_lease()))
@@ -100,11 +100,11 @@ def _claimed(job: TapisJob) -> Optional[Claim]:
 
 
 def _by_turns() -> "list[QuerySet]":
-    """What may be claimed, each user's discoveries and then syncs, in the order in which users get their turn."""
+    """What may be claimed, each user's previews, then discoveries, then syncs, in the order in which users get their turn."""
     due = TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, due_at__lte=Now())
     if leases.open_connections() >= conf.instance_connections:
-        due = due.exclude(kind=TapisJob.SYNC, phase=TapisJob.FETCHING)  # nobody could take these
+        due = due.exclude(phase=TapisJob.FETCHING)  # nobody could take these
     waiting = {row["user_id"]: row for row in due.order_by().values("user_id").annotate(first=Min("due_at"), last=Max("claimed_at"))}
     load = dict.fromkeys(waiting, 0)
     held = TapisJob.objects.filter(user_id__in=waiting, state__in=TapisJob.ACTIVE, lease_until__gte=Now()).order_by()
@@ -117,7 +117,7 @@ def _by_turns() -> "list[QuerySet]":
     found = []
     for user_id in in_turn[:MOST_USERS]:
         mine = TapisJob.objects.filter(user_id=user_id)
-        found += [_takeable(mine.filter(kind=kind), Q(due_at__lte=Now())) for kind in (TapisJob.DISCOVERY, TapisJob.SYNC)]
+        found += [_takeable(mine.filter(kind=kind), Q(due_at__lte=Now())) for kind in (TapisJob.PREVIEW, TapisJob.DISCOVERY, TapisJob.SYNC)]
     return found
 
 
@@ -133,7 +133,7 @@ def _takeable(rows: QuerySet, due: Q) -> QuerySet:
         live=Coalesce(Subquery(live.annotate(number=Count("pk")).values("number"), output_field=IntegerField()), 0),
         has_wanted=Exists(wanted), user_discovers=Exists(other),
     ).exclude(kind=TapisJob.DISCOVERY, user_discovers=True)
-    fetching = Q(kind=TapisJob.SYNC, phase=TapisJob.FETCHING)
+    fetching = Q(phase=TapisJob.FETCHING)
     if leases.open_connections() >= conf.instance_connections:
         rows = rows.exclude(fetching)  # a worker that waits for connections is one that somebody misses
     else:

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -24,12 +24,18 @@ from app_extensions.tapis.transport import CutAfter
 
 logger = logging.getLogger("app.logger")
 
+_T = TypeVar("_T")
+
 BLOCK_BYTES = 1 << 18
+#: The beginning of a file comes in these.
+SMALL_BLOCK_BYTES = 1 << 16
 #: A file that comes slower than this on the whole is given up, so that a trickle does not hold a connection for ever.
 LEAST_BYTES_A_SECOND = 5000
 #: Where nobody knows how large it is.
 MOST_SECONDS = 3600.0
 ATTEMPTS = 6
+#: For the beginning of a file, which somebody waits for.
+BEGINNING_ATTEMPTS = 2
 #: What is read of an error's body, and for how long.
 ERROR_BYTES = 2000
 ERROR_SECONDS = 5.0
@@ -95,25 +101,56 @@ class ContentFetcher:
         :raises TapisProblem: no file of this system can be had with this access
         :raises Stopped: as the caller asked
         """
-        url = f"{self.access.base_url}/v3/files/content/{quote(system_id, safe='')}/{quote(path.strip('/'), safe='/')}"
-        wait = waits(ATTEMPTS, conf.retry_seconds)
+        url = self._url(system_id, path)
         moved = broken = 0
         last_size = -1
+
+        def attempt(token: str) -> Fetched:
+            nonlocal moved, broken, last_size
+            try:
+                got = self._attempt(url, token, target, size)
+            except _Again as problem:
+                moved += problem.moved
+                raise
+            moved += got
+            try:
+                check_image(target)
+            except NotAnImage as problem:
+                broken += 1
+                if broken > 1 and last_size == got:
+                    raise FileProblem(f"{problem} (fetched twice with {got} bytes)", broken=True) from None
+                last_size = got
+                raise _Again(str(problem), strain=False) from None
+            return Fetched(got, moved)
+
+        return self._repeat(attempt, ATTEMPTS)
+
+    def beginning(self, system_id: str, path: str, enough: Callable[[bytearray], bool], most: int, seconds: float) -> bytes:
+        """The first bytes of a file. Once they are enough, the connection is closed, as Tapis has no safe way to ask for a part of a file.
+
+        :param enough: asked after each block, with all bytes so far
+        :param most: bytes after which reading stops in any case; up to a block more may be returned
+        :param seconds: for which the body may be read in one attempt; then what has come must do
+        :raises FileProblem: this file cannot be had; :raises TapisProblem: no file of this system can be had with this access
+        :raises Stopped: as the caller asked
+        """
+        url = self._url(system_id, path)
+        return self._repeat(lambda token: self._read_beginning(url, token, enough, most, seconds), BEGINNING_ATTEMPTS)
+
+    def _url(self, system_id: str, path: str) -> str:
+        return f"{self.access.base_url}/v3/files/content/{quote(system_id, safe='')}/{quote(path.strip('/'), safe='/')}"
+
+    def _repeat(self, attempt: Callable[[str], _T], attempts: int) -> _T:
+        """What an attempt gives, tried again where that may help: with another token once, and so often after other trouble.
+
+        :param attempt: called with the token to send
+        """
+        wait = waits(attempts, conf.retry_seconds)
         renewed = False
         while True:
             token = self.access.token()
             try:
-                got = self._attempt(url, token, target, size)
-                moved += got
-                try:
-                    check_image(target)
-                except NotAnImage as problem:
-                    broken += 1
-                    if broken > 1 and last_size == got:
-                        raise FileProblem(f"{problem} (fetched twice with {got} bytes)", broken=True) from None
-                    last_size = got
-                    raise _Again(str(problem), strain=False) from None
-                return Fetched(got, moved)
+                return attempt(token)
             except _Unauthorized as refused:
                 if not renewed:
                     renewed = True
@@ -121,12 +158,11 @@ class ContentFetcher:
                         continue
                 raise refused.problem from None
             except _Again as problem:
-                moved += problem.moved
                 if problem.strain:
                     self.strained()
                 seconds = next(wait, None)
                 if seconds is None:
-                    raise FileProblem(f"{problem} ({ATTEMPTS} attempts)") from None
+                    raise FileProblem(f"{problem} ({attempts} attempts)") from None
                 pause(max(seconds, problem.wait), self.stopped)
                 if self.stopped():
                     raise Stopped() from None
@@ -179,6 +215,30 @@ class ContentFetcher:
         if size is not None and got != size:
             raise _Again(f"{got} bytes instead of {size}", moved=got)
         return got
+
+    def _read_beginning(self, url: str, token: str, enough: Callable[[bytearray], bool], most: int, seconds: float) -> bytes:
+        session = self._session()
+        found = bytearray()
+        limit: Optional[CutAfter] = None
+        try:
+            with session.get(url, headers={"X-Tapis-Token": token}, stream=True, allow_redirects=False,
+                             timeout=(conf.connect_timeout, conf.timeout)) as response:
+                self._check_answer(response)
+                with CutAfter(response, seconds) as limit:
+                    for block in response.iter_content(SMALL_BLOCK_BYTES):
+                        found += block
+                        if len(found) >= most or enough(found):
+                            break
+                        if self.stopped():
+                            raise Stopped()
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            if limit is None or not limit.cut:
+                raise _Again(f"the connection broke after {len(found)} bytes ({type(error).__name__})") from None
+        finally:
+            self._local.used_at = time.monotonic()
+        if limit.cut and not found:
+            raise _Again("it came too slowly")
+        return bytes(found)
 
     def _check_answer(self, response: requests.Response) -> None:
         status = response.status_code

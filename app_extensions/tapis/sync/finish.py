@@ -6,12 +6,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from app_extensions.host import presets as host_presets
 from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis import jobs, lifecycle, notices
+from app_extensions.tapis.catalog.processing import processing_of
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, TapisJob
-from app_extensions.tapis.preferences import preferences_of
 from app_extensions.tapis.problems import TapisProblem
 
 #: Between two listings of a flight that is still being copied.
@@ -95,26 +94,19 @@ def _end(job_id: Any, event: str, reason: str) -> None:
 
 def _hand_over(job: TapisJob, task: Any) -> str:
     """Have WebODM process the task if that is wanted and there is something new. :returns: a note for people, or "" """
-    preferences = preferences_of(job.user)
-    wanted = preferences.process_after_sync if job.process is None else job.process
+    processing = processing_of(job.flight, job.user, task.project.owner)
+    wanted = processing.wanted if job.process is None else job.process
     state = host_tasks.task_state(task)
     host_tasks.update_counts(task)
     if not wanted or not (state.status == host_tasks.WAITING or _brought_images(job)):
         return ""
-    options, note = None, ""
-    if preferences.processing_preset:
-        try:
-            options = host_presets.filter_options(
-                host_presets.preset_options(preferences.processing_preset, job.user), None)
-        except LookupError:
-            note = f"The preset {preferences.processing_preset} does not exist any more; processed with the defaults."
     try:
-        host_tasks.commit_task(task, options=options)
+        host_tasks.commit_task(task, options=processing.options, node_id=processing.node_id)
     except host_tasks.TaskBusyError:
         return "The task was started meanwhile; its new images are not part of that run."
     except ValidationError as error:
         return f"The task was not started: {'; '.join(error.messages)}"
-    return " ".join(filter(None, [note, host_tasks.task_state(task).hint]))
+    return " ".join(filter(None, [processing.note, host_tasks.task_state(task).hint]))
 
 
 def _brought_images(job: TapisJob) -> bool:

@@ -1,4 +1,4 @@
-"""Work on claimed jobs: a discovery or a sync from its first listing to its end, in turns that any worker can take at any time."""
+"""Work on claimed jobs: discoveries and syncs from their first listing to their end, and previews, in turns that any worker can take."""
 import logging
 import time
 from datetime import timedelta
@@ -15,7 +15,7 @@ from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.models import Flight, FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.problems import NoToken, SyncRefused, TapisProblem, TokenExpired
-from app_extensions.tapis.sync import claims, fetch, finish, plan, tidy
+from app_extensions.tapis.sync import claims, fetch, finish, plan, previews, tidy
 
 logger = logging.getLogger("app.logger")
 
@@ -89,6 +89,8 @@ def _stop(claimed: claims.Claim, problem: TapisProblem) -> None:
         logger.info("Tapis: %s %s is not this worker's any more, which ran into: %s", job.kind, job.pk, problem)
     elif job.kind == TapisJob.DISCOVERY:
         discovery.fail(job, problem)
+    elif job.kind == TapisJob.PREVIEW:
+        previews.fail(job, problem)
     elif isinstance(problem, (NoToken, TokenExpired)):
         finish.wait_for_login(job, problem)
     else:
@@ -100,7 +102,7 @@ def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
     if job.kind == TapisJob.DISCOVERY:
         return fetch.DONE if discovery.take_turn(job, lambda: claims.keep(claimed)) else fetch.MORE
     if claimed.batch is not None:
-        return _fetch(job, claimed.batch, told)
+        return previews.take_turn(job, claimed.batch) if job.kind == TapisJob.PREVIEW else _fetch(job, claimed.batch, told)
     if not _plan(claimed):
         return fetch.STOPPED
     again = claims.claim(only=job.pk)  # go on at once: the listing was not the long part

@@ -21,14 +21,15 @@
 ``POST /_systems``             ``id, owner, shared_with, system_type, enabled, has_credentials, description, title, notes``
 ``POST /_flights``             ``system, flight, count`` and ``size_bytes, modified, first``: a generated flight; ``flights``: many of
                                them by name; ``smallest``: of the smallest photo there is
-``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, ``size_bytes, modified, mime``),
-                               ``link`` (``target``), ``directory``, ``remove``
+``POST /_files``               ``system, path``, ``action``: ``put`` (``photo`` number, or ``content`` in base64;
+                               ``size_bytes, modified, mime``), ``link`` (``target``), ``directory``, ``remove``
 ``POST /_tokens``              ``username, kind, client_id, lifetime``, ``claims`` (changed), ``without`` (left out); kinds:
                                ``access, refresh, pair, service, forged, tampered, none, hs256, wrong_tenant,
                                wrong_issuer, expired``
 ``POST /_tokens/expire``       ``username`` (empty: everybody): access tokens given out so far count as expired
 ``POST /_key/rotate``          the tenant gets another key
 """
+import base64
 import time
 from dataclasses import asdict
 from functools import lru_cache
@@ -124,6 +125,8 @@ def _files(request: Handler, body: Any) -> Any:
     action, path = body.get("action", "put"), body["path"]
     if action == "put":
         photo: Path = request.world.photos[body.get("photo", 0) % len(request.world.photos)]
+        if "content" in body:
+            photo = request.world.keep(base64.b64decode(body["content"]))
         tree.put_file(path, photo, size=body.get("size_bytes"), modified=body.get("modified", time.time()),
                       mime=body.get("mime", ""))
     elif action == "link":

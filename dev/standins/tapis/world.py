@@ -1,4 +1,5 @@
 """All that the stand-in knows: its tenant, users, clients, systems, tokens that were ended, faults, and counters."""
+import hashlib
 import json
 import re
 import secrets
@@ -170,6 +171,13 @@ class World:
                 "jti": claims["jti"],
             }
         return result
+
+    def keep(self, content: bytes) -> Path:
+        """A file with this content, for a system's tree to point at."""
+        path = self.data / "contents" / hashlib.sha256(content).hexdigest()
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
 
     def fault_for(self, operation: str, path: str = "", user: str = "") -> Optional[Fault]:
         """The first fault switched on for this call, if any."""

@@ -1,13 +1,23 @@
 """Pages below ``/plugins/tapis_storage/``: systems, flights, syncs, preferences. What they do goes through the REST API."""
+import re
+from urllib.parse import urlsplit
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from app_extensions.host import nodes as host_nodes
 from app_extensions.host import presets as host_presets
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
 
 from .common import TEMPLATES, page
+
+#: WebODM's frame around the page holds inline scripts, and its bundles use eval; what we can still forbid, we do.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' blob: data:{tiles}; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
 @page
@@ -16,10 +26,22 @@ def flights(request: HttpRequest) -> HttpResponse:
     """The flights page."""
     tokens = TapisOAuth2Token.objects.filter(user_id=request.user.pk, client__is_active=True).select_related(
         "client", "identity")
-    return render(request, TEMPLATES + "flights.html", {
+    response = render(request, TEMPLATES + "flights.html", {
         "title": "Tapis flights", "tokens": tokens, "clients": TapisOAuth2Client.objects.filter(is_active=True).exists(),
         "system_prefix": conf.system_prefix, "presets": host_presets.preset_names(request.user),
+        "nodes": host_nodes.nodes_for(request.user), "tiles": conf.map_tiles, "attribution": conf.map_attribution,
     })
+    response["Content-Security-Policy"] = POLICY.format(tiles=_origin(conf.map_tiles))
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _origin(tiles: str) -> str:
+    """Where the map's pictures come from, for the policy; with a space in front, or empty."""
+    if not tiles:
+        return ""
+    address = urlsplit(tiles)
+    return f" {address.scheme}://{re.sub('{.}', '*', address.netloc)}"
 
 
 ROUTES = [("$", flights)]

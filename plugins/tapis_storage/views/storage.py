@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
 from app_extensions.tapis import jobs
-from app_extensions.tapis.catalog import discovery, flights, projects, seen, systems
+from app_extensions.tapis.catalog import discovery, flights, processing, projects, seen, systems
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
 from app_extensions.tapis.models import Flight, TapisJob
@@ -48,7 +48,7 @@ def body(request: Request) -> "dict[str, Any]":
     return data
 
 
-def _flag(data: "dict[str, Any]", name: str) -> bool:
+def flag(data: "dict[str, Any]", name: str) -> bool:
     """:raises BadInput: neither true nor false, nor a form's word for one of them"""
     value = data.get(name, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
@@ -111,10 +111,14 @@ class CreateProjectsView(TapisAPIView):
     """Projects from flights: from all that are found, or from those named."""
 
     def post(self, request: Request) -> Response:
-        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``, and ``"sync": true`` for their images"""
+        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``; ``"sync": true`` for their images,
+        ``"processing": {...}`` for what to do with them"""
         data = body(request)
-        automatic = _flag(data, "auto_discover")
-        more = {"sync": True} if _flag(data, "sync") else {}
+        automatic = flag(data, "auto_discover")
+        more: dict[str, Any] = {"sync": True} if flag(data, "sync") else {}
+        chosen = processing.check_processing(request.user, data.get("processing"))
+        if chosen:
+            more["processing"] = chosen
         if automatic == ("flights" in data):
             raise BadInput("auto_discover" if automatic else "flights", "send either auto_discover: true or flights")
         if automatic:

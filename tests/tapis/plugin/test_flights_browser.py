@@ -148,14 +148,14 @@ HOLD_JOBS = """() => {
 }"""
 
 
-def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_answer(seen, flyer, tapis):
-    tapis.fault("slow", operation="list", seconds=1)
+def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_answer(seen, flyer, consuming):
+    consuming.pause()  # so that it is under way when the page has loaded, however long that takes
     flyer.post("tapis-discovery/trigger/", status=202)
     seen.goto(PAGE)
     seen.wait("#tapis-found-notice progress")
     seen.evaluate(HOLD_JOBS)
-    tapis.end_faults()
     flyer.flight("Found by the person", 2)
+    consuming.resume()
     seen.click("#tapis-discover")
     seen.wait('#tapis-found-notice:has-text("1 flight found.")')
     seen.evaluate("() => window.letGo()")

@@ -1,6 +1,7 @@
 // The user's logins to Tapis: until when each holds, a warning before its end, renewing and disconnecting.
 import { call, Problem } from "./api.js";
 import { button, byId, fill, make } from "./dom.js";
+import { t } from "./i18n.js";
 import { loginLink, Notice } from "./notice.js";
 import { hour } from "./words.js";
 
@@ -39,18 +40,19 @@ export class Account {
     }
 
     token(token) {
-        const who = ["Logged in to Tapis as ", make("strong", {}, token.tapis_username), ` (tenant ${token.tenant_id})`];
-        const leave = button("Disconnect", `Disconnect ${token.tapis_username} (tenant ${token.tenant_id})`, () => this.disconnect(token));
+        const who = [t("Logged in to Tapis as") + " ", make("strong", {}, token.tapis_username), " " + t("(tenant {tenant})", { tenant: token.tenant_id })];
+        const leave = button(t("Disconnect"), t("Disconnect {user} (tenant {tenant})", { user: token.tapis_username, tenant: token.tenant_id }),
+            () => this.disconnect(token));
         if (!token.is_valid) {
-            return make("div", { "class": "alert alert-warning" }, "Your Tapis login as ", make("strong", {}, token.tapis_username),
-                ` (tenant ${token.tenant_id}) has ended: ${token.invalid_reason}`, make("p", {}, loginLink("tapis"), " ", leave));
+            return make("div", { "class": "alert alert-warning" }, t("Your Tapis login as") + " ", make("strong", {}, token.tapis_username),
+                " " + t("(tenant {tenant}) has ended: {reason}", { tenant: token.tenant_id, reason: token.invalid_reason }), make("p", {}, loginLink("tapis"), " ", leave));
         }
         if (token.warning) {
-            const renew = token.can_refresh ? button("Renew", `Renew the login of ${token.tapis_username}`, () => this.renew(token), "primary")
+            const renew = token.can_refresh ? button(t("Renew"), t("Renew the login of {user}", { user: token.tapis_username }), () => this.renew(token), "primary")
                 : loginLink("tapis");
             return make("div", { "class": "alert alert-warning" }, ...who, ". ", token.warning, make("p", {}, renew, " ", leave));
         }
-        const until = token.can_refresh ? ". WebODM renews this login automatically." : ` until ${hour(token.expires_at)}.`;
+        const until = token.can_refresh ? t(". WebODM renews this login automatically.") : " " + t("until {time}.", { time: hour(token.expires_at) });
         return make("p", {}, ...who, until, " ", leave);
     }
 
@@ -65,7 +67,8 @@ export class Account {
     }
 
     async disconnect(token) {
-        if (!window.confirm(`Disconnect ${token.tapis_username} from this WebODM? Your projects stay. Syncs stop until you log in again.`)) return;
+        if (!window.confirm(t("Disconnect {user} from this WebODM? Your projects stay. Syncs stop until you log in again.",
+            { user: token.tapis_username }))) return;
         try {
             const answer = await call("POST", `oauth2/tapis/revoke/${encodeURIComponent(token.client_id)}/`, { tenant_id: token.tenant_id });
             if (answer.revoked_at_tapis) return void this.changed();

@@ -1,5 +1,7 @@
 // Calls of the REST API, and what went wrong with one in words for people. Whatever answers, no parser's words reach the page.
 
+import { t } from "./i18n.js";
+
 // fields: what is wrong with each field of a form; login: "tapis" or "webodm" where a new login helps.
 export class Problem extends Error {
     constructor(message, { status = 0, fields = {}, login = "" } = {}) {
@@ -11,7 +13,7 @@ export class Problem extends Error {
 }
 
 const TAPIS_LOGIN = ["No Tapis token found", "Token expired", "Invalid Tapis token"];
-const TOO_OLD = "This page is too old for WebODM to take anything from it. Reload it, then do it again.";
+const TOO_OLD = t("This page is too old for WebODM to take anything from it. Reload it, then do it again.");
 
 // WebODM's token is in a cookie, and changes when somebody signs in in another tab; the page's own copy is for when it cannot be read.
 function csrfToken() {
@@ -32,7 +34,7 @@ export async function call(method, path, body) {
         answer = await fetch("/api/" + path, options);
         text = await answer.text();
     } catch (error) {
-        throw new Problem("WebODM does not answer. Is this computer connected to the network?");
+        throw new Problem(t("WebODM does not answer. Is this computer connected to the network?"));
     }
     const data = parsed(text);
     if (data === null) throw notData(answer);
@@ -53,17 +55,17 @@ function parsed(text) {
 function notData(answer) {
     const status = answer.status;
     if (answer.redirected && answer.url.includes("/login/")) {
-        return new Problem("You are not signed in to WebODM any more.", { status, login: "webodm" });
+        return new Problem(t("You are not signed in to WebODM any more."), { status, login: "webodm" });
     }
     if (status === 403) return new Problem(TOO_OLD, { status });
-    if (status === 404) return new Problem("WebODM does not know this address: the Tapis plugin may have been switched off.", { status });
-    if (status >= 500) return new Problem(`WebODM cannot be reached at the moment (status ${status}). Wait a little, then try again.`, { status });
-    return new Problem(`Something between this page and WebODM answered in its place (status ${status}).`, { status });
+    if (status === 404) return new Problem(t("WebODM does not know this address: the Tapis plugin may have been switched off."), { status });
+    if (status >= 500) return new Problem(t("WebODM cannot be reached at the moment (status {status}). Wait a little, then try again.", { status }), { status });
+    return new Problem(t("Something between this page and WebODM answered in its place (status {status}).", { status }), { status });
 }
 
 function refusal(status, data) {
-    const error = data.error || "WebODM refused this", detail = String(data.detail || "");
-    if (error === "Not logged in") return new Problem("You are not signed in to WebODM any more.", { status, login: "webodm" });
+    const error = data.error || t("WebODM refused this"), detail = String(data.detail || "");
+    if (error === "Not logged in") return new Problem(t("You are not signed in to WebODM any more."), { status, login: "webodm" });
     if (detail.startsWith("CSRF Failed")) return new Problem(TOO_OLD, { status });
     const message = !detail || detail === error ? error : detail.startsWith(error) ? detail : `${error}: ${detail}`;
     return new Problem(message, { status, fields: data.fields || {}, login: TAPIS_LOGIN.includes(error) ? "tapis" : "" });

@@ -2,12 +2,14 @@
 // in to Tapis. What discoveries found is kept by the server, so the list is there when the page is opened again.
 import { call } from "./api.js";
 import { button, byId, fill, fillTable, make, whileBusy } from "./dom.js";
+import { t, tn } from "./i18n.js";
 import { Notice } from "./notice.js";
+import { Previews } from "./previews.js";
 import { isUnderWay } from "./watch.js";
-import { bytes, day, discoveryUnderWay, several } from "./words.js";
+import { bytes, day, discoveryUnderWay, ofFlights, ofImages } from "./words.js";
 
 const PAGE_SIZE = 50, TYPING_MS = 300, MOST_AT_ONCE = 500;
-const LATER = " This continues in the background, even if you close this page.";
+const LATER = " " + t("This continues in the background, even if you close this page.");
 
 function keyOf(flight) {
     return JSON.stringify([flight.system_id, flight.flight_name]);
@@ -22,6 +24,10 @@ export class Found {
         this.imported = byId("tapis-found-imported");
         this.sort = byId("tapis-found-sort");
         this.everything = byId("tapis-found-all");
+        this.afterImport = byId("tapis-import-processing");
+        this.node = byId("tapis-import-node");
+        this.afterImport.addEventListener("change", () => { this.node.disabled = this.afterImport.value === "no"; });
+        this.previews = new Previews((flight, preview) => this.counted(flight, preview));
         this.projects = projects;
         this.began = began;
         this.page = 1;
@@ -78,6 +84,8 @@ export class Found {
         this.shown = looks;
         imported.forEach(flight => this.chosen.delete(keyOf(flight)));
         this.boxes = new Map();  // of the flights on this page that can be chosen
+        this.counts = new Map();  // of each flight on this page: where its images and size are said
+        this.previews.keepOnly(this.flights);
         fillTable(this.table, this.flights.map(flight => this.row(flight, imported.includes(flight))), this.emptyText());
         this.showTotals();
         this.showPages();
@@ -87,17 +95,33 @@ export class Found {
     row(flight, imported) {
         const name = `${flight.flight_name} (${flight.system_id})`;
         if (!imported) this.boxes.set(flight, this.box(flight, name));
+        const images = make("span"), size = make("span");
+        this.counts.set(flight, { images, size });
+        this.showCount(flight);
         return {
-            choose: this.boxes.get(flight), flight: flight.flight_name, system: flight.system_id,
-            images: flight.image_count === null ? "not counted yet" : String(flight.image_count),
-            size: flight.total_bytes ? bytes(flight.total_bytes) : "", seen: day(flight.seen_at),
-            action: imported ? make("span", { "class": "tapis-word" }, "imported")
-                : button("Import", `Import ${name}`, () => this.importThese([flight])),
+            choose: this.boxes.get(flight), flight: flight.flight_name, preview: this.previews.cell(flight), system: flight.system_id,
+            images, size, seen: day(flight.seen_at),
+            action: imported ? make("span", { "class": "tapis-word" }, t("imported"))
+                : button(t("Import"), t("Import {flight}", { flight: name }), () => this.importThese([flight])),
         };
     }
 
+    showCount(flight) {
+        const { images, size } = this.counts.get(flight);
+        images.textContent = flight.image_count === null ? t("not counted yet") : String(flight.image_count);
+        size.textContent = flight.total_bytes ? bytes(flight.total_bytes) : "";
+    }
+
+    // A flight's preview has counted its images.
+    counted(flight, preview) {
+        if (flight.image_count !== null || !this.counts.has(flight)) return;
+        flight.image_count = preview.image_count;
+        flight.total_bytes = preview.total_bytes;
+        this.showCount(flight);
+    }
+
     box(flight, name) {
-        const box = make("input", { type: "checkbox", "aria-label": `Choose ${name}` });
+        const box = make("input", { type: "checkbox", "aria-label": t("Choose {flight}", { flight: name }) });
         box.addEventListener("change", () => this.choose([flight], box.checked));
         return box;
     }
@@ -115,15 +139,15 @@ export class Found {
     }
 
     emptyText() {
-        if (this.search.value.trim() || this.imported.value) return "No flight fits this search.";
-        return "No flights yet. Press “Discover flights” to look for flights on your systems.";
+        if (this.search.value.trim() || this.imported.value) return t("No flight fits this search.");
+        return t("No flights yet. Press “Discover flights” to look for flights on your systems.");
     }
 
     showTotals() {
         const { flights, images, bytes: size } = this.answer.totals, { disk_free_bytes: disk, quota_left_bytes: quota } = this.answer.room;
         const room = quota === null ? disk : Math.min(disk, quota);
-        fill(byId("tapis-found-totals"), flights ? `${several(flights, "flight")}, ${several(images, "image")}, ${bytes(size)}. ` +
-            `There is room for ${bytes(room)} more on this WebODM.` : "");
+        fill(byId("tapis-found-totals"), flights ? t("{flights}, {images}, {size}. There is room for {room} more on this WebODM.",
+            { flights: ofFlights(flights), images: ofImages(images), size: bytes(size), room: bytes(room) }) : "");
     }
 
     showChosen() {
@@ -134,9 +158,10 @@ export class Found {
         const flights = [...this.chosen.values()], place = byId("tapis-found-chosen");
         if (!flights.length) return fill(place);
         const size = flights.reduce((sum, flight) => sum + (flight.total_bytes || 0), 0);
-        const text = `${several(flights.length, "flight")} chosen` + (size ? `, ${bytes(size)}.` : ".");
-        fill(place, text + " ", button("Import these", "Import the chosen flights", () => this.importThese(flights), "primary"), " ",
-            button("Choose none", "Choose no flight", async () => this.choose(flights, false)));
+        const number = ofFlights(flights.length);
+        const text = size ? t("{flights} chosen, {size}.", { flights: number, size: bytes(size) }) : t("{flights} chosen.", { flights: number });
+        fill(place, text + " ", button(t("Import these"), t("Import the chosen flights"), () => this.importThese(flights), "primary"), " ",
+            button(t("Choose none"), t("Choose no flight"), async () => this.choose(flights, false)));
     }
 
     showPages() {
@@ -147,8 +172,8 @@ export class Found {
             made.disabled = page < 1 || page > this.last;
             return made;
         };
-        fill(place, turn("‹", "Previous page of flights", this.page - 1), ` Page ${this.page} of ${this.last} `,
-            turn("›", "Next page of flights", this.page + 1));
+        fill(place, turn("‹", t("Previous page of flights"), this.page - 1),
+            " " + t("Page {page} of {last}", { page: this.page, last: this.last }) + " ", turn("›", t("Next page of flights"), this.page + 1));
     }
 
     // A request whose answer the person waits for: what a discovery in the background found must not take its place.
@@ -166,7 +191,7 @@ export class Found {
     // Nothing is made. If this takes longer than the server lets a request wait, the answer names a job, and the page follows it.
     async discover() {
         try {
-            const text = "Looking through your systems on Tapis. With many flights this takes a while.";
+            const text = t("Looking through your systems on Tapis. With many flights this takes a while.");
             const data = await this.request(text, "tapis-storage/discover-flights/", {});
             const told = results => this.tellFound(results.flights_discovered, results.errors);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.discover());
@@ -178,17 +203,26 @@ export class Found {
     }
 
     tellFound(count, errors, message) {
-        if (count) this.tell(several(count, "flight") + " found.", "success", errors);
-        else this.tell(`${message || "No flight directories found"}.`, "info", errors);
+        if (count) this.tell(tn("{n} flight found.", "{n} flights found.", count), "success", errors);
+        else this.tell(`${message || t("No flight directories found")}.`, "info", errors);
+    }
+
+    // What to do with the flights that are imported next; nothing where the preferences decide.
+    get processing() {
+        const after = this.afterImport.value, chosen = {};
+        if (after) chosen.process = after !== "no";
+        if (after.startsWith("preset:")) chosen.preset = after.slice("preset:".length);
+        if (this.node.value && after !== "no") chosen.node = Number(this.node.value);
+        return Object.keys(chosen).length ? chosen : undefined;
     }
 
     // Whoever chooses flights wants their images, whatever the preferences say about discoveries in the background.
     async importThese(flights) {
         const now = flights.slice(0, MOST_AT_ONCE);
         const asked = now.map(({ flight_name, system_id }) => ({ flight_name, system_id }));
-        const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : several(now.length, "flight");
+        const name = now.length === 1 ? `${now[0].flight_name} (${now[0].system_id})` : ofFlights(now.length);
         try {
-            const data = await this.request(`Importing ${name}.`, "tapis-storage/create-projects/", { flights: asked, sync: true });
+            const data = await this.request(t("Importing {flights}.", { flights: name }), "tapis-storage/create-projects/", { flights: asked, sync: true, processing: this.processing });
             this.choose(now, false);
             const told = results => this.tellImported(name, results, flights.length - now.length);
             if (data.complete === false) return void await this.goOn(data.job_id, told, () => this.importThese(now));
@@ -202,16 +236,17 @@ export class Found {
 
     tellImported(name, results, left) {
         const made = results.projects_created, asked = results.flights_discovered;
-        let text = `${made === 1 && asked === 1 ? name : several(made, "flight")} imported. The images are being fetched.`;
-        if (!made) text = results.errors.length ? "Nothing was imported:" : `${name}: imported before.`;
-        else if (results.errors.length) text = `${text} Not all that you asked for could be read:`;
-        this.tell(text + (left ? ` ${several(left, "flight")} are still chosen: import them next.` : ""), "success", results.errors);
+        let text = t("{flights} imported. The images are being fetched.", { flights: made === 1 && asked === 1 ? name : ofFlights(made) });
+        if (!made) text = results.errors.length ? t("Nothing was imported:") : t("{flights}: imported before.", { flights: name });
+        else if (results.errors.length) text += " " + t("Not all that you asked for could be read:");
+        if (left) text += " " + tn("{n} flight is still chosen: import it next.", "{n} flights are still chosen: import them next.", left);
+        this.tell(text, "success", results.errors);
     }
 
     // In the background, as it may take long; followed like one that the clock or a login began.
     async importAll() {
         try {
-            const { task_id: id } = await this.request("A discovery begins.", "tapis-discovery/trigger/", {});
+            const { task_id: id } = await this.request(t("A discovery begins."), "tapis-discovery/trigger/", {});
             this.followed = { id, ...this.ofAll() };
             await this.began();
         } catch (error) {
@@ -221,7 +256,7 @@ export class Found {
 
     async goOn(id, tell, again) {
         this.followed = { id, tell, again };
-        this.notice.busy("This takes longer." + LATER);
+        this.notice.busy(t("This takes longer.") + LATER);
         await this.began();
     }
 
@@ -237,7 +272,7 @@ export class Found {
         } else if (ended) {
             await this.ended(job);
         } else if (job && job.state === "failed" && !this.told && !this.answered) {
-            this.notice.say("The last discovery in the background failed. " + job.error, "warning");
+            this.notice.say(t("The last discovery in the background failed. {reason}", { reason: job.error }), "warning");
         }
         this.told = true;
         return ended;
@@ -253,15 +288,19 @@ export class Found {
         const results = failed ? null : (await call("GET", `tapis-storage/jobs/${encodeURIComponent(job.id)}/`)).results;
         if (this.followed === followed) this.followed = null;
         if (!followed.quiet) {
-            if (failed) this.notice.say("The discovery failed. " + job.error, "danger", [], button("Try again", "Try again", followed.again));
-            else followed.tell(results);
+            if (failed) {
+                this.notice.say(t("The discovery failed. {reason}", { reason: job.error }), "danger", [],
+                    button(t("Try again"), t("Try again"), followed.again));
+            } else followed.tell(results);
         }
         await this.load(1);
     }
 
     tellAll(results) {
-        const seen = `${several(results.flights_discovered, "flight")} on ${several(results.systems_scanned, "system")}`;
-        this.tell(`${seen}: ${several(results.projects_created, "new project")}.`, "success", results.errors);
+        this.tell(t("{flights} on {systems}: {projects}.", {
+            flights: ofFlights(results.flights_discovered), systems: tn("{n} system", "{n} systems", results.systems_scanned),
+            projects: tn("{n} new project", "{n} new projects", results.projects_created),
+        }), "success", results.errors);
     }
 
     tell(text, kind, errors) {

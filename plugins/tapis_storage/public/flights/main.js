@@ -2,6 +2,7 @@
 import { Account } from "./account.js";
 import { byId } from "./dom.js";
 import { Found } from "./found.js";
+import { t } from "./i18n.js";
 import { Notice } from "./notice.js";
 import { Preferences } from "./preferences.js";
 import { Projects } from "./projects.js";
@@ -33,7 +34,8 @@ async function look(jobs) {
 function trouble(problem, seconds) {
     if (!problem) connection.clear();
     else if (problem.login) connection.problem(problem);
-    else connection.say(`${problem.message} What this page shows may be out of date; it asks again in ${Math.round(seconds)} seconds.`, "warning");
+    else connection.say(t("{problem} What this page shows may be out of date; it asks again in {seconds} seconds.",
+        { problem: problem.message, seconds: Math.round(seconds) }), "warning");
 }
 
 const watch = new Watch(look, trouble);

@@ -1,10 +1,11 @@
 // One message box a section, so that what fails here does not hide what fails there.
 import { Problem } from "./api.js";
 import { button, fill, make } from "./dom.js";
+import { t } from "./i18n.js";
 
 const LOGINS = {
-    tapis: ["/api/oauth2/tapis/?redirect_after=/plugins/tapis_storage/", "Log in with Tapis"],
-    webodm: ["/login/?next=/plugins/tapis_storage/", "Sign in"],
+    tapis: ["/api/oauth2/tapis/?redirect_after=/plugins/tapis_storage/", t("Log in with Tapis")],
+    webodm: ["/login/?next=/plugins/tapis_storage/", t("Sign in")],
 };
 
 export function loginLink(which) {
@@ -39,7 +40,7 @@ export class Notice {
         if (error.login) {
             remedy = make("p", {}, loginLink(error.login));
         } else if (again) {
-            remedy = make("p", {}, button("Try again", "Try again: " + error.message, again));
+            remedy = make("p", {}, button(t("Try again"), t("Try again: {what}", { what: error.message }), again));
         }
         this.say(error.message, "danger", [], remedy);
     }

@@ -1,6 +1,7 @@
 // The user's preferences. What WebODM refuses is said at the field that it is about.
 import { call } from "./api.js";
 import { byId, make, whileBusy } from "./dom.js";
+import { t } from "./i18n.js";
 import { Notice } from "./notice.js";
 
 export class Preferences {
@@ -44,7 +45,7 @@ export class Preferences {
     // A preset that was deleted since is shown as what it is.
     choose(field, value) {
         if (field.options && !Array.from(field.options).some(option => option.value === value)) {
-            field.append(make("option", { value }, `${value} (deleted)`));
+            field.append(make("option", { value }, t("{preset} (deleted)", { preset: value })));
         }
         field.value = value;
     }
@@ -58,17 +59,17 @@ export class Preferences {
             else changes[field.name] = field.value.trim();
         }
         this.mark({});
-        let said = "Nothing was saved";
+        let said = t("Nothing was saved. Correct what is marked above.");
         try {
             const address = this.email.value.trim();
             const { preferences } = await call("POST", "tapis-preferences/", changes);
-            said = "Everything but the email address was saved";
+            said = t("Everything but the email address was saved. Correct what is marked above.");
             const { email } = await call("POST", "tapis-preferences/email/", { email: address });
             this.show({ ...preferences, email });
-            this.notice.say("The preferences are saved.", "success");
+            this.notice.say(t("The preferences are saved."), "success");
         } catch (error) {
             const marked = this.mark(error.fields || {});
-            if (marked) this.notice.say(`${said}. Correct what is marked above.`, "danger");
+            if (marked) this.notice.say(said, "danger");
             else this.notice.problem(error, () => this.save());
         }
     }

@@ -1,9 +1,10 @@
 // Projects made from flights: how their syncs and their processing are getting on, and what can be done about it.
 import { call, Problem } from "./api.js";
 import { button, byId, fill, fillTable, make } from "./dom.js";
+import { t } from "./i18n.js";
 import { loginLink, Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
-import { processing, several, syncComplete, syncUnderWay } from "./words.js";
+import { ofImages, processing, syncComplete, syncUnderWay } from "./words.js";
 
 // WebODM's dashboard shows ten projects per page and unfolds only what is there, so it searches for the project by its name. It takes
 // words with # @ : for tags and users.
@@ -68,7 +69,7 @@ export class Projects {
             const state = make("div", { "data-project": project.id }), actions = make("div", { "class": "tapis-actions" });
             this.cells.set(project.id, { state, actions, shown: "" });
             return { project: make("a", { href: dashboardOf(project) }, project.name), state, actions };
-        }), "No flight was imported yet.");
+        }), t("No flight was imported yet."));
     }
 
     show(project) {
@@ -83,26 +84,26 @@ export class Projects {
     words(project, job) {
         if (job && isUnderWay(job)) {
             const share = job.state === "running" && job.images_total ? { max: Math.max(job.bytes_total, 1), value: job.bytes_done } : {};
-            return [make("progress", { ...share, "aria-label": "Images fetched" }), make("div", {}, syncUnderWay(job))];
+            return [make("progress", { ...share, "aria-label": t("Images fetched") }), make("div", {}, syncUnderWay(job))];
         }
         const said = [];
         if (waitsForLogin(job)) {
-            said.push(make("div", { "class": "text-warning" }, `Waiting for your Tapis login: ${job.images_done} of ` +
-                `${several(job.images_total, "image")} are here. The rest will follow after you log in.`));
+            said.push(make("div", { "class": "text-warning" }, t("Waiting for your Tapis login: {done} of {images} are here. The rest will follow " +
+                "after you log in.", { done: job.images_done, images: ofImages(job.images_total) })));
         } else if (job && job.state === "failed") {
-            said.push(make("div", { "class": "text-danger" }, "The sync failed. ", job.error));
+            said.push(make("div", { "class": "text-danger" }, t("The sync failed. {reason}", { reason: job.error })));
         } else if (job && job.state === "canceled") {
-            said.push(make("div", {}, "The sync was stopped. ", job.error));
+            said.push(make("div", {}, t("The sync was stopped. {reason}", { reason: job.error })));
         } else if (job && job.state === "completed") {
             said.push(make("div", {}, syncComplete(job)));
             if (job.error) said.push(make("div", { "class": "text-muted" }, job.error));
         } else if (project.synced_at) {
-            said.push(make("div", {}, "All images are here."));
+            said.push(make("div", {}, t("All images are here.")));
         } else {
-            said.push(make("div", {}, "The images were not fetched yet."));
+            said.push(make("div", {}, t("The images were not fetched yet.")));
         }
         if (!project.task) {
-            said.push(make("div", { "class": "text-muted" }, "Its task was removed in WebODM; a sync makes it anew."));
+            said.push(make("div", { "class": "text-muted" }, t("Its task was removed in WebODM; a sync makes it anew.")));
         } else if (project.task.state !== "waiting" || project.synced_at) {
             if (!(project.task.state === "canceled" && !project.synced_at)) said.push(make("div", {}, processing(project.task)));
         }
@@ -112,15 +113,16 @@ export class Projects {
     actions(project, job) {
         const { name, task } = project, found = [];
         if (job && isUnderWay(job)) {
-            if (task) found.push(button("Stop", "Stop the sync of " + name, () => this.stop(project)));
+            if (task) found.push(button(t("Stop"), t("Stop the sync of {name}", { name }), () => this.stop(project)));
         } else if (waitsForLogin(job)) {
             found.push(loginLink("tapis"));
         } else if (!task || !["queued", "running"].includes(task.state)) {
-            const text = !job ? "Fetch images" : job.state === "failed" ? "Try again" : job.state === "canceled" ? "Go on" : "Look for new images";
+            const words = { none: t("Fetch images"), failed: t("Try again"), canceled: t("Go on") };
+            const text = words[job ? job.state : "none"] || t("Look for new images");
             found.push(button(text, `${text}: ${name}`, () => this.sync(project.id, name)));
         }
-        for (const [text, url] of [["Map", task && task.map_url], ["3D model", task && task.model_url], ["Task", task && task.url]]) {
-            if (url) found.push(make("a", { href: url, "class": "btn btn-default btn-sm", "aria-label": `${text} of ${name}` }, text));
+        for (const [text, url] of [[t("Map"), task && task.map_url], [t("3D model"), task && task.model_url], [t("Task"), task && task.url]]) {
+            if (url) found.push(make("a", { href: url, "class": "btn btn-default btn-sm", "aria-label": t("{thing} of {name}", { thing: text, name }) }, text));
         }
         return found;
     }

@@ -1,6 +1,7 @@
 // The systems that Tapis shows to the user.
 import { call } from "./api.js";
 import { byId, fillTable } from "./dom.js";
+import { t } from "./i18n.js";
 import { Notice } from "./notice.js";
 
 export class Systems {
@@ -10,12 +11,12 @@ export class Systems {
     }
 
     async load() {
-        this.notice.busy("Asking Tapis for your systems.");
+        this.notice.busy(t("Asking Tapis for your systems."));
         try {
             const { systems } = await call("GET", "tapis-storage/systems/");
             this.notice.clear();
             fillTable(this.table, systems.map(({ id, description, host }) => ({ system: id, description, host })),
-                `Tapis shows you no system whose id starts with ${this.table.dataset.prefix} — ask the project's creator to add you.`);
+                t("Tapis shows you no system whose id starts with {prefix} — ask the project's creator to add you.", { prefix: this.table.dataset.prefix }));
         } catch (error) {
             this.notice.problem(error, () => this.load());
         }

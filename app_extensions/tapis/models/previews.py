@@ -1,0 +1,50 @@
+"""What a user sees of a flight before it is imported: when, with what and where it was taken, from the EXIF of a few images."""
+from django.db import models
+from django.utils import timezone
+
+from app_extensions.tapis.models.flights import SeenFlight
+
+
+class FlightPreview(models.Model):
+    """The preview of one flight of one user's catalog. It goes with the flight, so no user ever has that of another."""
+
+    WAITING, READY, FAILED = "waiting", "ready", "failed"
+    STATES = [(WAITING, "to be fetched"), (READY, "here"), (FAILED, "could not be fetched")]
+
+    seen = models.OneToOneField(SeenFlight, on_delete=models.CASCADE, related_name="preview")
+    state = models.CharField(max_length=10, choices=STATES, default=WAITING)
+    error = models.TextField(blank=True, default="")
+    needs_login = models.BooleanField(default=False, help_text="It failed for want of a Tapis login.")
+    attempts = models.IntegerField(default=0, help_text="Turns of workers at it since it was asked for.")
+    asked_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was fetched, or failed.")
+    used_at = models.DateTimeField(default=timezone.now, db_index=True, help_text="When somebody last looked at it, to the day.")
+
+    class Meta:
+        app_label = "tapis"
+        indexes = [models.Index(fields=["asked_at"], name="tapis_preview_waiting", condition=models.Q(state="waiting"))]
+
+    def __str__(self) -> str:
+        return f"preview of {self.seen}"
+
+
+class PreviewImage(models.Model):
+    """One image of a preview: what its EXIF says, as far as it can be believed, and a small picture."""
+
+    preview = models.ForeignKey(FlightPreview, on_delete=models.CASCADE, related_name="images")
+    number = models.IntegerField(help_text="From 1, in the order of the names.")
+    name = models.CharField(max_length=255)
+    taken_at = models.CharField(max_length=19, blank=True, default="", help_text="The camera's own time, ISO 8601 without a zone.")
+    camera = models.CharField(max_length=130, blank=True, default="")
+    latitude = models.FloatField(null=True, blank=True)
+    longitude = models.FloatField(null=True, blank=True)
+    thumbnail = models.BinaryField(blank=True, default=b"", help_text="A JPEG, or nothing.")
+    problem = models.CharField(max_length=300, blank=True, default="")
+
+    class Meta:
+        app_label = "tapis"
+        ordering = ("number",)
+        unique_together = [("preview", "number")]
+
+    def __str__(self) -> str:
+        return self.name

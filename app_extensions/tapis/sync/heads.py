@@ -1,0 +1,268 @@
+"""What the first bytes of a photo tell: when, with what and where it was taken, and a small picture. Nothing of it is believed untested.
+
+No Django here. Every function takes whatever bytes it is given, works for a bounded time in bounded memory, and raises nothing.
+Sources: ITU T.81 annex B (JPEG's segments), TIFF 6.0 section 2 (directories), CIPA DC-008 (EXIF).
+"""
+import io
+import math
+import re
+import struct
+import threading
+import unicodedata
+import warnings
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Optional, Union
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+Buffer = Union[bytes, bytearray]
+
+#: Read of an image, if its EXIF holds a thumbnail. EXIF comes first, and has 64 kB at most.
+HEAD_BYTES = 256_000
+#: Where it holds none, an image up to this size is read as a whole. Larger ones have no thumbnail.
+WHOLE_BYTES = 10_000_000
+#: Pixels on the longer side of a thumbnail.
+EDGE = 160
+#: Pictures beyond these are not decoded: a progressive one is held in memory with all of its pixels.
+MOST_PIXELS, MOST_PROGRESSIVE_PIXELS = 120_000_000, 16_000_000
+#: A progressive picture has ten scans or so. Each costs a run over all pixels, and takes only a few bytes in the file.
+MOST_SCANS = 40
+LEAST_EDGE = 8
+QUALITY = 80
+#: Letters of a maker's or a camera's name.
+MOST_LETTERS = 60
+#: Earlier and future times come from clocks that were never set.
+FIRST_YEAR = 1990
+#: A place this close to 0°, 0° (some ten metres) is a receiver's word for "unknown".
+NULL_ISLAND = 1e-4
+
+#: What Pillow raises at bytes that make no sense.
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, ArithmeticError, RuntimeError,
+               MemoryError, struct.error, Image.DecompressionBombError)
+#: Tags of a directory that are looked at, and bytes of a value: what counts here has a few dozen.
+MOST_TAGS, MOST_VALUE_BYTES = 500, 1000
+_MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
+_TAKEN, _DIGITIZED = 0x9003, 0x9004
+_THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202
+_FIRST_TAGS, _DETAIL_TAGS = frozenset([_MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS]), frozenset([_TAKEN, _DIGITIZED])
+_GPS_TAGS, _THUMBNAIL_TAGS = frozenset([1, 2, 3, 4]), frozenset([_THUMBNAIL_START, _THUMBNAIL_LENGTH])
+#: Kind of value → bytes of one, and its letter for ``struct``: text, 16 and 32 bits, fractions.
+_KINDS = {2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, "I"), 10: (8, "i")}
+_START, _EXIF_SEGMENT, _EXIF = b"\xff\xd8", 0xE1, b"Exif\x00\x00"
+#: End of the picture, and start of its data: no more segments with words about it follow.
+_LAST_MARKERS = frozenset([0xD9, 0xDA])
+_TIME = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
+_TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT,), 3: (Image.Transpose.ROTATE_180,), 4: (Image.Transpose.FLIP_TOP_BOTTOM,),
+    5: (Image.Transpose.TRANSPOSE,), 6: (Image.Transpose.ROTATE_270,), 7: (Image.Transpose.TRANSVERSE,), 8: (Image.Transpose.ROTATE_90,),
+}
+#: One picture at a time: memory stays bounded, and Python's filter of warnings belongs to all threads.
+_lock = threading.Lock()
+
+
+class Head(NamedTuple):
+    """What an image tells of itself.
+
+    is_jpeg: else the rest is empty. taken_at: ISO 8601 without a zone, by the camera's own clock. latitude, longitude: degrees, both or
+    neither. thumbnail: a JPEG without any metadata, upright, or nothing.
+    """
+
+    is_jpeg: bool = True
+    taken_at: str = ""
+    camera: str = ""
+    latitude: Optional[float] = None
+    longitude: Optional[float] = None
+    thumbnail: bytes = b""
+
+
+def is_enough(data: Buffer, is_whole_wanted: bool) -> bool:
+    """Whether the first bytes of an image hold all that its preview needs.
+
+    :param is_whole_wanted: whether the whole image may be read for the sake of a thumbnail
+    """
+    if bytes(data[:2]) != _START[:len(data)]:
+        return True
+    block, more = _exif_block(data)
+    if more and len(data) < HEAD_BYTES:
+        return False
+    return not is_whole_wanted or bool(_embedded(block, _directories(block).thumbnail))
+
+
+def read_head(data: bytes) -> Head:
+    """What an image's first bytes, or all of them, tell."""
+    if not data.startswith(_START):
+        return Head(is_jpeg=False)
+    block, _ = _exif_block(data)
+    exif = _directories(block)
+    latitude, longitude = _place(exif.gps) or (None, None)
+    orientation = exif.first.get(_ORIENTATION)
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        thumbnail = _small(_embedded(block, exif.thumbnail), orientation) or _small(data, orientation)
+    return Head(True, _taken_at(exif.details), _camera(exif.first), latitude, longitude, thumbnail)
+
+
+def _exif_block(data: Buffer) -> "tuple[bytes, bool]":
+    """EXIF's own bytes, without the segment's head. :returns: them, and whether they may still come with further bytes of the file"""
+    place = 2
+    while place + 10 <= len(data):
+        if data[place] != 0xFF:
+            return b"", False
+        kind = data[place + 1]
+        if kind == 0xFF:  # fill bytes
+            place += 1
+            continue
+        length = int.from_bytes(data[place + 2:place + 4], "big")
+        if kind in _LAST_MARKERS or length < 2:
+            return b"", False
+        end = place + 2 + length
+        if kind == _EXIF_SEGMENT and data[place + 4:place + 10] == _EXIF:
+            return (bytes(data[place + 10:end]), False) if end <= len(data) else (b"", True)
+        place = end
+    return b"", True
+
+
+class _Directories(NamedTuple):
+    """The tags of an EXIF block that count here, by directory."""
+
+    first: "dict[int, Any]"
+    details: "dict[int, Any]"
+    gps: "dict[int, Any]"
+    thumbnail: "dict[int, Any]"
+
+
+def _directories(block: bytes) -> _Directories:
+    """The directories of an EXIF block. Pillow reads each value of each directory, and a hostile block names the same 64 kB in thousands of
+    them; here, only the wanted tags are read, and each to a bounded length."""
+    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(block[:4])
+    if order is None or len(block) < 8:
+        return _Directories({}, {}, {}, {})
+    first, after = _directory(block, order, struct.unpack_from(order + "I", block, 4)[0], _FIRST_TAGS)
+    details = _directory(block, order, first.get(_DETAILS), _DETAIL_TAGS)[0]
+    gps = _directory(block, order, first.get(_GPS), _GPS_TAGS)[0]
+    return _Directories(first, details, gps, _directory(block, order, after, _THUMBNAIL_TAGS)[0])
+
+
+def _directory(block: bytes, order: str, place: Any, wanted: "frozenset[int]") -> "tuple[dict[int, Any], int]":
+    """The wanted tags of the directory at a place, and the place of the next directory; nothing and 0 where there is none."""
+    if not isinstance(place, int) or not 8 <= place <= len(block) - 2:
+        return {}, 0
+    count = struct.unpack_from(order + "H", block, place)[0]
+    end = place + 2 + 12 * count
+    found = {}
+    for entry in range(place + 2, min(end, len(block) - 11, place + 2 + 12 * MOST_TAGS), 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", block, entry)
+        if tag in wanted and tag not in found:
+            found[tag] = _value(block, order, kind, number, entry + 8)
+    return found, struct.unpack_from(order + "I", block, end)[0] if end + 4 <= len(block) else 0
+
+
+def _value(block: bytes, order: str, kind: int, number: int, place: int) -> Any:
+    """A tag's value: bytes for text, a number, or several in a tuple. None where it lies outside, or is of a kind of no use here."""
+    size, letter = _KINDS.get(kind, (0, ""))
+    if not size or not number:
+        return None
+    if size * number > 4:
+        place = struct.unpack_from(order + "I", block, place)[0]
+    number = min(number, MOST_VALUE_BYTES // size)
+    data = block[place:place + size * number]
+    if len(data) < size * number:
+        return None
+    if not letter:
+        return data
+    numbers = struct.unpack(f"{order}{len(data) // struct.calcsize(letter)}{letter}", data)
+    if size == 8:
+        numbers = tuple(above / below if below else math.nan for above, below in zip(numbers[::2], numbers[1::2]))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _embedded(block: bytes, directory: "dict[int, Any]") -> bytes:
+    """The thumbnail that the camera made, as it lies in the EXIF; nothing where there is none."""
+    start, length = directory.get(_THUMBNAIL_START), directory.get(_THUMBNAIL_LENGTH)
+    if not (isinstance(start, int) and isinstance(length, int) and 0 < start < len(block) and length > 0):
+        return b""
+    found = block[start:start + length]
+    return found if found.startswith(_START) else b""
+
+
+def _small(data: bytes, orientation: Any) -> bytes:
+    """A picture as a small upright JPEG; nothing where it cannot be decoded, or asks for too much. A picture that breaks off is none."""
+    if not data or data.count(b"\xff\xda") > MOST_SCANS:
+        return b""
+    try:
+        with JpegImageFile(io.BytesIO(data)) as image:
+            most = MOST_PROGRESSIVE_PIXELS if image.info.get("progressive") else MOST_PIXELS
+            if min(image.size) < LEAST_EDGE or image.width * image.height > most:
+                return b""
+            image.draft("RGB", (EDGE, EDGE))
+            small: Image.Image = image.convert("RGB")
+        small.thumbnail((EDGE, EDGE))
+        for turn in _TURNS.get(orientation, ()) if isinstance(orientation, int) else ():
+            small = small.transpose(turn)
+        out = io.BytesIO()
+        Image.frombytes("RGB", small.size, small.tobytes()).save(out, "JPEG", quality=QUALITY)  # without what came along, as a profile
+        return out.getvalue()
+    except _UNREADABLE:
+        return b""
+
+
+def _text(value: Any) -> str:
+    """A text for people: in one line, cut, without characters that are not to be seen or that turn the direction of writing."""
+    if not isinstance(value, bytes):
+        return ""
+    try:
+        value = value.decode()
+    except UnicodeDecodeError:
+        value = value.decode("latin-1")
+    value = value.partition("\0")[0]
+    shown = "".join(" " if letter.isspace() else letter for letter in value if letter.isspace() or unicodedata.category(letter)[0] != "C")
+    return " ".join(shown.split())[:MOST_LETTERS].strip()
+
+
+def _camera(first: "dict[int, Any]") -> str:
+    """Maker and model: "DJI FC6310", and not "NIKON CORPORATION NIKON D850"."""
+    maker, model = _text(first.get(_MAKE)), _text(first.get(_MODEL))
+    word = maker.split(" ", 1)[0].lower()
+    return model if model and model.lower().startswith(word) else f"{maker} {model}".strip()
+
+
+def _taken_at(details: "dict[int, Any]") -> str:
+    """When the photo was taken. ``DateTime`` does not count: it may be that of an edit."""
+    for tag in (_TAKEN, _DIGITIZED):
+        match = _TIME.match(_text(details.get(tag)))
+        if match is None:
+            continue
+        try:
+            taken = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
+        except ValueError:
+            continue
+        if taken.year >= FIRST_YEAR and taken <= datetime.now() + timedelta(days=2):  # the camera's clock has no zone
+            return taken.isoformat()
+    return ""
+
+
+def _place(gps: "dict[int, Any]") -> "Optional[tuple[float, float]]":
+    """Latitude and longitude; None where the camera did not know, or what it wrote cannot be."""
+    latitude, longitude = _degrees(gps.get(2), gps.get(1), "NS", 90), _degrees(gps.get(4), gps.get(3), "EW", 180)
+    if latitude is None or longitude is None or max(abs(latitude), abs(longitude)) < NULL_ISLAND:
+        return None
+    return latitude, longitude
+
+
+def _degrees(value: Any, reference: Any, letters: str, most: float) -> Optional[float]:
+    """Degrees of three numbers and a letter. Without the letter nobody knows on which side of the world it is."""
+    side = _text(reference).upper()
+    if len(side) != 1 or side not in letters:
+        return None
+    if not isinstance(value, tuple) or len(value) != 3:
+        return None
+    degrees, minutes, seconds = value
+    if not all(math.isfinite(part) for part in (degrees, minutes, seconds)):
+        return None
+    if not (0 <= degrees <= most and 0 <= minutes <= 60 and 0 <= seconds <= 60):
+        return None
+    found = degrees + minutes / 60 + seconds / 3600
+    if found > most:
+        return None
+    return round(found if side == letters[0] else -found, 6)
