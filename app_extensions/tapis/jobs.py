@@ -237,13 +237,15 @@ def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
 def latest(user: Any, *, most_active: int = 200, most_failed: int = 50, most_ended: int = 50) -> "list[TapisJob]":
     """The jobs that a user may see, those that matter first: running ones, those that wait for a login, failed ones, waiting ones, and the
     others that ended; the newest of each first. However many there are, none of the running and failed ones is crowded out."""
-    mine = visible(user).select_related("flight").order_by("-created_at")
-    running = list(mine.filter(state=TapisJob.RUNNING)[:most_active])
-    paused = list(mine.filter(state=TapisJob.PAUSED)[:most_active])
-    queued = list(mine.filter(state=TapisJob.QUEUED)[:most_active])
-    failed = list(mine.filter(state=TapisJob.FAILED)[:most_failed])
-    ended = list(mine.filter(state__in=(TapisJob.COMPLETED, TapisJob.CANCELED))[:most_ended])
-    return [*running, *paused, *failed, *queued, *ended]
+    mine = visible(user).order_by("-created_at")
+    groups: list[tuple[tuple[str, ...], int]] = [
+        ((TapisJob.RUNNING,), most_active), ((TapisJob.PAUSED,), most_active), ((TapisJob.FAILED,), most_failed),
+        ((TapisJob.QUEUED,), most_active), ((TapisJob.COMPLETED, TapisJob.CANCELED), most_ended)]
+    first, *others = (mine.filter(state__in=states).values_list("pk", "state")[:most] for states, most in groups)
+    # One statement sees one moment. In two, a job that begins between them would be neither running nor waiting.
+    seen = dict(first.union(*others, all=True))
+    place = {state: number for number, (states, _) in enumerate(groups) for state in states}
+    return sorted(mine.select_related("flight").filter(pk__in=list(seen)), key=lambda job: place[seen[job.pk]])
 
 
 def page_of(user: Any, *, kind: str = "", state: str = "", page: int = 1, size: int = 50) -> "tuple[list[TapisJob], int]":

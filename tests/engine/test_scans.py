@@ -58,7 +58,7 @@ def place(tmp_path, other: str = "") -> dict:
 def test_both_scans_are_joined_and_neither_table_is_left(tmp_path):
     found = place(tmp_path)
     assert len(found["placed"]) == 36, found["told"]
-    assert found["error"] < 0.05, "of a distance of 5.4: both scans are where they were taken from"
+    assert found["error"] < 0.11, "2 % of a distance of 5.4: both scans are where they were taken from"
     (up, low), (down, top) = found["heights"]["scan01"], found["heights"]["scan02"]
     assert up[2] > 0.999 and down[2] < -0.999
     assert low == pytest.approx(-0.65, abs=0.03) and top == pytest.approx(-0.75, abs=0.03)

@@ -35,7 +35,7 @@ class Target:
                ) -> "subprocess.CompletedProcess[str]":
         """Runs `python deploy COMMAND --webodm DIR …` as webodm.sh does."""
         done = subprocess.run([sys.executable, str(ROOT / "deploy"), command, "--webodm", str(self.directory), *arguments],
-                              env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=240)
+                              env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=1200)
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
@@ -43,7 +43,7 @@ class Target:
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Runs its Python in its directory, without anything of the repository on the path."""
         done = subprocess.run([str(self.python), *arguments], cwd=self.directory, env=self.env, capture_output=True, text=True,
-                              timeout=120)
+                              timeout=600)
         if check and done.returncode:
             raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done

@@ -6,13 +6,32 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from django.db import connections
+from django.db import connection, connections
 
 from app_extensions.openscan import part_files
 from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.intake import scans, uploads
+from tests.openscan.flow import until
 
 OURS = str(Path(__file__).resolve().parent.parent.parent / "app_extensions")
+
+
+def _name(child: int) -> str:
+    """What PostgreSQL calls the sessions of a child."""
+    return f"child {child} of the tests"
+
+
+def _end_of(child: int) -> int:
+    """Wait for a child and for its database sessions: PostgreSQL keeps a killed client's locks until it notices. :return: its status"""
+    _, status = os.waitpid(child, 0)
+
+    def sessions() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = %s", [_name(child)])
+            return cursor.fetchone()[0]
+
+    until(lambda: not sessions(), every=0.02, says="the end of the child's database sessions")
+    return status
 
 
 def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
@@ -27,6 +46,7 @@ def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
         code = 1
         try:
             os.close(reading)
+            os.environ["PGAPPNAME"] = _name(os.getpid())
             lines = [0]
 
             def trace(frame: Any, event: str, _: Any) -> Any:
@@ -50,7 +70,7 @@ def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         told = pipe.read()
-    _, status = os.waitpid(child, 0)
+    status = _end_of(child)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return 0
@@ -68,11 +88,10 @@ TRACED = {module.__file__ for module in (ledger, scans, part_files, uploads)}
 
 def run_traced(work: Callable[[], object], on_line: Callable[[str, int, int], None]) -> bool:
     """Runs `work` in a child that calls `on_line(file, line, count)` before each line of ours. Returns whether it was killed."""
-    from django.db import connections
-
     connections.close_all()
     child = os.fork()
     if child == 0:
+        os.environ["PGAPPNAME"] = _name(os.getpid())
         count = 0
 
         def trace(frame, event, argument):
@@ -92,6 +111,6 @@ def run_traced(work: Callable[[], object], on_line: Callable[[str, int, int], No
         finally:
             sys.settrace(None)
             os._exit(status)
-    _, ended = os.waitpid(child, 0)
+    ended = _end_of(child)
     assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "the child failed by itself"
     return os.WIFSIGNALED(ended)

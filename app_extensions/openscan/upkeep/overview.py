@@ -84,12 +84,14 @@ def for_operator(user: Any) -> "dict[str, Any]":
     """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
     scans = Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)
+    # In the order in which a scan goes: one that moves on between two queries is listed twice and not left out.
+    arriving = list(_arriving(scans))
     front = queue.front(MOST_ROWS, None if user.is_superuser else user.pk)
     waiting = scans.in_bulk(list(front.places))
     groups = {
         "waiting": [waiting[pk] for pk in front.places if pk in waiting],
         "running": list(scans.filter(state=Scan.RELEASED).order_by("released_at")[:MOST_ROWS]),
-        "arriving": list(_arriving(scans)), "ended": list(_ended(scans)),
+        "arriving": arriving, "ended": list(_ended(scans)),
     }
     listed = [scan for group in groups.values() for scan in group]
     prefetch_related_objects(listed, "token")  # many scans share one

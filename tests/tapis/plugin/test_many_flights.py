@@ -3,19 +3,19 @@ import re
 import threading
 import time
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 import requests
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.support.flights import Flyer, until
 
 
 def made(flyer, number, *, images=1):
     """Flights with projects, without asking Tapis."""
-    from django.utils import timezone
-
     from app_extensions.tapis.catalog.flights import FoundFlight
     from app_extensions.tapis.catalog.projects import create_project_from_flight
 
@@ -169,6 +169,29 @@ def test_a_user_cannot_queue_discoveries_without_end(flyer, consuming):
         jobs.start_discovery(access, jobs.LOOK, {"systems": ["one more"]}, queue=False)
     assert refused.value.status == 429
     TapisJob.objects.filter(user=flyer.user).delete()
+
+
+def test_a_job_that_begins_while_jobs_are_listed_is_in_the_list(flyer):
+    """Before, running jobs were read first and waiting ones later; one that went from one to the other meanwhile was in neither."""
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.models import TapisJob
+
+    job = TapisJob.objects.create(kind="discovery", state=TapisJob.QUEUED, user=flyer.user, purpose="test", client=flyer.client,
+                                  due_at=timezone.now() + timedelta(days=1))
+
+    def begin(execute, sql, params, many, context):
+        found = execute(sql, params, many, context)
+        if "tapis_tapisjob" in sql:
+            with connection.connection.cursor() as beside:  # the driver's own, which is not wrapped
+                beside.execute("UPDATE tapis_tapisjob SET state = 'running' WHERE id = %s", [str(job.pk)])
+        return found
+
+    try:
+        with connection.execute_wrapper(begin):
+            listed = jobs.latest(flyer.user)
+        assert [each.pk for each in listed] == [job.pk]
+    finally:
+        job.delete()
 
 
 def test_permissions_follow_webodm_s_on_the_project(flyer, stack, tapis, unique):
