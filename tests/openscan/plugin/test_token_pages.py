@@ -70,7 +70,7 @@ def test_more_credit_is_asked_for_once_and_granted_in_one_click(open_page, live_
     page.fill(f"#os-more-{token.pk}", "7")
     page.fill(f"#os-why-{token.pk}", "<i>A workshop</i>")
     page.click('form button:has-text("Ask")')
-    page.wait('#os-tokens:has-text("an administrator decides")')
+    page.wait('#os-tokens:has-text("An administrator will decide")')
     self_service.ask_for_more(token, 8 * 10**9, "changed my mind")
     request = CreditRequest.objects.get(token=token)
     page = open_page()
