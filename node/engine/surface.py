@@ -1,9 +1,10 @@
 """From oriented points to a clean triangle mesh: COLMAP's Poisson reconstruction, trimming and decimation."""
+import ctypes
 import errno
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
 
 import fast_simplification
@@ -12,9 +13,12 @@ import pycolmap
 from scipy.spatial import cKDTree
 
 from .cloud import Cloud, read_ply, write_ply
+from .errors import EngineError
 from .meshes import Mesh, largest_part, without_degenerate
 
 _LEAST_ROOM = 16_000_000  # bytes of disk for the surface of a small cloud
+_SOURCE, _TARGET = "poisson_in.ply", "poisson_out.ply"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def estimate_normals(points: np.ndarray, towards: np.ndarray, neighbours: int = 16) -> np.ndarray:
@@ -37,34 +41,42 @@ def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> C
     return cloud.keep(mean < mean.mean() + deviations * mean.std())
 
 
-@contextmanager
-def _working_in(directory: Path) -> Iterator[None]:
-    """In another working directory: COLMAP's Poisson reconstruction leaves its scratch files (``PR_…``) in it when it is killed."""
-    for left in directory.glob("PR_*"):
-        left.unlink()
-    before = os.open(".", os.O_RDONLY)
-    os.chdir(directory)
-    try:
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
+def _build(work: Path, depth: int, trim: float, threads: int) -> None:
+    """COLMAP's Poisson reconstruction, in a process of its own. Its scratch files (``PR_…``) go to the working directory."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a surface of a run that was killed would disturb the next one
+    os.chdir(work)
+    options = pycolmap.PoissonMeshingOptions()
+    options.depth, options.trim, options.num_threads = depth, trim, threads
+    pycolmap.poisson_meshing(_SOURCE, _TARGET, options)
 
 
 def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
-    """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed)."""
-    source, target = work / "poisson_in.ply", work / "poisson_out.ply"
+    """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed).
+
+    COLMAP's code for several threads sometimes crashes, or gives vertices that are no numbers: then it is built again with one.
+
+    :raises EngineError: that failed, too
+    """
+    source, target = work / _SOURCE, work / _TARGET
     centre = cloud.points.mean(axis=0)
     write_ply(source, Cloud(cloud.points - centre, cloud.colours, cloud.normals))
     need = 4 * source.stat().st_size + _LEAST_ROOM
     if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without a word
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
-    options = pycolmap.PoissonMeshingOptions()
-    options.depth, options.trim, options.num_threads = depth, trim, threads
-    with _working_in(work):
-        pycolmap.poisson_meshing(source.name, target.name, options)
-    rows, faces = read_ply(target)
-    vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
+    for number in dict.fromkeys((threads, 1)):
+        for left in (target, *work.glob("PR_*")):
+            left.unlink(missing_ok=True)
+        builder = multiprocessing.get_context("spawn").Process(target=_build, args=(work, depth, trim, number))
+        builder.start()
+        builder.join()
+        if builder.exitcode == 0 and target.exists():
+            rows, faces = read_ply(target)
+            vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
+            if len(faces) and np.isfinite(vertices).all():
+                break
+    else:
+        raise EngineError(f"The surface could not be built from {len(cloud)} points (exit code {builder.exitcode}). "
+                          "If memory is short, choose a lower mesh-octree-depth or pc-quality.")
     colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
     source.unlink()
     target.unlink()
