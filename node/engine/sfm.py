@@ -136,7 +136,8 @@ def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Ca
         pairs = all_pairs(count)
     else:
         pairs = choose_pairs(matcher, asked or 20, log)
-    if not asked:
+    # In small sets every pair counts: with half of them left out, 16 photos were placed less exactly (held-out SSIM 0.80 instead of 0.83).
+    if not asked and count > TRY_FIRST_FROM:
         looked_at = len(pairs)
         pairs = shortlist(matcher, pairs, lambda f: on_fraction(_SHORTLIST_SHARE * f))
         if len(pairs) < looked_at:

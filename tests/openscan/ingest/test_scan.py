@@ -150,7 +150,7 @@ def test_a_token_whose_user_is_gone(token):
     scan = started_scan(token, [make_zip(photos(2))])
     Token.objects.filter(pk=token.pk).update(owner=None)
     run.ingest(scan.pk)
-    assert "no WebODM user" in Scan.objects.get(pk=scan.pk).error and credit(token) == 100_000_000
+    assert "was deleted" in Scan.objects.get(pk=scan.pk).error and credit(token) == 100_000_000
 
 
 def test_two_workers_never_take_in_the_same_scan(token):

@@ -160,7 +160,7 @@ def test_more_than_a_zip_adds_is_refused(base, token, unique, more, parts, statu
     created = requests.get(f"{base}/createProject", auth=PAIR, timeout=120,
                            params={"token": token, "project": unique, "photos": 4, "parts": parts, "filesize": 10_000}).json()
     answer = requests.post(created["ulink"][0], data=bytes(10_000 + more), timeout=120)
-    assert answer.status_code == status and "more than was declared" in answer.json()["error"]
+    assert answer.status_code == status and "larger than declared" in answer.json()["error"]
 
 
 def test_a_client_that_puts_each_photo_as_a_part(base, token, unique):

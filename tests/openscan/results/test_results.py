@@ -114,7 +114,7 @@ def test_no_model_at_all_is_a_failure_that_costs_nothing(completed):
     ledger.post(scan)
     finish.finish(scan.pk)
     scan.refresh_from_db()
-    assert scan.state == Scan.FAILED and "delivered no model" in scan.error and scan.charge == Scan.REFUNDED
+    assert scan.state == Scan.FAILED and "without a model" in scan.error and scan.charge == Scan.REFUNDED
     assert status.scan_status(scan) == "processing failed"
     finish.finish(scan.pk)
     assert Scan.objects.get(pk=scan.pk).finished_at == scan.finished_at
