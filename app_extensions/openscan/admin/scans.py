@@ -85,7 +85,7 @@ class ScanAdmin(ReadOnlyAdmin):
     def reset(self, request: HttpRequest, chosen: QuerySet) -> None:
         self._each(request, chosen, partial(scans.reset_scan_row, actor=request.user.get_username()), "is reset")
 
-    reset.short_description = "Reset: free the name and give the credit back"
+    reset.short_description = "Reset: free the name, give credit back"
     reset.allowed_permissions = ("steer",)
 
     def _each(self, request: HttpRequest, chosen: QuerySet, do: Any, done: str) -> None:

@@ -240,7 +240,7 @@ def test_a_server_with_login(settings, live_db):
 def test_headers_cannot_be_smuggled_in(live_db):
     with pytest.raises(ValueError, match="line break"):
         new_mail(subject="Hello\nBcc: everybody@example.org")
-    with pytest.raises(ValueError, match="somebody"):
+    with pytest.raises(ValueError, match="recipient"):
         new_mail(to=[])
 
 
