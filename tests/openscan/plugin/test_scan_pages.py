@@ -135,7 +135,7 @@ def test_a_share_link_ends(stack, live_db):
     scan = _scan(private_token(10**9)[0])
     ended = page_links.shared_url(scan, "", int(time.time()) - 1)
     answer = requests.get(stack.address() + ended, timeout=60)
-    assert answer.status_code == 410 and "has ended" in answer.text
+    assert answer.status_code == 410 and "has expired" in answer.text
 
 
 def test_a_revoked_token_is_forgotten(open_page, live_db):
