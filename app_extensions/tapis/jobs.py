@@ -1,4 +1,4 @@
-"""Jobs: started once, joined by whoever asks for the same, shown to those who may see them, woken after a crash or a login."""
+"""Jobs: started once, joined by whoever asks for the same, woken after a crash or a login."""
 import hashlib
 import json
 import logging
@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Optional
-from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -123,16 +122,21 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
     return job, joined
 
 
+def preview_purpose(base_url: str, tenant_id: str) -> str:
+    """The purpose of a job that fetches previews from a tenant. It tells the tenant even after its client was deleted."""
+    text = json.dumps([base_url, tenant_id])
+    return f"{PREVIEW} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 def start_previews(access: TapisAccess) -> "tuple[TapisJob, bool]":
-    """A job that fetches whatever previews of the user's flights at this tenant wait: a new one, or the one that is under way.
+    """Start a job that fetches the waiting previews of the user's flights at this tenant, or join the one that is under way.
 
-    Call it within the transaction that lets previews wait, before their rows are touched: it locks the job, so that the job does not end
-    without them.
+    Call it in the transaction that adds previews to fetch, before their rows are changed: it locks the job, so that the job cannot end
+    before it has seen them.
 
-    :returns: the job, and whether it was there already
+    :returns: the job, and whether it existed before
     """
-    text = json.dumps([access.client.base_url, access.client.tenant_id])
-    purpose = f"{PREVIEW} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    purpose = preview_purpose(access.client.base_url, access.client.tenant_id)
     mine = TapisJob.objects.filter(user_id=access.user.pk, kind=TapisJob.PREVIEW, purpose=purpose, state__in=TapisJob.ACTIVE)
     job, joined = _make(
         lambda: mine.select_for_update(of=("self",)).first(),
@@ -195,14 +199,6 @@ def wait_for(job: TapisJob, seconds: float) -> TapisJob:
     return TapisJob.objects.select_related("user", "client").get(pk=job.pk)
 
 
-def problem_of(job: TapisJob) -> Optional[TapisProblem]:
-    """Why a discovery failed, as it is told to whoever asked for it; None where it did not fail."""
-    if job.state != TapisJob.FAILED:
-        return None
-    told = job.results.get("problem") or {}
-    return TapisProblem(told.get("detail", job.error), status=told.get("status", 502), error=told.get("error", ""))
-
-
 def discovers(user: Any) -> bool:
     """Whether a worker is at a discovery of the user right now."""
     return TapisJob.objects.filter(user_id=user.pk, kind=TapisJob.DISCOVERY, state=TapisJob.RUNNING, lease_until__gte=Now()).exists()
@@ -243,82 +239,6 @@ def can_be_synced(flight: Flight) -> bool:
     if task is None or task.compacted or host_projects.get_project(flight.project_id) is None:
         return False
     return host_tasks.task_state(task).status not in (host_tasks.QUEUED, host_tasks.RUNNING)
-
-
-def visible(user: Any) -> QuerySet:
-    """The jobs that a user may see: the own ones, and all syncs of projects that WebODM lets the user see.
-
-    Jobs for previews are not told of: each preview says for itself how it is getting on.
-    """
-    mine = TapisJob.objects.filter(Q(user_id=user.pk) | Q(flight__project_id__in=host_projects.visible_ids(user)))
-    return mine.exclude(kind=TapisJob.PREVIEW)
-
-
-def find_job(user: Any, job_id: Any) -> Optional[TapisJob]:
-    """The job of that id; None where there is none, or the user may not see it."""
-    try:
-        wanted = UUID(str(job_id))
-    except ValueError:
-        return None
-    jobs = TapisJob.objects.all() if user.is_superuser else visible(user)
-    return jobs.select_related("flight").filter(pk=wanted).first()
-
-
-def latest(user: Any, *, most_active: int = 200, most_failed: int = 50, most_ended: int = 50) -> "list[TapisJob]":
-    """The jobs that a user may see, those that matter first: running ones, those that wait for a login, failed ones, waiting ones, and the
-    others that ended; the newest of each first. However many there are, none of the running and failed ones is crowded out."""
-    mine = visible(user).order_by("-created_at")
-    groups: list[tuple[tuple[str, ...], int]] = [
-        ((TapisJob.RUNNING,), most_active), ((TapisJob.PAUSED,), most_active), ((TapisJob.FAILED,), most_failed),
-        ((TapisJob.QUEUED,), most_active), ((TapisJob.COMPLETED, TapisJob.CANCELED), most_ended)]
-    first, *others = (mine.filter(state__in=states).values_list("pk", "state")[:most] for states, most in groups)
-    # One statement sees one moment. In two, a job that begins between them would be neither running nor waiting.
-    seen = dict(first.union(*others, all=True))
-    place = {state: number for number, (states, _) in enumerate(groups) for state in states}
-    return sorted(mine.select_related("flight").filter(pk__in=list(seen)), key=lambda job: place[seen[job.pk]])
-
-
-def page_of(user: Any, *, kind: str = "", state: str = "", page: int = 1, size: int = 50) -> "tuple[list[TapisJob], int]":
-    """One page of the jobs that a user may see, newest first. :returns: the page, and how many there are in all"""
-    mine = visible(user).select_related("flight").order_by("-created_at")
-    if kind:
-        mine = mine.filter(kind=kind)
-    if state:
-        mine = mine.filter(state=state)
-    return list(mine[(page - 1) * size:page * size]), mine.count()
-
-
-def counts(user: Any) -> "dict[str, int]":
-    """How many jobs of each state a user may see."""
-    rows = visible(user).order_by().values("state").annotate(number=Count("pk"))
-    found = {row["state"]: row["number"] for row in rows}
-    return {state: found.get(state, 0) for state in TapisJob.STATES}
-
-
-def progress_of(job: TapisJob) -> "dict[str, int]":
-    """How many directories a discovery that is under way has read, how many it knows of, and the flights found so far."""
-    told = job.results if job.kind == TapisJob.DISCOVERY and job.active else {}
-    return {name: told.get(name, 0) for name in ("directories_read", "directories_known", "flights_found")}
-
-
-def as_dict(job: TapisJob) -> "dict[str, Any]":
-    """The documented form. Sizes are in bytes, the rate in bytes a second.
-
-    A job that waits for a login is told as ``failed``, as programs stop asking then; ``details_of`` says that it goes on after the login.
-    """
-    return {
-        "id": str(job.pk), "kind": job.kind, "state": TapisJob.FAILED if job.state == TapisJob.PAUSED else job.state,
-        "images_done": job.images_done, "images_total": job.images_total, "bytes_done": job.bytes_done, "bytes_total": job.bytes_total,
-        "rate": job.rate, "error": job.error,
-    }
-
-
-def details_of(job: TapisJob) -> "dict[str, Any]":
-    """What is told of a job besides the documented form."""
-    return {
-        "waits_for": "login" if job.state == TapisJob.PAUSED else "", "note": job.note,
-        "created_at": job.created_at.isoformat(), "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-    }
 
 
 def forget_old() -> int:

@@ -1,4 +1,5 @@
 """What a run will need of memory and disk, before it begins: it is planned so that it fits, or refused with the figures."""
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ _DISK_RESULTS = 200e6
 # What is tried in turn where a set would not fit.
 _FEWER_POINTS = (8_000_000, 5_000_000, 3_000_000, 2_000_000)
 _SMALLER_DEPTH = (2500, 2000, 1600, 1300, 1000, 800, 640, 500, 400)
+
+_most_with_child = 0  # bytes of memory, of this process and one that it started
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,29 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
     return available
 
 
+def memory_of_process(name: str) -> int:
+    """Bytes of memory of this process: ``VmHWM``, the most at once, or ``VmRSS``, those at present."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024
+
+
 def peak_memory() -> int:
-    """Most bytes of memory that this process had at once (Linux: VmHWM); a run that was continued counts from there."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Most bytes of memory that the engine had at once; a run that was continued counts from there."""
+    return max(memory_of_process("VmHWM"), _most_with_child)
+
+
+def note_child(memory_bytes: int) -> None:
+    """Count the memory of a process of ours, which it had beside what this one has now.
+
+    It measures itself: what the system says of an ended child includes what its parent had when it was started.
+    """
+    global _most_with_child
+    _most_with_child = max(_most_with_child, memory_of_process("VmRSS") + memory_bytes)
+
+
+def processor_seconds() -> float:
+    """Processor time of the engine so far, with that of its processes that have ended."""
+    return sum(os.times()[:4])
 
 
 def _gigabytes(size: float) -> str:

@@ -57,7 +57,7 @@ def _refuse_plain_object(scene: Scene, middle: np.ndarray, distance: float) -> N
     near = off[off < distance]
     if not len(near):
         return
-    # A flat thing, such as a coin, has points in the middle like the table around it, but where points are few, chance leaves holes.
+    # A flat object, such as a coin, has as many points as the table around it. Where points are few, a hole may be chance.
     reach, hole = float(np.percentile(near, 90)), 0.08 * distance
     expected = 0.9 * len(near) * min(1.0, hole / reach) ** 2
     if expected >= _SURE and (near < hole).sum() < 0.2 * expected:

@@ -255,27 +255,34 @@ def sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, stat
 
 
 @njit(fastmath=True)
-def _plane_of(window, values, mean):
-    """What of weighted values (S) varies otherwise than evenly across the window.
-
-    Leaves the values less their best plane in ``values``. Returns their variance; below zero where the weights tell no plane.
-    """
+def _moments(window):
+    """Weighted mean (x, y) of a window's samples, and the inverse of their covariance (xx, xy, yy): all zero if they lie on a line."""
     mx, my = np.float32(0.0), np.float32(0.0)
     for k in range(SAMPLES):
         mx += window[_WEIGHT + k] * window[_X + k]
         my += window[_WEIGHT + k] * window[_Y + k]
-    xx, xy, yy, xv, yv = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    xx, xy, yy = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for k in range(SAMPLES):
         dx, dy, w = window[_X + k] - mx, window[_Y + k] - my, window[_WEIGHT + k]
         xx += w * dx * dx
         xy += w * dx * dy
         yy += w * dy * dy
-        xv += w * dx * (values[k] - mean)
-        yv += w * dy * (values[k] - mean)
     whole = xx * yy - xy * xy
     if whole < np.float32(1e-3) * xx * yy + np.float32(1e-9):
-        return np.float32(-1.0)
-    a, b = (xv * yy - yv * xy) / whole, (yv * xx - xv * xy) / whole
+        return mx, my, np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    return mx, my, yy / whole, -xy / whole, xx / whole
+
+
+@njit(fastmath=True)
+def _subtract_plane(window, moments, values, mean):
+    """Subtract from weighted grey values (S) the plane that fits them best. Returns the variance that is left."""
+    mx, my, ixx, ixy, iyy = moments
+    xv, yv = np.float32(0.0), np.float32(0.0)
+    for k in range(SAMPLES):
+        part = window[_WEIGHT + k] * (values[k] - mean)
+        xv += part * (window[_X + k] - mx)
+        yv += part * (window[_Y + k] - my)
+    a, b = ixx * xv + ixy * yv, ixy * xv + iyy * yv
     variance = np.float32(0.0)
     for k in range(SAMPLES):
         values[k] -= mean + a * (window[_X + k] - mx) + b * (window[_Y + k] - my)
@@ -285,9 +292,9 @@ def _plane_of(window, values, mean):
 
 @njit(parallel=True, fastmath=True, cache=True)
 def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
-    """1 - NCC of what is left of the windows once each is less its best plane; where that is more than ``cost``, it replaces it.
+    """Raise ``cost`` to 1 - NCC of the windows without their linear gradients, where that is higher.
 
-    Grey that changes evenly, as on a plain ground in soft light, matches itself perfectly wherever it is compared.
+    Grey that changes evenly, as on a plain table in soft light, matches perfectly at every depth and measures none.
     """
     height, width = image.shape
     count, high, wide = sources.shape
@@ -301,7 +308,8 @@ def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
             for k in range(SAMPLES):
                 w = window[_WEIGHT + k]
                 mine[k] = window[_PRODUCT + k] / w if w > np.float32(1e-12) else mean
-            variance = _plane_of(window, mine, mean)
+            moments = _moments(window)
+            variance = _subtract_plane(window, moments, mine, mean) if moments[2] > 0.0 else np.float32(0.0)
             first, second = _BAD32, _BAD32
             rx, ry = Kinv[0, 0] * x + Kinv[0, 2], Kinv[1, 1] * y + Kinv[1, 2]
             n0, n1, n2 = normal[y, x, 0], normal[y, x, 1], normal[y, x, 2]
@@ -309,7 +317,7 @@ def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
             if variance > np.float32(0.0) and abs(d) > 1e-12:
                 p0, p1, p2 = n0 * Kinv[0, 0] / d, n1 * Kinv[1, 1] / d, (n0 * Kinv[0, 2] + n1 * Kinv[1, 2] + n2) / d
                 for s in range(count):
-                    c = _plain_cost_in(sources[s], A[s], b[s], x, y, p0, p1, p2, window, mine, variance, theirs)
+                    c = _plain_cost_in(sources[s], A[s], b[s], x, y, p0, p1, p2, window, moments, mine, variance, theirs)
                     if c < first:
                         second = first
                         first = c
@@ -321,8 +329,8 @@ def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
 
 
 @njit(fastmath=True)
-def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, mine, variance, theirs):
-    """As ``_cost_in``, of what is left without planes. ``mine`` (S), ``variance``: of the photo; ``theirs``: room for the other's."""
+def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, moments, mine, variance, theirs):
+    """As ``_cost_in``, without linear gradients. ``mine`` (S), ``variance``: of the photo; ``theirs`` (S): room for the other's values."""
     high, wide = source.shape
     mean = np.float32(0.0)
     for k in range(SAMPLES):
@@ -345,7 +353,7 @@ def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, mine, variance, t
         top, low = p + right * (q - p), r + right * (t - r)
         theirs[k] = top + down * (low - top)
         mean += window[_WEIGHT + k] * theirs[k]
-    other = _plane_of(window, theirs, mean)
+    other = _subtract_plane(window, moments, theirs, mean)
     if other <= np.float32(0.0):
         return _BAD32
     both = np.float32(0.0)

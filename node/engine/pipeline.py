@@ -11,7 +11,7 @@ from app_extensions.shared import photo_files
 
 from . import __version__
 from .errors import EngineError
-from .estimate import photo_sizes, plan_run
+from .estimate import photo_sizes, plan_run, processor_seconds
 from .focus import merge_stacks
 from .photos import LeftOut, Photo, list_images, photo_name, prepare, sentences
 from .progress import Progress
@@ -209,9 +209,9 @@ def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, 
         return
     this.progress.begin(name)
     this.space.remove_results(RESULTS.get(name, ()))
-    began, used = time.monotonic(), time.process_time()
+    began, used = time.monotonic(), processor_seconds()
     work(this)
-    seconds, used = round(time.monotonic() - began, 2), round(time.process_time() - used, 2)
+    seconds, used = round(time.monotonic() - began, 2), round(processor_seconds() - used, 2)
     for file, value in (("timings.json", seconds), ("processor.json", used)):
         this.space.write_json(file, {**this.space.read_json(file, {}), name: value})
     this.space.finish(name)

@@ -28,7 +28,7 @@ _LOOSE_PAIRS = 20  # further pairs of each loose photo
 # What share of the stage's work is done at which point.
 _FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
 _SHORTLIST_SHARE = 0.1  # of the matching
-#: In sets larger than this a few likely pairs are tried first.
+#: Sets up to this size match all pairs. In larger ones a few likely pairs are tried first, and a quick look chooses the others.
 TRY_FIRST_FROM = 24
 _TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
 _LEAST_FEATURES = 8  # in a photo on average; with fewer there is nothing to compare

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import fast_simplification
@@ -14,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from .cloud import Cloud, read_ply, write_ply
 from .errors import EngineError
+from .estimate import memory_of_process, note_child
 from .meshes import Mesh, largest_part, without_degenerate
 
 _LEAST_ROOM = 16_000_000  # bytes of disk for the surface of a small cloud
@@ -41,21 +43,28 @@ def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> C
     return cloud.keep(mean < mean.mean() + deviations * mean.std())
 
 
-def _build(work: Path, depth: int, trim: float, threads: int) -> None:
-    """COLMAP's Poisson reconstruction, in a process of its own. Its scratch files (``PR_…``) go to the working directory."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a surface of a run that was killed would disturb the next one
+def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Synchronized[int]") -> None:
+    """Run COLMAP's Poisson reconstruction; called in a process of its own. Scratch files (``PR_…``) go to the working directory.
+
+    :param memory_bytes: is set to the most memory that it took
+    """
+    # If the run is killed, this process must not continue and disturb the next run.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not multiprocessing.parent_process().is_alive():
+        return
     os.chdir(work)
     options = pycolmap.PoissonMeshingOptions()
     options.depth, options.trim, options.num_threads = depth, trim, threads
     pycolmap.poisson_meshing(_SOURCE, _TARGET, options)
+    memory_bytes.value = memory_of_process("VmHWM")
 
 
 def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
     """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed).
 
-    COLMAP's code for several threads sometimes crashes, or gives vertices that are no numbers: then it is built again with one.
+    With several threads, COLMAP sometimes crashes or returns NaN for vertices: then it runs again with one thread.
 
-    :raises EngineError: that failed, too
+    :raises EngineError: that failed too
     """
     source, target = work / _SOURCE, work / _TARGET
     centre = cloud.points.mean(axis=0)
@@ -63,12 +72,15 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
     need = 4 * source.stat().st_size + _LEAST_ROOM
     if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without a word
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
+    spawn = multiprocessing.get_context("spawn")
+    memory_bytes = spawn.Value("q", 0)
     for number in dict.fromkeys((threads, 1)):
         for left in (target, *work.glob("PR_*")):
             left.unlink(missing_ok=True)
-        builder = multiprocessing.get_context("spawn").Process(target=_build, args=(work, depth, trim, number))
+        builder = spawn.Process(target=_build, args=(work, depth, trim, number, memory_bytes))
         builder.start()
         builder.join()
+        note_child(memory_bytes.value)
         if builder.exitcode == 0 and target.exists():
             rows, faces = read_ply(target)
             vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre

@@ -47,17 +47,17 @@ _LINE = """
         LEFT JOIN running r ON r.token_id = s.token_id AND r.client_address = s.client_address
         WHERE s.state = ANY(%s) AND NOT s.on_hold
     ) """
-_IN_ORDER = _LINE + """
+#: Whose turn comes first.
+_ORDER = "queue_rank, is_public, turn, started_at, id"
+_IN_ORDER = _LINE + f"""
     SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
-    ORDER BY queue_rank, is_public, turn, started_at, id"""  # noqa: S608 - constants only
-_FRONT = _LINE + """, placed AS (
-        SELECT id, owner_id, ROW_NUMBER() OVER (ORDER BY queue_rank, is_public, turn, started_at, id) AS place FROM line
+    ORDER BY {_ORDER}"""  # noqa: S608 - constants only
+_FRONT = _LINE + f""", placed AS (
+        SELECT id, owner_id, ROW_NUMBER() OVER (ORDER BY {_ORDER}) AS place FROM line
     )
     SELECT id, place, COUNT(*) OVER () FROM placed WHERE %s OR owner_id = %s ORDER BY place LIMIT %s"""  # noqa: S608
-_POSITION = _LINE + """
-    SELECT COUNT(*) FROM line JOIN line AS mine ON mine.id = %s
-    WHERE (line.queue_rank, line.is_public, line.turn, line.started_at, line.id)
-        <= (mine.queue_rank, mine.is_public, mine.turn, mine.started_at, mine.id)"""  # noqa: S608
+_POSITION = _LINE + f"""
+    SELECT COUNT(*) FROM line WHERE ({_ORDER}) <= (SELECT {_ORDER} FROM line WHERE id = %s)"""  # noqa: S608
 #: Scans before one that would be sent now: its turn comes after those that its client has had and waits for.
 _AHEAD = _LINE + """
     SELECT COUNT(*), COALESCE(SUM(photos), 0) FROM line WHERE (queue_rank, is_public, turn) <= (0, %s, 1 + (

@@ -1,6 +1,6 @@
-"""Previews of the flights in a user's catalog: asking for them, reading them, and forgetting those that nobody looks at.
+"""Previews of the flights in a user's catalog: ask for them, read them, and remove those that nobody looks at.
 
-Nothing here talks to Tapis. Asking lets previews wait and starts the job that fetches them (``sync.previews``).
+Nothing here calls Tapis. Asking starts the job that fetches the previews (``sync.previews``).
 """
 from collections.abc import Iterable
 from datetime import timedelta
@@ -59,7 +59,7 @@ def read(user: Any, ids: "Iterable[int]") -> "list[dict[str, Any]]":
 
 
 def thumbnail_of(user: Any, preview_id: int, number: int) -> Optional[bytes]:
-    """A JPEG; None where there is none, or it is another user's."""
+    """The JPEG of a thumbnail; None if it does not exist or belongs to another user."""
     images = PreviewImage.objects.filter(preview_id=preview_id, number=number, preview__seen__user_id=user.pk)
     found = images.values_list("thumbnail", flat=True).first()
     return bytes(found) if found else None
@@ -124,7 +124,7 @@ def _is_to_fetch(flight: SeenFlight, again: bool) -> bool:
 
 
 def _let_wait(flights: "list[SeenFlight]", access_to: "Callable[[], TapisAccess]") -> None:
-    """Let the previews of these flights, all of one tenant, wait for a worker; or fail at once where the login has ended."""
+    """Queue the previews of these flights, all of one tenant; they fail at once if the login has ended."""
     now = timezone.now()
     changes: dict[str, Any] = {"state": FlightPreview.WAITING, "error": "", "needs_login": False, "attempts": 0, "asked_at": now}
     problem = None

@@ -51,10 +51,10 @@ def processing_of(flight: Flight, user: Any, owner: Any) -> Processing:
         try:
             options = host_presets.filter_options(host_presets.preset_options(preset, flight.user if "preset" in chosen else user), None)
         except LookupError:
-            notes.append(f"The preset {preset} does not exist any more; processed with the defaults.")
+            notes.append(f"The preset {preset} no longer exists; processed with the defaults.")
     if node_id is not None and node_id not in _nodes(owner):
         node_id = None
-        notes.append("The chosen processing node is gone, or may not be used any more; WebODM chooses one.")
+        notes.append("The chosen processing node is no longer available; WebODM chooses one.")
     return Processing(wanted, options, node_id, " ".join(notes))
 
 

@@ -8,7 +8,7 @@ from django.db.models import F, Q, QuerySet
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
-from app_extensions.tapis import jobs
+from app_extensions.tapis import job_reports
 from app_extensions.tapis.catalog.flights import FoundFlight
 from app_extensions.tapis.models import Flight, TapisJob, TapisOAuth2Client
 
@@ -199,7 +199,7 @@ def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
         "total_bytes": row.total_bytes,
         "discovered_at": row.discovered_at.isoformat(),
         "synced_at": row.synced_at.isoformat() if row.synced_at else None,
-        "sync": {**jobs.as_dict(latest[row.pk]), **jobs.details_of(latest[row.pk])} if row.pk in latest else None,
+        "sync": {**job_reports.as_dict(latest[row.pk]), **job_reports.details_of(latest[row.pk])} if row.pk in latest else None,
         "task": _task(tasks[row.task_id], hints) if row.task_id in tasks else None,
     } for row in flights}
 

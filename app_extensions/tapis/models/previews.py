@@ -1,4 +1,4 @@
-"""What a user sees of a flight before it is imported: when, with what and where it was taken, from the EXIF of a few images."""
+"""What a user sees of a flight before importing it: when, where and with which camera, from the EXIF of a few images."""
 from django.db import models
 from django.utils import timezone
 
@@ -6,7 +6,7 @@ from app_extensions.tapis.models.flights import SeenFlight
 
 
 class FlightPreview(models.Model):
-    """The preview of one flight of one user's catalog. It goes with the flight, so no user ever has that of another."""
+    """The preview of one flight in one user's catalog. It belongs to the catalog's row, so no user can have another's."""
 
     WAITING, READY, FAILED = "waiting", "ready", "failed"
     STATES = [(WAITING, "to be fetched"), (READY, "here"), (FAILED, "could not be fetched")]
@@ -14,8 +14,8 @@ class FlightPreview(models.Model):
     seen = models.OneToOneField(SeenFlight, on_delete=models.CASCADE, related_name="preview")
     state = models.CharField(max_length=10, choices=STATES, default=WAITING)
     error = models.TextField(blank=True, default="")
-    needs_login = models.BooleanField(default=False, help_text="It failed for want of a Tapis login.")
-    attempts = models.IntegerField(default=0, help_text="Turns of workers at it since it was asked for.")
+    needs_login = models.BooleanField(default=False, help_text="It failed because the Tapis login had ended.")
+    attempts = models.IntegerField(default=0, help_text="Attempts by workers since it was asked for.")
     asked_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was fetched, or failed.")
     used_at = models.DateTimeField(default=timezone.now, db_index=True, help_text="When somebody last looked at it, to the day.")
@@ -29,7 +29,7 @@ class FlightPreview(models.Model):
 
 
 class PreviewImage(models.Model):
-    """One image of a preview: what its EXIF says, as far as it can be believed, and a small picture."""
+    """One image of a preview: what its EXIF plausibly says, and a thumbnail."""
 
     preview = models.ForeignKey(FlightPreview, on_delete=models.CASCADE, related_name="images")
     number = models.IntegerField(help_text="From 1, in the order of the names.")

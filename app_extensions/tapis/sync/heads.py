@@ -1,6 +1,6 @@
-"""What the first bytes of a photo tell: when, with what and where it was taken, and a small picture. Nothing of it is believed untested.
+"""What a photo's first bytes say: when, where and with which camera it was taken, and a thumbnail. All of it is checked.
 
-No Django here. Every function takes whatever bytes it is given, works for a bounded time in bounded memory, and raises nothing.
+No Django here. Every function accepts any bytes, needs bounded time and memory, and raises no exception.
 Sources: ITU T.81 annex B (JPEG's segments), TIFF 6.0 section 2 (directories), CIPA DC-008 (EXIF).
 """
 import io
@@ -32,9 +32,9 @@ LEAST_EDGE = 8
 QUALITY = 80
 #: Letters of a maker's or a camera's name.
 MOST_LETTERS = 60
-#: Earlier and future times come from clocks that were never set.
+#: Earlier and future times come from cameras whose clock was never set.
 FIRST_YEAR = 1990
-#: A place this close to 0°, 0° (some ten metres) is a receiver's word for "unknown".
+#: Receivers without a position write 0°, 0°. Places within some ten metres of it count as none.
 NULL_ISLAND = 1e-4
 
 #: What Pillow raises at bytes that make no sense.
@@ -62,10 +62,10 @@ _lock = threading.Lock()
 
 
 class Head(NamedTuple):
-    """What an image tells of itself.
+    """What an image says about itself.
 
-    is_jpeg: else the rest is empty. taken_at: ISO 8601 without a zone, by the camera's own clock. latitude, longitude: degrees, both or
-    neither. thumbnail: a JPEG without any metadata, upright, or nothing.
+    is_jpeg: if false, the rest is empty. taken_at: ISO 8601 without a zone, by the camera's own clock. latitude, longitude: degrees, both
+    or neither. thumbnail: an upright JPEG without metadata, or nothing.
     """
 
     is_jpeg: bool = True
@@ -90,7 +90,7 @@ def is_enough(data: Buffer, is_whole_wanted: bool) -> bool:
 
 
 def read_head(data: bytes) -> Head:
-    """What an image's first bytes, or all of them, tell."""
+    """Read an image's first bytes, or all of them."""
     if not data.startswith(_START):
         return Head(is_jpeg=False)
     block, _ = _exif_block(data)
@@ -159,7 +159,7 @@ def _directory(block: bytes, order: str, place: Any, wanted: "frozenset[int]") -
 
 
 def _value(block: bytes, order: str, kind: int, number: int, place: int) -> Any:
-    """A tag's value: bytes for text, a number, or several in a tuple. None where it lies outside, or is of a kind of no use here."""
+    """A tag's value: bytes for text, a number, or a tuple of numbers. None if it lies outside the block or has a type not needed here."""
     size, letter = _KINDS.get(kind, (0, ""))
     if not size or not number:
         return None
@@ -178,7 +178,7 @@ def _value(block: bytes, order: str, kind: int, number: int, place: int) -> Any:
 
 
 def _embedded(block: bytes, directory: "dict[int, Any]") -> bytes:
-    """The thumbnail that the camera made, as it lies in the EXIF; nothing where there is none."""
+    """The camera's own thumbnail from the EXIF block; empty if there is none."""
     start, length = directory.get(_THUMBNAIL_START), directory.get(_THUMBNAIL_LENGTH)
     if not (isinstance(start, int) and isinstance(length, int) and 0 < start < len(block) and length > 0):
         return b""
@@ -187,7 +187,7 @@ def _embedded(block: bytes, directory: "dict[int, Any]") -> bytes:
 
 
 def _small(data: bytes, orientation: Any) -> bytes:
-    """A picture as a small upright JPEG; nothing where it cannot be decoded, or asks for too much. A picture that breaks off is none."""
+    """A picture as a small upright JPEG; empty if it is incomplete, cannot be decoded, or is too large to decode."""
     if not data or data.count(b"\xff\xda") > MOST_SCANS:
         return b""
     try:
@@ -208,7 +208,7 @@ def _small(data: bytes, orientation: Any) -> bytes:
 
 
 def _text(value: Any) -> str:
-    """A text for people: in one line, cut, without characters that are not to be seen or that turn the direction of writing."""
+    """A text to show: one line, shortened, without invisible characters and those that change the writing direction."""
     if not isinstance(value, bytes):
         return ""
     try:
@@ -243,7 +243,7 @@ def _taken_at(details: "dict[int, Any]") -> str:
 
 
 def _place(gps: "dict[int, Any]") -> "Optional[tuple[float, float]]":
-    """Latitude and longitude; None where the camera did not know, or what it wrote cannot be."""
+    """Latitude and longitude; None if the camera had no position or wrote an impossible one."""
     latitude, longitude = _degrees(gps.get(2), gps.get(1), "NS", 90), _degrees(gps.get(4), gps.get(3), "EW", 180)
     if latitude is None or longitude is None or max(abs(latitude), abs(longitude)) < NULL_ISLAND:
         return None
@@ -251,7 +251,7 @@ def _place(gps: "dict[int, Any]") -> "Optional[tuple[float, float]]":
 
 
 def _degrees(value: Any, reference: Any, letters: str, most: float) -> Optional[float]:
-    """Degrees of three numbers and a letter. Without the letter nobody knows on which side of the world it is."""
+    """Degrees from three numbers and a letter. Without the letter, the hemisphere is unknown."""
     side = _text(reference).upper()
     if len(side) != 1 or side not in letters:
         return None

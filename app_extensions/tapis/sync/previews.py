@@ -1,7 +1,7 @@
-"""Previews of flights: a few images of each that waits, looked at by their first bytes. One worker at a time per user and tenant.
+"""Fetch previews of flights: the first bytes of a few images of each. One worker at a time per user and tenant.
 
-Threads only list and fetch; the database is the calling thread's alone. The connections count like those of syncs. A worker that is killed
-costs the flights it had in hand; whoever takes the job up next fetches those again.
+The threads only list and fetch; only the calling thread uses the database. The connections count like those of syncs. If a worker is
+killed, the next one fetches the flights again that it was working on.
 """
 import itertools
 import logging
@@ -20,7 +20,7 @@ from django.utils import timezone
 from app_extensions.tapis import lifecycle
 from app_extensions.tapis.catalog.listing import Entry, TapisListing
 from app_extensions.tapis.conf import conf
-from app_extensions.tapis.jobs import access_of
+from app_extensions.tapis.jobs import access_of, preview_purpose
 from app_extensions.tapis.login.access import TapisAccess, pool_thread
 from app_extensions.tapis.models import FlightPreview, PreviewImage, SeenFlight, SyncBatch, TapisJob
 from app_extensions.tapis.problems import NoToken, PathNotFound, SyncRefused, TapisProblem, TokenExpired
@@ -39,14 +39,14 @@ FLIGHT_SECONDS, LISTING_SECONDS = 120.0, 60.0
 #: So many workers may die at the same preview before it is given up.
 MOST_ATTEMPTS = 3
 
-GONE = "Tapis does not find this flight any more. Discover flights again."
-NO_IMAGES = "This flight holds no images any more. Discover flights again."
+GONE = "Tapis no longer finds this flight. Discover flights again."
+NO_IMAGES = "This flight no longer has any images. Discover flights again."
 TOO_OFTEN = "Fetching this preview was interrupted several times."
 
 
 @dataclass
 class _Looked:
-    """What came of looking at one flight. image_count: None where the listing was not read to its end."""
+    """What was found in one flight. image_count: None if the listing was not read to its end."""
 
     images: "list[PreviewImage]" = field(default_factory=list)
     image_count: Optional[int] = None
@@ -54,13 +54,13 @@ class _Looked:
 
 
 def take_turn(job: TapisJob, batch: SyncBatch) -> str:
-    """Fetch previews that wait, the ones that were asked for last first, until none is left or the turn is over.
+    """Fetch waiting previews, the latest requests first, until none is left or the turn is over.
 
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
     :raises TapisProblem: none can be fetched with this login
     """
     if job.client is None or not job.client.is_active:
-        raise SyncRefused("The Tapis client of this login is switched off or gone.", status=404)
+        raise SyncRefused("The Tapis client of this login was disabled or removed.", status=404)
     access, end = access_of(job), time.monotonic() + conf.batch_seconds
     stop = threading.Event()
     fetcher = ContentFetcher(access, stopped=stop.is_set)
@@ -90,7 +90,7 @@ def take_turn(job: TapisJob, batch: SyncBatch) -> str:
 
 
 def fail(job: TapisJob, problem: TapisProblem) -> None:
-    """End a job that cannot go on, and with it the previews that wait for it. Whoever asks for them again begins anew."""
+    """End a job that cannot continue, and the previews that wait for it. They can be asked for again."""
     logger.warning("Tapis: previews %s of user %s failed: %s", job.pk, job.user_id, problem)
     with transaction.atomic():
         if lifecycle.apply(job.pk, lifecycle.FAIL, str(problem), to_tell=False) is not None:
@@ -98,10 +98,13 @@ def fail(job: TapisJob, problem: TapisProblem) -> None:
 
 
 def _waiting(job: TapisJob) -> QuerySet:
+    """The previews of the job's user and tenant that are still to be fetched."""
     rows = FlightPreview.objects.filter(state=FlightPreview.WAITING, seen__user_id=job.user_id)
     if job.client is not None:
-        rows = rows.filter(seen__base_url=job.client.base_url, seen__tenant_id=job.client.tenant_id)
-    return rows
+        return rows.filter(seen__base_url=job.client.base_url, seen__tenant_id=job.client.tenant_id)
+    tenants = rows.values_list("seen__base_url", "seen__tenant_id").distinct()
+    base_url, tenant_id = next((each for each in tenants if preview_purpose(*each) == job.purpose), ("", ""))
+    return rows.filter(seen__base_url=base_url, seen__tenant_id=tenant_id)
 
 
 def _failure(problem: TapisProblem) -> "dict[str, object]":
@@ -129,7 +132,7 @@ def _complete(job: TapisJob) -> bool:
 
 
 def _take(job: TapisJob, about: "dict[Future[_Looked], FlightPreview]", done: "set[Future[_Looked]]") -> None:
-    """Write down what came of the calls that have ended. :raises TapisProblem: no call can come through with this login"""
+    """Store the results of the calls that have ended. :raises TapisProblem: this login can make no more calls"""
     ended = None
     for future in done:
         row = about[future]
@@ -216,11 +219,11 @@ def _image(fetcher: ContentFetcher, system_id: str, path: str, entry: Entry, num
         image.problem = str(problem)[:300]
         return image
     except Stopped:
-        image.problem = "It was interrupted."
+        image.problem = "Fetching it was interrupted."
         return image
     head = heads.read_head(data)
     if not head.is_jpeg:
-        image.problem = "It is not a JPEG photo."
+        image.problem = "This is not a JPEG photo."
     image.taken_at, image.camera, image.thumbnail = head.taken_at, head.camera, head.thumbnail
     image.latitude, image.longitude = head.latitude, head.longitude
     return image

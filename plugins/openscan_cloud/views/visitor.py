@@ -6,6 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from app_extensions.host import page_policy
 from app_extensions.host.plugins import plugin_enabled
 from app_extensions.openscan.accounts import visitors
 from app_extensions.openscan.accounts.visitors import Visitor
@@ -18,16 +19,12 @@ TEMPLATES = f"plugins/{PLUGIN_NAME}/templates/"
 COOKIE = "openscan_visitor"
 #: Where our pages are: for people with a token, and inside WebODM. The cookie is sent to the first only.
 OUTSIDE, INSIDE = "/openscan/", f"/plugins/{PLUGIN_NAME}/"
-_COMMON = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 #: Our own pages hold no inline script and load from this server alone. The 3D viewer makes textures out of blobs, decodes meshes in
 #: WebAssembly (which is no eval of scripts), and writes style attributes.
 _OUTSIDE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
-    f"font-src 'self'; connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; {_COMMON}")
-#: WebODM's frame around our pages holds inline scripts, and its bundles use eval; what we can still forbid, we do.
-_INSIDE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    f"img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; {_COMMON}")
+    "font-src 'self'; connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'self'")
 
 
 def visitor_of(request: HttpRequest) -> Visitor:
@@ -63,7 +60,7 @@ def show(request: HttpRequest, template: str, context: "dict[str, Any]", status:
     response["Cache-Control"] = "no-store"
     response["Referrer-Policy"] = "same-origin"
     response["X-Content-Type-Options"] = "nosniff"
-    response["Content-Security-Policy"] = _INSIDE_POLICY if inside else _OUTSIDE_POLICY
+    response["Content-Security-Policy"] = page_policy.policy(ancestors="'self'") if inside else _OUTSIDE_POLICY
     return response
 
 

@@ -4,7 +4,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from app_extensions.tapis import jobs
+from app_extensions.tapis import job_reports, jobs
 from app_extensions.tapis.models import TapisJob
 from app_extensions.tapis.problems import TapisProblem
 
@@ -17,12 +17,12 @@ class JobView(TapisAPIView):
 
     def get(self, request: Request, job_id: str) -> Response:
         """``GET jobs/<job_id>/``"""
-        job = jobs.find_job(request.user, job_id)
+        job = job_reports.find_job(request.user, job_id)
         if job is None:
             raise TapisProblem("You have no job with this id.", status=404, error="Job not found")
-        answer = {"success": True, "job": jobs.as_dict(job), **jobs.details_of(job)}
+        answer = {"success": True, "job": job_reports.as_dict(job), **job_reports.details_of(job)}
         if job.kind == TapisJob.DISCOVERY:
-            answer.update({"progress": jobs.progress_of(job)} if job.active else {"results": job.results})
+            answer.update({"progress": job_reports.progress_of(job)} if job.active else {"results": job.results})
         return Response(answer)
 
 
@@ -36,17 +36,17 @@ class JobsView(TapisAPIView):
             page, size = paging(query)
             state = choice(query, "state", TapisJob.STATES)
             kind = choice(query, "kind", (TapisJob.SYNC, TapisJob.DISCOVERY))
-            found, total = jobs.page_of(request.user, kind=kind, state=state, page=page, size=size)
+            found, total = job_reports.page_of(request.user, kind=kind, state=state, page=page, size=size)
             more = {"page": page, "page_size": size, "total": total}
         else:
-            found, more = jobs.latest(request.user), {}
+            found, more = job_reports.latest(request.user), {}
         rows = [self._row(job) for job in found]
-        return Response({"success": True, "jobs": rows, "count": len(rows), **more, "counts": jobs.counts(request.user)})
+        return Response({"success": True, "jobs": rows, "count": len(rows), **more, "counts": job_reports.counts(request.user)})
 
     @staticmethod
     def _row(job: TapisJob) -> "dict[str, Any]":
-        more = {"progress": jobs.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
-        return {**jobs.as_dict(job), **jobs.details_of(job), "project_id": job.flight.project_id if job.flight else None,
+        more = {"progress": job_reports.progress_of(job)} if job.kind == TapisJob.DISCOVERY and job.active else {}
+        return {**job_reports.as_dict(job), **job_reports.details_of(job), "project_id": job.flight.project_id if job.flight else None,
                 "flight_name": job.flight.name if job.flight else "", **more}
 
 

@@ -7,17 +7,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from app_extensions.host import nodes as host_nodes
+from app_extensions.host import page_policy
 from app_extensions.host import presets as host_presets
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
 
 from .common import TEMPLATES, page
-
-#: WebODM's frame around the page holds inline scripts, and its bundles use eval; what we can still forbid, we do.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' blob: data:{tiles}; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 
 
 @page
@@ -31,17 +26,17 @@ def flights(request: HttpRequest) -> HttpResponse:
         "system_prefix": conf.system_prefix, "presets": host_presets.preset_names(request.user),
         "nodes": host_nodes.nodes_for(request.user), "tiles": conf.map_tiles, "attribution": conf.map_attribution,
     })
-    response["Content-Security-Policy"] = POLICY.format(tiles=_origin(conf.map_tiles))
+    response["Content-Security-Policy"] = page_policy.policy(images_from=_origin(conf.map_tiles))
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
 
 def _origin(tiles: str) -> str:
-    """Where the map's pictures come from, for the policy; with a space in front, or empty."""
+    """Where the map's pictures come from, for the policy; empty where there are none."""
     if not tiles:
         return ""
     address = urlsplit(tiles)
-    return f" {address.scheme}://{re.sub('{.}', '*', address.netloc)}"
+    return f"{address.scheme}://{re.sub('{.}', '*', address.netloc)}"
 
 
 ROUTES = [("$", flights)]

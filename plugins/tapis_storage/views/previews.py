@@ -45,7 +45,7 @@ class ThumbnailView(TapisAPIView):
         """``GET flight-previews/<preview_id>/<number>.jpg``"""
         found = previews.thumbnail_of(request.user, int(preview_id), int(number)) if _is_number(preview_id) and _is_number(number) else None
         if not found:
-            raise TapisProblem("There is no such thumbnail of yours.", status=404, error="Not found")
+            raise TapisProblem("You have no such thumbnail.", status=404, error="Not found")
         response = HttpResponse(found, content_type="image/jpeg")
         response["X-Content-Type-Options"] = "nosniff"
         return response

@@ -6,7 +6,7 @@ from rest_framework.response import Response
 
 from app_extensions.host import projects as host_projects
 from app_extensions.host import tasks as host_tasks
-from app_extensions.tapis import jobs
+from app_extensions.tapis import job_reports, jobs
 from app_extensions.tapis.catalog import discovery, flights, processing, projects, seen, systems
 from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess, client_for, require_token
@@ -95,7 +95,7 @@ def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJo
     access.token()  # a missing or ended token is told at once
     job, _ = jobs.start_discovery(access, purpose, asked)
     job = jobs.wait_for(job, conf.answer_seconds)
-    problem = jobs.problem_of(job)
+    problem = job_reports.problem_of(job)
     if problem is not None:
         raise problem
     return job

@@ -53,8 +53,8 @@ def test_what_was_chosen_and_is_gone_is_said(flyer):
     flyer.create()
     Flight.objects.filter(pk=flyer.row("Gone").pk).update(processing={"process": True, "preset": "No such preset", "node": 999_999})
     job = flyer.synced("Gone")
-    assert "The preset No such preset does not exist any more; processed with the defaults." in job["error"]
-    assert "The chosen processing node is gone, or may not be used any more; WebODM chooses one." in job["error"]
+    assert "The preset No such preset no longer exists; processed with the defaults." in job["error"]
+    assert "The chosen processing node is no longer available; WebODM chooses one." in job["error"]
     assert flyer.task("Gone").auto_processing_node
 
 

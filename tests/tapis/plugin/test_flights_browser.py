@@ -194,7 +194,7 @@ def test_a_sync_can_be_stopped_and_go_on(seen, flyer, tapis):
     seen.click(project("Stopped") + ' button:has-text("Stop")')
     seen.wait(project("Stopped") + ':has-text("The sync was stopped. The task was canceled in WebODM.")')
     tapis.end_faults()
-    seen.click(project("Stopped") + ' button:has-text("Go on")')
+    seen.click(project("Stopped") + ' button:has-text("Continue")')
     seen.wait(project("Stopped") + ':has-text("All 40 images are here")')
 
 
@@ -255,7 +255,7 @@ def test_whose_login_has_ended_is_led_to_the_right_one(seen, flyer, tapis):
     seen.wait('.alert:has-text("has ended: it was revoked.") a:has-text("Log in with Tapis")')
     seen.evaluate("fetch('/logout/')")
     seen.click("#tapis-discover")
-    seen.wait('#tapis-found-notice:has-text("You are not signed in to WebODM any more.")')
+    seen.wait('#tapis-found-notice:has-text("You are no longer signed in to WebODM.")')
     assert seen.attribute("#tapis-found-notice a", "href") == "/login/?next=/plugins/tapis_storage/"
 
 
@@ -273,7 +273,7 @@ def test_a_page_from_before_another_sign_in_still_works(seen, flyer):
     seen.wait('#tapis-found-notice:has-text("No flight directories found")')
     seen.evaluate("document.cookie = 'csrftoken=; Max-Age=0; path=/'")
     seen.click("#tapis-discover")
-    seen.wait('#tapis-found-notice:has-text("This page is too old for WebODM to take anything from it. Reload it")')
+    seen.wait('#tapis-found-notice:has-text("This page was open for too long. Reload it")')
 
 
 def test_preferences_are_kept_and_refusals_told_at_their_fields(seen, flyer):

@@ -173,7 +173,7 @@ def test_a_user_cannot_queue_discoveries_without_end(flyer, consuming):
 
 def test_a_job_that_begins_while_jobs_are_listed_is_in_the_list(flyer):
     """Before, running jobs were read first and waiting ones later; one that went from one to the other meanwhile was in neither."""
-    from app_extensions.tapis import jobs
+    from app_extensions.tapis import job_reports
     from app_extensions.tapis.models import TapisJob
 
     job = TapisJob.objects.create(kind="discovery", state=TapisJob.QUEUED, user=flyer.user, purpose="test", client=flyer.client,
@@ -188,7 +188,7 @@ def test_a_job_that_begins_while_jobs_are_listed_is_in_the_list(flyer):
 
     try:
         with connection.execute_wrapper(begin):
-            listed = jobs.latest(flyer.user)
+            listed = job_reports.latest(flyer.user)
         assert [each.pk for each in listed] == [job.pk]
     finally:
         job.delete()

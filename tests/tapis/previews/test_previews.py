@@ -90,7 +90,7 @@ def test_odd_images_beside_good_ones(flyer, tapis):
     lay(flyer, "Odd", [photo(thumbnail=False), b"GIF89a" * 100, jpeg(), photo(gps=place(0, 0), taken="0000:00:00 00:00:00")])
     discover(flyer)
     (told,) = previews(flyer, "Odd")
-    assert [image["problem"] for image in told["images"]] == ["", "It is not a JPEG photo.", "", ""]
+    assert [image["problem"] for image in told["images"]] == ["", "This is not a JPEG photo.", "", ""]
     assert [bool(image["thumbnail"]) for image in told["images"]] == [True, False, True, True]
     assert [image["latitude"] for image in told["images"]] == [30.0, None, None, None]
     assert (told["state"], told["taken_from"], told["taken_until"]) == ("ready", "2024-05-01", "2024-05-01")
@@ -139,7 +139,7 @@ def test_a_flight_that_is_gone(flyer, tapis):
     discover(flyer)
     tapis.file(flyer.system, "Gone", "remove")
     (told,) = previews(flyer, "Gone")
-    assert (told["state"], told["error"]) == ("failed", "Tapis does not find this flight any more. Discover flights again.")
+    assert (told["state"], told["error"]) == ("failed", "Tapis no longer finds this flight. Discover flights again.")
     discover(flyer)
     (told,) = ask(flyer, "Gone", status=200)["previews"]
     assert (told["id"], told["state"], told["error"]) == (
@@ -239,6 +239,19 @@ def test_who_is_not_signed_in_gets_nothing(flyer):
         assert flyer.call("GET", f"tapis-storage/{path}", headers={"Authorization": ""}).status_code == 401
 
 
+def job_that_waits(flyer, consuming, *names):
+    """A job for previews of flights with a photo each, before any worker takes it."""
+    from app_extensions.tapis.models import TapisJob
+
+    for name in names:
+        lay(flyer, name, [photo()])
+    discover(flyer)
+    consuming.pause()
+    for name in names:
+        ask(flyer, name)
+    return TapisJob.objects.get(user=flyer.user, kind="preview")
+
+
 def test_a_killed_worker_costs_the_flights_it_had_in_hand(flyer, tapis, stack, running_worker):
     import psutil
 
@@ -273,15 +286,11 @@ def test_a_killed_worker_costs_the_flights_it_had_in_hand(flyer, tapis, stack, r
 
 def test_a_preview_that_kills_its_workers_is_given_up(flyer, consuming):
     from app_extensions.tapis import jobs
-    from app_extensions.tapis.models import FlightPreview, SyncBatch, TapisJob
+    from app_extensions.tapis.models import FlightPreview, SyncBatch
     from app_extensions.tapis.sync import claims, run
     from app_extensions.tapis.sync import previews as work
 
-    lay(flyer, "Poison", [photo()])
-    discover(flyer)
-    consuming.pause()
-    ask(flyer, "Poison")
-    job = TapisJob.objects.get(user=flyer.user, kind="preview")
+    job = job_that_waits(flyer, consuming, "Poison")
     row = FlightPreview.objects.get(seen__user=flyer.user)
     for _ in range(work.MOST_ATTEMPTS):  # of workers that died after they had begun
         claimed = claims.claim(only=job.pk)
@@ -292,18 +301,29 @@ def test_a_preview_that_kills_its_workers_is_given_up(flyer, consuming):
     assert (row.state, row.error) == ("failed", work.TOO_OFTEN)
 
 
+def test_a_client_that_was_deleted_ends_the_previews_of_its_own_tenant_alone(flyer, consuming):
+    """Before, all of the user's previews failed, those of other tenants too."""
+    from django.utils import timezone
+
+    from app_extensions.tapis.models import FlightPreview, SeenFlight, TapisJob
+    from app_extensions.tapis.sync import run
+
+    job = job_that_waits(flyer, consuming, "Here")
+    elsewhere = SeenFlight.objects.create(user=flyer.user, base_url="https://other.example.org", tenant_id="other", system_id="other",
+                                          name="There", seen_at=timezone.now())
+    FlightPreview.objects.create(seen=elsewhere)
+    TapisJob.objects.filter(pk=job.pk).update(client=None)  # as the database does when a client is deleted
+    assert run.run_here(job.pk).state == "failed"
+    states = FlightPreview.objects.filter(seen__user=flyer.user).values_list("seen__name", "state")
+    assert dict(states) == {"Here": "failed", "There": "waiting"}
+
+
 def test_one_worker_at_a_time_fetches_a_user_s_previews(flyer, consuming, tapis, settings):
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import claims, run
 
     settings.TAPIS_LEASE_SECONDS = 600  # this machine may be slow
-    for name in ("One", "Two"):
-        lay(flyer, name, [photo()])
-    discover(flyer)
-    consuming.pause()
-    ask(flyer, "One")
-    ask(flyer, "Two")
-    job = TapisJob.objects.get(user=flyer.user, kind="preview")
+    job = job_that_waits(flyer, consuming, "One", "Two")
     claimed = claims.claim(only=job.pk)
     assert claimed.batch is not None and claimed.batch.connections >= 1
     assert claims.claim(only=job.pk) is None
@@ -314,15 +334,11 @@ def test_one_worker_at_a_time_fetches_a_user_s_previews(flyer, consuming, tapis,
 
 
 def test_what_a_worker_brings_that_was_taken_for_dead_is_left_out(flyer, consuming):
-    from app_extensions.tapis.models import FlightPreview, PreviewImage, SyncBatch, TapisJob
+    from app_extensions.tapis.models import FlightPreview, PreviewImage, SyncBatch
     from app_extensions.tapis.sync import claims, run
     from app_extensions.tapis.sync import previews as work
 
-    lay(flyer, "Twice", [photo()])
-    discover(flyer)
-    consuming.pause()
-    ask(flyer, "Twice")
-    job = TapisJob.objects.get(user=flyer.user, kind="preview")
+    job = job_that_waits(flyer, consuming, "Twice")
     slow = claims.claim(only=job.pk)
     (row,) = work._next(slow.job, 4)
     SyncBatch.objects.filter(pk=slow.batch.pk).update(lease_until="2020-01-01T00:00:00Z")

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
 
 from app_extensions.shared.formatting import format_bytes
-from app_extensions.tapis import jobs
+from app_extensions.tapis import job_reports, jobs
 from app_extensions.tapis.catalog import discovery
 from app_extensions.tapis.catalog.flights import NOTHING_FOUND
 from app_extensions.tapis.catalog.projects import known_flights
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             with Progress(f"{name} (images)", options["json"], self.stderr) as progress:
                 job = run.run_here(job.pk, progress.show)
                 progress.show(job)
-            ended.append({**jobs.as_dict(job), "flight_name": name, "system_id": system_id})
+            ended.append({**job_reports.as_dict(job), "flight_name": name, "system_id": system_id})
         return ended
 
     def _tell(self, results: "dict[str, Any]", syncs: "list[dict]", options: "dict[str, Any]") -> int:

@@ -13,7 +13,7 @@ export class Problem extends Error {
 }
 
 const TAPIS_LOGIN = ["No Tapis token found", "Token expired", "Invalid Tapis token"];
-const TOO_OLD = t("This page is too old for WebODM to take anything from it. Reload it, then do it again.");
+const TOO_OLD = t("This page was open for too long. Reload it, then try again.");
 
 // WebODM's token is in a cookie, and changes when somebody signs in in another tab; the page's own copy is for when it cannot be read.
 function csrfToken() {
@@ -55,7 +55,7 @@ function parsed(text) {
 function notData(answer) {
     const status = answer.status;
     if (answer.redirected && answer.url.includes("/login/")) {
-        return new Problem(t("You are not signed in to WebODM any more."), { status, login: "webodm" });
+        return new Problem(t("You are no longer signed in to WebODM."), { status, login: "webodm" });
     }
     if (status === 403) return new Problem(TOO_OLD, { status });
     if (status === 404) return new Problem(t("WebODM does not know this address: the Tapis plugin may have been switched off."), { status });
@@ -65,7 +65,7 @@ function notData(answer) {
 
 function refusal(status, data) {
     const error = data.error || t("WebODM refused this"), detail = String(data.detail || "");
-    if (error === "Not logged in") return new Problem(t("You are not signed in to WebODM any more."), { status, login: "webodm" });
+    if (error === "Not logged in") return new Problem(t("You are no longer signed in to WebODM."), { status, login: "webodm" });
     if (detail.startsWith("CSRF Failed")) return new Problem(TOO_OLD, { status });
     const message = !detail || detail === error ? error : detail.startsWith(error) ? detail : `${error}: ${detail}`;
     return new Problem(message, { status, fields: data.fields || {}, login: TAPIS_LOGIN.includes(error) ? "tapis" : "" });

@@ -246,7 +246,7 @@ export class Found {
     // In the background, as it may take long; followed like one that the clock or a login began.
     async importAll() {
         try {
-            const { task_id: id } = await this.request(t("A discovery begins."), "tapis-discovery/trigger/", {});
+            const { task_id: id } = await this.request(t("Starting a discovery."), "tapis-discovery/trigger/", {});
             this.followed = { id, ...this.ofAll() };
             await this.began();
         } catch (error) {

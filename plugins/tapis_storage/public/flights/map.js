@@ -50,7 +50,7 @@ function facts(image) {
     return [coordinates(image), image.taken_at && moment(image.taken_at)].filter(Boolean);
 }
 
-// opener: gets the focus back; images: as the API tells them; those without a place are counted only
+// opener: gets the focus back; images: as the API tells them; those without a position are only counted
 export async function showMap(opener, title, images) {
     const page = byId("tapis-flights"), placed = images.filter(hasPlace);
     const place = make("div", { "class": "tapis-map", role: "region", "aria-label": t("Map") });
@@ -60,7 +60,7 @@ export async function showMap(opener, title, images) {
     const without = images.length - placed.length;
     const dialog = make("dialog", { "class": "tapis-map-dialog", "aria-labelledby": "tapis-map-title" },
         make("div", { "class": "tapis-map-head" }, make("h4", { id: "tapis-map-title" }, title), close), place, notice, list,
-        without ? make("p", { "class": "text-muted" }, tn("{n} image looked at holds no place.", "{n} images looked at hold no place.", without)) : null);
+        without ? make("p", { "class": "text-muted" }, tn("{n} image has no position.", "{n} images have no position.", without)) : null);
     takeColors(dialog, page);
     page.append(dialog);
     let map = null;

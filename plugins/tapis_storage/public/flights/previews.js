@@ -65,20 +65,20 @@ export class Previews {
         this.gathering = setTimeout(() => this.send(), GATHER_MS);
     }
 
-    async send(again = false) {
+    async send() {
         if (this.asking || !this.queue.size) return;
         this.asking = true;
         const cells = [...this.queue].slice(0, MOST_AT_ONCE);
         cells.forEach(cell => this.queue.delete(cell));
         try {
-            await this.request(cells, again);
+            await this.request(cells);
         } finally {
             this.asking = false;
         }
         this.send();
     }
 
-    async request(cells, again) {
+    async request(cells, again = false) {
         const flights = cells.map(({ flight: { flight_name, system_id, tenant_id } }) => ({ flight_name, system_id, tenant_id }));
         try {
             const { previews } = await call("POST", "tapis-storage/flight-previews/", { flights, again });
@@ -123,7 +123,7 @@ export class Previews {
                 if (!cell) continue;
                 this.waiting.delete(id);  // to the end of the line, where there are more than one call asks for
                 if (found.has(id)) this.take(cell, found.get(id));
-                else this.failed(cell, t("The preview is gone."));
+                else this.failed(cell, t("The preview no longer exists."));
             }
             if (previews.some(preview => preview.state !== "waiting")) next = FIRST_LOOK_MS;
         } catch (error) {

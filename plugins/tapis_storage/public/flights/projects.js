@@ -103,7 +103,7 @@ export class Projects {
             said.push(make("div", {}, t("The images were not fetched yet.")));
         }
         if (!project.task) {
-            said.push(make("div", { "class": "text-muted" }, t("Its task was removed in WebODM; a sync makes it anew.")));
+            said.push(make("div", { "class": "text-muted" }, t("Its task was removed in WebODM; a sync creates it again.")));
         } else if (project.task.state !== "waiting" || project.synced_at) {
             if (!(project.task.state === "canceled" && !project.synced_at)) said.push(make("div", {}, processing(project.task)));
         }
@@ -117,7 +117,7 @@ export class Projects {
         } else if (waitsForLogin(job)) {
             found.push(loginLink("tapis"));
         } else if (!task || !["queued", "running"].includes(task.state)) {
-            const words = { none: t("Fetch images"), failed: t("Try again"), canceled: t("Go on") };
+            const words = { none: t("Fetch images"), failed: t("Try again"), canceled: t("Continue") };
             const text = words[job ? job.state : "none"] || t("Look for new images");
             found.push(button(text, `${text}: ${name}`, () => this.sync(project.id, name)));
         }
