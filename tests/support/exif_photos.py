@@ -34,16 +34,19 @@ def _thirds(degrees: float) -> "tuple[tuple[int, int], ...]":
 
 
 def exif(*, make: str = "", model: str = "", taken: str = "", orientation: Optional[int] = None, gps: "Optional[dict[int, Any]]" = None,
-         thumbnail: bytes = b"", thumbnail_at: "Optional[tuple[int, int]]" = None) -> bytes:
+         thumbnail: bytes = b"", thumbnail_at: "Optional[tuple[int, int]]" = None, size: "Optional[tuple[int, int]]" = None) -> bytes:
     """The bytes of an EXIF block.
 
     :param gps: GPS tag → text, number, or fractions; a fraction of NaN becomes 0/0
+    :param size: width and height of the photo, in pixels
     :param thumbnail_at: where the thumbnail is said to lie and how long it is, in place of the truth
     """
     first: dict[int, Any] = {tag: value for tag, value in ((0x010F, make), (0x0110, model)) if value}
     if orientation is not None:
         first[0x0112] = orientation
-    detail = {0x9003: taken} if taken else {}
+    detail: dict[int, Any] = {0x9003: taken} if taken else {}
+    if size is not None:
+        detail.update({0xA002: size[:1], 0xA003: size[1:]})
     if detail:
         first[0x8769] = 0
     if gps is not None:

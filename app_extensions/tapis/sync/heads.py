@@ -43,9 +43,9 @@ _UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, A
 #: Tags of a directory that are looked at, and bytes of a value: what counts here has a few dozen.
 MOST_TAGS, MOST_VALUE_BYTES = 500, 1000
 _MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
-_TAKEN, _DIGITIZED = 0x9003, 0x9004
+_TAKEN, _DIGITIZED, _WIDTH, _HEIGHT = 0x9003, 0x9004, 0xA002, 0xA003
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202
-_FIRST_TAGS, _DETAIL_TAGS = frozenset([_MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS]), frozenset([_TAKEN, _DIGITIZED])
+_FIRST_TAGS, _DETAIL_TAGS = frozenset([_MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS]), frozenset([_TAKEN, _DIGITIZED, _WIDTH, _HEIGHT])
 _GPS_TAGS, _THUMBNAIL_TAGS = frozenset([1, 2, 3, 4]), frozenset([_THUMBNAIL_START, _THUMBNAIL_LENGTH])
 #: Kind of value → bytes of one, and its letter for ``struct``: text, 16 and 32 bits, fractions.
 _KINDS = {2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, "I"), 10: (8, "i")}
@@ -99,7 +99,7 @@ def read_head(data: bytes) -> Head:
     orientation = exif.first.get(_ORIENTATION)
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        thumbnail = _small(_embedded(block, exif.thumbnail), orientation) or _small(data, orientation)
+        thumbnail = _small(_embedded(block, exif.thumbnail), orientation, _ratio(exif.details)) or _small(data, orientation)
     return Head(True, _taken_at(exif.details), _camera(exif.first), latitude, longitude, thumbnail)
 
 
@@ -186,8 +186,29 @@ def _embedded(block: bytes, directory: "dict[int, Any]") -> bytes:
     return found if found.startswith(_START) else b""
 
 
-def _small(data: bytes, orientation: Any) -> bytes:
-    """A picture as a small upright JPEG; empty if it is incomplete, cannot be decoded, or is too large to decode."""
+def _ratio(details: "dict[int, Any]") -> float:
+    """The photo's width by its height; 0 if unknown."""
+    width, height = details.get(_WIDTH), details.get(_HEIGHT)
+    return width / height if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0 else 0.0
+
+
+def _without_bars(image: Image.Image, ratio: float) -> Image.Image:
+    """A camera's thumbnail without the black bars that cameras add to reach 4:3. One that stands while its photo lies stays as it is."""
+    width, height = image.size
+    if not ratio or (ratio > 1) != (width > height):
+        return image
+    wide, high = min(width, round(height * ratio)), min(height, round(width / ratio))
+    if min(wide, high) < LEAST_EDGE:
+        return image
+    left, top = (width - wide) // 2, (height - high) // 2
+    return image.crop((left, top, left + wide, top + high))
+
+
+def _small(data: bytes, orientation: Any, ratio: float = 0.0) -> bytes:
+    """A picture as a small upright JPEG; empty if it is incomplete, cannot be decoded, or is too large to decode.
+
+    :param ratio: width by height of the photo, for a thumbnail that may have black bars; 0: it has none
+    """
     if not data or data.count(b"\xff\xda") > MOST_SCANS:
         return b""
     try:
@@ -197,6 +218,7 @@ def _small(data: bytes, orientation: Any) -> bytes:
                 return b""
             image.draft("RGB", (EDGE, EDGE))
             small: Image.Image = image.convert("RGB")
+        small = _without_bars(small, ratio)
         small.thumbnail((EDGE, EDGE))
         for turn in _TURNS.get(orientation, ()) if isinstance(orientation, int) else ():
             small = small.transpose(turn)

@@ -75,7 +75,7 @@ def test_the_map_of_a_flight(see, flyer, width):
     page.until("document.querySelectorAll('.tapis-map path.leaflet-interactive').length === 3")
     said = page.text(".tapis-map-dialog")
     assert "Where the images of Coast were taken" in said and "28.30100, -96.39889 · May 2, 2024" in said
-    assert "1 image looked at holds no place." in said
+    assert "1 image has no position." in said
     page.assert_fits()
     page.assert_accessible()
     page.click('.tapis-map-list button:has-text("IMG_001.JPG")')
@@ -230,12 +230,14 @@ def test_the_page_says_what_it_loads(flyer, browser, stack):
 
 
 def test_the_policy_names_the_origin_of_the_tiles(settings):
-    from plugins.tapis_storage.views.pages import POLICY, _origin
+    from app_extensions.host.page_policy import policy
+    from plugins.tapis_storage.views.pages import _origin
 
     assert _origin("") == ""
-    assert _origin("https://tile.openstreetmap.org/{z}/{x}/{y}.png") == " https://tile.openstreetmap.org"
-    assert _origin("http://{s}.tiles.example.org:8080/{z}/{x}/{y}.png") == " http://*.tiles.example.org:8080"
-    assert "{" not in POLICY.format(tiles="")
+    assert _origin("https://tile.openstreetmap.org/{z}/{x}/{y}.png") == "https://tile.openstreetmap.org"
+    assert _origin("http://{s}.tiles.example.org:8080/{z}/{x}/{y}.png") == "http://*.tiles.example.org:8080"
+    assert "img-src 'self' blob: data:; " in policy() and "{" not in policy()
+    assert "img-src 'self' blob: data: https://tile.example.org; " in policy(images_from="https://tile.example.org")
 
 
 @pytest.mark.parametrize("value", [

@@ -34,6 +34,23 @@ def test_the_first_bytes_are_enough_where_the_exif_holds_a_thumbnail():
     assert heads.read_head(bytes(read)) == heads.read_head(photo)
 
 
+@pytest.mark.parametrize("size, shown", [
+    ((6016, 4000), (160, 106)), ((4000, 3000), (160, 120)), ((4000, 2250), (160, 90)), ((3000, 4000), (160, 120)),
+    (None, (160, 120)), ((0, 0), (160, 120)), ((2**32 - 1, 1), (160, 120)), ((1, 2**32 - 1), (160, 120))])
+def test_the_black_bars_of_a_cameras_thumbnail_are_cut_off(size, shown):
+    """Cameras add them to reach 4:3. What the EXIF says of the size is believed as far as a picture is left."""
+    small = Image.new("RGB", (160, 120), "black")
+    if size is not None and 160 * size[1] < 120 * size[0] and shown[1] < 120:
+        small.paste("seagreen", (0, (120 - shown[1]) // 2, 160, (120 + shown[1]) // 2))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=95)
+    head = heads.read_head(with_exif(jpeg(), exif(**COAST, thumbnail=out.getvalue(), size=size)))
+    assert size_of(head.thumbnail) == shown
+    if shown[1] < 120:
+        with Image.open(io.BytesIO(head.thumbnail)) as image:
+            assert all(image.getpixel((80, row))[1] > 90 for row in (1, shown[1] - 2)), "no bar is left"
+
+
 def test_a_whole_small_image_gives_a_thumbnail_where_the_exif_has_none():
     photo = with_exif(jpeg((800, 600), noise=True), exif(**COAST))
     assert not heads.is_enough(photo, True) and heads.is_enough(photo, False)
