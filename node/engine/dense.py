@@ -185,7 +185,7 @@ def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, lev
             for colour in (0, 1):
                 patchmatch.sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, state, colour,
                                  WINDOW_RADIUS, spread)
-    patchmatch.plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, WINDOW_RADIUS)
+    patchmatch.plain_costs(image, sources, A, b, Kinv, depth, normal, cost, np.float32(MOST_COST), WINDOW_RADIUS)
     return depth, normal, cost
 
 

@@ -39,9 +39,9 @@ def packed(pictures: np.ndarray) -> np.ndarray:
     return wide[:, :-1, :-1] | wide[:, :-1, 1:] << 8 | wide[:, 1:, :-1] << 16 | wide[:, 1:, 1:] << 24
 
 
-@njit(fastmath=True)
-def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius, mean, variance):
-    """1 - weighted NCC of one neighbouring photo for the plane (na, nb, nc) = n K^-1 / d.
+@njit(inline="always", fastmath=True)
+def _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius):
+    """Look up the pixels of a neighbouring photo where the plane (na, nb, nc) = n K^-1 / d puts the window. False: not all lie in it.
 
     The homography is taken as affine within the window, which is a few pixels wide: one division instead of one per
     sample, and a loop without branches, which LLVM vectorizes. The rounding of 32 bits stays below 1e-3 pixels.
@@ -50,7 +50,7 @@ def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radi
     h21 = A[2, 1] + shift[2] * nb
     w = h20 * x + h21 * y + A[2, 2] + shift[2] * nc
     if w <= np.float32(1e-9):
-        return _BAD32
+        return False
     h00 = A[0, 0] + shift[0] * na
     h01 = A[0, 1] + shift[0] * nb
     h10 = A[1, 0] + shift[1] * na
@@ -63,7 +63,7 @@ def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radi
     wide, high = (abs(ux) + abs(uy)) * radius, (abs(vx) + abs(vy)) * radius
     if not (u0 - wide >= np.float32(0.0) and v0 - high >= np.float32(0.0)
             and u0 + wide <= np.float32(width - 1.01) and v0 + high <= np.float32(height - 1.01)):
-        return _BAD32
+        return False
     across = np.float32(width)
     # Three loops: LLVM would otherwise work out the places one by one, as addresses.
     for k in range(SAMPLES):
@@ -74,15 +74,29 @@ def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radi
         window[_AT + k] = iv * across + iu
     for k in range(SAMPLES):
         four[k] = flat[np.uintp(np.int64(window[_AT + k]))]  # whole numbers are exact in a float below 2^24
+    return True
+
+
+@njit(inline="always", fastmath=True)
+def _between(four, right, down):
+    """The grey value between four packed pixels."""
+    a = np.float32(np.int32(four & _BYTE))
+    b = np.float32(np.int32((four >> np.uint32(8)) & _BYTE))
+    c = np.float32(np.int32((four >> np.uint32(16)) & _BYTE))
+    d = np.float32(np.int32(four >> np.uint32(24)))
+    top = a + right * (b - a)
+    low = c + right * (d - c)
+    return top + down * (low - top)
+
+
+@njit(fastmath=True)
+def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius, mean, variance):
+    """1 - weighted NCC of one neighbouring photo for the plane (na, nb, nc) = n K^-1 / d."""
+    if not _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius):
+        return _BAD32
     s, ss, rs = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for k in range(SAMPLES):
-        a = np.float32(np.int32(four[k] & _BYTE))
-        b = np.float32(np.int32((four[k] >> np.uint32(8)) & _BYTE))
-        c = np.float32(np.int32((four[k] >> np.uint32(16)) & _BYTE))
-        d = np.float32(np.int32(four[k] >> np.uint32(24)))
-        top = a + window[_RIGHT + k] * (b - a)
-        low = c + window[_RIGHT + k] * (d - c)
-        g = top + window[_DOWN + k] * (low - top)
+        g = _between(four[k], window[_RIGHT + k], window[_DOWN + k])
         wg = window[_WEIGHT + k] * g
         s += wg
         ss += wg * g
@@ -290,68 +304,14 @@ def _subtract_plane(window, moments, values, mean):
     return variance
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def plain_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
-    """Raise ``cost`` to 1 - NCC of the windows without their linear gradients, where that is higher.
-
-    Grey that changes evenly, as on a plain table in soft light, matches perfectly at every depth and measures none.
-    """
-    height, width = image.shape
-    count, high, wide = sources.shape
-    for y in prange(height):
-        window, _ = _new_window(radius)
-        mine, theirs = np.empty(SAMPLES, np.float32), np.empty(SAMPLES, np.float32)
-        for x in range(width):
-            if not mask[y, x] or cost[y, x] >= BAD:
-                continue
-            mean, _ = _look(image, y, x, window)
-            for k in range(SAMPLES):
-                w = window[_WEIGHT + k]
-                mine[k] = window[_PRODUCT + k] / w if w > np.float32(1e-12) else mean
-            moments = _moments(window)
-            variance = _subtract_plane(window, moments, mine, mean) if moments[2] > 0.0 else np.float32(0.0)
-            first, second = _BAD32, _BAD32
-            rx, ry = Kinv[0, 0] * x + Kinv[0, 2], Kinv[1, 1] * y + Kinv[1, 2]
-            n0, n1, n2 = normal[y, x, 0], normal[y, x, 1], normal[y, x, 2]
-            d = depth[y, x] * (n0 * rx + n1 * ry + n2)
-            if variance > np.float32(0.0) and abs(d) > 1e-12:
-                p0, p1, p2 = n0 * Kinv[0, 0] / d, n1 * Kinv[1, 1] / d, (n0 * Kinv[0, 2] + n1 * Kinv[1, 2] + n2) / d
-                for s in range(count):
-                    c = _plain_cost_in(sources[s], A[s], b[s], x, y, p0, p1, p2, window, moments, mine, variance, theirs)
-                    if c < first:
-                        second = first
-                        first = c
-                    elif c < second:
-                        second = c
-            plain = first if count == 1 else np.float32(0.5) * (first + second)
-            if plain > cost[y, x]:
-                cost[y, x] = plain
-
-
 @njit(fastmath=True)
-def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, moments, mine, variance, theirs):
+def _plain_cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius, moments, mine, variance, theirs):
     """As ``_cost_in``, without linear gradients. ``mine`` (S), ``variance``: of the photo; ``theirs`` (S): room for the other's values."""
-    high, wide = source.shape
+    if not _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius):
+        return _BAD32
     mean = np.float32(0.0)
     for k in range(SAMPLES):
-        if window[_WEIGHT + k] <= np.float32(1e-12):
-            theirs[k] = np.float32(0.0)
-            continue
-        px, py = x + window[_X + k], y + window[_Y + k]
-        w = (A[2, 0] + shift[2] * na) * px + (A[2, 1] + shift[2] * nb) * py + A[2, 2] + shift[2] * nc
-        if w <= 1e-9:
-            return _BAD32
-        u = ((A[0, 0] + shift[0] * na) * px + (A[0, 1] + shift[0] * nb) * py + A[0, 2] + shift[0] * nc) / w
-        v = ((A[1, 0] + shift[1] * na) * px + (A[1, 1] + shift[1] * nb) * py + A[1, 2] + shift[1] * nc) / w
-        if u < 0.0 or v < 0.0 or u > wide - 1.01 or v > high - 1.01:
-            return _BAD32
-        iu, iv = int(u), int(v)
-        four = source[iv, iu]
-        p, q = np.float32(four & _BYTE), np.float32((four >> np.uint32(8)) & _BYTE)
-        r, t = np.float32((four >> np.uint32(16)) & _BYTE), np.float32(four >> np.uint32(24))
-        right, down = np.float32(u - iu), np.float32(v - iv)
-        top, low = p + right * (q - p), r + right * (t - r)
-        theirs[k] = top + down * (low - top)
+        theirs[k] = _between(four[k], window[_RIGHT + k], window[_DOWN + k])
         mean += window[_WEIGHT + k] * theirs[k]
     other = _subtract_plane(window, moments, theirs, mean)
     if other <= np.float32(0.0):
@@ -360,6 +320,53 @@ def _plain_cost_in(source, A, shift, x, y, na, nb, nc, window, moments, mine, va
     for k in range(SAMPLES):
         both += window[_WEIGHT + k] * mine[k] * theirs[k]
     return _ONE - both / np.float32(math.sqrt(variance * other))
+
+
+@njit(parallel=True, fastmath=True, cache=True)
+def plain_costs(image, sources, A, b, Kinv, depth, normal, cost, most_cost, radius):
+    """Raise ``cost`` to 1 - NCC of the windows without their linear gradients, where that is higher.
+
+    Grey that changes evenly, as on a plain table in soft light, matches perfectly at every depth and measures none. What costs more than
+    ``most_cost`` is no measurement anyway. Where a linear gradient is too little of a window's variance to bring the cost below that by
+    itself, nothing is calculated: that is most of a textured photo.
+    """
+    height, width = image.shape
+    count, high, wide = sources.shape
+    flat = sources.reshape(count, high * wide)
+    # Gradients that are this share of one window's variance reach an NCC of 1 - most_cost at best, where the other window is nothing else.
+    enough = np.float32(1.0) - (np.float32(1.0) - most_cost) ** 2
+    for y in prange(height):
+        window, four = _new_window(radius)
+        mine, theirs = np.empty(SAMPLES, np.float32), np.empty(SAMPLES, np.float32)
+        for x in range(width):
+            if cost[y, x] > most_cost:
+                continue
+            mean, whole = _look(image, y, x, window)
+            for k in range(SAMPLES):
+                w = window[_WEIGHT + k]
+                mine[k] = window[_PRODUCT + k] / w if w > np.float32(1e-12) else mean
+            moments = _moments(window)
+            variance = _subtract_plane(window, moments, mine, mean) if moments[2] > 0.0 else np.float32(0.0)
+            if variance > enough * whole:
+                continue
+            first, second = _BAD32, _BAD32
+            rx, ry = Kinv[0, 0] * x + Kinv[0, 2], Kinv[1, 1] * y + Kinv[1, 2]
+            n0, n1, n2 = normal[y, x, 0], normal[y, x, 1], normal[y, x, 2]
+            d = depth[y, x] * (n0 * rx + n1 * ry + n2)
+            if variance > np.float32(0.0) and abs(d) > 1e-12:
+                p0, p1 = np.float32(n0 * Kinv[0, 0] / d), np.float32(n1 * Kinv[1, 1] / d)
+                p2 = np.float32((n0 * Kinv[0, 2] + n1 * Kinv[1, 2] + n2) / d)
+                for s in range(count):
+                    c = _plain_cost_in(flat[s], wide, high, A[s], b[s], np.float32(x), np.float32(y), p0, p1, p2, window, four,
+                                       np.float32(radius), moments, mine, variance, theirs)
+                    if c < first:
+                        second = first
+                        first = c
+                    elif c < second:
+                        second = c
+            plain = first if count == 1 else np.float32(0.5) * (first + second)
+            if plain > cost[y, x]:
+                cost[y, x] = plain
 
 
 @njit(parallel=True, fastmath=True, cache=True)

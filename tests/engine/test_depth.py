@@ -28,7 +28,7 @@ def costs(at):
     cost = np.full(image.shape, patchmatch.BAD, np.float32)
     patchmatch.start_costs(image, sources, A, b, Kinv, mask, *maps, cost, dense.WINDOW_RADIUS)
     found = [cost.copy()]
-    patchmatch.plain_costs(image, sources, A, b, Kinv, mask, *maps, cost, dense.WINDOW_RADIUS)
+    patchmatch.plain_costs(image, sources, A, b, Kinv, *maps, cost, np.float32(dense.MOST_COST), dense.WINDOW_RADIUS)
     found.append(cost)
     taken = [each[10:-10] < dense.MOST_COST for each in found]
     return [[float(each[:, 30:110].mean()), float(each[:, 140:220].mean())] for each in taken]  # textured, evenly changing
