@@ -31,7 +31,7 @@ def judge(facts: dict[str, Any], override_there: bool, web: dict[str, Any]) -> l
     found = [*_versions(facts), *_modules(facts)]
     if facts.get("setup_error"):
         return [*found, Finding("django", FAULT, f"Django does not start: {facts['setup_error']}",
-                                "Fix what the error names (often a package: run `install` again), or run `uninstall`.")]
+                                "Fix the error (often a missing package: run `install` again), or run `uninstall`.")]
     override = _override(facts, override_there)
     found += override
     if len(facts["override"].get("apps", ())) < 2:
@@ -78,7 +78,7 @@ def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
     if answer.get("error"):
         return [Finding("override", FAULT, f"webodm/settings_override.py cannot be imported: {answer['error']}. WebODM hides an "
                         "ImportError there and runs without our plugins",
-                        "Fix what the error names (often a package: run `install` again), then restart WebODM.")]
+                        "Fix the error (often a missing package: run `install` again), then restart WebODM.")]
     if len(answer["apps"]) < 2:
         silent = "the settings do not have our apps" if there else "the file is not ours"
         why = "; ".join(answer["problems"]) or silent
@@ -87,7 +87,7 @@ def _override(facts: dict[str, Any], there: bool) -> list[Finding]:
     if len(answer["includes"]) < 2:
         return [Finding("override", FAULT, "CELERY_INCLUDE lacks our tasks: something after our override replaced it",
                         "Change settings_override_site.py: it must add to CELERY_INCLUDE, not replace it.")]
-    mend = "Fix what the error names (often a package: run `install` again), then restart WebODM."
+    mend = "Fix the error (often a missing package: run `install` again), then restart WebODM."
     return [Finding("override", FAULT, problem, mend) for problem in answer["problems"]] \
         or [Finding("override", GOOD, "the settings override is loaded, both apps run")]
 
