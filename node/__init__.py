@@ -1,1 +1,1 @@
-"""A processing node of its own: NodeODM's HTTP API (`server`) and the reconstruction engine behind it (`engine`)."""
+"""A complete processing node: NodeODM's HTTP API (`server`) and the reconstruction engine behind it (`engine`)."""

@@ -3,6 +3,6 @@
 ``python -m node.server --data DIR --port P`` starts it; a WebODM registers it like any NodeODM.
 """
 
-# The NodeODM whose API, field names and answers this node follows. WebODM and pyodm choose what they call by it
-# (1.4.0 chunked uploads, 1.5.1 output within /info).
+# The version of NodeODM that this node follows in its API, field names and answers. WebODM and pyodm use it to decide what they may call
+# (chunked uploads from 1.4.0, output within /info from 1.5.1).
 API_VERSION = "2.2.4"

@@ -33,20 +33,20 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=3000, help="port to listen on, 0 for any free one (default: %(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="directory for uploads, tasks and results")
     parser.add_argument("--token", default=os.environ.get("NODE_TOKEN", ""),
-                        help="token that clients must send; better given in the environment as NODE_TOKEN")
+                        help="token that clients must send; safer in the environment variable NODE_TOKEN")
     parser.add_argument("--max-images", type=_count, default=0, help="most images a task may have (default: no limit)")
     parser.add_argument("--parallel", type=_count, default=1, help="tasks processed at the same time (default: %(default)s)")
     parser.add_argument("--engine", default="", help="command that starts the engine (default: this Python's 'python -m node.engine')")
-    parser.add_argument("--webhook", default="", help="address that is told of every task that ended")
+    parser.add_argument("--webhook", default="", help="address to call for every task that ends")
     parser.add_argument("--max-runtime", type=float, default=0, help="minutes that a task may take (default: no limit)")
     parser.add_argument("--cleanup-tasks-after", type=float, default=2880,
-                        help="minutes after which ended tasks are removed (default: %(default)s)")
+                        help="minutes after which finished tasks are removed (default: %(default)s)")
     parser.add_argument("--cleanup-uploads-after", type=float, default=2880,
                         help="minutes after which unfinished uploads are removed (default: %(default)s)")
     parser.add_argument("--reserve-mb", type=_count, default=200,
                         help="megabytes of the disk that uploads must leave free (default: %(default)s)")
     options = parser.parse_args(arguments)
-    # The engine inherits the environment, and has no use for the token.
+    # The engine inherits the environment but does not need the token.
     os.environ.pop("NODE_TOKEN", None)
     if options.parallel < 1:
         parser.error("--parallel must be at least 1")
@@ -62,7 +62,7 @@ def _count(text: str) -> int:
 
 @contextlib.contextmanager
 def sole_owner(data: Path) -> Iterator[None]:
-    """Hold the data directory for this process: two nodes over one would run every task twice. Raises StartError."""
+    """Lock the data directory for this process. Two nodes that shared it would run every task twice. Raises StartError."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / "lock").open("w")
@@ -72,7 +72,7 @@ def sole_owner(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartError(f"another node works in {data}") from error
+            raise StartError(f"another node is using {data}. Stop it, or choose another directory with --data") from error
         yield
 
 

@@ -12,7 +12,7 @@ MAX_MEMBERS = 100_000
 
 
 class ArchiveError(Exception):
-    """The archive cannot be used; the text names the member and is told to the owner."""
+    """The archive cannot be used; the text names the member and is shown to the task's owner."""
 
 
 def unzip_flat(archive: Path, directory: Path, disk: Disk) -> int:
@@ -36,13 +36,13 @@ def unzip_flat(archive: Path, directory: Path, disk: Disk) -> int:
 
 
 def unzip_tree(archive: Path, directory: Path, disk: Disk) -> int:
-    """Extract an archive with its folders; returns the number of files. Raises as unzip_flat does, also for paths that lead out."""
+    """Extract an archive with its folders; returns the number of files. Raises what unzip_flat does, also for paths that lead outside."""
     count = 0
     with _open(archive) as source:
         for member in _files(source, archive, disk):
             path = PurePosixPath(member.filename.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-                raise ArchiveError(f"{archive.name}: {member.filename!r} leads out of the task's directory")
+                raise ArchiveError(f"{archive.name}: {member.filename!r} would be written outside the task's directory")
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             _extract(source, member, target)
@@ -60,11 +60,11 @@ def _open(archive: Path) -> zipfile.ZipFile:
 def _files(source: zipfile.ZipFile, archive: Path, disk: Disk) -> list[zipfile.ZipInfo]:
     members = [member for member in source.infolist() if not member.is_dir()]
     if len(members) > MAX_MEMBERS:
-        raise ArchiveError(f"{archive.name} holds {len(members)} files, more than the {MAX_MEMBERS} allowed")
+        raise ArchiveError(f"{archive.name} contains {len(members)} files; at most {MAX_MEMBERS} are allowed")
     for member in members:
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise ArchiveError(f"{archive.name}: {member.filename!r} is a link")
-    # Python's reader stops a member at the size that its entry declares, so this sum bounds what is written.
+            raise ArchiveError(f"{archive.name}: {member.filename!r} is a link, and links are not allowed")
+    # Python's reader stops a member at the size that its entry declares, so this sum is the most that can be written.
     disk.check_room(sum(member.file_size for member in members))
     return members
 

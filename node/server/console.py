@@ -1,14 +1,14 @@
-"""The console of a task: a text file that grows by whole lines and is read from a line on, so that it outlives the node."""
+"""The console of a task: a text file that grows by whole lines and can be read from any line on. It survives a restart of the node."""
 import re
 from pathlib import Path
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# A program that writes without line ends must not make one endless line of it.
+# A program that never ends its lines must not produce one endless line.
 MAX_LINE_CHARACTERS = 4000
 
 
 class Console:
-    """The lines of one file. A last line without its end (the node was killed while writing) counts as a line."""
+    """The lines of one file. A last line without a line end (the node was killed while writing) counts as a line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,7 +25,7 @@ class Console:
             text = self._path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
-        # Not splitlines: the file's lines end with \n only, and numbers must stay true for odd characters within.
+        # Not splitlines: the file's lines end with \n only. It would also split at other characters and shift the line numbers.
         lines = text.split("\n")
         if lines[-1] == "":
             lines.pop()

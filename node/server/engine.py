@@ -1,4 +1,4 @@
-"""Drives an engine program: lists its options, runs it for a task, reads its JSON lines, stops it with all its children."""
+"""Drives an engine program: lists its options, runs it for a task, reads its JSON lines, and stops it with all its children."""
 import asyncio
 import contextlib
 import json
@@ -13,23 +13,23 @@ from typing import Any, Callable, Optional
 
 logger = logging.getLogger(__name__)
 
-# The node, and an engine given as a Python module, run from the directory that holds both.
+# The node and its engine run from this directory, so that an engine given as a Python module is found.
 ROOT = Path(__file__).resolve().parents[2]
 LIST_OPTIONS_SECONDS = 120
-# How long an engine may tidy up after SIGTERM. "Stops at once" is what its users were promised.
+# How long an engine may tidy up after SIGTERM. It is short because users expect a canceled task to stop at once.
 STOP_SECONDS = 2.0
 LAST_WORDS_SECONDS = 1.0
-# A longer line than this is no line of an engine's protocol.
+# A line longer than this cannot belong to the engine's protocol.
 MAX_LINE_BYTES = 1 << 20
 
 
 class EngineError(Exception):
-    """The engine cannot be used at all: it does not start, or does not speak as agreed."""
+    """The engine cannot be used: it does not start, or does not follow the protocol."""
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What the node tells about its engine in ``/info`` and ``/options``."""
+    """What the node says about its engine in ``/info`` and ``/options``."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; ``error`` is a sentence for the task's owner, empty when it went well."""
+    """How a run ended; ``error`` is a sentence for the task's owner, empty after a success."""
 
     ok: bool
     error: str = ""
@@ -47,8 +47,7 @@ class Outcome:
 async def describe_engine(command: Sequence[str]) -> EngineInfo:
     """Ask an engine for its options (``--list-options``) and its name and version (``--version``, "name 1.2.3").
 
-    Raises EngineError when it does not start or lists no options. An engine that does not know ``--version`` is called by the name of its
-    program.
+    Raises EngineError when it does not start or lists no options. If the engine does not know ``--version``, its program's name is used.
     """
     listed = await _ask(command, "--list-options")
     try:
@@ -78,7 +77,7 @@ async def _ask(command: Sequence[str], question: str) -> str:
     except asyncio.TimeoutError:
         process.kill()
         await process.wait()
-        raise EngineError(f"'{_shown(command)} {question}' did not end in {LIST_OPTIONS_SECONDS} s") from None
+        raise EngineError(f"'{_shown(command)} {question}' did not end within {LIST_OPTIONS_SECONDS} s") from None
     if process.returncode:
         last = stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise EngineError(f"'{_shown(command)} {question}' ended with code {process.returncode}: {last}")
@@ -90,7 +89,7 @@ def _shown(command: Sequence[str]) -> str:
 
 
 class EngineRun:
-    """One run of the engine over a task's directory, in a process group of its own."""
+    """One run of the engine on a task's directory, in a separate process group."""
 
     def __init__(
         self,
@@ -125,14 +124,14 @@ class EngineRun:
         return self._process.pid
 
     async def wait(self) -> Outcome:
-        """Read the engine's output until it ends. When reading fails, or the caller is cancelled, the engine is stopped."""
+        """Read the engine's output until it ends. If reading fails or the caller is cancelled, the engine is stopped."""
         assert self._process is not None and self._process.stdout is not None
         reading = asyncio.ensure_future(self._read(self._process.stdout))
         ended = asyncio.ensure_future(self._process.wait())
         try:
             await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
-                # Something that the engine started and left behind may still hold its output open.
+                # A process that the engine started and left behind may still hold its output open.
                 await asyncio.wait({reading}, timeout=LAST_WORDS_SECONDS)
             elif reading.exception() is None:
                 await ended
@@ -143,7 +142,7 @@ class EngineRun:
         return self._outcome(await ended)
 
     async def stop(self) -> None:
-        """End the engine and all it started; returns when none of them runs. Harmless when it has ended."""
+        """Stop the engine and all its children; returns when none of them runs any more. Does no harm if the engine has ended."""
         if self._process is None:
             return
         await end_group(self._process.pid, self._process.wait())
@@ -155,7 +154,7 @@ class EngineRun:
             try:
                 line = await stdout.readline()
             except ValueError:
-                # readline has thrown the overlong line away.
+                # readline has discarded the line.
                 self._on_line("(a line of more than 1 MB was left out)")
                 continue
             if not line:
@@ -166,7 +165,7 @@ class EngineRun:
         event: dict[str, Any] = {}
         if line.startswith("{"):
             with contextlib.suppress(ValueError):
-                event = json.loads(line)  # what begins with a brace is an object, or no JSON
+                event = json.loads(line)  # JSON that begins with a brace is an object
         kind = event.get("type")
         if kind == "progress":
             self._take_progress(event)
@@ -200,10 +199,11 @@ class EngineRun:
 
 
 def _explain(code: int, last_line: str, *, has_result: bool) -> str:
-    """A sentence for an engine that ended without saying why."""
-    said = f" Its last words were: {last_line}" if last_line else ""
+    """A sentence about an engine that ended without giving a reason."""
+    said = f" Its last output was: {last_line}" if last_line else ""
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return f"The engine was killed, most likely because there was not enough memory.{said}"
+        return ("The engine was killed, most likely because there was not enough memory. Use fewer or smaller photos, or give the node "
+                f"more memory.{said}")
     if code == 0 and not has_result:
         return f"The engine ended without a result.{said}"
     if code > 128 or code < 0:
@@ -213,7 +213,7 @@ def _explain(code: int, last_line: str, *, has_result: bool) -> str:
 
 
 async def end_group(group: int, ended: Awaitable[Any]) -> None:
-    """Stop a process group: SIGTERM, and SIGKILL for what still runs after a moment; ``ended`` waits for its leader."""
+    """Stop a process group: SIGTERM first, then SIGKILL for whatever still runs. ``ended`` waits for its leader."""
     _signal_group(group, signal.SIGTERM)
     waiting = asyncio.ensure_future(ended)
     await asyncio.wait({waiting}, timeout=STOP_SECONDS)
@@ -224,7 +224,7 @@ async def end_group(group: int, ended: Awaitable[Any]) -> None:
 def end_left_over_group(leader: int, started: int) -> bool:
     """Kill the engine that an earlier node left behind, if the process with this id is still that one.
 
-    ``started`` is what process_start_time gave for it. Returns whether there was one to kill.
+    ``started`` is what process_start_time returned for it. Returns whether there was an engine to kill.
     """
     if not leader or process_start_time(leader) != started:
         return False
@@ -233,7 +233,7 @@ def end_left_over_group(leader: int, started: int) -> bool:
 
 
 def process_start_time(pid: int) -> int:
-    """When the kernel started a process, in clock ticks since boot; 0 when none runs. With the id it names a process for good."""
+    """When the kernel started a process, in clock ticks since boot; 0 if it does not run. Together with the id it identifies a process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -249,4 +249,4 @@ def _signal_group(group: int, number: int) -> None:
     except ProcessLookupError:
         pass
     except PermissionError:
-        logger.warning("process group %d is not ours to end", group)
+        logger.warning("no permission to end process group %d", group)

@@ -1,8 +1,8 @@
-"""Runs an engine on a leash: ``python -m node.server.guard COMMAND ARGUMENTS…``.
+"""Runs an engine that must not outlive the node: ``python -m node.server.guard COMMAND ARGUMENTS…``.
 
-The guard leads the engine's process group. Its standard input is a pipe that only the node holds open: when the node dies, however
-suddenly, the kernel closes the pipe and the guard ends the whole group, so that no engine works on for nobody. It ends with the
-engine's exit code, or as the shell has it with 128 + the signal that ended the engine.
+The guard leads the engine's process group. Its standard input is a pipe that only the node holds open. When the node dies, even by a kill,
+the kernel closes the pipe and the guard ends the whole group. The guard returns the engine's exit code or, like a shell, 128 + the number
+of the signal that ended the engine.
 """
 import os
 import signal
@@ -12,14 +12,14 @@ import threading
 
 
 def _end_group_with_the_node() -> None:
-    # Blocks until the other end is closed: the node never writes.
+    # The node never writes, so this blocks until the other end is closed.
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGKILL)
 
 
 def main() -> int:
     """Start the command given on the command line, wait for it, return its exit code."""
-    # The group is told to stop by SIGTERM: the engine may tidy up, and the guard stays to tell how it ended.
+    # SIGTERM goes to the whole group. The engine may tidy up; the guard stays to report how it ended.
     signal.signal(signal.SIGTERM, lambda *_: None)
     threading.Thread(target=_end_group_with_the_node, daemon=True).start()
     try:
@@ -32,5 +32,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Not sys.exit: the reading thread must not hold the end up.
+    # Not sys.exit, which would wait for the reading thread.
     os._exit(main())

@@ -1,4 +1,4 @@
-"""Makes a task's directory ready for the engine from what was uploaded or lies behind a zip address."""
+"""Prepares a task's directory for the engine, from uploaded files or from a zip file at an address."""
 import asyncio
 import os
 import re
@@ -20,14 +20,14 @@ _SEED = "seed.zip"
 
 
 class IntakeError(Exception):
-    """The files of a task cannot be used; the text is told to its owner."""
+    """The files of a task cannot be used; the text is shown to its owner."""
 
 
 async def take_in(task: Task, upload: Upload, project: Path, max_images: int, disk: Disk) -> int:
     """Move a task's files into its directory; returns the number of images.
 
-    ``images/`` holds the photos, ``gcp/`` text files (ground control points and the like) and alignment files, as NodeODM has them;
-    ``seed.zip`` is unpacked into the directory itself. It can be run again after a kill at any point. ``max_images`` 0 means no limit.
+    As in NodeODM, ``images/`` holds the photos and ``gcp/`` the text files (ground control points and the like) and alignment files.
+    ``seed.zip`` is unpacked into the task's directory. It is safe to run this again after a kill. ``max_images`` 0 means no limit.
     Raises IntakeError, ArchiveError, DiskFullError, OSError.
     """
     if task.zipurl:
@@ -39,7 +39,7 @@ def _arrange(upload: Upload, project: Path, max_images: int, disk: Disk) -> int:
     images = project / "images"
     project.mkdir(parents=True, exist_ok=True)
     if upload.images.is_dir():
-        # One rename moves all or nothing, so an images directory that is there as well was left by an earlier task of this id.
+        # One rename moves all or nothing. If the target exists, an earlier task with this id left it behind.
         if images.exists():
             shutil.rmtree(images)
         os.replace(upload.images, images)
@@ -86,7 +86,7 @@ def ground_options(project: Path) -> list[dict[str, str]]:
 
 async def _fetch_zip(url: str, upload: Upload, disk: Disk) -> None:
     if urlsplit(url).scheme not in ("http", "https"):
-        raise IntakeError("zipurl must be an http or https address")
+        raise IntakeError("zipurl must be an http or https address.")
     upload.create()
     archive = upload.directory / "zipurl.zip"
     host = urlsplit(url).hostname
@@ -103,7 +103,7 @@ async def _fetch_zip(url: str, upload: Upload, disk: Disk) -> None:
                     await loop.run_in_executor(None, file.write, chunk)
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         raise IntakeError(f"Cannot fetch the zip file from {host}: {type(error).__name__}") from error
-    # A first try may have been cut while unpacking.
+    # An earlier attempt may have been interrupted while unpacking.
     for path in upload.images.iterdir():
         path.unlink()
     await in_thread(unzip_flat, archive, upload.images, disk)

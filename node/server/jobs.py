@@ -1,4 +1,4 @@
-"""What the queue needs besides tasks: its settings, the job that goes on for a task, and its errors."""
+"""What the queue needs besides tasks: its settings, the job that runs for a task, and its errors."""
 import asyncio
 import time
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ class UnknownTaskError(Exception):
 
 
 class TaskStateError(Exception):
-    """What was asked cannot be done with a task in its state."""
+    """The request cannot be carried out in the task's current state."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a node works. Times are seconds; 0 images or 0 seconds of run time mean no limit."""
+    """The node's settings. Times are in seconds; 0 images or 0 seconds of run time mean no limit."""
 
     parallel: int = 1
     max_images: int = 0
@@ -30,7 +30,7 @@ class Settings:
 
 @dataclass
 class Job:
-    """What goes on for one task right now: files taken in, the engine, or packing."""
+    """The work in progress for one task: taking in files, running the engine, or packing results."""
 
     work: Optional["asyncio.Task[None]"] = None
     run: Optional[EngineRun] = None
@@ -39,7 +39,7 @@ class Job:
 
 
 def error_sentence(error: Exception) -> str:
-    """What a task's owner is told when its files or its engine failed with this error. The node's own paths stay out of it."""
+    """The sentence that a task's owner reads when its files or its engine failed with this error. It never holds the node's paths."""
     if isinstance(error, DiskFullError):
         return str(error)
     if is_disk_full(error):

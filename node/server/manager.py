@@ -1,4 +1,4 @@
-"""The node's queue: takes tasks in, runs the engine for them in turn, and picks up after a kill where it left off."""
+"""The node's queue: accepts tasks, runs the engine for them in turn, and continues after a kill where it left off."""
 import asyncio
 import contextlib
 import json
@@ -31,7 +31,7 @@ ENGINE_SHARE = 0.9
 PACKING_PROGRESS = 93.0
 SAVE_PROGRESS_SECONDS = 10.0
 HOUSEKEEPING_SECONDS = 600.0
-# Switched on for every task when the engine offers them, unless the client wants no post-processing (as NodeODM does).
+# As in NodeODM, these are switched on for every task if the engine offers them, unless the client wants no post-processing.
 POST_PROCESSING_OPTIONS = ("pc-ept", "cog", "gltf")
 
 
@@ -57,7 +57,7 @@ class TaskManager:
     # Starting and ending
 
     async def start(self) -> None:
-        """Load the tasks, end engines that an earlier node left behind, and go on with what was queued or running."""
+        """Load the tasks, end engines that an earlier node left behind, and continue with the tasks that were queued or running."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._tasks = {task.uuid: task for task in self._store.all()}
         for path in self._directory.iterdir():
@@ -68,7 +68,7 @@ class TaskManager:
             await self._end_left_over_engine(task)
             if task.status == Status.RUNNING and task.ready:
                 task.status, task.date_started, task.progress = Status.QUEUED, 0, 0.0
-                self._say(task, "The processing node was restarted: the task goes on.")
+                self._say(task, "The processing node was restarted. The task continues.")
                 self._save(task)
             elif task.status == Status.RUNNING:
                 self._begin(task, self._prepare)
@@ -76,7 +76,7 @@ class TaskManager:
         self._process_next()
 
     async def stop(self) -> None:
-        """Stop all engines. Tasks that were running go on when the node starts again."""
+        """Stop all engines. Tasks that were running continue when the node starts again."""
         self._stopping = True
         for job in list(self._jobs.values()):
             if job.work is not None:
@@ -86,16 +86,16 @@ class TaskManager:
         await asyncio.gather(*(job.work for job in self._jobs.values() if job.work), *self._background, return_exceptions=True)
         self._store.close()
 
-    # What clients ask
+    # Requests of clients
 
     def create(self, uuid: str, body: dict[str, Any], upload: Upload) -> Task:
-        """Make a task of an upload (or of the zip address in the form's fields) and begin to take its files in.
+        """Make a task from an upload (or from the zip address in the form's fields) and begin to take in its files.
 
-        Raises OptionsError; TaskStateError when the id is taken; sqlite3.Error when it cannot be kept.
+        Raises OptionsError; TaskStateError when the id is taken; sqlite3.Error when the task cannot be saved.
         """
         if uuid in self._tasks:
-            # Two requests that chose one id came to their ends at the same time.
-            raise TaskStateError(f"There is a task {uuid} already")
+            # Two requests chose the same id and finished at the same time.
+            raise TaskStateError(f"There is already a task {uuid}")
         name = str(body.get("name") or "").strip()
         skip = str(body.get("skipPostProcessing", "")).lower() == "true"
         task = Task(
@@ -134,7 +134,7 @@ class TaskManager:
         return iter(list(self._tasks.values()))
 
     def queue_count(self) -> int:
-        """Tasks that wait or run."""
+        """How many tasks wait or run."""
         return sum(1 for task in self._tasks.values() if not task.finished)
 
     def console(self, task: Task) -> Console:
@@ -145,7 +145,7 @@ class TaskManager:
         return self._project(task) / ARCHIVE_NAME
 
     async def cancel(self, uuid: str) -> None:
-        """Stop a task; when this returns nothing works for it any more. A canceled task stays as it is. Raises UnknownTaskError."""
+        """Stop a task; when this returns, nothing works on it any more. A canceled task stays as it is. Raises UnknownTaskError."""
         task = self.find(uuid)
         if task.status != Status.CANCELED:
             task.status, task.error = Status.CANCELED, ""
@@ -155,11 +155,11 @@ class TaskManager:
         self._process_next()
 
     async def remove(self, uuid: str) -> None:
-        """Cancel a task and forget it with all its files. Raises UnknownTaskError, OSError, sqlite3.Error."""
+        """Cancel a task and delete it with all its files. Raises UnknownTaskError, OSError, sqlite3.Error."""
         await self.cancel(uuid)
         task = self._tasks.pop(uuid, None)
         if task is None:
-            # Somebody else has removed it meanwhile.
+            # Another request has removed it meanwhile.
             return
         self._store.delete(uuid)
         await in_thread(shutil.rmtree, self._project(task), True)
@@ -168,7 +168,7 @@ class TaskManager:
     async def restart(self, uuid: str, options: Any = None) -> None:
         """Put a finished task back into the queue, with other options when some are given.
 
-        Raises UnknownTaskError, TaskStateError when it waits or runs, OptionsError.
+        Raises UnknownTaskError, OptionsError, and TaskStateError when the task waits or runs.
         """
         task = self.find(uuid)
         if task.finished:
@@ -217,11 +217,11 @@ class TaskManager:
             self._process_next()
 
     async def _work(self, task: Task, job: Job, what: Any) -> None:
-        """One job from its beginning to its end; whatever goes wrong in it becomes the task's error."""
+        """Run one job from start to end; whatever goes wrong in it becomes the task's error."""
         try:
             await what(task, job)
         except asyncio.CancelledError:
-            # Only cancel() and stop() cancel jobs, and they know.
+            # Only cancel() and stop() cancel jobs, and they do the rest.
             pass
         except (IntakeError, ArchiveError, EngineError, NoResultError, DiskFullError, OSError) as error:
             self._fail(task, job, error_sentence(error))
@@ -230,7 +230,7 @@ class TaskManager:
             self._fail(task, job, f"The processing node failed: {type(error).__name__}: {error}")
 
     async def _prepare(self, task: Task, job: Job) -> None:
-        """Take the files in and queue the task."""
+        """Take in the files and queue the task."""
         upload = self._uploads.get(task.uuid)
         task.images_count = await take_in(task, upload, self._project(task), self.settings.max_images, self._disk)
         if not job.canceled:
@@ -238,7 +238,7 @@ class TaskManager:
             self._save(task)
 
     async def _process(self, task: Task, job: Job) -> None:
-        """Run the engine and pack what it leaves."""
+        """Run the engine and pack its results."""
         task.status, task.date_started, task.date_finished = Status.RUNNING, now_ms(), 0
         self._save(task)
         assert job.run is not None
@@ -295,7 +295,7 @@ class TaskManager:
         )
 
     def _write_options(self, task: Task) -> None:
-        """The options' file. A run that a kill has cut goes on from its last finished stage: it is not told again where to begin."""
+        """Write the options file. An interrupted run continues after its last finished stage, so ``rerun-from`` is not passed again."""
         options = [option for option in task.options if not (task.begun and option["name"] == "rerun-from")]
         options += ground_options(self._project(task))
         path = self._project(task) / "options.json"
@@ -331,7 +331,7 @@ class TaskManager:
         return self._directory / task.uuid
 
     def _say(self, task: Task, text: str) -> None:
-        """Write to the task's console. A full disk must not keep a task from failing with its own text."""
+        """Write to the task's console. Errors are only logged, so that a task on a full disk still fails with the right message."""
         try:
             self._project(task).mkdir(exist_ok=True)
             self.console(task).write(text)
@@ -339,7 +339,7 @@ class TaskManager:
             logger.warning("cannot write the console of task %s: %s", task.uuid, error.strerror)
 
     def _save(self, task: Task) -> None:
-        """Keep the task's state. When the disk is full the task goes on in memory: its state is saved with its next change."""
+        """Save the task's state. If the disk is full, the task continues in memory and its state is saved with the next change."""
         if task.uuid not in self._tasks:
             return
         try:
@@ -365,7 +365,7 @@ class TaskManager:
         task.engine_pid = task.engine_started = 0
 
     async def _keep_house(self) -> None:
-        """Remove tasks that ended, and uploads that nobody went on with, long ago."""
+        """Remove tasks that ended long ago, and uploads that nobody has continued for a long time."""
         while True:
             try:
                 await self._remove_old()

@@ -1,18 +1,17 @@
-"""File names from clients, made safe: one plain name inside the directory that it is meant for."""
+"""File names from clients, made safe: a plain name that stays inside its directory."""
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-# Most file systems hold names of 255 bytes; some room is left for endings such as ".part".
+# Most file systems allow names of 255 bytes; this leaves room for endings such as ".part".
 MAX_NAME_BYTES = 200
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
 
 
 def safe_name(name: str) -> str:
-    """The last part of a path sent by a client, without characters that a file system or a shell may stumble over.
+    """The last part of a path sent by a client, without characters that could trouble a file system or a shell.
 
-    Letters of all scripts and spaces stay as they are: they are the names under which users know their photos. Raises ValueError when
-    nothing is left.
+    Letters of all scripts and spaces stay as they are, so that users recognize their photos. Raises ValueError when nothing is left.
     """
     base = PurePosixPath(name.replace("\\", "/")).name
     base = "".join(character for character in base if unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn"))
@@ -30,7 +29,7 @@ def safe_name(name: str) -> str:
 
 
 def unused_name(directory: Path, name: str) -> str:
-    """The name, or with underscores before its ending (as NodeODM does) until no file of the directory has it."""
+    """The name itself, or with underscores before its ending (as in NodeODM) until no file in the directory has it."""
     while (directory / name).exists():
         stem, dot, ending = name.rpartition(".")
         name = f"{stem}_{dot}{ending}" if dot else f"{name}_"

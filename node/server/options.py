@@ -1,4 +1,4 @@
-"""Checks the options of a task against the list that the engine offers, by NodeODM's rules for types and domains."""
+"""Checks a task's options against the list that the engine offers, by NodeODM's rules for types and domains."""
 import json
 import math
 import re
@@ -15,13 +15,13 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class OptionsError(ValueError):
-    """Options that cannot be used; the text is what the client is told."""
+    """The options cannot be used; the text is shown to the client."""
 
 
 def parse_options(options: Any) -> list[dict[str, Any]]:
-    """The options of a request, sent as a JSON text or as a list, as a list of ``{"name", "value"}``.
+    """The options of a request as a list of ``{"name", "value"}``. Clients send them as JSON text or as a list.
 
-    Raises OptionsError when it is neither.
+    Raises OptionsError when they are neither.
     """
     if options is None or options == "":
         return []
@@ -38,7 +38,7 @@ def parse_options(options: Any) -> list[dict[str, Any]]:
 def filter_options(requested: Any, offered: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The requested options that the engine offers, converted to their types, in the engine's order.
 
-    Options that the engine does not offer are left out, as NodeODM does: WebODM sends one preset to every kind of node.
+    Options that the engine does not offer are left out, as in NodeODM: WebODM sends the same preset to every kind of node.
     Raises OptionsError with a JSON list of ``{"name", "error"}`` when values do not fit.
     """
     by_name = {option["name"]: option.get("value") for option in reversed(parse_options(requested))}
@@ -99,7 +99,7 @@ def _check_domain(domain: Any, value: Any) -> None:
 
 
 def _in_domain(domain: str, value: float) -> bool:
-    """Whether a number lies in a domain as ODM words it; domains that say nothing about numbers allow all."""
+    """Whether a number lies in a domain in ODM's wording; a domain that says nothing about numbers allows them all."""
     if domain.startswith("positive "):
         return value >= 0
     if domain.startswith("negative "):

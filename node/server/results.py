@@ -1,4 +1,4 @@
-"""Packs a finished task's results into ``all.zip``, laid out as NodeODM and therefore WebODM have it."""
+"""Packs a finished task's results into ``all.zip``, in the layout of NodeODM, which WebODM expects."""
 import contextlib
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 ARCHIVE_NAME = "all.zip"
 
-# Relative to a task's directory; what is not there is left out.
+# Relative to a task's directory; missing ones are left out.
 DEFAULT_OUTPUTS = (
     "odm_orthophoto/odm_orthophoto.tif",
     "odm_orthophoto/odm_orthophoto.tfw",
@@ -44,7 +44,7 @@ _COPY_BYTES = 1 << 20
 
 
 class NoResultError(Exception):
-    """The engine said that it went well, but left nothing to hand out."""
+    """The engine reported success, but left no results."""
 
 
 class PackingCanceled(Exception):
@@ -52,9 +52,9 @@ class PackingCanceled(Exception):
 
 
 def parse_outputs(text: Any) -> list[str]:
-    """A client's ``outputs``, a JSON list of paths relative to the task's directory, without those that lead out of it.
+    """A client's ``outputs``, a JSON list of paths relative to the task's directory, without those that lead outside it.
 
-    What is no list of texts counts as none, as in NodeODM.
+    As in NodeODM, anything but a list of strings counts as none.
     """
     try:
         paths = json.loads(text) if isinstance(text, str) else text
@@ -73,10 +73,10 @@ def parse_outputs(text: Any) -> list[str]:
 
 
 def pack_results(project: Path, outputs: Sequence[str], canceled: Callable[[], bool]) -> Path:
-    """Write ``all.zip`` into a task's directory, under another name until it is whole; returns its path.
+    """Write ``all.zip`` into a task's directory, under another name until it is complete; returns its path.
 
-    Files are stored, not compressed: nearly all bytes are JPEG, LAZ and the like. ``canceled`` is asked between megabytes. Links are left
-    out: a result holds files only. Raises NoResultError, PackingCanceled, OSError.
+    Files are stored, not compressed: nearly all bytes are JPEG, LAZ and the like. ``canceled`` is called after every megabyte. Links are
+    left out. Raises NoResultError, PackingCanceled, OSError.
     """
     files = sorted(_result_files(project, outputs or DEFAULT_OUTPUTS))
     if not any(str(path.relative_to(project)) not in _NO_RESULT for path in files):

@@ -1,6 +1,6 @@
 """The node's HTTP side: NodeODM's routes, field names and answers, for pyodm, WebODM and other clients of NodeODM.
 
-As in NodeODM, refusals are answers of status 200 with ``{"error": "<sentence>"}``: pyodm takes any other status for a broken node.
+As in NodeODM, a refusal has status 200 and the body ``{"error": "<sentence>"}``: pyodm takes any other status for a broken node.
 """
 import asyncio
 import hmac
@@ -33,7 +33,7 @@ _OPEN_PATHS = ("/auth/",)
 
 
 def build_app(manager: TaskManager, uploads: Uploads, token: str = "") -> web.Application:
-    """The application that serves a node; with a ``token`` every request but ``/auth/…`` must carry it in its query."""
+    """The application that serves a node. If ``token`` is set, every request except ``/auth/…`` must carry it in its query."""
     api = NodeApi(manager, uploads)
     app = web.Application(middlewares=[_errors_as_json, _token_check(token)])
     app.add_routes([
@@ -106,7 +106,7 @@ class NodeApi:
                 raise UploadError(f"{files} images uploaded, but this node can only process up to {limit}.")
             self._manager.create(uuid, body, upload)
         except BaseException:
-            # Also when the client has gone away half way.
+            # This also covers clients that disconnect half way.
             upload.remove()
             raise
         return _json({"uuid": uuid})
@@ -166,7 +166,7 @@ class NodeApi:
         return _json(self._manager.console(self._task(request)).lines(_line_number(request.query.get("line", ""))))
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """The results, whole or a range of them (206)."""
+        """The results, complete or a range of them (206)."""
         task = self._task(request)
         asset = request.match_info["asset"]
         if asset != ARCHIVE_NAME:
@@ -206,22 +206,22 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except (UnknownTaskError, TaskStateError) as error:
         return _json({"success": False, "error": str(error)} if request.method == "POST" else {"error": str(error)})
     except ConnectionError:
-        # The client went away: nobody reads the answer.
+        # The client has disconnected, so nobody would read an answer.
         raise
     except (web.RequestPayloadError, aiohttp.ClientPayloadError, asyncio.IncompleteReadError) as error:
-        logger.warning("%s %s: the body broke off (%s)", request.method, request.path, type(error).__name__)
-        return _error("The request's body broke off.")
+        logger.warning("%s %s: the body is incomplete (%s)", request.method, request.path, type(error).__name__)
+        return _error("The request's body is incomplete. Send it again.")
     except (OSError, sqlite3.Error) as error:
         full = is_disk_full(error) or "full" in str(error)
         logger.error("%s %s: %s", request.method, request.path, error)
         return _error("The processing node's disk is full." if full else "The processing node could not work with its files.")
     except Exception as error:
         if request.transport is None or request.transport.is_closing():
-            # Reading a body that ends in the middle stumbles in many ways; nobody is there to read the answer.
-            logger.warning("%s %s: the client went away (%r)", request.method, request.path, error)
-            return _error("The request's body broke off.")
+            # A body that ends in the middle causes errors of many kinds. Nobody is left to read the answer.
+            logger.warning("%s %s: the client disconnected (%r)", request.method, request.path, error)
+            return _error("The request's body is incomplete. Send it again.")
         logger.exception("%s %s failed unexpectedly", request.method, request.path)
-        return _json({"error": "The processing node failed; its log tells why."}, status=500)
+        return _json({"error": "The processing node failed; see its log for the reason."}, status=500)
 
 
 def _token_check(token: str) -> Any:
@@ -247,12 +247,12 @@ def _is_multipart(request: web.Request) -> bool:
 
 
 def _line_number(text: str) -> int:
-    """The first line that is wanted; 0 for what is no number, as in NodeODM."""
+    """The first line that the client wants. As in NodeODM, anything but a number counts as 0."""
     return int(text) if re.fullmatch(r"-?\d{1,9}", text) else 0
 
 
 def _memory_bytes() -> tuple[int, int]:
-    """The machine's memory and how much of it can be had without swapping."""
+    """The machine's memory and how much of it is available without swapping."""
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE))
     available = values["MemAvailable"] if "MemAvailable" in values else values["MemFree"]
     return int(values["MemTotal"]) * 1024, int(available) * 1024

@@ -1,4 +1,4 @@
-"""The node's tasks and the SQLite file that keeps them over restarts."""
+"""The node's tasks and the SQLite file that keeps them across restarts."""
 import enum
 import json
 import sqlite3
@@ -28,16 +28,16 @@ def now_ms() -> int:
 
 @dataclass
 class Task:
-    """One processing job. Times are milliseconds; ``processing_time`` is -1 while nothing was processed."""
+    """One processing job. Times are in milliseconds; ``processing_time`` is -1 until processing starts."""
 
     uuid: str
     name: str
     options: list[dict[str, Any]]
     status: Status = Status.RUNNING
     error: str = ""
-    # False while its files are still being moved or fetched: reported as running, as NodeODM does.
+    # False while its files are still being moved or fetched. As in NodeODM, the task counts as running then.
     ready: bool = False
-    # What the files come from, until it is ready.
+    # The address of the zip with the task's files, empty if they were uploaded.
     zipurl: str = ""
     outputs: list[str] = field(default_factory=list)
     webhook: str = ""
@@ -47,12 +47,12 @@ class Task:
     date_finished: int = 0
     images_count: int = 0
     progress: float = 0.0
-    # Whether the engine has begun with the options as they are: from then on ``rerun-from`` is done with.
+    # Whether the engine has begun with the current options. From then on, ``rerun-from`` must not be passed again.
     begun: bool = False
     # Place in the queue: grows with each new or restarted task.
     turn: int = 0
-    # The process group of the engine that runs for the task and when the kernel started its leader, so that a node that was
-    # killed can end what it left behind.
+    # The process group of the task's engine, and when the kernel started its leader. After a kill, the next node uses them to end an
+    # engine that was left behind.
     engine_pid: int = 0
     engine_started: int = 0
 
@@ -85,7 +85,7 @@ class Task:
 
 
 class TaskStore:
-    """Tasks in one SQLite file: a kill at any moment leaves the last state that was saved, whole.
+    """Tasks in one SQLite file. After a kill at any moment, the last saved state is complete.
 
     Raises ``sqlite3.Error`` (a full disk, among others) from every method that writes.
     """
@@ -104,7 +104,7 @@ class TaskStore:
         return sorted(tasks, key=lambda task: task.turn)
 
     def save(self, task: Task) -> None:
-        """Insert or replace; returns once the state is on the disk."""
+        """Insert or replace a task; returns once its state is on the disk."""
         with self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO task (uuid, state) VALUES (?, ?)", (task.uuid, json.dumps(asdict(task)))
@@ -126,7 +126,7 @@ def _from_json(state: str) -> Task:
 
 
 def parse_date_created(text: Optional[str]) -> int:
-    """A client's ``dateCreated`` in milliseconds; now when it gave none or no number."""
+    """A client's ``dateCreated`` in milliseconds, or the current time if it is missing or no number."""
     try:
         return int(float(text or ""))
     except (ValueError, OverflowError):

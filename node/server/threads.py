@@ -1,4 +1,4 @@
-"""Runs blocking work beside the event loop."""
+"""Runs blocking work outside the event loop."""
 import asyncio
 from typing import Any, Callable, TypeVar
 
@@ -6,9 +6,9 @@ Result = TypeVar("Result")
 
 
 async def in_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    """The result of a blocking function, run in a thread.
+    """Run a blocking function in a thread and return its result. Raises what the function raises.
 
-    A caller that is cancelled still waits for the thread, so that nobody removes the files it works on. Raises what the function raises.
+    A caller that is cancelled still waits for the thread, so that nobody removes the files that the function works on.
     """
     work = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:

@@ -1,7 +1,7 @@
-"""Takes uploads from multipart requests straight to disk, for tasks that do not exist yet.
+"""Writes uploads from multipart requests straight to disk, for tasks that do not exist yet.
 
-A set lies in ``uploads/<uuid>/``: ``body.json`` with the form's fields, ``images/`` with the files that have arrived whole,
-``incoming/`` with those on their way. The directory outlives the node, so that an upload in chunks goes on after a restart.
+A set lies in ``uploads/<uuid>/``: ``body.json`` with the form's fields, ``images/`` with the complete files, ``incoming/`` with those
+still on their way. The directory stays when the node ends, so that an upload in chunks can continue after a restart.
 """
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ from .names import safe_name, unused_name
 CHUNK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 1 << 20
 FILES_FIELD = "images"
-#: What reading a body raises where the client wrote nonsense; the last is that of a part's headers.
+#: Errors that reading a malformed body raises; BadHttpMessage comes from a part's headers, RecursionError from deeply nested JSON.
 _MALFORMED = (ValueError, web.HTTPBadRequest, BadHttpMessage, RecursionError)
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _CLIENT_UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$", re.IGNORECASE)
 
 
 class UploadError(Exception):
-    """A request that cannot be taken; the text is what the client is told."""
+    """The request cannot be accepted; the text is shown to the client."""
 
 
 def is_uuid(text: str) -> bool:
@@ -39,7 +39,7 @@ def is_uuid(text: str) -> bool:
 
 
 def is_client_uuid(text: str) -> bool:
-    """Whether a client may choose this as its task's id (``set-uuid``): a UUID of a known version, as NodeODM wants it."""
+    """Whether a client may choose this as its task's id (``set-uuid``): like NodeODM, this node wants a UUID of a known version."""
     return bool(_CLIENT_UUID.match(text))
 
 
@@ -58,7 +58,7 @@ class Upload:
         self._incoming.mkdir(exist_ok=True)
 
     def is_open(self) -> bool:
-        """Whether it was begun by ``init`` and not yet committed."""
+        """Whether ``init`` has begun this set and it is not committed yet."""
         return self._body.is_file()
 
     def write_body(self, body: dict[str, str]) -> None:
@@ -71,7 +71,7 @@ class Upload:
         return json.loads(self._body.read_text(encoding="utf-8"))
 
     def close(self) -> None:
-        """From here on no more files are taken."""
+        """Accept no more files."""
         self._body.unlink(missing_ok=True)
 
     def count(self) -> int:
@@ -81,10 +81,10 @@ class Upload:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     async def receive(self, request: web.Request) -> tuple[dict[str, str], int]:
-        """Read a multipart request: files to disk, one megabyte at a time; returns its form fields and the number of files.
+        """Read a multipart request and write its files to disk; returns its form fields and the number of files.
 
-        Files are there under their own names once they are whole. When one fails none of the request's later files is read, and
-        nothing of it stays. Raises UploadError, DiskFullError, OSError.
+        Files appear under their own names once they are complete. If one fails, nothing of it stays, and the request's later files are
+        not read. Raises UploadError, DiskFullError, OSError.
         """
         if not request.content_type.startswith("multipart/"):
             raise UploadError(f"Expected multipart/form-data, got {request.content_type}")
@@ -94,11 +94,11 @@ class Upload:
         try:
             async for part in await request.multipart():
                 if not isinstance(part, BodyPartReader):
-                    raise UploadError("Multipart within multipart is not accepted")
+                    raise UploadError("Multipart inside multipart is not accepted")
                 if part.filename is None:
                     fields[part.name or ""] = await _read_field(part)
                 elif part.name != FILES_FIELD:
-                    raise UploadError(f"Unexpected field {part.name!r}: files belong into '{FILES_FIELD}'")
+                    raise UploadError(f"Unexpected field {part.name!r}: send files in the field '{FILES_FIELD}'")
                 else:
                     await self._receive_file(part)
                     files += 1
@@ -126,7 +126,7 @@ class Upload:
     def _place(self, unfinished: Path, name: str) -> None:
         target = self.images / name
         if target.exists() and filecmp.cmp(unfinished, target, shallow=False):
-            # A client that got no answer has sent its file again.
+            # A client that got no answer sends its file again.
             return
         os.replace(unfinished, self.images / unused_name(self.images, name))
 
@@ -150,7 +150,7 @@ class Uploads:
         return upload if upload is not None and upload.is_open() else None
 
     def remove_stale(self, older_than_seconds: float, in_use: set[str]) -> list[str]:
-        """Remove sets that nobody has added to for so long, but those of tasks ``in_use``; returns their ids."""
+        """Remove sets that have not grown for this long, except those of tasks ``in_use``; returns their ids."""
         removed = []
         for directory in self._directory.iterdir():
             if directory.name in in_use or time.time() - _last_change(directory) < older_than_seconds:
@@ -161,7 +161,7 @@ class Uploads:
 
 
 def _last_change(directory: Path) -> float:
-    """Seconds since 1970 of the last change of a set: adding a file changes the time of the directory it lies in."""
+    """When a set last changed, in seconds since 1970. Adding a file changes the time of its directory."""
     times = []
     for path in (directory, directory / "images", directory / "incoming"):
         with contextlib.suppress(FileNotFoundError):

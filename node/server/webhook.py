@@ -1,4 +1,4 @@
-"""Tells others that a task has ended: a POST of the task's info and images database, repeated for a while until it is taken."""
+"""Calls webhooks when a task has ended: a POST of the task's info and images database, repeated for a while until it is accepted."""
 import asyncio
 import json
 import logging
@@ -18,13 +18,13 @@ TIMEOUT_SECONDS = 30.0
 
 
 async def call_webhook(url: str, task: Task, project: Path) -> bool:
-    """POST to a webhook; returns whether it answered 200 within six attempts, 0 s, 5 s, 10 s … apart (as NodeODM does).
+    """POST to a webhook; returns whether it answered 200 within six attempts. As in NodeODM, the waits are 0 s, 5 s, 10 s …
 
-    The host alone is logged: the rest of the address may hold a secret.
+    Only the host is logged: the rest of the address may hold a secret.
     """
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname:
-        logger.warning("task %s has a webhook that is no http address", task.uuid)
+        logger.warning("task %s has a webhook that is not an http or https address", task.uuid)
         return False
     body = dict(task.info(), images=_images_database(project))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session:

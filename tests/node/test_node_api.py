@@ -194,7 +194,7 @@ def test_starting_says_what_is_wrong(make_node, tmp_path) -> None:
     port = running.url.rpartition(":")[2]
     data = str(tmp_path / "other")
     assert f"cannot listen on 127.0.0.1:{port}" in _fails_to_start("--data", data, "--port", port, "--engine", QUICK_ENGINE)
-    assert "another node works in" in _fails_to_start("--data", str(running.data), "--port", "0", "--engine", QUICK_ENGINE)
+    assert "another node is using" in _fails_to_start("--data", str(running.data), "--port", "0", "--engine", QUICK_ENGINE)
     assert "cannot start the engine '/no/engine'" in _fails_to_start("--data", data, "--port", "0", "--engine", "/no/engine")
     assert "printed no JSON" in _fails_to_start("--data", data, "--port", "0", "--engine", "echo hello")
     assert "ended with code 1" in _fails_to_start("--data", data, "--port", "0", "--engine", "false")

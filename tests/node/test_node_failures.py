@@ -8,9 +8,9 @@ from tests.node.harness import JPEG, NodeProgram, shell_engine, wait_for
 
 WHY = [
     ("fail", "only 3 of 16 photos could be placed: take more photos with more overlap"),
-    ("crash", "The engine crashed (signal 11). Its last words were: Running odm_report stage"),
-    ("mute", "The engine failed (exit code 1) and gave no reason. Its last words were: Running odm_report stage"),
-    ("silent", "The engine ended without a result. Its last words were: Running odm_report stage"),
+    ("crash", "The engine crashed (signal 11). Its last output was: Running odm_report stage"),
+    ("mute", "The engine failed (exit code 1) and gave no reason. Its last output was: Running odm_report stage"),
+    ("silent", "The engine ended without a result. Its last output was: Running odm_report stage"),
     ("empty", "The engine reported success, but left no results"),
 ]
 

@@ -256,5 +256,5 @@ def test_seed(node: NodeProgram) -> None:
     assert (node.task_directory(task) / "opensfm" / "features" / "x").read_bytes() == b"y"
     evil = zipped(**{"../../../evil": b"x"})
     task = node.post("/task/new", files=[image("a.jpg"), image("seed.zip", evil)]).json()["uuid"]
-    assert "leads out of the task's directory" in node.wait_status(task, 30)["status"]["errorMessage"]
+    assert "would be written outside the task's directory" in node.wait_status(task, 30)["status"]["errorMessage"]
     assert not list(node.data.parent.rglob("evil"))
