@@ -1,7 +1,7 @@
 """Photos to a textured model on the CPU, behind ``python -m node.engine --images DIR --out DIR --options FILE``.
 
-The packages do the work (pycolmap, OpenCV, numba, xatlas …); the modules here join them. Each stage reads what the
-stage before left on disk, so that a run that was cut goes on with the first stage that is not finished.
+Packages do most of the work (pycolmap, OpenCV, numba …); the modules here join them. Each stage reads what the stage before it
+wrote to disk, so an interrupted run continues with the first unfinished stage.
 """
 from app_extensions import __version__
 

@@ -27,17 +27,17 @@ def _arguments(argv: Optional[list[str]]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"webodm-sandbox-engine {__version__}")
     parser.add_argument("--list-options", action="store_true", help="print the options as NodeODM's /options has them")
     parser.add_argument("--hold-out", default="", metavar="NAMES",
-                        help="photos, comma-separated, that are placed but used neither for depth nor for texture")
+                        help="comma-separated photos that are placed but not used for depth or texture")
     arguments = parser.parse_args(argv)
     if not arguments.list_options and not (arguments.images and arguments.out):
-        parser.error("--images and --out are needed")
+        parser.error("--images and --out are required")
     return arguments
 
 
 def _private_stdout():
-    """A stream to the real standard output; the process's own is pointed to standard error.
+    """A stream to the real standard output. The process's standard output is redirected to standard error.
 
-    Libraries print to it from C++, which would break the JSON lines.
+    Libraries print to standard output from C++, which would break the JSON lines.
     """
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -57,7 +57,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     progress = Progress(_private_stdout())
     try:
         options = load_options(arguments.options)
-        # The thread counts of the libraries are read when they load.
+        # Libraries read their thread counts when they load.
         cores = len(os.sched_getaffinity(0))
         threads = min(options["max-concurrency"] or cores, cores)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
@@ -70,7 +70,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         run(arguments.images, arguments.out, options, progress, threads,
             [name for name in arguments.hold_out.split(",") if name])
     except EngineError as error:
-        # COLMAP leaves photos out when its database cannot grow, and says nothing: the disk is asked.
+        # When its database cannot grow, COLMAP leaves photos out without an error, so the disk is checked here.
         progress.result(False, _DISK_FULL if is_disk_full(error, arguments.out) else str(error))
         return 1
     except Exception as error:  # noqa: BLE001 - the last line must be a result, whatever happened
@@ -85,8 +85,8 @@ def main(argv: Optional[list[str]] = None) -> int:
         if isinstance(error, OSError):
             progress.result(False, f"A file could not be read or written: {error}.")
             return 1
-        progress.result(False, f"The engine failed in a way it should not ({type(error).__name__}: {error}); "
-                               "the traceback is in the task's output.")
+        progress.result(False, f"The engine failed because of a bug ({type(error).__name__}: {error}). "
+                               "The task's output holds the traceback.")
         return 1
     progress.result(True)
     return 0

@@ -1,4 +1,4 @@
-"""What the engine says when it cannot make a model: a sentence for the person who took the photos."""
+"""Errors that keep the engine from making a model. Their text is meant for the person who took the photos."""
 import errno
 import shutil
 from pathlib import Path
@@ -11,11 +11,11 @@ class EngineError(Exception):
 
 
 class WriteError(OSError):
-    """A file of ours could not be written; ``errno`` and ``strerror`` are the system's."""
+    """One of the engine's files could not be written; ``errno`` and ``strerror`` come from the system."""
 
 
 def is_disk_full(error: BaseException, out: Path) -> bool:
-    """Whether an error comes from a full disk, or a full share of it. COLMAP does not give its reason: then the disk is asked."""
+    """Whether a full disk or quota caused an error. COLMAP gives no reason for its errors; for those, the free space decides."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return out.is_dir() and shutil.disk_usage(out).free < _AS_GOOD_AS_FULL

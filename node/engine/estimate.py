@@ -1,4 +1,4 @@
-"""What a run will need of memory and disk, before it begins: it is planned so that it fits, or refused with the figures."""
+"""Estimates the memory and disk that a run will need. A run is planned so that it fits, or refused with the figures."""
 import os
 import shutil
 from dataclasses import dataclass
@@ -10,32 +10,33 @@ from app_extensions.shared import photo_files
 from .errors import EngineError
 from .settings import FEATURE_SIZE, MOST_POINTS
 
-# What each stage holds at its peak. Bytes; measured on runs of 15 to 256 photos, rounded up (docs/admin/engine.md, "Size of a set").
+# Memory that each stage holds at its peak, in bytes, measured on runs of 15 to 256 photos and rounded up (docs/admin/engine.md,
+# "Size of a set").
 _BASE = 450e6                  # interpreter, libraries, compiled code
-_READING_PIXEL = 14            # of the largest original, a thread: as read, decoded, turned, and as it is written
+_READING_PIXEL = 14            # per pixel of the largest original and per thread: as read, decoded, turned, and written
 _FEATURE_PIXEL = 250           # SIFT's pyramid of the doubled photo in floats; two photos at a time
 _MATCHING_BLOCK = 64           # photos whose descriptors are in memory at once, 512 bytes each (matching.py)
-_MATCHING_THREAD = 2048        # a feature: part of the table of likeness, and the descriptors turned round
-_SHORTLIST_PHOTO = 150_000     # bytes of the largest features of every photo
-_MAPPING_FEATURE = 400         # keypoint, observations, matches and what the bundle adjustment keeps of them
+_MATCHING_THREAD = 2048        # per feature: part of the similarity table, and the transposed descriptors
+_SHORTLIST_PHOTO = 150_000     # bytes per photo, for its largest features
+_MAPPING_FEATURE = 400         # keypoint, observations, matches, and what the bundle adjustment keeps of them
 _DEPTH_PIXEL = 24 * 16 + 60 * 1 + 220  # cached maps and photos, and the fusion of one photo with eight others
-_TAKEN_PIXEL = 1               # of every photo: which depths are merged already
-_FUSED_SHARE = 0.12            # of the depth pixels that become points of the cloud …
-_FUSED_POINT = 400             # … with normals, colours, and the nearest neighbours that tell stray ones
+_TAKEN_PIXEL = 1               # per pixel of every photo: whether its depth is merged already
+_FUSED_SHARE = 0.12            # share of the depth pixels that become points of the cloud …
+_FUSED_POINT = 400             # … with normals, colours, and the nearest neighbours that reveal stray points
 _SURFACE_POINT = 700           # octree and solver of the Poisson surface
-_TEXEL = 75                    # of the atlas: triangle, place in it, colours of one photo and of all
+_TEXEL = 75                    # per texel of the atlas: triangle, place in it, colours of one photo and of all
 _TRIANGLE = 2500               # with its eight best photos, charts and texture coordinates
-_WORK_PIXEL = 30               # of the photo that colours the texture
+_WORK_PIXEL = 30               # per pixel of the photo that colours the texture
 _DISK_PER_PIXEL = 1.3          # two JPEG copies
 _DISK_PER_DEPTH_PIXEL = 10.0   # depth in 32 bit, normal in 16
-_DISK_POINT = 160              # of the cloud: as fused, cut, as PLY, LAZ and tiles; 104 bytes each, and up to half as many again
+_DISK_POINT = 160              # per point of the cloud: fused, cut, PLY, LAZ and tiles; 104 bytes each, and up to half as many again
 _DISK_FEATURE = 128 + 16 + 60  # descriptor, keypoint, matches
 _DISK_RESULTS = 200e6
-# What is tried in turn where a set would not fit.
+# Tried in turn if a set would not fit.
 _FEWER_POINTS = (8_000_000, 5_000_000, 3_000_000, 2_000_000)
 _SMALLER_DEPTH = (2500, 2000, 1600, 1300, 1000, 800, 640, 500, 400)
 
-_most_with_child = 0  # bytes of memory, of this process and one that it started
+_most_with_child = 0  # peak memory in bytes of this process together with one that it started
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Need:
 
 
 def photo_sizes(images: list[Path]) -> list[tuple[int, int]]:
-    """Sizes in pixels from the files' headers alone; unusable ones are left out."""
+    """Photo sizes in pixels, read from the file headers only; unusable files are left out."""
     sizes = []
     for path in images:
         try:
@@ -60,7 +61,7 @@ def photo_sizes(images: list[Path]) -> list[tuple[int, int]]:
 
 def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int,
              depth_size: int, most_points: int = MOST_POINTS) -> Need:
-    """Peak memory and disk of a run over photos of these sizes: of its most demanding stage."""
+    """Memory and disk of a run on photos of these sizes. Memory is that of the most demanding stage."""
     if not sizes:
         return Need(int(_BASE), 0)
     pixels, depth_pixels, feature_pixels = ([_shrunk(size, limit) for size in sizes] for limit in (
@@ -89,10 +90,10 @@ def _shrunk(size: tuple[int, int], limit: int) -> float:
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes the machine could give now (Linux: MemAvailable; what a container's limit leaves if that is less).
+    """Bytes of memory that are available now: Linux's MemAvailable, or what a container's limit leaves if that is less.
 
-    Files that the kernel keeps in memory count as used in a cgroup, though it gives them up when memory is wanted: after an
-    upload they may fill it (cgroup-v2, memory.stat).
+    A cgroup counts cached files as used memory, although the kernel drops them when memory is needed. After an upload they may fill the
+    cgroup, so they are counted as available here (cgroup-v2, memory.stat).
     """
     available = 0
     for line in meminfo.read_text().splitlines():
@@ -108,27 +109,27 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
 
 
 def memory_of_process(name: str) -> int:
-    """Bytes of memory of this process: ``VmHWM``, the most at once, or ``VmRSS``, those at present."""
+    """Bytes of memory of this process: ``VmHWM`` is its peak, ``VmRSS`` the present use."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[name].split()[0]) * 1024
 
 
 def peak_memory() -> int:
-    """Most bytes of memory that the engine had at once; a run that was continued counts from there."""
+    """Peak memory of the engine in bytes; for a continued run, since it was continued."""
     return max(memory_of_process("VmHWM"), _most_with_child)
 
 
 def note_child(memory_bytes: int) -> None:
-    """Count the memory of a process of ours, which it had beside what this one has now.
+    """Count the memory of a child process on top of what this process uses now.
 
-    It measures itself: what the system says of an ended child includes what its parent had when it was started.
+    The child measures itself: the system's figure for an ended child includes what its parent used when it started the child.
     """
     global _most_with_child
     _most_with_child = max(_most_with_child, memory_of_process("VmRSS") + memory_bytes)
 
 
 def processor_seconds() -> float:
-    """Processor time of the engine so far, with that of its processes that have ended."""
+    """Processor time of the engine so far, including child processes that have ended."""
     return sum(os.times()[:4])
 
 
@@ -138,7 +139,7 @@ def _gigabytes(size: float) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run goes about its work so that it fits: threads, pixels of the longer side in which depth is searched, points at most."""
+    """The limits with which a run fits: threads, longer side in pixels of the photos for the depth search, and points at most."""
 
     threads: int
     depth_size: int
@@ -146,7 +147,7 @@ class Plan:
     need: Need
 
     def changes(self, threads: int, depth_size: int) -> list[str]:
-        """What is less than was asked for, for the console."""
+        """What was reduced compared with the request, for the console."""
         told = []
         if self.threads < threads:
             told.append(f"{self.threads} of {threads} threads")
@@ -159,9 +160,9 @@ class Plan:
 
 def adapted(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int, depth_size: int, memory: int, disk: int
             ) -> Plan:
-    """The plan that takes least away and fits into so many bytes of memory and disk, or the smallest one where none does.
+    """The plan with the fewest reductions that fits into ``memory`` and ``disk`` bytes, or the smallest plan if none fits.
 
-    First fewer threads, which costs only time, then fewer points, then depth in smaller photos.
+    It reduces threads first, which costs only time, then points, then the photos in which depth is searched.
     """
     steps = [(count, depth_size, MOST_POINTS) for count in range(threads, 0, -1)]
     steps += [(1, depth_size, most) for most in _FEWER_POINTS]
@@ -172,7 +173,7 @@ def adapted(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int,
         smallest = plan
         if plan.need.memory_bytes <= memory and plan.need.disk_bytes <= disk:
             break
-    # What did not help is given back.
+    # Undo reductions that did not help.
     for gentler in (Plan(threads, smallest.depth_size, smallest.most_points, smallest.need),
                     Plan(smallest.threads, smallest.depth_size, MOST_POINTS, smallest.need)):
         need = estimate(sizes, options, gentler.threads, work_size, gentler.depth_size, gentler.most_points)
@@ -182,7 +183,7 @@ def adapted(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int,
 
 
 def plan_run(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int, work_size: int, depth_size: int, out: Path) -> Plan:
-    """The plan for a set of photos in what this machine has, or in max-memory. Raises EngineError where even the smallest is too large."""
+    """The plan for a set of photos within max-memory or this machine's memory. Raises EngineError if even the smallest does not fit."""
     memory = options["max-memory"] * 10**6 or available_memory()
     plan = adapted(sizes, options, threads, work_size, depth_size, memory, shutil.disk_usage(out).free)
     refuse_if_too_large(plan.need, memory, out, len(sizes))
@@ -190,13 +191,13 @@ def plan_run(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int
 
 
 def refuse_if_too_large(need: Need, allowed: int, out: Path, count: int) -> None:
-    """Raises EngineError with the figures where memory (``allowed`` bytes) or disk would not do."""
+    """Raise EngineError with the figures if memory (``allowed`` bytes) or disk is not enough."""
     if need.memory_bytes > allowed:
         raise EngineError(
-            f"These {count} photos need about {_gigabytes(need.memory_bytes)} of memory even with one thread and depth in small photos, "
-            f"and {_gigabytes(allowed)} may be used. Choose the preset fast, send fewer photos, or allow more with max-memory.")
+            f"These {count} photos need about {_gigabytes(need.memory_bytes)} of memory, even with one thread and depth in small photos, "
+            f"but only {_gigabytes(allowed)} may be used. Choose the preset fast, send fewer photos, or allow more with max-memory.")
     free = shutil.disk_usage(out).free
     if need.disk_bytes > free:
         raise EngineError(
-            f"These {count} photos need about {_gigabytes(need.disk_bytes)} of disk for the work and "
+            f"These {count} photos need about {_gigabytes(need.disk_bytes)} of disk space, but only "
             f"{_gigabytes(free)} are free. Free some space, choose a lower pc-quality, or send fewer photos.")

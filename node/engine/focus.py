@@ -8,13 +8,13 @@ from app_extensions.shared import focus_stacks
 
 def merge_stacks(files: Sequence[Path], directory: Path, log: Callable[[str], None],
                  on_done: Callable[[int, int], None] = lambda done, total: None) -> tuple[list[Path], dict[str, int]]:
-    """Replace the frames of each focus stack by one photo that is sharp throughout.
+    """Replace the frames of each focus stack with one photo that is sharp everywhere.
 
-    Frames that do not fit together stay as they are, with a line in the log.
+    Frames that do not fit together stay as they are, and the log says so.
 
     :param directory: where merged photos are written
-    :param on_done: told how many stacks are merged, of how many
-    :return: the photos to use, and how many frames each merged one was made from, by its name
+    :param on_done: called with the number of merged stacks and the total
+    :return: the photos to use, and the number of frames of each merged photo by its name
     """
     names = [path.name for path in files]
     stacks = focus_stacks.stacks_by_name(names) or focus_stacks.stacks_by_content(names, lambda index: files[index].read_bytes())
@@ -24,7 +24,7 @@ def merge_stacks(files: Sequence[Path], directory: Path, log: Callable[[str], No
         target = directory / f"{stack.name}.jpg"
         own = {names[index].lower() for index in stack.frames}
         if target.name.lower() in taken - own:
-            log(f"{target.name} lies beside its focus stack and is used as it is, with the frames")
+            log(f"{target.name} is already there beside its focus stack: it and the frames are used as they are")
             continue
         try:
             made.append(merger.merge([files[index] for index in stack.frames], target))

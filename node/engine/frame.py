@@ -185,6 +185,6 @@ def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: C
             factor = scaled.pop("scale_factor")
             frame.update(scaled, middle=[factor * v for v in frame["middle"]])
     elif scale_option.strip():
-        log("scale-distance is not used: the photos' GPS gives the scale, and a unit is a metre")
+        log("scale-distance is not used: the scale comes from the photos' GPS, and one unit is one metre")
     scene.meta["frame"] = frame
     return frame

@@ -206,9 +206,9 @@ def _best_fit(scene: Scene, positions: _Positions, unsure: bool, ups: Sequence[n
             better = found.ratio < 0.5 * chosen[2].ratio
         if better:
             chosen = epsg, offset, found
-            remark = ("The photos do not say whether their positions are north or south, east or west: north and "
-                      f"{'west' if west else 'east'} are assumed{', as the positions are mirrored otherwise' if west else ''}. "
-                      "The place on the map may be wrong; shape, size and level are not.") if unsure else ""
+            remark = ("The photos do not say whether their positions are north or south, east or west. North and "
+                      f"{'west' if west else 'east'} are assumed{', as the positions would be mirrored otherwise' if west else ''}. "
+                      "The place on the map may be wrong; shape, size and level are right.") if unsure else ""
     return (*chosen, remark)
 
 
@@ -240,8 +240,8 @@ def by_gps(scene: Scene, photos: Sequence[Photo], wanted: str, has_tags: bool, o
     most = _AGREES_BESIDE_TAGS if has_tags else _AGREES
     enough = found.used.sum() >= max(least, 0.5 * count)
     if wanted == "auto" and (found.ratio > most or not enough):
-        log(f"GPS is not used: the positions do not agree with the photos (they scatter by {100 * found.ratio:.0f} % of their extent), as "
-            f"those of a phone beside a small object. {'Printed tags give the scale' if has_tags else own}")
+        log(f"GPS is not used: the positions do not agree with the photos (they scatter by {100 * found.ratio:.0f} % of their extent). "
+            f"This is usual for a phone near a small object. {'Printed tags give the scale' if has_tags else own}")
         return None
     scene.transform(found.scale, found.R, found.t)
     notes += [(scene.views[i].name, f"has a position that is off by {found.error[k]:.0f} m and does not count")
@@ -255,9 +255,9 @@ def by_gps(scene: Scene, photos: Sequence[Photo], wanted: str, has_tags: bool, o
     if not heights:
         ground = float(np.percentile(scene.points[:, 2], 2)) if len(scene.points) else 0.0
         scene.transform(1.0, np.eye(3), np.array([0.0, 0.0, -ground]))
-        log("No photo has an altitude: heights are given above the lowest ground in the photos")
+        log("No photo has an altitude. Heights are measured from the lowest ground in the photos")
     error = found.error[found.used]
-    log(f"Placed in EPSG:{epsg}; the photos' GPS is met within {error.mean():.2f} m on average, {error.max():.2f} m at most")
+    log(f"Placed in EPSG:{epsg}; the cameras are {error.mean():.2f} m from the photos' GPS on average, {error.max():.2f} m at most")
     return {"kind": "utm", "epsg": epsg, "offset": offset.tolist(), "gps_error_mean_m": float(error.mean()),
             "gps_error_max_m": float(error.max()), "unit": "m", "gps_remark": remark, "gps_heights": heights,
             "gps_notes": [{"photo": name, "reason": reason} for name, reason in sorted(notes)]}

@@ -75,7 +75,7 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
         return None
     supported, around = frame.get("support") is not None, frame.get("around", False)
     if not supported and not around:
-        log("The background stays: the photos do not go round an object, and no plane was found on which one stands")
+        log("The background is kept: the photos do not go round an object, and no plane was found that an object stands on")
         return None
     centres = np.array([v.centre for v in scene.views])
     middle = np.array(frame["middle"])
@@ -89,7 +89,7 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     if len(candidates) < _LEAST_POINTS:
         if around and supported:
             _refuse_plain_object(scene, middle, distance)
-        log("The background stays: too few points above the support to tell the object from it")
+        log("The background is kept: too few points above the support to tell the object from it")
         return None
     spacing = cKDTree(candidates).query(candidates, k=2)[0][:, 1]
     group = candidates[_main_group(candidates, middle, max(0.03 * distance, 4 * float(np.median(spacing))))]
@@ -99,9 +99,9 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     # The cameras must lie around or above it, not on one side of a wall.
     outside = np.linalg.norm((centres - (low + high) / 2)[:, :2], axis=1) > 0.5 * np.linalg.norm((high - low)[:2])
     if wanted == "auto" and (outside.mean() < 0.7 or (not around and _in_frame(scene, low, high) < 0.5)):
-        log("The background stays: the photos show a scene, not one object that they go round")
+        log("The background is kept: the photos show a scene, not one object from all sides")
         return None
-    log("The object is about " + " x ".join(f"{v:.2f}" for v in high - low) + " in size; what is outside is removed")
+    log("The object's size is about " + " x ".join(f"{v:.2f}" for v in high - low) + "; everything outside is removed")
     margin = _MARGIN * (high - low).max()
     low, high = low - margin, high + margin
     if supported:
@@ -221,10 +221,10 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
     if table is None:
         pin = on_pin(inside.points, float(region.low[2]))
         if pin.any() and not joined:
-            log(f"Cut from the pin that holds it at {inside.points[pin, 2].max():.3f}")
+            log(f"The object was cut off the pin that holds it, at a height of {inside.points[pin, 2].max():.3f}")
             inside = inside.keep(~pin)
         kept = inside.keep(_of_main_group(inside.points, middle, extent))
-        log(f"No support was seen; {len(kept)} of {len(cloud)} points are the object's")
+        log(f"No support was seen; {len(kept)} of {len(cloud)} points belong to the object")
         return kept, float(np.percentile(kept.points[:, 2], 0.3)), nothing
     flat = np.abs(z - table) < 0.05 * extent
     floor = z[flat & (inside.normals[:, 2] > 0.7)] if inside.normals is not None else z[flat]
@@ -238,7 +238,7 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
         raise EngineError(NO_TEXTURE)
     spacing = cKDTree(above.points).query(above.points[:: max(1, len(above) // 5000)], k=2)[0][:, 1]
     kept = above.keep(_of_main_group(above.points, middle, extent))
-    log(f"Cut from its support at {cut - table:.3f} above it; {len(kept)} of {len(cloud)} points are the object's")
+    log(f"The object was cut off {cut - table:.3f} above its support; {len(kept)} of {len(cloud)} points belong to it")
     cell = max(2.0 * float(np.median(spacing)), 0.004 * extent)
     base = hidden_base(kept.points, inside.points[z <= cut], cut, cell)
     return kept, cut, base
@@ -268,7 +268,7 @@ def cut_scans(scene: Scene, maps: DepthMaps, near: dict[int, list[int]], scale: 
             support = [*up.tolist(), height]
         for i in mine:
             cut_below(maps, scene.views[i], i, scale, np.array(support[:3]), support[3] + 0.01 * extent)
-        log(f"{name}: cut from what it stood on")
+        log(f"{name}: cut off its support")
 
 
 def _of_main_group(points: np.ndarray, middle: np.ndarray, extent: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What option ``scale-distance`` says: the family of the printed tags, their edge, and distances between named tags."""
+"""Parses the option ``scale-distance``: the family of the printed tags, their edge, and distances between tags."""
 import math
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Distance:
 
 
 class Lengths(NamedTuple):
-    """The lengths that are known of a scene, in millimetres."""
+    """The known lengths in a scene, in millimetres."""
 
     family: str
     edge: Optional[float]
@@ -33,13 +33,13 @@ class Lengths(NamedTuple):
 
 
 def _refused(text: str, why: str) -> EngineError:
-    return EngineError(f"Option scale-distance: {text!r} is not allowed: {why}. Give the tags' family and, in millimetres, their edge, as "
-                       "in aruco:30.0, or distances between the centres of two tags by their numbers, as in aruco:3-17=250,3-20=180.5; "
-                       f"families: {', '.join(TAGS_IN)}.")
+    return EngineError(f"Option scale-distance: {text!r} is not allowed: {why}. Give the tags' family and, in millimetres, either the "
+                       "length of their edge, as in aruco:30.0, or distances between the centres of two tags, as in "
+                       f"aruco:3-17=250,3-20=180.5. The families are {', '.join(TAGS_IN)}.")
 
 
 def _millimetres(text: str) -> float:
-    """A length; 0 for what is none. Python alone would take 1_000 and the digits of other scripts."""
+    """A length, or 0 for anything else. ``float`` alone would also accept 1_000 and the digits of other scripts."""
     try:
         length = float(text) if text.isascii() and "_" not in text else 0.0
     except ValueError:
@@ -48,9 +48,9 @@ def _millimetres(text: str) -> float:
 
 
 def parse(text: str) -> Optional[Lengths]:
-    """What an option's text asks for, ``FAMILY:LENGTH[,LENGTH…]``; None for an empty one.
+    """The lengths in an option's text, ``FAMILY:LENGTH[,LENGTH…]``; None for an empty text.
 
-    Raises EngineError with the wrong part and what is allowed.
+    Raises EngineError, which names the wrong part and says what is allowed.
     """
     if not text.strip():
         return None
@@ -64,10 +64,10 @@ def parse(text: str) -> Optional[Lengths]:
         match = _DISTANCE.fullmatch(part)
         length = _millimetres(match[3] if match else part)
         if not length:
-            raise _refused(text, f"{part!r} is no length of more than 0 mm")
+            raise _refused(text, f"{part!r} is not a length above 0 mm")
         if match is None:
             if edge is not None:
-                raise _refused(text, "the edge is given twice (a decimal has a point, not a comma)")
+                raise _refused(text, "the edge is given twice (in decimals, use a point instead of a comma)")
             edge = length
             continue
         distance = Distance(int(match[1]), int(match[2]), length)
@@ -77,7 +77,7 @@ def parse(text: str) -> Optional[Lengths]:
         if pair in pairs:
             raise _refused(text, f"the distance of tags {distance.first} and {distance.second} is given twice")
         if max(pair) >= TAGS_IN[family]:
-            raise _refused(text, f"there is no tag {max(pair)} in family {family}, whose numbers are 0 to {TAGS_IN[family] - 1}")
+            raise _refused(text, f"there is no tag {max(pair)} in family {family}; its numbers are 0 to {TAGS_IN[family] - 1}")
         pairs.add(pair)
         distances.append(distance)
     return Lengths(family, edge, tuple(distances))

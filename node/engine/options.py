@@ -1,4 +1,4 @@
-"""The engine's options: ODM's names where the meaning is the same, and what our presets make of them."""
+"""The engine's options, under ODM's names where the meaning is the same, and the values that the presets give them."""
 import json
 import math
 import re
@@ -19,14 +19,14 @@ _RANGE = re.compile(r"(?:integer|float): (\S+) <= x <= (\S+)")  # as ODM words i
 
 @dataclass(frozen=True)
 class Option:
-    """One option as NodeODM's ``/options`` lists it; ``value`` is the default, always as text there."""
+    """One option as NodeODM's ``/options`` lists it; ``value`` is the default, which is always text there."""
 
     name: str
     type: str
     value: Any
     domain: Union[str, list[str]]
     help: str
-    check: Optional[Callable[[str], Any]] = None  # of a string; raises EngineError
+    check: Optional[Callable[[str], Any]] = None  # checks a string; raises EngineError
 
     def listed(self) -> dict[str, Any]:
         """The option in NodeODM's form."""
@@ -68,61 +68,62 @@ class Option:
 
 OPTIONS: list[Option] = [
     Option("preset", "enum", "default", ["fast", "default", "high"],
-           "How much time to spend: for 16 photos on two cores about three minutes, five, half an hour. Options that you "
-           "set yourself override it."),
+           "How much time to spend. On two cores, 16 photos take about three minutes (fast), five minutes (default) or half an hour "
+           "(high). Options that you set yourself take precedence."),
     Option("feature-quality", "enum", "high", QUALITIES,
            "Size of the photos in which features are searched. Higher places more photos and takes longer."),
     Option("min-num-features", "int", 8000, "integer: 100 <= x <= 100000",
-           "Features to search in each photo. More help where photos have little texture or overlap."),
+           "Features to search in each photo. More features help if photos have little texture or overlap."),
     Option("matcher-neighbors", "int", 0, "positive integer",
-           "Match each photo with this many neighbours by position or likeness; 0 chooses: all pairs in small sets."),
+           "Match each photo with this many neighbours, by position or likeness. 0 lets the engine choose: in small sets it matches all "
+           "pairs."),
     Option("camera-lens", "enum", "auto", ["auto", "perspective", "brown", "fisheye"],
-           "Lens model. auto: a radial one for objects, Brown's for flights."),
+           "Lens model. auto uses a radial model for objects and Brown's model for flights."),
     Option("pc-quality", "enum", "medium", QUALITIES,
            "Size of the photos in which depth is measured. Each step up takes about four times as long."),
     Option("pc-filter", "float", 2.5, "positive float",
            "Remove points farther from their neighbours than this many standard deviations. 0 keeps all."),
     Option("background", "enum", "auto", ["auto", "keep", "remove"],
-           "Keep or remove what the object stands on and what is behind it. auto removes it when the photos go round "
-           "an object on a plane, and keeps it in flights."),
+           "Keep or remove what the object stands on and what is behind it. auto removes both if the photos go round "
+           "an object on a plane, and keeps them in flights."),
     Option("bg-removal", "bool", False, "bool", "Remove the background; the same as background: remove."),
     Option("skip-3dmodel", "bool", False, "bool", "Make no surface and no texture, only the point cloud."),
     Option("use-3dmesh", "bool", False, "bool",
-           "Taken so that ODM's presets are understood: the surface is always a full 3D one."),
+           "Accepted so that ODM's presets work. It changes nothing: the surface is always full 3D."),
     Option("mesh-octree-depth", "int", 9, "integer: 1 <= x <= 14",
-           "Detail of the surface: each step doubles it. Below 6 is taken as 6."),
-    Option("mesh-size", "int", 150000, "integer: 1000 <= x <= 20000000", "The most triangles that the model may have."),
-    Option("texturing-size", "int", 4096, "integer: 256 <= x <= 16384", "Width and height of the texture in pixels, at most."),
+           "Detail of the surface. Each step doubles it; values below 6 count as 6."),
+    Option("mesh-size", "int", 150000, "integer: 1000 <= x <= 20000000", "Maximum number of triangles in the model."),
+    Option("texturing-size", "int", 4096, "integer: 256 <= x <= 16384", "Maximum width and height of the texture, in pixels."),
     Option("texturing-skip-global-seam-leveling", "bool", False, "bool",
            "Do not even out brightness and colour between photos."),
     Option("texturing-keep-unseen-faces", "bool", True, "bool",
            "Keep the parts of the surface that no photo shows; they take the colour of their surroundings."),
     Option("scale-distance", "string", "", "FAMILY:MILLIMETRES or FAMILY:TAG-TAG=MILLIMETRES,...",
-           "What is known of printed tags beside the object, so that the model measures millimetres: their edge, as in "
-           "aruco:30.0, or distances between the centres of tags by their numbers, as in aruco:3-17=250,3-20=180.5. "
-           "With both the distances set the scale.", lengths.parse),
+           "Known lengths of printed tags beside the object, so that the model is in millimetres: the tags' edge, as in "
+           "aruco:30.0, or distances between the centres of two tags, as in aruco:3-17=250,3-20=180.5. "
+           "If you give both, the distances set the scale.", lengths.parse),
     Option("focus-stacks", "enum", "auto", ["auto", "off"],
            "Merge the frames of a focus stack (NAME_fs00.jpg ..., or several photos per view) into one sharp photo per position."),
     Option("gps", "enum", "auto", ["auto", "on", "off"],
-           "Place the model on the map by the photos' GPS. auto does so where the positions agree with the photos; on whenever there are "
-           "three different ones; off never."),
+           "Place the model on the map by the photos' GPS: if the positions agree with the photos (auto), whenever there are three "
+           "different positions (on), or never (off)."),
     Option("force-gps", "bool", False, "bool", "Use GPS positions for an object as well; the same as gps: on."),
     Option("orthophoto-resolution", "float", 5.0, "positive float",
-           "Orthophoto resolution in centimetres a pixel; never finer than what the photos show."),
+           "Orthophoto resolution in centimetres per pixel. It is never finer than what the photos show."),
     Option("dem-resolution", "float", 5.0, "positive float",
-           "Surface model resolution in centimetres a pixel; never finer than what the photos show."),
+           "Surface model resolution in centimetres per pixel. It is never finer than what the photos show."),
     Option("dsm", "bool", False, "bool",
-           "Make a surface model of a flight. Flights with an orthophoto get one in any case."),
+           "Make a surface model of a flight. Flights with an orthophoto always get one."),
     Option("skip-orthophoto", "bool", False, "bool", "Make no orthophoto."),
     Option("skip-report", "bool", False, "bool", "Make no report.pdf."),
-    Option("max-concurrency", "int", 0, "positive integer", "Threads to use at most; 0 uses every core, and so does more than there are."),
+    Option("max-concurrency", "int", 0, "positive integer", "Maximum number of threads. 0 uses every core."),
     Option("max-memory", "int", 0, "positive integer",
-           "Memory in megabytes that a run may use; 0 takes what the machine has free. A set that needs more is "
-           "refused before it begins."),
+           "Memory in megabytes that a run may use. 0 allows all memory that is free. A set that needs more is "
+           "refused before processing begins."),
     Option("optimize-disk-space", "bool", False, "bool",
-           "Delete intermediate files at the end; the task can then not be continued from a middle stage."),
+           "Delete intermediate files at the end. The task can then not be continued from a middle stage."),
     Option("rerun-from", "enum", "", [""] + RERUN,
-           "Work again from this stage on and use earlier results before it."),
+           "Run again from this stage on, with the earlier results of the stages before it."),
 ]
 BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -141,9 +142,9 @@ def listed_options() -> list[dict[str, Any]]:
 
 
 def load_options(path: Optional[Path]) -> dict[str, Any]:
-    """Values of all options: defaults, then the preset's, then what the file (``[{name, value}]``) sets.
+    """Values of all options: the defaults, overridden by the preset, overridden by the file (``[{name, value}]``).
 
-    Options that only ODM knows are left out, as NodeODM does. Raises EngineError on a malformed file or value.
+    Options that only ODM knows are ignored, as in NodeODM. Raises EngineError on a malformed file or value.
     """
     given: dict[str, Any] = {}
     if path is not None:
@@ -151,7 +152,7 @@ def load_options(path: Optional[Path]) -> dict[str, Any]:
             rows = json.loads(Path(path).read_text(encoding="utf-8") or "[]")
             given = {str(row["name"]): row["value"] for row in rows}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise EngineError(f"The options file {path} is no list of names and values: {error}.") from None
+            raise EngineError(f"The options file {path} is not a list of names and values: {error}.") from None
     parsed = {name: BY_NAME[name].parse(value) for name, value in given.items() if name in BY_NAME}
     preset = parsed.get("preset", "default")
     values = {option.name: option.value for option in OPTIONS}

@@ -164,7 +164,7 @@ def read_rgb(path: Path) -> Picture:
         data += b"\xff\xd9"
     notes: list[str] = []
     if known.without_end:
-        notes.append("its end mark is missing, all of its pixels are there")
+        notes.append("its end mark is missing, but all of its pixels are there")
     with photo_files.open_picture(io.BytesIO(data), known.kind) as image:
         exif, mode = image.getexif(), image.mode
         orientation = exif.get(ExifTags.Base.Orientation, 1)  # before the pixels are read: Pillow turns a TIFF, and drops the tag
@@ -172,7 +172,7 @@ def read_rgb(path: Path) -> Picture:
         grey = mode in ("1", "L", "LA", "I", "F") or mode.startswith("I;16")
         deep = _read_deep(data) if known.kind in (photo_files.PNG, photo_files.TIFF) else None
         if deep is not None:
-            notes.append("16-bit photo brought to 8 bit")
+            notes.append("16-bit photo converted to 8 bit")
             rgb = Image.fromarray(deep)
         else:
             image.load()
@@ -218,7 +218,7 @@ def _gps(exif: Image.Exif, xmp: bytes) -> tuple[Optional[tuple[float, float, Opt
     latitude = -degrees[0] if sides[0] == "S" else degrees[0]
     longitude = -degrees[1] if sides[1] == "W" else degrees[1]
     if not (abs(latitude) <= 90 and abs(longitude) <= 360):  # not a number, too
-        return None, False, "its GPS position is no place on Earth and is not used"
+        return None, False, "its GPS position is not a place on Earth and is not used"
     if latitude == 0 and longitude == 0:
         return None, False, "its GPS position is 0, 0 and is not used"
     altitude = _number(tags.get(6))
@@ -283,7 +283,7 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
     prepared = target.parent / "masks" / f"{target.name}.png"
     if mask is None and picture.transparent and alpha_mask(path, photo.width, photo.height, prepared):
         photo.mask = str(prepared)
-        photo.notes.append("what is transparent is left out")
+        photo.notes.append("its transparent parts are left out")
     if mask is not None:
         usable, remark = prepare_mask(mask, picture.orientation, photo.width, photo.height, prepared)
         photo.mask = str(prepared) if usable else None
@@ -329,7 +329,7 @@ def _settle_hemispheres(photos: Iterable[Photo]) -> None:
             signs = [np.sign(np.median([gps[k] for gps in sure])) or 1.0 for k in (0, 1)]
             photo.gps = (signs[0] * abs(photo.gps[0]), signs[1] * abs(photo.gps[1]), photo.gps[2])
             photo.gps_unsure = False
-            photo.notes.append("its GPS lacks N, S, E or W, which are taken from the other photos")
+            photo.notes.append("its GPS position lacks N, S, E or W; they were taken from the other photos")
 
 
 def prepared_name(name: str) -> str:
@@ -401,5 +401,5 @@ def prepare(images: Iterable[Path], masks: dict[str, Path], target: Path, max_si
         usual = float(np.median([p.sharpness for p in photos]))
         for photo in photos:
             if photo.sharpness < 0.4 * usual:
-                photo.notes.append("blurred compared with the others")
+                photo.notes.append("blurred compared with the other photos")
     return photos, left_out

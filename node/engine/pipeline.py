@@ -86,7 +86,7 @@ def dataset(run: Run) -> None:
     others = run.other_files
     if not run.files:
         detail = "; ".join(f"{item.name} {item.reason}" for item in others[:3])
-        raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are taken."
+        raise EngineError(f"There are no photos. {photo_files.ACCEPTED} files are accepted."
                           + (f" {detail}{' …' if len(others) > 3 else ''}." if others else ""))
     merged: dict[str, int] = {}
     if options["focus-stacks"] == "auto":
@@ -99,9 +99,9 @@ def dataset(run: Run) -> None:
     need = plan.need
     run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
     if plan.changes(run.most_threads, depth_size):
-        run.log(f"To fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
-    run.log(f"{len(sizes)} photos; about {need.memory_bytes / 1e9:.1f} GB of memory and "
-            f"{need.disk_bytes / 1e9:.1f} GB of disk will be needed")
+        run.log(f"Reduced to fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
+    run.log(f"{len(sizes)} photos; they need about {need.memory_bytes / 1e9:.1f} GB of memory and "
+            f"{need.disk_bytes / 1e9:.1f} GB of disk space")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out
@@ -205,7 +205,7 @@ def run(images: Path, out: Path, options: dict[str, Any], progress: Progress, th
 def _one(this: Run, name: str, work: Callable[[Run], None], settings: dict[str, Any]) -> None:
     if this.space.enter(name, settings):
         this.progress.begin(name, skipped=True)
-        this.log(f"{name}: finished before, kept")
+        this.log(f"{name}: finished before, results kept")
         return
     this.progress.begin(name)
     this.space.remove_results(RESULTS.get(name, ()))

@@ -1,4 +1,4 @@
-"""``report.pdf``: what was made of which photos, with pictures and figures."""
+"""``report.pdf``: which photos were used and what came of them, with pictures and figures."""
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -38,7 +38,7 @@ def _heading(pdf: FPDF, text: str) -> None:
 
 
 def _picture(pdf: FPDF, picture: np.ndarray, most_height: float) -> None:
-    """A picture (RGB) across the page, at most so many millimetres high."""
+    """A picture (RGB) across the page, at most ``most_height`` millimetres high."""
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if ok:
         height, width = picture.shape[:2]
@@ -66,7 +66,7 @@ def figures(run: "Run", scene: Scene) -> list[tuple[str, str]]:
                  ("Distance to the photos' GPS", f"{frame['gps_error_mean_m']:.2f} m mean, "
                                                   f"{frame['gps_error_max_m']:.2f} m at most")]
         if frame.get("gps_notes"):
-            rows.append(("Photos whose GPS counts in part or not at all", str(len(frame["gps_notes"]))))
+            rows.append(("Photos with unused or partly used GPS", str(len(frame["gps_notes"]))))
         if frame.get("gps_remark"):
             rows.append(("GPS", frame["gps_remark"]))
     if frame.get("scale_note"):
@@ -88,10 +88,10 @@ def write_report(run: "Run", scene: Scene, picture: Optional[np.ndarray], path: 
     timings = run.space.read_json("timings.json", {})
     _heading(pdf, "Time")
     _table(pdf, [(name, duration(seconds)) for name, seconds in timings.items()]
-           + [("together", duration(sum(timings.values())))])
+           + [("total", duration(sum(timings.values())))])
     notes = [*scene.meta.get("notes", [])]
     notes += [f"{item.name}: left out, {item.reason}" for item in run.left_out]
-    notes += [f"{name}: not placed, it shares too little with the others" for name in scene.meta["loose"]]
+    notes += [f"{name}: not placed, it overlaps too little with the others" for name in scene.meta["loose"]]
     notes += [f"{p.name}: {', '.join(p.notes)}" for p in run.photos if p.notes]
     if notes:
         _heading(pdf, "Photos to look at")

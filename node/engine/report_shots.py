@@ -1,4 +1,4 @@
-"""The report's pages on cameras and shots: what took the photos, from where, and what each of them gave."""
+"""The report's pages on cameras and shots: which cameras took the photos, from where, and how many points each photo gave."""
 from typing import TYPE_CHECKING
 
 import cv2
@@ -15,7 +15,7 @@ _MOST_LISTED = 400  # photos
 
 
 def cameras(run: "Run", scene: Scene) -> list[tuple[str, str]]:
-    """Each camera's name and photos, and what was found of its lens."""
+    """Each camera's name, photos and lens, for the report's table."""
     photos = {p.name: p for p in run.photos}
     rows = []
     for camera in scene.meta["cameras"]:
@@ -26,14 +26,14 @@ def cameras(run: "Run", scene: Scene) -> list[tuple[str, str]]:
         longer = max(camera["width"], camera["height"])
         # The film frame to which FocalLengthIn35mmFilm refers is 36 mm wide (EXIF 2.3, 0xA405).
         focal = camera["params"][0] / longer
-        name = f"{photo.make} {photo.model}".strip() or "Camera without a name"
+        name = f"{photo.make} {photo.model}".strip() or "Unnamed camera"
         size = f"{round(camera['width'] / photo.scale)} x {round(camera['height'] / photo.scale)} pixels"
-        rows.append((name, f"{placed} photos of {size}; focal length as of {36 * focal:.1f} mm on 35 mm film; lens {camera['model']}"))
+        rows.append((name, f"{placed} photos of {size}; focal length {36 * focal:.1f} mm (35 mm equivalent); lens {camera['model']}"))
     return rows
 
 
 def shots(scene: Scene) -> list[str]:
-    """A line for each placed photo: how many of the sparse points it sees, and how well they meet it."""
+    """A line for each placed photo: how many sparse points it sees, and their mean reprojection error."""
     lines = []
     for view, seen in list(zip(scene.views, scene.seen))[:_MOST_LISTED]:
         error = f", {np.mean(scene.errors[seen]):.2f} px" if len(seen) else ""
@@ -44,7 +44,7 @@ def shots(scene: Scene) -> list[str]:
 
 
 def plan(scene: Scene) -> np.ndarray:
-    """A picture (RGB) of the place from above: the sparse points in their colours, and where each photo was taken and looks."""
+    """A picture (RGB) from above: the sparse points in their colours, and the position and direction of each photo."""
     centres = np.array([view.centre for view in scene.views])[:, :2]
     low, high = np.percentile(scene.points[:, :2], [1, 99], axis=0)
     low, high = np.minimum(low, centres.min(axis=0)), np.maximum(high, centres.max(axis=0))

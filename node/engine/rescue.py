@@ -116,7 +116,7 @@ def rescue(work: Path, images: Path, matcher: Matcher, loose: set[int], on_fract
         db.close()
     verify(matcher, gained, work / "rescue.txt")
     names = ", ".join(photos[i].name for i in sorted(tried))
-    log(f"Loose photos tried again from stretched copies: {names}" + (f" (of {len(loose)})" if len(tried) < len(loose) else ""))
+    log(f"Matched again as stretched copies: {names}" + (f" (of {len(loose)} photos not placed)" if len(tried) < len(loose) else ""))
     return len(gained)
 
 

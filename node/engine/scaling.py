@@ -1,4 +1,4 @@
-"""Scale from printed tags, by their known edge or by known distances between them: the model then measures millimetres."""
+"""Scale from printed tags, by their known edge or by known distances between them. The model is then in millimetres."""
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -9,11 +9,11 @@ from .lengths import Distance, Lengths, parse
 from .scene import Scene
 from .tags import Located, Sighting, Tag, find_tags, locate, triangulate
 
-_AGREED = 0.01  # lengths that differ by more than this share of what was given are told
+_AGREED = 0.01  # lengths that differ from the given ones by more than this share are reported
 
 
 def _edges(found: dict[Tag, list[Sighting]]) -> list[float]:
-    """The lengths, in the scene's units, of all edges of tags whose corners two photos or more agree on."""
+    """The lengths, in the scene's units, of all tag edges on which at least two photos agree."""
     lengths = []
     for sightings in found.values():
         if len(sightings) < 2:
@@ -32,10 +32,10 @@ def _spread(lengths: list[float]) -> float:
 
 
 def robust_factor(given: np.ndarray, measured: np.ndarray) -> tuple[float, np.ndarray]:
-    """Millimetres a unit from lengths known in both, and which of them it was taken from (bool).
+    """Millimetres per unit, from lengths known in both, and which of the lengths were used (bool).
 
-    Least squares over those whose ratio is within three robust standard deviations of the median ratio, and never less than 1 %.
-    Up to two lengths are all taken: which one is wrong cannot be told.
+    Least squares over the lengths whose ratio lies within three robust standard deviations, or 1 % if that is more, of the median ratio.
+    One or two lengths are all used: nothing shows which one is wrong.
     """
     ratios = given / measured
     middle = np.median(ratios)
@@ -52,7 +52,7 @@ def _centre(found: dict[Tag, list[Sighting]], number: int) -> Located:
         return Located(None, 0, f"was seen in more than one family ({', '.join(sure)}): name the family instead of aruco")
     if sure:
         return next(iter(sure.values()))
-    # A pattern of one family is now and then taken for one of another in a single photo: the most seen speaks.
+    # In a single photo, a pattern is sometimes mistaken for one of another family. The family with the most sightings counts.
     seen = max((tag for tag in found if tag.number == number), key=lambda tag: len(found[tag]), default=None)
     return Located(None, 0, "was seen in fewer than two photos") if seen is None else located[seen.family]
 
@@ -62,7 +62,7 @@ def _signed(share: float) -> str:
 
 
 def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[float, dict[str, Any]]:
-    """The factor from distances between tags, and what each of them came out as."""
+    """The factor from distances between tags, and the measured length of each distance."""
     centres = {number: _centre(found, number) for d in asked.distances for number in (d.first, d.second)}
     reasons = {number: f"tag {number} {centre.reason}" for number, centre in centres.items() if centre.point is None}
 
@@ -75,8 +75,8 @@ def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[flo
     whole = [d for d in asked.distances if not reason(d)]
     if not whole:
         raise EngineError(f"None of the distances of scale-distance could be measured: {'; '.join(reasons.values())}. Lay the tags beside "
-                          "the object, flat and fully in the picture of several photos from different sides, and leave them where they "
-                          "are; or leave scale-distance empty.")
+                          "the object, flat and fully visible in several photos from different sides, and do not move them; or leave "
+                          "scale-distance empty.")
     given, measured = np.array([d.millimetres for d in whole]), np.array([length(d) for d in whole])
     factor, used = robust_factor(given, measured)
     rows, warnings = [], []
@@ -94,7 +94,7 @@ def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[flo
            f"{'' if taken else '; not used'})" for d, m, taken in zip(whole, measured, used)
            if abs(factor * m / d.millimetres - 1) > _AGREED]
     if off:
-        warnings.append(f"distances disagree by more than {100 * _AGREED:g} %: {', '.join(off)}; measure them again, and look at the "
+        warnings.append(f"distances disagree by more than {100 * _AGREED:g} %: {', '.join(off)}; measure them again, and check the "
                         "tags' numbers")
     note = f"{used.sum()} of {len(rows)} distances between tags" if len(rows) > 1 else "1 distance between tags"
     if used.sum() > 1:
@@ -104,7 +104,7 @@ def _by_distances(found: dict[Tag, list[Sighting]], asked: Lengths) -> tuple[flo
 
 
 def _check_edge(edges: list[float], edge: float, factor: float, answer: dict[str, Any]) -> None:
-    """Measure the tags' edge with a scale that distances gave, and tell it."""
+    """Measure the tags' edge at the scale from the distances, and add it to ``answer``."""
     if not edges:
         answer["scale_warnings"].append("the tags' edge could not be measured: no tag was seen sharply in two photos")
         return
@@ -113,14 +113,14 @@ def _check_edge(edges: list[float], edge: float, factor: float, answer: dict[str
     answer["scale_edge"] = {"given_mm": edge, "measured_mm": measured, "off": off, "edges": len(edges)}
     if abs(off) > _AGREED:
         answer["scale_warnings"].append(f"the tags' edge came out as {measured:.2f} mm, given as {edge:g} mm ({_signed(off)}); the "
-                                        "distances are what the scale is taken from")
+                                        "scale is taken from the distances")
 
 
 def scale_from_tags(scene: Scene, option: str, log: Callable[[str], None]) -> Optional[dict[str, Any]]:
-    """Scale the scene so that a unit is a millimetre. Returns what was found, None where no scale was asked for.
+    """Scale the scene so that one unit is one millimetre. Returns what was found, or None if the option is empty.
 
-    Distances go before the edge, which is then only measured: they are longer, and an error of their ends weighs less.
-    Raises EngineError where tags were promised and none is seen well in two photos.
+    Distances take precedence over the edge, which is then only measured: they are longer, so an error at their ends weighs less.
+    Raises EngineError if no tag, or none of the distances, is seen well in two photos.
     """
     asked = parse(option)
     if asked is None:
@@ -138,14 +138,14 @@ def scale_from_tags(scene: Scene, option: str, log: Callable[[str], None]) -> Op
         factor = asked.edge / float(np.median(lengths))
         answer = {"scale_note": f"{len(lengths)} tag edges of {asked.edge:g} mm, which agree within {100 * _spread(lengths):.2f} %"}
     scene.transform(factor, np.eye(3), np.zeros(3))
-    log(f"Scale: {answer['scale_note']}; a unit is a millimetre")
+    log(f"Scale: {answer['scale_note']}; one unit is one millimetre")
     for name, value in described(answer):
         log(f"{name}: {value}")
     return {"unit": "mm", "scale_factor": factor, **answer}
 
 
 def described(frame: dict[str, Any]) -> list[tuple[str, str]]:
-    """Lines for the console and the report: what each known length came out as, and what to look at."""
+    """Lines for the console and the report: the measured value of each known length, and warnings."""
     lines = []
     for row in frame.get("scale_distances", []):
         if row["measured_mm"] is not None:

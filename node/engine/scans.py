@@ -215,6 +215,6 @@ def _leave_out_supports(work: Path, images: Path, matcher: Matcher, scans: Seque
             db.write_descriptors(number, descriptors)
     finally:
         db.close()
-    log("What the scans stand on is left out: features are matched again")
+    log("What the scans stand on is left out, and features are matched again")
     matcher.forget()
     sfm.match(matcher, work, options, lambda fraction: None, log)

@@ -100,7 +100,7 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
     ids = _import(database, images, photos, options["camera-lens"], flight)
     missing = [p.name for p in photos if prepared_name(p.name) not in ids]
     if missing:
-        raise EngineError(f"COLMAP could not take in {', '.join(missing[:5])}.")
+        raise EngineError(f"COLMAP could not read {', '.join(missing[:5])}.")
     size, count = FEATURE_SIZE[options["feature-quality"]], options["min-num-features"]
     db = pycolmap.Database.open(str(database))
     found: list[int] = []
@@ -141,7 +141,7 @@ def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Ca
         looked_at = len(pairs)
         pairs = shortlist(matcher, pairs, lambda f: on_fraction(_SHORTLIST_SHARE * f))
         if len(pairs) < looked_at:
-            log(f"{len(pairs)} of {looked_at} pairs of photos share large features or were taken one after the other: these are matched")
+            log(f"Matching {len(pairs)} of {looked_at} pairs of photos: they share large features or were taken one after the other")
     match_pairs(matcher, sorted(set(pairs) - matcher.done), work / "pairs.txt",
                 lambda f: on_fraction(_SHORTLIST_SHARE + (1 - _SHORTLIST_SHARE) * f))
 

@@ -155,7 +155,7 @@ def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo
     finally:
         db.close()
     seen = sum(bool(mine.mean() >= _LEAST_SHARE) for mine in still if len(mine))
-    log(f"The background stands still in {seen} photos: {100 * gone / max(total, 1):.0f} % of all features belong to it and are not used")
+    log(f"The background stands still in {seen} photos. {100 * gone / max(total, 1):.0f} % of all features belong to it and are not used")
     return Still(gone / max(total, 1), seen, masks)
 
 

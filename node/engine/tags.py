@@ -118,12 +118,12 @@ def locate(sightings: list[Sighting]) -> Located:
     if len(set(photos)) < 2:
         return Located(None, 0, "was seen in fewer than two photos")
     if len(twice) > 1:
-        return Located(None, 0, f"is there twice in {len(twice)} photos ({', '.join(twice[:3])}{' …' if len(twice) > 3 else ''}): "
-                                "each number may be laid out only once")
+        return Located(None, 0, f"appears twice in {len(twice)} photos ({', '.join(twice[:3])}{' …' if len(twice) > 3 else ''}): "
+                                "lay out each number only once")
     point, agreeing = _agreeing(sightings)
     if point is None or 2 * len(agreeing) <= len(sightings):
-        return Located(None, 0, f"was seen in {len(set(photos))} photos that do not agree where it lies: it was moved, or another tag has "
-                                "the same number")
+        return Located(None, 0, f"was seen in {len(set(photos))} photos that do not agree on its position: it was moved, or another tag "
+                                "has the same number")
     rays = np.array([s.eye - point for s in agreeing])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     if (rays @ rays.T).min() > np.cos(np.radians(_LEAST_ANGLE)):

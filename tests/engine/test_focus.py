@@ -39,7 +39,7 @@ def test_frames_that_do_not_fit_or_whose_name_is_taken_stay(tmp_path):
     given = sorted(images.iterdir())
     files, frames = merge_stacks(given, merged, lines.append)
     assert files == given and frames == {}
-    assert len(lines) == 2 and "differ in size" in lines[0] and "used as it is" in lines[1]
+    assert len(lines) == 2 and "differ in size" in lines[0] and "used as they are" in lines[1]
 
 
 def test_the_engine_has_the_option_and_its_image_what_it_needs():

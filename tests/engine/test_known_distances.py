@@ -96,7 +96,7 @@ def test_a_distance_whose_tag_is_missing_is_told_and_the_others_are_enough(of):
     ("none there", ["tag 98 was seen in fewer than two photos", "tag 99 was seen in fewer than two photos"]),
     ("another family", ["tag 3 was seen in fewer than two photos", "tag 17 was seen in fewer than two photos"]),
     ("in one photo", ["tag 17 was seen in fewer than two photos"]),
-    ("printed twice", ["tag 17 is there twice in 5 photos", "17 printed twice 0.png", "only once"]),
+    ("printed twice", ["tag 17 appears twice in 5 photos", "17 printed twice 0.png", "only once"]),
     ("moved always", ["tag 17 was seen in 5 photos that do not agree"]),
     ("moved twice", ["tag 17 was seen in 5 photos that do not agree"]),
     ("from one place", ["tag 3 was seen from nearly one direction only", "tag 17 was seen from nearly one direction only"]),
@@ -117,7 +117,7 @@ def test_a_tag_that_one_photo_shows_elsewhere_keeps_the_others(of):
 def test_the_edge_alone_still_gives_the_scale(of):
     assert abs(of["edge"]["mm_a_unit"] / 2.5 - 1) < 0.01
     assert set(of["edge"]) == {"mm_a_unit", "log", "unit", "scale_note", "scale_factor"}
-    assert of["edge"]["log"] == [f"Scale: {of['edge']['scale_note']}; a unit is a millimetre"]
+    assert of["edge"]["log"] == [f"Scale: {of['edge']['scale_note']}; one unit is one millimetre"]
     assert abs(of["wrong edge alone"]["mm_a_unit"] / of["edge"]["mm_a_unit"] - 42 / 40) < 1e-9
 
 
@@ -166,13 +166,13 @@ for text in json.loads(sys.argv[1]):
 print(json.dumps(said))
 """
 WRONG = {
-    "aruco": "no length", "aruco:": "no length", "aruco:-3": "no length", "aruco:nan": "no length", "aruco:inf": "no length",
-    "unknown:30": "no family 'unknown'", "30": "no family '30'", "4x4:30,5": "a decimal has a point", "4x4:30,": "no length",
-    "4x4:3-17": "'3-17' is no length", "4x4:3-17=": "no length", "4x4:3-17=0": "no length", "4x4:3-17=-250": "no length",
-    "4x4:3-17=1e999": "no length", "4x4:3-17=25cm": "no length", "4x4:3-3=250": "'3-3=250' names the same tag twice",
-    "4x4:3-17=250,17-3=251": "tags 17 and 3 is given twice", "4x4:3-17=250,3-250=9": "no tag 250 in family 4x4, whose numbers are 0 to 249",
-    "aruco:3-587=9": "0 to 586", "4x4:3-17-20=250": "no length", "4x4:a-b=250": "no length", "4x4:3-17=250;3-20=175": "no length",
-    "4x4:٣-17=250": "no length", "4x4:3-17=1_000": "no length", "4x4:3-17=٢٥٠": "no length", "4x4:3=250": "no length",
+    "aruco": "not a length", "aruco:": "not a length", "aruco:-3": "not a length", "aruco:nan": "not a length", "aruco:inf": "not a length",
+    "unknown:30": "no family 'unknown'", "30": "no family '30'", "4x4:30,5": "in decimals, use a point", "4x4:30,": "not a length",
+    "4x4:3-17": "'3-17' is not a length", "4x4:3-17=": "not a length", "4x4:3-17=0": "not a length", "4x4:3-17=-250": "not a length",
+    "4x4:3-17=1e999": "not a length", "4x4:3-17=25cm": "not a length", "4x4:3-3=250": "'3-3=250' names the same tag twice",
+    "4x4:3-17=250,17-3=251": "tags 17 and 3 is given twice", "4x4:3-17=250,3-250=9": "no tag 250 in family 4x4; its numbers are 0 to 249",
+    "aruco:3-587=9": "0 to 586", "4x4:3-17-20=250": "not a length", "4x4:a-b=250": "not a length", "4x4:3-17=250;3-20=175": "not a length",
+    "4x4:٣-17=250": "not a length", "4x4:3-17=1_000": "not a length", "4x4:3-17=٢٥٠": "not a length", "4x4:3=250": "not a length",
 }
 
 
