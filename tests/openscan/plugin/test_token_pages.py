@@ -58,7 +58,7 @@ def test_a_rigs_first_contact_shows(open_page, live_db):
     page.choose("#os-rig-client", "openscan2")
     page.wait(f"#os-rig-steps:has-text(\"osc_server = '{page.web}/api/openscan/'\")")
     requests.get(page.web + "/api/openscan/getTokenInfo", params={"token": text}, auth=BASIC, timeout=60)
-    page.wait('#os-rig-seen:has-text("the rig reaches this server")')
+    page.wait('#os-rig-seen:has-text("The rig reaches this server")')
 
 
 def test_more_credit_is_asked_for_once_and_granted_in_one_click(open_page, live_db, admin):
@@ -167,7 +167,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
     assert request.state == TokenRequest.APPROVED and OutgoingMail.objects.filter(kind="token").exists()
     before = request.token.digest
     page.click('summary:has-text("never used")')
-    page.click(f'li:has-text("grace-{unique}@example.org") button:has-text("Mail a new token")')
+    page.click(f'li:has-text("grace-{unique}@example.org") button:has-text("Email a new token")')
     page.wait(f'#os-notice:has-text("on its way to grace-{unique}@example.org")')
     request.token.refresh_from_db()
     assert request.token.digest != before
@@ -196,11 +196,11 @@ def test_admins_steer_the_queue(open_page, live_db, admin):
     page.wait(f'li:has-text("1. {third.name}")')
     assert order() == [third.pk, first.pk, second.pk] and queue.waiting_scans()[0].pk == third.pk
     page.click(f'li:has-text("{third.name}") button:has-text("Hold")')
-    page.wait(f'li:has-text("{third.name}"):has-text("held back")')
+    page.wait(f'li:has-text("{third.name}"):has-text("on hold")')
     assert order() == [first.pk, second.pk]
     third.refresh_from_db()
     assert "has put it on hold" in queue.what_it_waits_for(third)
-    page.click(f'li:has-text("{third.name}") button:has-text("Let it go on")')
+    page.click(f'li:has-text("{third.name}") button:has-text("Release")')
     page.wait(f'li:has-text("1. {third.name}")')
     for scan in made:
         Scan.objects.filter(pk=scan.pk).update(state=Scan.EXPIRED)

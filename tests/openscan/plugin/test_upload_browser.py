@@ -65,7 +65,7 @@ def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, widt
     page.wait('#os-facts:has-text("16")')
     assert page.text("#os-left-out summary") == "2 files are left out"
     page.click("#os-left-out summary")
-    assert sorted(page.texts("#os-left-out li")) == ["empty.jpg is empty", "notes.md is not a photo in a format that the server takes"]
+    assert sorted(page.texts("#os-left-out li")) == ["empty.jpg is empty", "notes.md is not a photo in a format that the server accepts"]
     page.wait(".os-thumb img[src^=blob]")
     page.assert_fits()
     page.assert_accessible()
@@ -192,7 +192,7 @@ def test_what_cannot_be_sent_is_said_before_anything_is(open_page, live_db, fold
     page.click("#os-clear")
     (tmp_path / "text.txt").write_text("no photo")
     page.choose_files("#os-files", tmp_path / "text.txt")
-    page.wait('#os-verdict:has-text("no photo among these files")')
+    page.wait('#os-verdict:has-text("no photos among these files")')
     assert not Scan.objects.filter(token=token).exists()
 
 
@@ -245,7 +245,7 @@ def test_a_cut_connection_only_makes_it_wait(open_page, live_db, folder):
     page.wait('#os-trouble:has-text("The server rests.")')
     page.offline()
     page.instead("**/api/openscan/u/*.16.*", 0, "", times=-1)
-    page.wait('#os-trouble:has-text("connection to the server is lost")')
+    page.wait('#os-trouble:has-text("connection to the server was lost")')
     page.offline(False)
     page.wait_url("**/openscan/scans/*/")
     assert done(folder.name).images_count == 16

@@ -1,11 +1,11 @@
-// Elements of the page. Names of files, scans and tokens are set as text, never as HTML.
+// Makes and fills elements of the page. Names of files, scans and tokens are set as text, never as HTML.
 
 export function byId(id) {
     return document.getElementById(id);
 }
 
-// An element with attributes and children; a child that is no node becomes text, and nothing where it is null, false or "".
-// An attribute that is a function listens for the event of its name without "on"; true sets it empty; false and null leave it out.
+// An element with attributes and children. A child that is not a node becomes text; null, undefined, false and "" are left out.
+// A function as an attribute listens for the event of its name without "on"; true sets an empty attribute; false and null leave it out.
 export function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -17,13 +17,13 @@ export function make(tag, attributes = {}, ...children) {
     return element;
 }
 
-// Put children into an element in place of those it has.
+// Replace an element's children.
 export function fill(element, ...children) {
     element.replaceChildren(...shown(children));
 }
 
-// As `fill`, for a part of the page that is drawn again while somebody uses it: what they opened stays open (each <details> there
-// has a data-key), and the keyboard stays on the button that it was on.
+// Like `fill`, for a part of the page that is redrawn while somebody uses it: open <details> stay open (each has a data-key), and
+// the focused button keeps the focus.
 export function refill(element, ...children) {
     const open = new Set([...element.querySelectorAll("details[open]")].map(each => each.dataset.key));
     const label = each => each.getAttribute("aria-label") || each.textContent;
@@ -46,7 +46,7 @@ export function note(text, tone = "", ...more) {
     return make("p", { "class": "os-note" + (tone ? ` os-${tone}` : "") }, text, ...more);
 }
 
-// A button that cannot be pressed again while its action, which returns a promise, is under way.
+// A button that is disabled while its action, which returns a promise, runs.
 export function button(text, action, attributes = {}) {
     const made = make("button", { type: "button", "class": "os-button os-second os-small", ...attributes }, text);
     made.addEventListener("click", async () => {
@@ -60,7 +60,7 @@ export function button(text, action, attributes = {}) {
     return made;
 }
 
-// A bar with its label for screen readers; `share` is from 0 to 1.
+// Set a progress bar; `share` is from 0 to 1.
 export function setBar(bar, share) {
     const percent = Math.round(Math.min(1, Math.max(0, share)) * 100);
     bar.setAttribute("aria-valuenow", percent);

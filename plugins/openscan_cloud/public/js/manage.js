@@ -1,4 +1,4 @@
-// The administrators' page: decide, steer the queue, see what fails and why, and how much goes through.
+// The administrators' page: answer requests, steer the queue, and see what fails, why, and how much is processed.
 import { base, get, post } from "./api.js";
 import { button, byId, fill, make, note, refill } from "./dom.js";
 import { t, tn } from "./i18n.js";
@@ -35,36 +35,36 @@ function steps(found) {
 
 function requests(found) {
     return card(t("Requests"), list([
-        ...found.requests.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("asks for a token since {time}{times}", { time: moment(each.at), times: each.times > 1 ? t(", {n} times", { n: each.times }) : "" }))],
-            button(t("Approve"), () => act(`requests/${each.id}/approve`, {}, t("The token of {name} was created and emailed.", { name: each.name })), { "class": "os-button os-small", "aria-label": t("Approve {name}", { name: each.name }) }),
+        ...found.requests.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("asked for a token on {time}{times}", { time: moment(each.at), times: each.times > 1 ? t(", {n} times so far", { n: each.times }) : "" }))],
+            button(t("Approve"), () => act(`requests/${each.id}/approve`, {}, t("The token for {name} was created and emailed.", { name: each.name })), { "class": "os-button os-small", "aria-label": t("Approve {name}", { name: each.name }) }),
             button(t("Refuse"), () => act(`requests/${each.id}/refuse`, {}), { "aria-label": t("Refuse {name}", { name: each.name }) }))),
-        ...found.credit_requests.map(each => row([make("b", {}, each.person), " ", t("asks for {wanted} more, {left} are left", { wanted: bytes(each.wanted), left: bytes(each.left) }), each.reason ? small(each.reason) : ""],
+        ...found.credit_requests.map(each => row([make("b", {}, each.person), " ", t("asks for {wanted} more credit and has {left} left", { wanted: bytes(each.wanted), left: bytes(each.left) }), each.reason ? small(each.reason) : ""],
             button(t("Grant {size}", { size: bytes(each.wanted) }), () => act(`credit/${each.id}`, { bytes: each.wanted }, t("{name} has more credit.", { name: each.person })), { "class": "os-button os-small" }),
             button(t("Refuse"), () => act(`credit/${each.id}`, {}), { "aria-label": t("Refuse credit for {name}", { name: each.person }) }))),
-    ], t("Nobody waits for a decision.")),
+    ], t("No requests are waiting for a decision.")),
     found.unused.length ? make("details", { "data-key": "unused" }, make("summary", {}, tn("{n} approved token was never used", "{n} approved tokens were never used", found.unused.length)),
         make("p", { "class": "os-quiet" }, t("If the email was lost, send a new token. The old one stops working.")), list(found.unused.map(each => row([make("b", {}, each.name), ` ${each.mail}`, small(t("approved {time}", { time: moment(each.at) }))],
-            button(t("Mail a new token"), () => act(`tokens/${each.id}/mail`, {}, t("A new token is on its way to {mail}.", { mail: each.mail })))))) ) : "");
+            button(t("Email a new token"), () => act(`tokens/${each.id}/mail`, {}, t("A new token is on its way to {mail}.", { mail: each.mail })))))) ) : "");
 }
 
 function queue(found) {
     return card(t("Queue"), make("p", { "class": "os-quiet" }, t("{waiting} waiting, {running} being processed", { waiting: count(found.count), running: count(found.running) })),
-        list(found.waiting.map(each => row([make("b", {}, each.place ? `${each.place}. ` : "", scanLink(each)), each.on_hold ? make("span", { "class": "os-tag os-open" }, t("held back")) : "", small(`${each.token} · ${tn("{n} photo", "{n} photos", each.photos)} · ${moment(each.at)}`)],
-            each.on_hold ? button(t("Let it go on"), () => act(`queue/${each.key}/release`, {}), { "aria-label": t("Let {name} go on", { name: each.name }) }) : button(t("Hold"), () => act(`queue/${each.key}/hold`, {}), { "aria-label": t("Hold {name}", { name: each.name }) }),
+        list(found.waiting.map(each => row([make("b", {}, each.place ? `${each.place}. ` : "", scanLink(each)), each.on_hold ? make("span", { "class": "os-tag os-open" }, t("on hold")) : "", small(`${each.token} · ${tn("{n} photo", "{n} photos", each.photos)} · ${moment(each.at)}`)],
+            each.on_hold ? button(t("Release"), () => act(`queue/${each.key}/release`, {}), { "aria-label": t("Release {name}", { name: each.name }) }) : button(t("Hold"), () => act(`queue/${each.key}/hold`, {}), { "aria-label": t("Hold {name}", { name: each.name }) }),
             each.place === 1 ? "" : button(t("To the front"), () => act(`queue/${each.key}/front`, {}), { "aria-label": t("Move {name} to the front", { name: each.name }) }))), t("The queue is empty.")));
 }
 
 function failures(found) {
-    return card(t("Failures of the last 30 days"), list(found.map(group => make("li", {}, make("details", { "class": "os-grow", "data-key": group.cause },
+    return card(t("Failures in the last 30 days"), list(found.map(group => make("li", {}, make("details", { "class": "os-grow", "data-key": group.cause },
         make("summary", {}, make("b", {}, `${count(group.count)} × `), group.cause),
-        make("ul", { "class": "os-lines" }, group.scans.map(scan => make("li", {}, scanLink(scan), small(scan.error))))))), t("Nothing failed.")));
+        make("ul", { "class": "os-lines" }, group.scans.map(scan => make("li", {}, scanLink(scan), small(scan.error))))))), t("No scan failed.")));
 }
 
 function figuresOf(disk, mails) {
     const fact = (name, value, more = "") => make("div", {}, make("dt", {}, name), make("dd", {}, value, more ? make("small", {}, more) : ""));
     return make("dl", { "class": "os-numbers" },
-        fact(t("Disk free"), bytes(disk.free), t("{size} stay free", { size: bytes(disk.reserve) })), fact(t("Uploads"), bytes(disk.parts), t("{size} promised beside", { size: bytes(disk.promised) })),
-        fact(t("Results"), bytes(disk.results)), fact(t("Mail given up"), count(mails.given_up), mails.waiting ? t("{n} tried again", { n: count(mails.waiting) }) : mails.last.length ? mails.last[0].error : ""));
+        fact(t("Disk free"), bytes(disk.free), t("{size} must stay free", { size: bytes(disk.reserve) })), fact(t("Uploads"), bytes(disk.parts), t("{size} more expected", { size: bytes(disk.promised) })),
+        fact(t("Results"), bytes(disk.results)), fact(t("Emails not sent"), count(mails.given_up), mails.waiting ? t("{n} being retried", { n: count(mails.waiting) }) : mails.last.length ? mails.last[0].error : ""));
 }
 
 async function load() {

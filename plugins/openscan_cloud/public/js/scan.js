@@ -1,4 +1,4 @@
-// A scan's page: kept up to date while the scan is under way, with the model to rotate once it is there.
+// A scan's page. It follows the scan while it is under way and shows the finished model, which can be rotated.
 import { base, get, post } from "./api.js";
 import { bar, button, byId, fill, make, note, show } from "./dom.js";
 import { t, tn } from "./i18n.js";
@@ -18,7 +18,7 @@ const STAGES = {
     released: () => t("Processing began"), done: () => t("Model ready"), failed: () => t("Failed"), expired: () => t("Ended"), reset: () => t("Deleted"),
 };
 
-// Events that their stage says everything about.
+// Events that need no reason: their stage says it all.
 const PLAIN = new Set(["create", "start", "approve", "complete"]);
 
 function stateSection(scan) {
@@ -30,8 +30,8 @@ function stateSection(scan) {
         progress = scan.received_bytes / scan.bytes;
     }
     if (scan.status === "initialized") lines.push(t("The server checks each photo before using it."));
-    if (scan.queue_position) lines.push(scan.queue_position === 1 ? t("It is the next one.") : t("It is number {n} in the queue.", { n: count(scan.queue_position) }));
-    if (scan.wait_seconds) lines.push(t("It will begin in about {time}.", { time: duration(scan.wait_seconds) }));
+    if (scan.queue_position) lines.push(scan.queue_position === 1 ? t("It is next.") : t("It is number {n} in the queue.", { n: count(scan.queue_position) }));
+    if (scan.wait_seconds) lines.push(t("It will start in about {time}.", { time: duration(scan.wait_seconds) }));
     if (scan.status === "processing started") {
         progress = scan.progress;
         lines.push(t("{percent} % done{node}", { percent: Math.floor(100 * scan.progress), node: scan.node ? t(" on {node}", { node: scan.node }) : "" }));
@@ -79,7 +79,7 @@ function moreSections(scan) {
 
 function outputSection() {
     const text = make("pre", { tabindex: 0, "aria-label": t("Output of the processing node") });
-    const details = make("details", {}, make("summary", {}, t("What the processing node says")), text);
+    const details = make("details", {}, make("summary", {}, t("Output of the processing node")), text);
     details.addEventListener("toggle", async () => {
         if (!details.open) return;
         try {
@@ -97,19 +97,19 @@ function ownerSection(scan) {
     const rows = [];
     if (scan.may_run_again) {
         const select = scan.presets.names ? make("select", { id: "os-preset" }, make("option", { value: "" }, t("As before")),
-            scan.presets.names.map(name => make("option", { value: name }, name === scan.presets.usual ? t("{name} (usual here)", { name }) : name))) : null;
+            scan.presets.names.map(name => make("option", { value: name }, name === scan.presets.usual ? t("{name} (default)", { name }) : name))) : null;
         rows.push(make("div", { "class": "os-row" }, select ? make("label", { "class": "os-field os-grow", "for": "os-preset" }, t("Preset for a new run"), select) : make("span", { "class": "os-grow" }),
-            button(t("Process again"), () => act("retry", { preset: select ? select.value : "" }, t("The scan is processed again. It costs nothing.")), { "class": "os-button os-second" })),
-        make("p", { "class": "os-quiet" }, t("A new run replaces the model. It costs no credit.")));
+            button(t("Process again"), () => act("retry", { preset: select ? select.value : "" }, t("The scan will be processed again, free of charge.")), { "class": "os-button os-second" })),
+        make("p", { "class": "os-quiet" }, t("A new run replaces the model and costs no credit.")));
     }
-    const sure = scan.ended ? t("Delete this scan? Its link ends at once. A finished model stays in WebODM.") : t("Stop and delete this scan? What was sent is removed.");
+    const sure = scan.ended ? t("Delete this scan? Its link stops working at once. A finished model stays in WebODM.") : t("Stop and delete this scan? What was sent will be deleted.");
     rows.push(make("p", { "class": "os-actions" }, button(t("Delete this scan"), async () => {
         if (window.confirm(sure)) await remove(scan.token.kind === "public" && base === "/openscan/" ? `${base}upload/` : `${base}scans/`);
     }, { "class": "os-button os-second os-danger" })));
     return make("section", { "class": "os-card" }, make("h2", {}, t("Change")), rows);
 }
 
-// There is no scan to look at afterwards: on to another page.
+// The scan is gone afterwards, so this leads to another page.
 async function remove(next) {
     try {
         await post(`${api}/reset`);
@@ -140,7 +140,7 @@ function shareForm() {
         try {
             const shared = await post(`${api}/share`, { days: Number(days.value) });
             const field = make("input", { type: "text", readonly: true, value: shared.url, "aria-label": t("Link to share") });
-            fill(link, note(t("Whoever has this link can look at the model and download it until {time}.", { time: moment(shared.until) }), "good"), make("div", { "class": "os-row" }, make("span", { "class": "os-field os-grow" }, field),
+            fill(link, note(t("Anyone with this link can view and download the model until {time}.", { time: moment(shared.until) }), "good"), make("div", { "class": "os-row" }, make("span", { "class": "os-field os-grow" }, field),
                 button(t("Copy"), async () => { field.select(); await navigator.clipboard.writeText(field.value); }, { "class": "os-button os-second os-small" })));
         } catch (problem) {
             fill(link, note(problem.message, "error"));
@@ -151,7 +151,7 @@ function shareForm() {
     days.focus();
 }
 
-// The viewer is a megabyte: it is loaded once there is something to see.
+// The viewer has one megabyte, so it is loaded only when there is a model.
 async function showModel(scan) {
     const place = byId("os-model"), wanted = scan.model ? scan.model.version : "";
     if (viewer === wanted) return;
@@ -167,7 +167,7 @@ async function showModel(scan) {
     model.addEventListener("load", () => { place.dataset.loaded = "yes"; });
     model.addEventListener("error", () => fill(place, note(t("The model cannot be shown in this browser. Download it instead."), "error")));
     fill(place, model, make("p", { "class": "os-quiet" }, [scan.model.triangles ? t("{n} triangles", { n: count(scan.model.triangles) }) : "", t("{size} as GLB", { size: bytes(scan.model.bytes) })].filter(Boolean).join(" · "), " · ",
-        make("a", { href: `${byId("os-main").dataset.api}${api}/model.glb`, download: "model.glb" }, t("Download the GLB alone"))));
+        make("a", { href: `${byId("os-main").dataset.api}${api}/model.glb`, download: "model.glb" }, t("Download only the GLB"))));
 }
 
 async function refresh() {

@@ -1,4 +1,4 @@
-// The list of scans: what is filtered and which page is shown stands in the address, so that "back" and links work.
+// The list of scans. Its filters and page number are in the address, so that "back" and links work.
 import { base, get } from "./api.js";
 import { bar, byId, fill, make, note } from "./dom.js";
 import { t, tn } from "./i18n.js";

@@ -1,4 +1,4 @@
-// WebODM's theme is a set of colours that its administrator chooses. Ours follows how dark WebODM's background is.
+// In WebODM, administrators choose the theme's colours. Our theme is dark if WebODM's background is dark, otherwise light.
 
 function luminance(colour) {
     const numbers = (colour.match(/[\d.]+/g) || []).map(Number);

@@ -1,4 +1,4 @@
-// My tokens: credit and what used it, the books in words, a new text, and a rig set up with one.
+// The page "My tokens": credit and its ledger, renewing and revoking tokens, and how to set up a rig.
 import { base, get, post } from "./api.js";
 import { button, byId, fill, make, note, show } from "./dom.js";
 import { t } from "./i18n.js";
@@ -11,7 +11,7 @@ function say(problem) {
     fill(byId("os-notice"), note(problem.message, "error"));
 }
 
-// How the credit is divided: used by scans, set aside for scans under way, left.
+// A bar that shows the credit used by scans, set aside for scans under way, and left.
 function creditBar(token) {
     const { used, held, left } = token.use, all = Math.max(1, used + held + left);
     const share = (name, size, text) => make("span", { "class": `os-share os-share-${name}`, style: `width: ${100 * size / all}%`, title: text });
@@ -48,7 +48,7 @@ function ledger(token) {
             list.append(...found.entries.map(entry => make("li", {}, make("span", { "class": "os-grow" }, entry.sentence, make("span", { "class": "os-quiet os-block" }, moment(entry.at))),
                 make("span", { "class": "os-amount" }, make("b", { "class": entry.amount < 0 ? "os-minus" : "" }, entry.amount > 0 ? `+${bytes(entry.amount)}` : bytes(entry.amount)), make("span", { "class": "os-quiet os-block" }, t("{size} left", { size: bytes(entry.balance) }))))));
             if (!list.children.length) list.append(make("li", {}, t("Nothing yet.")));
-            fill(more, found.more ? button(t("Older ones"), () => load(found.entries[found.entries.length - 1].id)) : "");
+            fill(more, found.more ? button(t("Show older entries"), () => load(found.entries[found.entries.length - 1].id)) : "");
         } catch (problem) {
             fill(more, note(problem.message, "error"));
         }
@@ -66,7 +66,7 @@ function askForMore(token, place) {
         try {
             await post(`tokens/${token.id}/credit`, { bytes: Number(wanted.value) * GB, reason: reason.value });
             await load();
-            fill(byId("os-notice"), note(t("The administrators were notified. You get an email when there is more credit."), "good"));
+            fill(byId("os-notice"), note(t("The administrators were notified. You will get an email when you have more credit."), "good"));
         } catch (problem) {
             fill(place, note(problem.message, "error"));
         }
@@ -76,10 +76,10 @@ function askForMore(token, place) {
     wanted.focus();
 }
 
-// A token's text is shown here, once, and is nowhere to be had afterwards.
+// Show a token's text. This is the only time that it can be seen.
 function showText(text, told) {
     const field = make("input", { type: "text", readonly: true, value: text, spellcheck: "false", "aria-label": t("The token's text") });
-    fill(byId("os-new"), make("section", { "class": "os-card os-once" }, make("h2", {}, told), make("p", {}, t("Copy it now: it is shown only once. Whoever has it can send photos on your credit.")),
+    fill(byId("os-new"), make("section", { "class": "os-card os-once" }, make("h2", {}, told), make("p", {}, t("Copy it now. It is shown only once. Anyone who has it can send photos on your credit.")),
         make("div", { "class": "os-row" }, make("span", { "class": "os-field os-grow" }, field), button(t("Copy"), async () => { field.select(); await navigator.clipboard.writeText(text); }, { "class": "os-button" })),
         make("div", { "class": "os-actions" }, button(t("I have it"), async () => fill(byId("os-new"))))));
     byId("os-new").scrollIntoView({ block: "nearest" });
@@ -87,7 +87,7 @@ function showText(text, told) {
 }
 
 async function renew(token) {
-    if (!window.confirm(t("Give this token a new text? The old one ends at once: rigs that have it need the new one. Credit and scans stay."))) return;
+    if (!window.confirm(t("Give this token a new text? The old text stops working at once, and your rigs need the new one. Credit and scans stay."))) return;
     try {
         const renewed = await post(`tokens/${token.id}/rotate`);
         await load();
@@ -98,7 +98,7 @@ async function renew(token) {
 }
 
 async function revoke(token) {
-    if (!window.confirm(t("End this token for good? Nothing can be sent with it any more. Its credit is lost."))) return;
+    if (!window.confirm(t("Revoke this token for good? Nothing can be sent with it any more, and its credit is lost."))) return;
     try {
         await post(`tokens/${token.id}/revoke`);
         if (base === "/openscan/") location.assign(base);
@@ -114,13 +114,13 @@ function steps(client, host) {
     const code = text => make("code", {}, text), item = (...children) => make("li", {}, children);
     const rig = byId("os-rig").dataset, yourToken = t("your token, all 32 characters");
     if (client === "openscan3") return [item(t("Open the rig's web page and go to Settings, then Cloud.")), item(t("Host:"), " ", code(host)), item(t("User:"), " ", code(rig.user), ", ", t("password:"), " ", code(rig.password)), item(t("Token:"), " ", yourToken), item(t("Split size:"), " ", code("200000000")), item(t("Save."))];
-    if (client === "openscan2") return [item(t("OpenScan2 has the address in a Python file on the rig. Sign in to the Raspberry Pi (ssh) and find the file:"), make("pre", {}, code("sudo grep -rl --include=*.py 'osc_server *=' / 2>/dev/null"))),
-        item(t("Open it. Write its name in place of FILE:"), make("pre", {}, code("sudo nano FILE"))), item(t("Replace the address between the quotes, with the slash at its end:"), make("pre", {}, code(`osc_server = '${host}/'`))),
-        item(t("Restart the rig:"), make("pre", {}, code("sudo reboot"))), item(t("On the rig's page, in Settings, then OpenScanCloud, enter the token:"), " ", yourToken, ". ", t("Wait for the credit to show before you upload. A firmware update restores the old address: then change it again."))];
+    if (client === "openscan2") return [item(t("OpenScan2 keeps the address in a Python file on the rig. Sign in to the Raspberry Pi (ssh) and find the file:"), make("pre", {}, code("sudo grep -rl --include=*.py 'osc_server *=' / 2>/dev/null"))),
+        item(t("Open it (put its name in place of FILE):"), make("pre", {}, code("sudo nano FILE"))), item(t("Replace the address between the quotes, with the slash at its end:"), make("pre", {}, code(`osc_server = '${host}/'`))),
+        item(t("Restart the rig:"), make("pre", {}, code("sudo reboot"))), item(t("On the rig's page, in Settings, then OpenScanCloud, enter the token:"), " ", yourToken, ". ", t("Wait until the page shows the credit, then upload. A firmware update restores the old address; change it again afterwards."))];
     if (client === "program") return [item(t("Start it, and enter as server:"), " ", code(host)), item(t("Token:"), " ", yourToken), item(t("Choose a folder with photos and press Upload. Or on a command line:"), make("pre", {}, code(`openscan-upload token --server ${host}\nopenscan-upload FOLDER --wait`)))];
     if (client === "uploader") return [item(t("Open uploader.py in an editor and set at its top:"), make("pre", {}, code(`server = '${host}/'\ntoken = '…'`))), item(t("Token:"), " ", yourToken), item(t("Run it:"), make("pre", {}, code("python3 uploader.py")))];
     if (client === "windows") return [item(t("Open WindowsUploader.py in an editor and set, near its end:"), make("pre", {}, code(`server = '${host}/'`))), item(t("Start it, and enter the token in its window:"), " ", yourToken)];
-    return [item(t("Show what your token has left. The token is read from the terminal, so it does not get into your shell's history:"), make("pre", {}, code(`read -rs TOKEN\nprintf 'Authorization: Bearer %s' "$TOKEN" | curl -H @- ${host}/getTokenInfo`)))];
+    return [item(t("Show what your token has left. This reads the token from the terminal, so that it does not get into your shell's history:"), make("pre", {}, code(`read -rs TOKEN\nprintf 'Authorization: Bearer %s' "$TOKEN" | curl -H @- ${host}/getTokenInfo`)))];
 }
 
 async function watch() {
@@ -128,7 +128,7 @@ async function watch() {
     if (token && !document.hidden) {
         try {
             const { seen_at: seen } = await get(`tokens/${token}/seen`);
-            fill(byId("os-rig-seen"), seen ? t("Seen {time}: the rig reaches this server with this token.", { time: ago(seen) }) : t("Waiting for the first contact …"));
+            fill(byId("os-rig-seen"), seen ? t("Last contact {time}. The rig reaches this server with this token.", { time: ago(seen) }) : t("Waiting for the first contact …"));
             byId("os-rig-seen").className = seen ? "os-note os-good" : "os-note";
         } catch (problem) {
             fill(byId("os-rig-seen"), problem.message);

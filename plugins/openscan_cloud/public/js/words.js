@@ -1,4 +1,4 @@
-// Numbers as people read them. Sizes are decimal, as disks and the rigs count them.
+// Formats numbers for people. Sizes are decimal, as disks and the rigs count them.
 import { t } from "./i18n.js";
 
 export function bytes(size) {

@@ -1,4 +1,4 @@
-// The upload page: choose, check, send, and continue what was cut.
+// The upload page: choose, check and send photos, and continue interrupted uploads.
 import { Problem, base, get, post } from "../api.js";
 import { bar, button, byId, fill, make, note, setBar, show } from "../dom.js";
 import { t, tn } from "../i18n.js";
@@ -39,7 +39,7 @@ function suggestedName() {
     return named || `${t("Scan")} ${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())} ${two(now.getHours())}.${two(now.getMinutes())}`;
 }
 
-// What was chosen, what speaks against it, and what is left out.
+// Show what was chosen, why it cannot be sent (if so), and what is left out.
 function draw() {
     const set = chosen, archive = set.archive, token = tokenNow();
     const number = archive ? archive.photos : set.photos.length;
@@ -49,7 +49,7 @@ function draw() {
         token ? fact(t("Credit left"), bytes(token.credit)) : "", archive ? fact(t("Zip"), archive.path) : "");
     const against = number && token ? objections(set, token, me.least_photos) : [];
     fill(byId("os-verdict"), number ? against.map(sentence => note(sentence, "error"))
-        : note(t("There is no photo among these files. Choose JPEG, PNG, TIFF, WebP, HEIC or BMP photos, or a zip of them."), "error"));
+        : note(t("There are no photos among these files. Choose JPEG, PNG, TIFF, WebP, HEIC or BMP photos, or a zip of them."), "error"));
     const out = byId("os-left-out");
     show(out, set.leftOut.length > 0);
     fill(out.querySelector("summary"), tn("{n} file is left out", "{n} files are left out", set.leftOut.length));
@@ -74,7 +74,7 @@ function clear() {
 
 // --- sending
 
-// The Blob of each part, in the order of the upload's links; null for what was not chosen.
+// The Blob of each part, in the order of the upload's links; null if the file was not chosen.
 function blobs(upload) {
     if (upload.archive) {
         if (!chosen.archive) return upload.links.map(() => null);
@@ -94,8 +94,8 @@ function chosenMatches(upload) {
     const sameZip = !upload.archive || (chosen.archive && chosen.archive.file.size === upload.bytes);
     if (sameZip && missing.length === 0) return true;
     fill(byId("os-notice"), note(upload.archive
-        ? t("This is another zip than the one that was being sent: {name}. Choose that one.", { name: upload.archive })
-        : t("{n} of the photos that are missing on the server are not among these files, for example {name}. Choose the same folder again.",
+        ? t("This is not the zip that was being sent. Choose {name}.", { name: upload.archive })
+        : t("The server still needs {n} photos that are not among these files, for example {name}. Choose the same folder again.",
             { n: count(missing.length), name: missing[0][0] }), "error"));
     return false;
 }
@@ -133,12 +133,12 @@ async function send(upload) {
     } catch (problem) {
         window.removeEventListener("beforeunload", hold);
         if (problem.status !== 409) return say(byId("os-trouble"), problem);
-        forget(upload.key);  // another tab or computer has sent the rest and started it
+        forget(upload.key);  // another tab or computer has sent the rest and started the scan
         location.assign(`${base}scans/${upload.key}/`);
     }
 }
 
-// All is there: begin processing. The network may be gone just now, and the session may have ended.
+// Everything has arrived: start processing. The network may be down at this moment, and the session may have expired.
 async function started(key) {
     for (let wait = 1; ; wait = Math.min(30, wait * 2)) {
         try {
@@ -179,7 +179,7 @@ function tell() {
 }
 
 async function cancel() {
-    if (!window.confirm(t("Delete what was sent, and get the credit back?"))) return;
+    if (!window.confirm(t("Delete what was sent and get the credit back?"))) return;
     const { key } = sender;
     sender.pause(true);
     try {
@@ -195,7 +195,7 @@ async function cancel() {
 
 // --- continuing
 
-// Uploads under a public token are listed to nobody, so the browser keeps the keys of its own.
+// The server lists uploads under a public token to nobody, so the browser remembers the keys of its own uploads.
 function remembered() {
     try {
         return JSON.parse(localStorage.getItem(REMEMBERED)) || [];
@@ -227,7 +227,7 @@ async function listUnfinished() {
     show(byId("os-unfinished"), uploads.length > 0);
     fill(byId("os-unfinished-list"), uploads.map(upload => make("li", {},
         make("div", { "class": "os-grow" }, make("b", {}, upload.name),
-            make("span", { "class": "os-quiet" }, " " + t("{received} of {files} files arrived, begun {time}", { received: count(upload.received), files: count(upload.files), time: ago(upload.created_at) })),
+            make("span", { "class": "os-quiet" }, " " + t("{received} of {files} files arrived, started {time}", { received: count(upload.received), files: count(upload.files), time: ago(upload.created_at) })),
             bar(upload.received_bytes / upload.bytes, t("Arrived"))),
         button(t("Continue"), () => resume(upload), { "aria-label": t("Continue {name}", { name: upload.name }) }),
         button(t("Delete"), () => drop(upload), { "aria-label": t("Delete {name}", { name: upload.name }) }))));
@@ -243,8 +243,8 @@ async function resume(upload) {
         return;
     }
     fill(byId("os-notice"), note(upload.archive
-        ? t("Choose the zip {name} again. Only what is missing is sent.", { name: upload.archive })
-        : t("Choose the same folder or photos of “{name}” again. Only what is missing is sent.", { name: upload.name })));
+        ? t("Choose the zip {name} again. Only what is missing will be sent.", { name: upload.archive })
+        : t("Choose the same folder or photos of “{name}” again. Only what is missing will be sent.", { name: upload.name })));
     show(byId("os-send"), false);
     byId("os-choose").scrollIntoView({ block: "nearest" });
     byId(upload.archive ? "os-pick-files" : "os-pick-folder").focus();
@@ -252,7 +252,7 @@ async function resume(upload) {
 }
 
 async function drop(upload) {
-    if (!window.confirm(t("Delete what was sent of “{name}”, and get the credit back?", { name: upload.name }))) return;
+    if (!window.confirm(t("Delete what was sent of “{name}” and get the credit back?", { name: upload.name }))) return;
     try {
         await post(`scans/${upload.key}/reset`);
         forget(upload.key);
@@ -271,7 +271,7 @@ async function load() {
     const wanted = select.value || asked.get("token") || (ofProject ? String(ofProject.id) : "");
     fill(select, me.tokens.map(token => make("option", { value: token.id, selected: String(token.id) === wanted },
         `${token.name} · ${token.kind} · ${t("{credit} left", { credit: bytes(token.credit) })}`)));
-    if (!me.tokens.length) fill(byId("os-notice"), note(t("You have no token that can be used."), "error", " ", make("a", { href: `${base}tokens/` }, t("Get one"))));
+    if (!me.tokens.length) fill(byId("os-notice"), note(t("You have no usable token."), "error", " ", make("a", { href: `${base}tokens/` }, t("Get one"))));
     limitsTold();
     await listUnfinished();
     if (chosen) draw();
@@ -291,14 +291,14 @@ dropArea.addEventListener("drop", event => {
     dropArea.classList.remove("os-over");
     fromDrop(event.dataTransfer).then(choose).catch(() => say(byId("os-notice"), new Problem(t("The browser could not read what was dropped. Choose it with a button instead."))));
 });
-for (const kind of ["dragover", "drop"]) window.addEventListener(kind, event => event.preventDefault());  // else a near miss opens the photo
+for (const kind of ["dragover", "drop"]) window.addEventListener(kind, event => event.preventDefault());  // otherwise a photo dropped beside the area would open
 byId("os-pick-folder").addEventListener("click", () => byId("os-folder").click());
 byId("os-pick-files").addEventListener("click", () => byId("os-files").click());
 for (const input of [byId("os-folder"), byId("os-files")]) {
     input.addEventListener("change", async () => {
         const given = fromInput(input);
         await choose(given);
-        input.value = "";  // else the same folder again would be no change
+        input.value = "";  // otherwise choosing the same folder again would not count as a change
     });
 }
 byId("os-token").addEventListener("change", () => { limitsTold(); if (chosen) draw(); });

@@ -1,9 +1,9 @@
-// Sends the files of an upload, several at once, until the server has them all. Knows nothing of the page.
+// Sends the files of an upload, several at once, until the server has them all. Independent of the page.
 import { Problem, get, post } from "../api.js";
 import { t } from "../i18n.js";
 
 const AT_ONCE = 3, FIRST_WAIT = 1, LONGEST_WAIT = 30, ATTEMPTS = 4, SPEED_SECONDS = 20;
-//: What says more about the moment than about the file: the upload waits and tries again, for as long as it takes.
+//: Statuses that are not the file's fault: the upload waits and tries again for as long as it takes.
 const PASSING = new Set([0, 408, 429, 500, 502, 503, 504, 507]);
 
 export class Sender {
@@ -30,13 +30,13 @@ export class Sender {
     get left() { return this.items.filter(item => item.state !== "done").length; }
     get done() { return this.items.length - this.left; }
 
-    // Bytes per second lately, 0 while it is not known.
+    // Recent bytes per second, 0 while unknown.
     get speed() {
         const [first, last] = [this.history[0], this.history[this.history.length - 1]];
         return this.history.length > 1 && last.at > first.at ? Math.max(0, (last.sent - first.sent) / (last.at - first.at)) : 0;
     }
 
-    // Resolves once all files are there; rejects when it is stopped.
+    // Resolves once the server has all files; rejects if the upload is stopped.
     run() {
         return new Promise((resolve, reject) => {
             this.resolve = resolve;
@@ -63,7 +63,7 @@ export class Sender {
         problem ? this.reject(problem) : this.resolve();
     }
 
-    // Try what failed once more: one file, or all.
+    // Try failed files again: the given ones, or all.
     retry(items = this.failed) {
         for (const item of items) Object.assign(item, { state: "waiting", attempts: 0, error: "", sent: 0 });
         this.fill();
@@ -122,7 +122,7 @@ export class Sender {
             this.stop(new Problem(error, status));
         } else if (PASSING.has(status)) {
             Object.assign(item, { state: "waiting", attempts: 0 });
-            this.later(status ? error : t("The connection to the server is lost. The upload continues as soon as it is back."));
+            this.later(status ? error : t("The connection to the server was lost. The upload continues as soon as it is back."));
         } else if (status === -1 || item.attempts >= ATTEMPTS || (status >= 400 && status !== 400)) {
             Object.assign(item, { state: "failed", error });
         } else {
@@ -137,7 +137,7 @@ export class Sender {
         this.timer = setTimeout(() => this.wake(), this.wait * (500 + Math.random() * 500));
     }
 
-    // New links, and what has arrived: an answer may have been lost on its way, and then the file is there.
+    // Get new links, and find out what has arrived: if an answer was lost on its way, its file is there.
     async renew() {
         if (this.timer) return;
         this.timer = setTimeout(() => {}, 0);
@@ -170,9 +170,9 @@ export class Sender {
             request.onload = () => finish(request.status, sentence(request));
             request.onabort = () => finish(0);
             request.ontimeout = () => finish(0);
-            // A file that was changed or moved since it was chosen fails like a cut network; one byte of it tells them apart.
+            // A file that was changed or moved after it was chosen fails like a network error. Reading one byte tells them apart.
             request.onerror = () => item.file.slice(0, 1).arrayBuffer().then(
-                () => finish(0), () => finish(-1, t("This file was changed or moved since it was chosen. Choose it again.")));
+                () => finish(0), () => finish(-1, t("This file was changed or moved after it was chosen. Choose it again.")));
             request.send(item.file);
         });
     }
@@ -186,5 +186,5 @@ function sentence(request) {
     }
 }
 
-// What of an upload has arrived.
+// Which parts of an upload have arrived.
 export const look = key => get(`uploads/${key}`);

@@ -1,10 +1,10 @@
-// A grid of thumbnails of which only the rows in sight exist, so that 1,800 photos cost no more than thirty.
+// A grid of thumbnails. Only the visible rows exist, so that 1,800 photos cost no more than thirty.
 import { make } from "../dom.js";
 
 const CELL = 112, HEIGHT = 84, CACHE = 240, HEAD_BYTES = 131_072;
 
 export class Grid {
-    // `box` scrolls; its first child is as tall as all rows would be.
+    // `box` scrolls; its first child is as tall as all rows together.
     constructor(box) {
         this.box = box;
         this.space = box.firstElementChild;
@@ -82,7 +82,7 @@ export class Grid {
     }
 }
 
-// An address of a small picture, or "" where the browser cannot make one (TIFF, HEIC).
+// The address of a small picture, or "" if the browser cannot make one (TIFF, HEIC).
 async function thumbnail(file, kind) {
     try {
         const small = kind === "jpeg" ? embedded(new DataView(await file.slice(0, HEAD_BYTES).arrayBuffer())) : null;
@@ -91,7 +91,7 @@ async function thumbnail(file, kind) {
         const picture = await createImageBitmap(file, { resizeWidth: 2 * HEIGHT, resizeQuality: "low" });
         return await address(upright(picture, { orientation: 1, ratio: 0 }));
     } catch (error) {
-        return "";  // a photo that the browser cannot decode may still be one for the server; its name is shown
+        return "";  // the server may still be able to decode this photo; the page shows its name
     }
 }
 
@@ -99,11 +99,11 @@ async function address(canvas) {
     return URL.createObjectURL(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.7 }));
 }
 
-// A picture on a canvas, without the black bars that cameras add to reach 4:3 and turned as EXIF says.
-// `ratio` is the photo's width by its height, 0 where it is not known.
+// A picture on a canvas, turned as EXIF says, without the black bars that cameras add to reach 4:3.
+// `ratio` is the photo's width divided by its height, 0 if unknown.
 function upright(picture, { orientation, ratio }) {
     let { width, height } = picture;
-    // A thumbnail that stands while its photo lies was turned already: its bars, if any, stay.
+    // An upright thumbnail of a landscape photo was turned already. Its bars, if any, stay.
     if (ratio > 1 === width > height) {
         if (ratio > width / height) height = Math.round(width / ratio);
         else if (ratio) width = Math.round(height * ratio);
@@ -118,7 +118,7 @@ function upright(picture, { orientation, ratio }) {
     return canvas;
 }
 
-// What a JPEG's head says: {picture: the thumbnail that its camera put there, orientation: EXIF's, 1 to 8, ratio: width by height}, or null.
+// What a JPEG's header contains: {picture: the camera's thumbnail, orientation: EXIF's, 1 to 8, ratio: width by height}, or null.
 function embedded(data) {
     let at = 2, found = null;
     while (at + 10 < data.byteLength && data.getUint8(at) === 0xFF) {
@@ -127,7 +127,7 @@ function embedded(data) {
             found = fromExif(data, at + 10, Math.min(data.byteLength, at + 2 + length));
             if (!found) return null;
         }
-        // A frame's header (ITU T.81, table B.1); C4, C8 and CC are none.
+        // A frame header (ITU T.81, table B.1); C4, C8 and CC are other markers.
         if (found && marker >= 0xC0 && marker <= 0xCF && ![0xC4, 0xC8, 0xCC].includes(marker)) {
             found.ratio = data.getUint16(at + 7) / data.getUint16(at + 5) || 0;
             break;
@@ -156,6 +156,6 @@ function fromExif(data, tiff, end) {
         if (start === tiff || !size || start + size > end) return null;
         return { picture: new Blob([new Uint8Array(data.buffer, start, size)], { type: "image/jpeg" }), orientation, ratio: 0 };
     } catch (error) {
-        return null;  // EXIF that leads nowhere
+        return null;  // damaged EXIF
     }
 }

@@ -1,4 +1,4 @@
-// How many photos a zip holds, from its directory at the end (PKWARE's APPNOTE 6.3.9, 4.3.12 to 4.3.16). Nothing is unpacked.
+// Counts the photos in a zip, from its directory at the end (PKWARE's APPNOTE 6.3.9, 4.3.12 to 4.3.16), without unpacking it.
 
 const PHOTO = /\.(jpe?g|jpe|jfif|png|tiff?|webp|bmp|hei[cf]|hif)$/i;
 const LONGEST_DIRECTORY = 20_000_000;
@@ -7,7 +7,7 @@ async function view(file, start, length) {
     return new DataView(await file.slice(start, start + length).arrayBuffer());
 }
 
-// {photos, others}: members that are photos by their names, and those that are not. Throws an Error for what is no whole zip.
+// {photos, others}: how many members are photos by their names, and how many are not. Throws an Error if this is not a complete zip.
 export async function photosInZip(file) {
     const tailStart = Math.max(0, file.size - 65_557);
     const tail = await view(file, tailStart, file.size - tailStart);
