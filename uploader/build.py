@@ -1,6 +1,6 @@
-"""Builds the uploader as one file, or the window as a program. `python build.py zipapp|program [--out DIR]`.
+"""Builds the uploader as one file, or the window as a program: `python build.py zipapp|program [--out DIR]`.
 
-`zipapp` needs pip and a network or a pip cache. `program` makes a program for the system it runs on; before it, run
+`zipapp` needs pip, and a network or a pip cache. `program` makes a program for the system on which it runs. First run
 `pip install pyinstaller "./uploader[window,heif]"` with the same Python.
 """
 import argparse
@@ -13,7 +13,7 @@ import zipapp
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-#: The last lines of what we need that run with Python 3.8.
+#: The last releases of our dependencies that run with Python 3.8.
 LAST_FOR_38 = ["requests<2.33", "urllib3<2.3", "charset-normalizer<3.5", "idna<3.12"]
 
 
@@ -22,7 +22,7 @@ def build_zipapp(out: Path) -> Path:
     target = out / "openscan-upload.pyz"
     needs = re.findall(r"^dependencies = \[(.+)\]$", (HERE / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[0]
     with tempfile.TemporaryDirectory() as directory:
-        # Wheels for the oldest Python that we run on, and without compiled parts, as those cannot be imported from a zip.
+        # Wheels for the oldest supported Python, without compiled parts: Python cannot import those from a zip.
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", directory, "--only-binary", ":all:",
                         "--python-version", "3.8", "--implementation", "py", "--abi", "none", "--platform", "any",
                         *re.findall(r'"([^"]+)"', needs), *LAST_FOR_38], check=True)
@@ -45,7 +45,7 @@ def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["zipapp", "program"])
-    parser.add_argument("--out", type=Path, default=HERE.parent / "dist", help="where to (default: dist)")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "dist", help="directory for the result (default: dist)")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     print(build_zipapp(options.out) if options.what == "zipapp" else build_program(options.out))

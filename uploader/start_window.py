@@ -1,4 +1,4 @@
-"""Where PyInstaller's program begins."""
+"""The start of the program that PyInstaller builds."""
 import sys
 
 from openscan_uploader.window import main

@@ -202,5 +202,5 @@ def test_watch_goes_on_when_the_directory_or_the_server_is_away(client, cloud, m
     (tmp_path / "photos").rename(tmp_path / "away")
     with pytest.raises(Canceled):
         watch.run()
-    assert "cannot be read" in said[0] and "is not sent yet" in said[1] and said[-1] == "has been sent."
+    assert "cannot be read" in said[0] and "has not been sent yet" in said[1] and said[-1] == "has been sent."
     assert cloud.only().members == contents(folder)

@@ -139,7 +139,7 @@ def test_messages_say_what_to_do(open_window, cloud, make_folder, tmp_path, monk
     driver.until(lambda: "this token allows 3. Leave some out." in says(driver))
     assert driver.window.send.instate(["disabled"])
     driver.window.choose([str(tmp_path / "nowhere")])
-    driver.until(lambda: "is not there. Check the path." in says(driver))
+    driver.until(lambda: "does not exist. Check the path." in says(driver))
     driver.window.choose([str(make_folder("empty", count=0))])
     driver.until(lambda: "There are no photos" in says(driver))
     assert cloud.projects == {}

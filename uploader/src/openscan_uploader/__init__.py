@@ -14,7 +14,7 @@ from openscan_uploader.errors import (
 )
 from openscan_uploader.server import Status, TokenInfo
 
-#: The project's one version (a test compares it with the other places that must show it).
+#: The project's version (a test compares it with the other places that show it).
 __version__ = "0.2.0"
 
 __all__ = [

@@ -5,7 +5,7 @@ from openscan_uploader.command import main
 
 
 def run() -> None:
-    """Run the command and end with its exit code; the zipapp begins here."""
+    """Run the command and exit with its code; the zipapp starts here."""
     sys.exit(main())
 
 

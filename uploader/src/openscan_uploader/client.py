@@ -25,7 +25,7 @@ from openscan_uploader.words import count, size
 PathLike = Union[str, "os.PathLike[str]"]
 T = TypeVar("T")
 
-#: Parts of a zip for a server that takes them in any number: small enough that a cut connection costs little.
+#: The part size of a zip for servers that accept any number of parts: a lost connection then costs little.
 _SMALL_PART_BYTES = 25_000_000
 _NEEDS_CONVERSION = {"heif", "webp", "bmp", "tiff"}
 _LONGEST_NAME = 255
@@ -39,7 +39,7 @@ class Plan:
     found: Found
     photos: int
     size_bytes: int
-    #: Why it cannot be sent; empty if it can.
+    #: Why the set cannot be sent; empty if it can.
     problem: str = ""
 
 
@@ -51,14 +51,14 @@ class Client:
 
     def __init__(self, url: str, token: str, *, user: str = "openscan", password: str = "free",  # noqa: S107 - public pair
                  state_directory: Optional[PathLike] = None, patience_seconds: float = DAY) -> None:
-        """Nothing is sent yet.
+        """Make a client. It sends nothing yet.
 
         Args:
-            url: the server's address, as a browser shows it or as a rig has it, e.g. ``https://example.org``.
+            url: the server's address, as in a browser or in a rig's settings, e.g. ``https://example.org``.
             token: 32 letters and digits.
-            user: the name of the pair that every rig sends.
-            password: the password of that pair.
-            state_directory: where to remember sets that are under way; the usual place of this system if None.
+            user: the user name that every rig sends.
+            password: the password that every rig sends.
+            state_directory: where to remember sets that are under way; this system's usual place if None.
             patience_seconds: how long to wait for a server that does not answer before giving up.
         """
         self.server = Server(url, token, user, password)
@@ -73,13 +73,13 @@ class Client:
         return self._patiently(self.server.token_info, Control(), tries=3)
 
     def status(self, project: str) -> Status:
-        """How a project stands. Raises Refused (the server knows no such project), WrongToken, Unreachable."""
+        """A project's status. Raises Refused (the server does not know the project), WrongToken, Unreachable."""
         found = self._patiently(lambda: self.server.status(project, self._secret_of(project)), Control(), tries=3)
         self._note_status(found)
         return found
 
     def reset(self, project: str) -> None:
-        """Forget a project: its name is free again, credit that was only held comes back. Raises WrongToken, Refused, Unreachable."""
+        """Delete a project: its name is free again, and held credit is returned. Raises WrongToken, Refused, Unreachable."""
         self._patiently(lambda: self.server.reset(project, self._secret_of(project)), Control(), tries=3)
         known = self.sets.of_project(self.token, project)
         if known is not None:
@@ -89,7 +89,7 @@ class Client:
         """What `upload` would send, without sending anything. Asks the server for the token's limits.
 
         Raises:
-            WrongToken, Refused, Unreachable; NotPossible where the source is not there.
+            WrongToken, Refused, Unreachable; NotPossible if the source does not exist.
         """
         made, problem = _look_at(source), ""
         info = self.token_info()
@@ -106,26 +106,26 @@ class Client:
     def upload(self, source: "Union[PathLike, Sequence[PathLike]]", *, project: Optional[str] = None, again: bool = False,
                at_once: int = 3, part_bytes: Optional[int] = None, progress: OnProgress = ignore,
                control: Optional[Control] = None) -> str:
-        """Send photos and start the processing.
+        """Send photos and start processing.
 
-        An upload of the same photos that was interrupted is continued, in this process or a later one. Photos that were sent before
-        and started are not sent again, unless the server failed on them or `again` says so.
+        If an upload of the same photos was interrupted, in this process or an earlier one, it is continued. Photos that were sent before
+        and are being processed are not sent again, unless processing failed or `again` is set.
 
         Args:
             source: a folder (with its subfolders), a list of photos, or a zip.
-            project: what to call it; the folder's name and the time if None.
+            project: the project's name; the folder's name and the time if None.
             again: send photos that were sent before as a new project.
             at_once: how many parts to send at the same time.
-            part_bytes: the size of parts of a zip, at most 200,000,000; chosen to fit the server if None.
-            progress: called about four times a second from this thread.
-            control: pauses, resumes or cancels from another thread.
+            part_bytes: the size of parts of a zip, at most 200,000,000; chosen to suit the server if None.
+            progress: called about four times per second, in this thread.
+            control: lets another thread pause, resume or cancel.
 
         Returns:
             The project's name, for `status`, `wait`, `download` and `reset`.
 
         Raises:
             NotPossible: too large, too many photos, too little credit, no photos. Nothing was sent.
-            ChangedPhotos: a photo changed meanwhile. Nothing was started.
+            ChangedPhotos: a photo changed while it was being sent. Nothing was started.
             Canceled, Refused, Unreachable, WrongToken.
         """
         control = control or Control()
@@ -151,7 +151,7 @@ class Client:
 
     def _to_continue(self, made: "_Made", project: Optional[str], info: TokenInfo, control: Control,
                      progress: OnProgress) -> "Optional[Set]":
-        """An earlier set of the same, unchanged photos that is under way or done. Unfinished ones of other photos are given up."""
+        """An earlier set of the same, unchanged photos that is under way or done. Gives up unfinished sets whose photos have changed."""
         for known in self.earlier(made.origin):
             if project and known.project != project:
                 continue
@@ -184,19 +184,19 @@ class Client:
 
     def _begin(self, made: "_Made", project: Optional[str], info: TokenInfo, part_bytes: Optional[int], control: Control,
                progress: OnProgress) -> Set:
-        """A new set: the form in which it goes out is settled, its limits are checked, nothing is sent yet."""
+        """Make a new set: choose the form in which it is sent, and check its limits. Sends nothing yet."""
         rich = "files" in info.features
         most = min(info.limit_part, part_bytes or info.limit_part)
         name = project or self._new_name(made.origin, rich)
         if not name.strip() or len(name) > _LONGEST_NAME:
-            raise NotPossible(f"The project's name has to have between 1 and {_LONGEST_NAME} characters.")
+            raise NotPossible(f"The project's name must have between 1 and {_LONGEST_NAME} characters. Give another one with --project.")
         current = self.sets.new(server=self.server.base, token_mark=_token_mark(self.token), source=made.origin, project=name,
                                 how=made.how, photos=made.photos, size_bytes=made.size_bytes, part_bytes=most, files=made.entries())
         if made.how != "archive":
             as_they_are = rich and not made.found.texts and not made.found.has_masks and part_bytes is None and \
                 all(photo.size_bytes <= info.limit_part and len(photo.name) <= 500 for photo in made.found.photos)
             current.how = "files" if as_they_are else "zip"
-        # Before a byte is read for checksums: headers add little to the size.
+        # Check before the checksums are read, which takes a while. The zip's headers add little to the size.
         _check_limits(info, current.photos, current.size_bytes)
         if current.how == "zip":
             self._read_checksums(current, made, rich, control, progress)
@@ -262,7 +262,7 @@ class Client:
         def note_done(done: "set[int]") -> None:
             nonlocal last_saved
             current.done = sorted(done)
-            # A server that says what it has need not be remembered to the second; a file of a thousand photos is not small.
+            # If the server says what it has, saving every two seconds is enough: the file of a thousand photos is not small.
             if not says_missing or len(done) == len(parts) or time.monotonic() - last_saved > 2:
                 last_saved = time.monotonic()
                 self.sets.save(current)
@@ -280,7 +280,7 @@ class Client:
                 status = self._patiently(lambda: self.server.status(current.project, current.secret), control) if says_missing else None
                 if status is not None and status.missing_parts and status.text == CREATED:
                     current.done = sorted(set(current.done) - set(status.missing_parts))
-                    continue  # the server lost them, e.g. the project expired meanwhile and was created again
+                    continue  # the server lost these parts, e.g. because the project expired and was created again
                 if status is not None and status.text == CREATED and status.received_bytes not in (None, current.size_bytes):
                     current.done = []
                     continue
@@ -289,7 +289,7 @@ class Client:
                 except Refused:
                     if attempt == 2 or says_missing:
                         raise
-                    current.done = []  # the server does not say what it misses: all of it once more
+                    current.done = []  # the server does not say which parts are missing: send all of them again
                     continue
             current.state, current.status = STARTED, "initialized"
             self.sets.save(current)
@@ -298,11 +298,11 @@ class Client:
                       200)
 
     def _give_up(self, current: Set) -> None:
-        """Free the credit that is held for an unfinished set."""
+        """Give up an unfinished set, so that its held credit is returned."""
         try:
             self.server.reset(current.project, current.secret)
         except (Passing, Refused):
-            pass  # it ends by itself after a day
+            pass  # the project expires after a day
         _remove_converted(self.sets, current)
         current.state = GIVEN_UP
         self.sets.save(current)
@@ -314,7 +314,7 @@ class Client:
         """Wait until a project's model is done.
 
         Raises:
-            ProcessingFailed: it failed or expired; the text is the server's reason.
+            ProcessingFailed: processing failed, or the model has expired; the text is the server's reason.
             TimeoutError: after `timeout_seconds`.
             Canceled, Refused, Unreachable.
         """
@@ -342,13 +342,14 @@ class Client:
 
         Args:
             out: a directory, or the path of the zip to write.
-            unpack: unpack the zip into a new folder of its name, and keep only that. Nothing that is there is replaced.
+            unpack: unpack the zip into a new folder with its name, and keep only the folder. Existing files are never replaced.
 
         Returns:
             The zip, or the folder.
 
         Raises:
-            NotPossible: there is no model yet, or the disk is full. ProcessingFailed, Canceled, Refused, Unreachable.
+            NotPossible: there is no model yet, or the disk is full.
+            ProcessingFailed, Canceled, Refused, Unreachable.
         """
         control = control or Control()
         target = Path(out)
@@ -382,12 +383,12 @@ class Client:
         return target
 
     def past(self) -> "List[Set]":
-        """The sets that this computer sent under this token, the newest first, as they were when last asked about."""
+        """The sets that this computer sent with this token, newest first, with their last known status."""
         mark = _token_mark(self.token)
         return [each for each in self.sets.all() if each.token_mark == mark]
 
     def earlier(self, source: PathLike) -> "List[Set]":
-        """The sets that were made of this folder or zip before, the newest first."""
+        """Earlier sets from this folder or zip, newest first."""
         return self.sets.of_source(self.token, os.path.abspath(os.fspath(source)))
 
     # Helpers --------------------------------------------------------------------------------------------------------
@@ -403,7 +404,7 @@ class Client:
             self.sets.save(known)
 
     def _patiently(self, ask: "Callable[[], T]", control: Control, progress: OnProgress = ignore, tries: int = 0) -> T:
-        """Ask until there is an answer: `tries` times, or for as long as our patience lasts."""
+        """Ask until there is an answer: `tries` times, or as long as `patience_seconds` allows if that is 0."""
         begun, failures = time.monotonic(), 0
         while True:
             try:
@@ -418,7 +419,7 @@ class Client:
 
 @dataclass(frozen=True)
 class _Made:
-    """A source as it was found."""
+    """A source as it was found on disk."""
 
     origin: str
     how: str
@@ -458,7 +459,7 @@ def _is_zip(path: str) -> bool:
 
 
 def _source_of(current: Set) -> "tuple[Source, List[Part]]":
-    """A set's bytes and parts, the same each time."""
+    """A set's bytes and parts. They are the same every time."""
     if current.how == "archive":
         _, path, size_bytes, modified_ns, _ = current.files[0]
         source = Source([sources.File(path, size_bytes, modified_ns)])
@@ -477,19 +478,19 @@ def _source_of(current: Set) -> "tuple[Source, List[Part]]":
 
 
 def _check_limits(info: TokenInfo, photos: int, size_bytes: int) -> None:
-    """Raises NotPossible where the token does not allow such a set, so that not a byte is sent for nothing."""
+    """Raise NotPossible if the token does not allow such a set, before anything is sent."""
     if photos > info.limit_photos:
-        raise NotPossible(f"The set has {count(photos, 'photo')}, and this token allows {info.limit_photos:,}. Leave some out.")
+        raise NotPossible(f"The set has {count(photos, 'photo')}, but this token allows {info.limit_photos:,}. Leave some out.")
     if size_bytes > info.limit_filesize:
-        raise NotPossible(f"The set has {size(size_bytes)}, and this token allows {size(info.limit_filesize)} per set. Send fewer or "
+        raise NotPossible(f"The set has {size(size_bytes)}, but this token allows {size(info.limit_filesize)} per set. Send fewer or "
                           "smaller photos.")
     if size_bytes > info.credit:
-        raise NotPossible(f"The set has {size(size_bytes)}, and this token has {size(info.credit)} of credit left. Send a smaller set, or "
-                          "ask the server's operator for credit.")
+        raise NotPossible(f"The set has {size(size_bytes)}, but this token has {size(info.credit)} of credit left. Send a smaller set, or "
+                          "ask the server's operator for more credit.")
 
 
 def _project_name(origin: str, rich: bool) -> str:
-    """The folder's name and the time: as people write it where the server can show it, in plain letters for the original."""
+    """The folder's name and the time. The original server gets plain ASCII letters only."""
     name = Path(origin).stem if os.path.isfile(origin) else Path(origin).name
     if os.path.isfile(origin) and not _is_zip(origin):
         name = Path(origin).parent.name
@@ -503,7 +504,7 @@ def _project_name(origin: str, rich: bool) -> str:
 
 
 def _jpeg_name(name: str, taken: "set[str]") -> str:
-    """What a converted photo is called, beside photos that may have that name already."""
+    """A converted photo's name, different from all names that are taken."""
     stem = os.path.splitext(name)[0]
     made = f"{stem}.jpg"
     while made in taken:
@@ -514,7 +515,7 @@ def _jpeg_name(name: str, taken: "set[str]") -> str:
 
 
 def _file_name(project: str) -> str:
-    """A project's name as a file's on any system."""
+    """A project's name as a file name that every system allows."""
     name = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", project[:-4] if project.lower().endswith(".zip") else project).strip(" .")
     return name[:150] or "model"
 

@@ -21,17 +21,17 @@ from openscan_uploader.words import count, duration, size
 _COMMANDS = ("upload", "status", "download", "list", "token", "reset", "watch")
 _TIMEOUT_CODE = 9
 _EPILOG = """\
-settings, the first that is set counts:
-  1. --server, --token
-  2. OPENSCAN_SERVER, OPENSCAN_TOKEN (a token in the environment is not seen by other users; one in the command line is)
-  3. the configuration file, which `openscan-upload token` writes, and the system's keyring
+where server and token come from (the first one that is set counts):
+  1. --server and --token
+  2. OPENSCAN_SERVER and OPENSCAN_TOKEN (other users can see a token on the command line, but not in the environment)
+  3. the configuration file and the system's keyring, which `openscan-upload token` writes
 
 exit codes:
   0  done                              5  the server refused
   1  something unexpected              6  the server could not be reached; run it again to continue
   2  wrong options                     7  the server could not make a model
   3  the set cannot be sent as it is   8  a photo changed while it was being sent
-  4  the token is wrong                9  --timeout is over       130  canceled; run it again to continue
+  4  the token is wrong                9  --timeout has passed    130  canceled; run it again to continue
 """
 
 
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--server", metavar="URL", help="the server's address, e.g. https://example.org")
     common.add_argument("--token", metavar="TOKEN", help="32 letters and digits")
-    common.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors and the result")
+    common.add_argument("--quiet", "-q", action="store_true", help="print only errors and the result")
     common.add_argument("--json", action="store_true", help="print one JSON object as the result")
     common.add_argument("--patience", metavar="HOURS", type=float, default=24.0,
                         help="how long to wait for a server that does not answer (default: 24)")
@@ -49,43 +49,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"openscan-upload {openscan_uploader.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    one = commands.add_parser("upload", parents=[common], help="send a folder, photos or a zip (the word `upload` may be left out)")
+    one = commands.add_parser("upload", parents=[common], help="send a folder, photos or a zip (you can leave out the word `upload`)")
     one.add_argument("photos", nargs="+", metavar="FOLDER", help="a folder with photos, several photos, or one zip")
-    one.add_argument("--project", metavar="NAME", help="what to call it (default: the folder's name and the time)")
+    one.add_argument("--project", metavar="NAME", help="the project's name (default: the folder's name and the time)")
     one.add_argument("--wait", action="store_true", help="wait for the model and download it")
-    one.add_argument("--out", metavar="DIR", help="where to put the model; implies --wait (default: here)")
+    one.add_argument("--out", metavar="DIR", help="where to put the model; implies --wait (default: the current directory)")
     one.add_argument("--unpack", action="store_true", help="unpack the model")
     one.add_argument("--again", action="store_true", help="send photos that were sent before as a new project")
-    one.add_argument("--check", action="store_true", help="say what would be sent and what it costs; send nothing")
+    one.add_argument("--check", action="store_true", help="show what would be sent and what it costs, but send nothing")
     one.add_argument("--at-once", type=int, default=3, metavar="N", help="how many parts to send at the same time (default: 3)")
     one.add_argument("--part-size", type=_part_size, metavar="MB", help="send a zip in parts of this size, at most 200")
-    one.add_argument("--timeout", type=float, metavar="MINUTES", help="how long to wait for the model (default: as long as it takes)")
+    one.add_argument("--timeout", type=float, metavar="MINUTES", help="how long to wait for the model (default: no limit)")
 
-    one = commands.add_parser("status", parents=[common], help="how a project stands")
+    one = commands.add_parser("status", parents=[common], help="show a project's status")
     one.add_argument("project", metavar="PROJECT")
-    one.add_argument("--wait", action="store_true", help="until it is done")
+    one.add_argument("--wait", action="store_true", help="wait until it is done")
     one.add_argument("--timeout", type=float, metavar="MINUTES")
 
-    one = commands.add_parser("download", parents=[common], help="download a model; continues where it stopped")
+    one = commands.add_parser("download", parents=[common], help="download a model; an interrupted download continues")
     one.add_argument("project", metavar="PROJECT")
-    one.add_argument("--out", metavar="DIR", default=".", help="a directory, or the zip's path (default: here)")
-    one.add_argument("--unpack", action="store_true", help="unpack it into a folder of the project's name")
+    one.add_argument("--out", metavar="DIR", default=".", help="a directory, or the path of the zip (default: the current directory)")
+    one.add_argument("--unpack", action="store_true", help="unpack it into a folder with the project's name")
 
-    one = commands.add_parser("list", parents=[common], help="the sets that were sent from this computer")
-    one.add_argument("--offline", action="store_true", help="as they were when last asked about")
+    one = commands.add_parser("list", parents=[common], help="list the sets that were sent from this computer")
+    one.add_argument("--offline", action="store_true", help="do not ask the server; show the last known status")
 
-    one = commands.add_parser("token", parents=[common], help="what the token has left; asks for server and token if none is set")
-    one.add_argument("--save", action="store_true", help="remember server and token")
+    one = commands.add_parser("token", parents=[common], help="show the token's credit; asks for server and token if none is set")
+    one.add_argument("--save", action="store_true", help="save server and token")
 
-    one = commands.add_parser("reset", parents=[common], help="forget a project on the server")
+    one = commands.add_parser("reset", parents=[common], help="delete a project on the server")
     one.add_argument("project", metavar="PROJECT")
 
     one = commands.add_parser("watch", parents=[common], help="send each new subfolder and put its model beside its photos")
     one.add_argument("directory", metavar="DIR")
     one.add_argument("--quiet-time", type=float, default=QUIET_SECONDS, metavar="SECONDS",
-                     help="how long a subfolder must not change before it is sent (default: 60)")
-    one.add_argument("--out", metavar="DIR", help="put the models there, not beside the photos")
-    one.add_argument("--once", action="store_true", help="end when all subfolders that are there have been dealt with")
+                     help="send a subfolder after this long without changes (default: 60)")
+    one.add_argument("--out", metavar="DIR", help="put the models into this directory instead of beside the photos")
+    one.add_argument("--once", action="store_true", help="stop when all present subfolders are done")
     one.add_argument("--at-once", type=int, default=3, metavar="N", help="how many parts to send at the same time (default: 3)")
     return parser
 
@@ -98,7 +98,7 @@ def _part_size(text: str) -> int:
 
 
 class _Shown:
-    """What is printed: a bar on a terminal, a line now and then elsewhere, nothing with --quiet or --json."""
+    """Prints progress: a bar on a terminal, a line now and then elsewhere, nothing with --quiet or --json."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -127,7 +127,7 @@ class _Shown:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Leave the bar's line."""
+        """End the line with the bar."""
         if self._width:
             sys.stderr.write("\n")
             self._width = 0
@@ -199,7 +199,7 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _control() -> Control:
-    """Canceled by Ctrl+C and by SIGTERM: parts that are under way are cut, and the state is written."""
+    """A control that Ctrl+C and SIGTERM cancel: parts under way are interrupted, and the state is saved."""
     control = Control()
 
     def cancel(*_: Any) -> None:
@@ -299,15 +299,15 @@ def _token(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
     if not server and sys.stdin.isatty():
         server, asked = input("Server (like https://example.org): ").strip(), True
     if not token and server and sys.stdin.isatty():
-        token, asked = getpass.getpass("Token (it is not shown): ").strip(), True
+        token, asked = getpass.getpass("Token (not shown while you type): ").strip(), True
     options.server, options.token = server, token
     info = _client(options).token_info()
     where = ""
     if options.save or asked:
         where = "the system's keyring" if settings.save(server, token) else f"{settings.config_file()} (no keyring was found)"
-        shown.say(f"The token is remembered in {where}.")
+        shown.say(f"The token was saved in {where}.")
     if not options.json:
-        print(info.message or f"{size(info.credit)} of credit left. A set may have {size(info.limit_filesize)} and "
+        print(info.message or f"{size(info.credit)} of credit left. A set may have up to {size(info.limit_filesize)} and "
                               f"{count(info.limit_photos, 'photo')}.")
     return {"credit": info.credit, "limit_filesize": info.limit_filesize, "limit_photos": info.limit_photos,
             "limit_part": info.limit_part, "features": list(info.features), "saved_in": where}
@@ -315,7 +315,7 @@ def _token(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
 
 def _reset(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
     _client(options).reset(options.project)
-    shown.say(f"“{options.project}” was removed from the server.")
+    shown.say(f"“{options.project}” was deleted on the server.")
     return {"project": options.project}
 
 
@@ -332,7 +332,7 @@ def _watch(options: argparse.Namespace, shown: _Shown) -> "Dict[str, Any]":
 
     client = _client(options)
     client.token_info()
-    shown.say(f"Watching {options.directory}. Each new subfolder is sent once nothing in it has changed for {options.quiet_time:.0f} s. "
+    shown.say(f"Watching {options.directory}. Each new subfolder is sent when nothing in it has changed for {options.quiet_time:.0f} s. "
               "Press Ctrl+C to stop.")
     Watch(client, Path(options.directory), quiet_seconds=options.quiet_time, every_seconds=min(5.0, max(0.2, options.quiet_time / 4)),
           out=Path(options.out) if options.out else None, at_once=options.at_once, say=say, progress=shown.progress,

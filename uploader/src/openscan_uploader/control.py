@@ -1,4 +1,4 @@
-"""How a caller follows a transfer and steers it from another thread: progress, pause, resume, cancel."""
+"""Lets a caller follow a transfer and pause, resume or cancel it from another thread."""
 import threading
 from dataclasses import dataclass
 from typing import Callable, Optional
@@ -13,7 +13,7 @@ class Progress:
     stage: str
     done_bytes: int = 0
     total_bytes: int = 0
-    #: Bytes per second lately; 0 while unknown.
+    #: Recent bytes per second; 0 while unknown.
     speed: float = 0.0
     #: From 0 to 1 while the server works.
     fraction: float = 0.0
@@ -26,7 +26,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def ignore(_: Progress) -> None:
-    """The callback of a caller who wants none."""
+    """A callback that does nothing."""
 
 
 class Interrupted(Exception):
@@ -60,7 +60,7 @@ class Control:
         self._running.set()
 
     def cancel(self) -> None:
-        """End the transfer: the call that runs raises `Canceled`."""
+        """End the transfer: the running call raises `Canceled`."""
         self._canceled.set()
 
     def check(self) -> None:
@@ -69,7 +69,7 @@ class Control:
             raise Interrupted
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until the caller cancels. Raises Canceled then."""
+        """Wait. Raises Canceled as soon as the caller cancels."""
         if self._canceled.wait(seconds):
             raise Canceled(CANCELED)
 

@@ -1,4 +1,4 @@
-"""Photos of other kinds as JPEG with their EXIF, for servers that know only JPEG and PNG. Needs the extra `heif`."""
+"""Converts photos of other kinds to JPEG with their EXIF, for servers that accept only JPEG and PNG. Needs the extra `heif`."""
 import os
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def to_jpeg(source: str, target: Path) -> None:
         import pillow_heif
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise NotPossible(f"{source}: this server takes JPEG and PNG only, and converting photos needs an extra. "
+        raise NotPossible(f"{source}: this server accepts only JPEG and PNG, and converting photos needs an extra. "
                           'Run pip install "openscan-uploader[heif]", or set your phone\'s camera to “most compatible”.') from error
     pillow_heif.register_heif_opener()
     temporary = target.with_suffix(f".{os.getpid()}.new")

@@ -1,4 +1,4 @@
-"""The work behind the window, in threads that report to it by events. Knows nothing of Tk."""
+"""Does the window's work in threads and reports to it by events. Independent of Tk."""
 import os
 import queue
 import threading
@@ -30,7 +30,7 @@ class Event:
 
 
 class Desk:
-    """The window's other half."""
+    """The client, and the work that the window asks for."""
 
     def __init__(self) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -56,7 +56,7 @@ class Desk:
     # Account --------------------------------------------------------------------------------------------------------
 
     def open_saved_account(self) -> None:
-        """Use the server and token that are remembered, if there are any."""
+        """Use the saved server and token, if there are any."""
         def work() -> None:
             found = settings.load()
             if found.server and found.token:
@@ -67,7 +67,7 @@ class Desk:
         self._run(work, "account_failed")
 
     def open_account(self, server: str, token: str) -> None:
-        """Ask the server for the token; remember both if they are good."""
+        """Check server and token, and save both if they are right."""
         self._run(lambda: self._open(server, token, save=True), "account_failed")
 
     def _open(self, server: str, token: str, save: bool) -> None:
@@ -77,7 +77,7 @@ class Desk:
         first = self.client is None
         self.client = client
         if save and not settings.save(found.server, found.token):
-            self._tell("said", f"There is no keyring on this computer, so the token is kept in {settings.config_file()}.")
+            self._tell("said", f"This computer has no keyring, so the token is saved in {settings.config_file()}.")
         self._tell("account", info)
         if first:
             threading.Thread(target=self._poll, name="poll", daemon=True).start()
@@ -86,7 +86,7 @@ class Desk:
     # Sets -----------------------------------------------------------------------------------------------------------
 
     def look(self, source: Source) -> int:
-        """Find out what would be sent. Returns the number that its events carry, so that those of an earlier choice can be ignored."""
+        """Find out what would be sent. Returns a number that its events carry, so that the window can ignore those of earlier choices."""
         self._plan_number += 1
         number = self._plan_number
 
@@ -110,7 +110,7 @@ class Desk:
                 self._tell("thumbnail", (number, place, data))
 
     def upload(self, source: Source, project: str, fetch: bool) -> None:
-        """Send photos. With `fetch`, the model is put beside them when it is done."""
+        """Send photos. With `fetch`, the finished model is put beside them."""
         client, self.control = self.client, Control()
         control = self.control
         if client is None:
@@ -136,7 +136,7 @@ class Desk:
         self._run(work, "stopped")
 
     def refresh(self) -> None:
-        """Ask about the sets that are under way now, not at the next turn."""
+        """Ask about the sets under way at once, without waiting for the next poll."""
         self._awake.set()
 
     def forget(self, one: Set) -> None:
@@ -152,7 +152,7 @@ class Desk:
         self._run(work, "said")
 
     def download(self, one: Set, to: str) -> None:
-        """Fetch a model into a folder that is made for it."""
+        """Download a model into a new folder."""
         self._run(lambda: self._download(one, Path(to)), "said")
 
     def _download(self, one: Set, folder: Path) -> None:
@@ -206,7 +206,7 @@ class Desk:
                 try:
                     self._download(one, Path(one.fetch_to))
                 except UploaderError as error:
-                    one.fetch_to = ""  # not again and again; the button is there
+                    one.fetch_to = ""  # do not try again by itself: the user can press Download
                     client.sets.save(one)
                     self._tell("said", str(error))
 
@@ -216,20 +216,20 @@ class Desk:
         self.events.put(Event(kind, value))
 
     def _run(self, work: "Callable[[], None]", failed: str) -> None:
-        """In a thread; an error becomes an event."""
+        """Run work in a thread. An error becomes an event."""
         def guarded() -> None:
             try:
                 work()
             except UploaderError as error:
                 self._tell(failed, str(error))
-            except Exception as error:  # noqa: BLE001 - a window must not go silent; it shows what it is
+            except Exception as error:  # noqa: BLE001 - the window must show every error
                 self._tell(failed, f"Something unexpected happened ({type(error).__name__}: {error}). Please report it.")
 
         threading.Thread(target=guarded, daemon=True).start()
 
 
 def _place_for(one: Set) -> Path:
-    """The folder `model` beside the photos, or in the user's own folder where the photos' folder can only be read."""
+    """The folder `model` beside the photos, or a folder in the user's home if the photos' folder is read-only."""
     source = Path(one.source)
     parent = source if source.is_dir() else source.parent
     if os.access(str(parent), os.W_OK):

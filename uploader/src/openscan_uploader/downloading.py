@@ -1,4 +1,4 @@
-"""Fetches a model: continues where it broke off, and is only there once it is whole."""
+"""Downloads a model. An interrupted download continues, and the file appears only when it is complete."""
 import os
 import shutil
 import stat
@@ -15,16 +15,16 @@ from openscan_uploader.server import Passing, Server, in_blocks, unreachable
 from openscan_uploader.waits import wait_seconds
 from openscan_uploader.words import size
 
-#: Links of an object storage run out; the one that the server gives leads to a new one.
+#: Links of an object storage expire; the server's link leads to a new one.
 _TRIES = 5
 
 
 def fetch(server: Server, link: "Callable[[], str]", target: Path, *, patience_seconds: float, control: Control, progress: OnProgress,
           project: str) -> None:
-    """Download to `target`, by way of a file beside it that a later call continues.
+    """Download to `target`. A file beside it holds what has arrived, and a later call continues it.
 
     Args:
-        link: gives the address to begin at; asked again for each attempt.
+        link: returns the address to download from; called for each attempt.
 
     Raises:
         Canceled, Refused, Unreachable, NotPossible (the disk is full or cannot be written).
@@ -63,14 +63,15 @@ def _attempt(server: Server, link: str, unfinished: Path, control: Control, prog
     start = unfinished.stat().st_size if unfinished.exists() else 0
     tag = tag_file.read_text(encoding="utf-8") if start and tag_file.exists() else ""
     if not tag:
-        start = 0  # without a tag nobody knows whether it is still the same file
+        start = 0  # without a tag, it may be another file by now
     with server.open_download(link, start, tag) as answer:
         if answer.status_code != 206:
             start = 0
         total = _total(answer, start)
         free = shutil.disk_usage(str(unfinished.parent)).free
         if total and total - start > free:
-            raise NotPossible(f"The model has {size(total)}, and {size(free)} are free in {unfinished.parent}. Make room, then try again.")
+            raise NotPossible(f"The model has {size(total)}, but only {size(free)} are free in {unfinished.parent}. Make room, then try "
+                              "again.")
         _remember(tag_file, answer.headers.get("ETag", ""))
         with open(unfinished, "r+b" if start else "wb") as file:
             file.seek(start)
@@ -83,13 +84,13 @@ def _attempt(server: Server, link: str, unfinished: Path, control: Control, prog
                 progress(Progress("downloading", done, total, project=project))
             file.truncate()
         if total and done != total:
-            raise Passing("The download broke off.")
+            raise Passing("The download was interrupted.")
     if tag_file.exists():
         tag_file.unlink()
 
 
 def _remember(tag_file: Path, tag: str) -> None:
-    """Keep the tag for If-Range; a weak one does not serve."""
+    """Keep the tag for If-Range, which allows strong tags only."""
     if tag and not tag.startswith("W/"):
         tag_file.write_text(tag, encoding="utf-8")
     elif tag_file.exists():
@@ -97,7 +98,7 @@ def _remember(tag_file: Path, tag: str) -> None:
 
 
 def _total(answer: requests.Response, start: int) -> int:
-    """The size of the whole file; 0 where the server does not say."""
+    """The size of the whole file; 0 if the server does not say."""
     length = answer.headers.get("Content-Length", "")
     return start + int(length) if length.isascii() and length.isdigit() else 0
 
@@ -105,17 +106,17 @@ def _total(answer: requests.Response, start: int) -> int:
 def _require_whole(path: Path) -> None:
     if not zipfile.is_zipfile(str(path)):
         path.unlink()
-        raise Refused("What the server sent is not a zip. Download it again; if that does not help, tell the server's operator.", 200)
+        raise Refused("The server did not send a zip. Download it again; if that does not help, tell the server's operator.", 200)
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a model into a new folder, checked: nothing lands outside of it, and the members' checksums are right.
+    """Unpack a model into a new folder. Nothing is written outside it, and checksums are verified.
 
     Returns:
-        The folder; one with a number behind its name where there is something of that name already.
+        The folder; if its name is taken, a number is added.
 
     Raises:
-        NotPossible: the zip is damaged, wants to write elsewhere, or the disk is full.
+        NotPossible: the zip is damaged, a member would be written elsewhere, or the disk is full.
     """
     temporary = folder.with_name(folder.name + ".unpacking")
     try:
@@ -126,7 +127,8 @@ def unpack(archive: Path, folder: Path) -> Path:
             for member in packed.infolist():
                 name = member.filename.replace("\\", "/")
                 if name.startswith("/") or ".." in name.split("/") or ":" in name or stat.S_ISLNK(member.external_attr >> 16):
-                    raise NotPossible(f"The model's zip has a member that would land elsewhere ({name!r}), so it was not unpacked.")
+                    raise NotPossible(f"The model was not unpacked: {name!r} in its zip would be written outside the folder. Tell the "
+                                      "server's operator.")
             packed.extractall(temporary)
         made, number = folder, 2
         while made.exists():

@@ -1,6 +1,6 @@
-"""What can go wrong. Each error's text says what happened and what to do; none holds a token or a link."""
+"""The errors. Each error's text says what happened and what to do, and never holds a token or a link."""
 
-#: What to say where an upload was canceled.
+#: The text when an upload was canceled.
 CANCELED = "Canceled. The server keeps what was sent. Start again to continue."
 
 
@@ -38,7 +38,7 @@ class Refused(UploaderError):
 
 
 class Unreachable(UploaderError):
-    """The server could not be reached for as long as we were willing to wait. What was sent stays; the next call continues."""
+    """The server could not be reached within the time to wait. What was sent stays, and the next call continues."""
 
     exit_code = 6
 
@@ -56,6 +56,6 @@ class ChangedPhotos(UploaderError):
 
 
 class Canceled(UploaderError):
-    """The caller canceled. What was sent stays; the next call continues."""
+    """The caller canceled. What was sent stays, and the next call continues."""
 
     exit_code = 130

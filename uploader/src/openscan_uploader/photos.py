@@ -1,4 +1,4 @@
-"""Which files of a folder are photos. Judged by their first bytes, as a server judges them; everything else gets a reason."""
+"""Finds the photos in a folder. Like a server, it looks at the first bytes of each file; all other files get a reason."""
 import os
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from typing import Iterable, List, NamedTuple, Sequence, Set, Tuple
 from openscan_uploader.errors import NotPossible, NoUsablePhotos
 
 _HEAD_BYTES = 64
-#: Still pictures. `hevc` and `msf1` are sequences, and AVIF, which may begin like HEIF, is taken by no server.
+#: Still pictures. `hevc` and `msf1` are sequences. AVIF may begin like HEIF, but no server accepts it.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 #: A folder with one of these holds a model, and its images are the model's textures.
@@ -40,7 +40,7 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Found:
-    """What is in a folder: photos to send, texts that go with them, and what stays here."""
+    """What is in a folder: photos to send, texts that belong to them, and files that are left out."""
 
     photos: List[Photo] = field(default_factory=list)
     texts: List[Photo] = field(default_factory=list)
@@ -53,11 +53,11 @@ class Found:
 
     @property
     def has_masks(self) -> bool:
-        """Whether a photo has a mask beside it. A mask is known by its name, so names must travel."""
+        """Whether a photo has a mask. Masks are recognized by their names, so these must be sent."""
         return bool(self.masks())
 
     def masks(self) -> Set[str]:
-        """The names of the photos that are masks of others."""
+        """The names of the photos that are masks of other photos."""
         stems = {os.path.splitext(photo.name)[0].lower().rpartition("/")[2] for photo in self.photos}
         found = set()
         for photo in self.photos:
@@ -87,15 +87,15 @@ def kind_of(head: bytes) -> str:
 def collect(source: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]") -> Found:
     """Look through a folder with its subfolders, or a list of files.
 
-    Nothing is written, so a folder that can only be read will do.
+    Nothing is written, so the folder may be read-only.
 
     Raises:
-        NotPossible: the folder or a listed file is not there.
+        NotPossible: the folder or a listed file does not exist.
     """
     if isinstance(source, (str, os.PathLike)):
         folder = Path(source)
         if not folder.exists():
-            raise NotPossible(f"{folder} is not there. Check the path.")
+            raise NotPossible(f"{folder} does not exist. Check the path.")
         entries = list(_walk(folder)) if folder.is_dir() else [(folder.name, str(folder))]
     else:
         entries = _listed([Path(path) for path in source])
@@ -110,14 +110,14 @@ def collect(source: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]")
 
 
 def require_enough(found: Found) -> None:
-    """Raises NoUsablePhotos with the reason where there are fewer than two photos."""
+    """Raise NoUsablePhotos with the reasons if there are fewer than two photos."""
     usable = len(found.photos) - len(found.masks())
     if usable >= 2:
         return
     reasons = sorted({left.why for left in found.left_out})
     rest = f" Left out: {'; '.join(reasons[:5])}." if reasons else ""
     what = "There are no photos" if not usable else "There is only one photo"
-    raise NoUsablePhotos(f"{what} in what you chose; a model needs two or more, better 20 or more (JPEG, PNG, TIFF or HEIC).{rest}")
+    raise NoUsablePhotos(f"{what} in what you chose. A model needs at least two, better 20 or more (JPEG, PNG, TIFF or HEIC).{rest}")
 
 
 def _walk(folder: Path) -> "Iterable[Tuple[str, str]]":
@@ -146,12 +146,12 @@ def _listed(paths: Sequence[Path]) -> "List[Tuple[str, str]]":
     try:
         common = os.path.commonpath([str(path.absolute().parent) for path in paths])
     except ValueError as error:  # several drives of Windows
-        raise NotPossible("Some of these files have the same name and lie on different drives. Put them into one folder.") from error
+        raise NotPossible("Some of these files have the same name and are on different drives. Put them into one folder.") from error
     return [(os.path.relpath(str(path.absolute()), common).replace(os.sep, "/"), str(path)) for path in paths]
 
 
 def _add(found: Found, name: str, path: str, seen: "Set[str]") -> str:
-    """Put a file where it belongs. Returns why it is left out; empty if it is not."""
+    """Add a file to the photos or texts. Returns why it is left out; empty if it is not."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -186,7 +186,7 @@ def _why_no_photo(extension: str, head: bytes) -> str:
 
 
 def _in_order(name: str) -> "List[Tuple[int, int, str]]":
-    """Photos in the order of their numbers: IMG_9 before IMG_10."""
+    """A key that sorts photos by their numbers: IMG_9 before IMG_10."""
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in re.split(r"(\d+)", name.lower()) if piece]
 
 
@@ -197,7 +197,7 @@ def _storable(name: str) -> str:
 
 
 def photos_in_zip(names: "Iterable[str]") -> int:
-    """How many members of a zip look like photos by their names."""
+    """How many members of a zip are photos, by their names."""
     endings = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".heic", ".heif", ".webp", ".bmp")
     return sum(1 for name in names if name.lower().endswith(endings) and not name.startswith("__MACOSX/")
                and not name.rpartition("/")[2].startswith("."))

@@ -1,4 +1,4 @@
-"""Sends the parts of a set, several at once, for as long as it takes: waits, new links, parts that the server has already."""
+"""Sends the parts of a set, several at once, until the server has them all. Handles waits, expired links and lost answers."""
 import collections
 import threading
 import time
@@ -11,9 +11,9 @@ from openscan_uploader.server import CREATED, Created, Passing, Server, missing_
 from openscan_uploader.sources import Part, Source
 from openscan_uploader.waits import wait_seconds
 
-#: Links are good for four hours; new ones are asked for a little earlier.
+#: Links are valid for four hours; new ones are fetched a little earlier.
 LINK_SECONDS = 3.75 * 3600
-#: How often in a row, without a part getting through, a server may turn our links away or find a part damaged.
+#: How often in a row a server may refuse our links or report damaged parts while no part gets through.
 _TRIES = 5
 _LOST_BEFORE_NEW_LINKS = 4
 _SPEED_SECONDS = 15.0
@@ -21,7 +21,7 @@ _REPORT_SECONDS = 0.25
 
 
 class _AlreadyStarted(Exception):
-    """The server started this project before: an earlier call of ours whose answer was lost."""
+    """The project was started already: the answer to an earlier call was lost."""
 
 
 class Sender:
@@ -57,11 +57,11 @@ class Sender:
 
     @property
     def done(self) -> "Set[int]":
-        """The numbers of the parts that are there."""
+        """The numbers of the parts that the server has."""
         return set(self._done)
 
     def run(self) -> None:
-        """Send what the server lacks. Returns when it has everything, or when the project turns out to have been started already.
+        """Send the missing parts. Returns when the server has everything, or when it turns out that the project was started already.
 
         Raises:
             Canceled, ChangedPhotos, Refused, Unreachable, WrongToken.
@@ -146,7 +146,7 @@ class Sender:
             if not problem.answered:
                 self._look(part)
                 if self._failures >= _LOST_BEFORE_NEW_LINKS * self._at_once:
-                    self._links_at = 0.0  # some servers hang up on a link that has run out
+                    self._links_at = 0.0  # some servers hang up if a link has expired
             return
         except Refused as problem:
             self._put_back(part)
@@ -154,8 +154,8 @@ class Sender:
             return
         if "crc32" in answer and str(answer["crc32"]).lower() != f"{body.crc:08x}":
             self._put_back(part)
-            self._turned_away_once(Refused("The server received other bytes than we sent. Something on the way changes uploads; try "
-                                           "another network, or https.", 200), generation)
+            self._turned_away_once(Refused("The server did not receive the bytes that were sent. Something on the way changes uploads; "
+                                           "try another network, or https.", 200), generation)
             return
         self._finished({part.number})
 
@@ -193,7 +193,7 @@ class Sender:
                 self._changed.wait(min(0.25, max(0.0, until - time.monotonic())))
 
     def _turned_away_once(self, problem: Refused, generation: int) -> None:
-        """A link was turned away: expired, or the project is not what we think. Get new links, or find out that it was started."""
+        """A link was refused: it has expired, or the project's state has changed. Get new links, or find out that it was started."""
         with self._changed:
             self._turned_away += 1
             too_often = self._turned_away > _TRIES * self._at_once
@@ -205,13 +205,13 @@ class Sender:
             self._renew(generation)
 
     def _look(self, part: Part) -> None:
-        """After a lost connection: the part may have arrived, and only the answer was lost."""
+        """After a lost connection, find out whether the part has arrived and only the answer was lost."""
         if "missing_parts" not in self.features:
             return
         try:
             status = self._server.status(self._project, self._secret())
         except (Passing, UploaderError):
-            return  # the next attempt to send finds out
+            return  # the next attempt to send will find out
         missing = missing_of(status, len(self._parts))
         if status.text == CREATED and missing is not None and part.number not in missing and part.number not in self._under_way:
             self._finished({part.number})
@@ -230,7 +230,7 @@ class Sender:
         with self._renewing:
             if self._links_made == generation:
                 if self._turned_away > 1:
-                    self._wait_after(Passing("The server turned the upload away.", answered=True))
+                    self._wait_after(Passing("The server refused the upload.", answered=True))
                 self._fetch_links()
 
     def _fetch_links(self) -> None:
@@ -260,7 +260,7 @@ class Sender:
     # Progress --------------------------------------------------------------------------------------------------------
 
     def note(self, number: int, count: int) -> None:
-        """So many bytes of a part went out."""
+        """Count bytes of a part that were sent."""
         self._under_way[number] = self._under_way.get(number, 0) + count
 
     def check(self) -> None:
@@ -284,7 +284,7 @@ class Sender:
 
 
 class _Body:
-    """The body of one request: knows its length, reads the disk as it goes, remembers the checksum of what went out."""
+    """The body of one request. It has a length, is read from disk while it is sent, and keeps the checksum of what was sent."""
 
     def __init__(self, sender: Sender, part: Part) -> None:
         self._sender, self._part = sender, part

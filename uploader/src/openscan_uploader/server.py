@@ -1,4 +1,4 @@
-"""The OpenScanCloud protocol, as the original server and ours speak it. One method per call; errors never show the token."""
+"""The OpenScanCloud protocol of the original server and of ours. One method per call; errors never show the token."""
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -8,22 +8,23 @@ import requests
 
 from openscan_uploader.errors import NotPossible, Refused, Unreachable, WrongToken
 
-#: urllib3 applies the first one to each block that is sent, too: 256 kB within a minute.
+#: urllib3 also applies the first one to each block that is sent: 256 kB within a minute.
 _CONNECT_SECONDS = 60
 _ANSWER_SECONDS = 300
-#: Where a server may keep its API, below the address that people enter. The page's own address is taken, too.
+#: Where a server may have its API, below the address that people enter. They may also enter the page's address.
 _BELOW = ("", "/api/openscan", "/api/plugins/openscan_cloud")
-#: Statuses that may pass: the same request may succeed later.
+#: Temporary statuses: the same request may succeed later.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 _LARGEST_PART_BYTES = 200_000_000
-_NO_ADDRESS = "The server's address has to look like https://example.org, without a name, a password or a question mark."
+_NO_ADDRESS = "This is not a server's address. It must look like https://example.org, without a user name, password or question mark."
+_NOT_KNOWN = "The server does not know this token. Copy it again from the email or page that showed it."
 
 DONE, FAILED, EXPIRED, CREATED = "processing done", "processing failed", "expired", "created"
 FINAL = frozenset({DONE, FAILED, EXPIRED})
 
 
 class Passing(Exception):
-    """The server could not be reached or has no time now. `wait_seconds` is what it asked for, else 0. `answered`: whether it spoke."""
+    """The server could not be reached, or asks to try later: after `wait_seconds`, if it says so. `answered`: whether it answered."""
 
     def __init__(self, sentence: str, wait_seconds: float = 0.0, answered: bool = False) -> None:
         super().__init__(sentence)
@@ -38,9 +39,9 @@ class TokenInfo:
     credit: int
     limit_filesize: int
     limit_photos: int
-    #: The largest part; 200,000,000 where the server does not say.
+    #: The largest part; 200,000,000 if the server does not say.
     limit_part: int = _LARGEST_PART_BYTES
-    #: A sentence for people; empty where the server has none.
+    #: A sentence for people; empty if the server has none.
     message: str = ""
     assigned_to: str = ""
     #: What the server can do beyond the original protocol: `files` (photos as they are, with their names), `missing_parts`, `crc32`.
@@ -49,12 +50,12 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class Status:
-    """How a project stands. `text` is the server's word, such as `processing started`."""
+    """A project's status. `text` is the server's word for it, such as `processing started`."""
 
     project: str
     text: str
     download_link: str = field(default="", repr=False)
-    #: From 0 to 1; 0 where the server does not say.
+    #: From 0 to 1; 0 if the server does not say.
     progress: float = 0.0
     message: str = ""
     error: str = ""
@@ -95,7 +96,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Links need no login and may lead to other hosts, so neither the token nor a password from netrc goes there."""
+    """Send no login with links: they need none and may lead to other hosts. This also keeps passwords from netrc out."""
     return request
 
 
@@ -105,18 +106,18 @@ class Server:
     def __init__(self, url: str, token: str, user: str = "openscan", password: str = "free") -> None:  # noqa: S107 - public pair
         self._candidates = _addresses(url)
         if len(token) < 15 or not token.isascii() or not token.isalnum():
-            raise WrongToken("The token has to be 32 letters and digits. Copy it again from the mail or page that gave it to you.")
+            raise WrongToken("A token has 32 letters and digits. Copy it again from the email or page that showed it to you.")
         self._token = token
         self._basic = (user, password)
         self._base = ""
-        #: Whether it takes the token in a header. The original takes it in the address only.
+        #: Whether the server accepts the token in a header. The original accepts it only in the address.
         self._bearer = False
         self._local = threading.local()
         self._finding = threading.Lock()
 
     @property
     def base(self) -> str:
-        """The address of its API; the first guess before it was asked."""
+        """The address of the server's API; before the first call, a guess."""
         return self._base or self._candidates[0]
 
     # The calls ------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Server:
                 message=str(answer.get("message") or ""), assigned_to=str(answer.get("assigned_to") or ""),
                 features=tuple(str(name) for name in answer.get("features") or ()))
         except (KeyError, TypeError, ValueError) as error:
-            raise Refused("The server does not answer as an OpenScanCloud does. Check its address.", 200) from error
+            raise Refused("The server does not answer like an OpenScanCloud. Check its address.", 200) from error
 
     def create(self, project: str, photos: int, parts: int, size_bytes: int, secret: str = "",
                files_json: str = "") -> Created:
@@ -140,8 +141,8 @@ class Server:
         answer = self._ask("createProject", project=project, photos=photos, parts=parts, filesize=size_bytes, **more, **_secret(secret))
         links = answer.get("ulink")
         if not isinstance(links, list) or len(links) != parts or not all(isinstance(link, str) for link in links):
-            raise Refused("The server gave another number of upload links than the set has parts. Try again; if that does not help, "
-                          "tell the server's operator.", 200)
+            raise Refused("The server returned the wrong number of upload links. Try again; if that does not help, tell the server's "
+                          "operator.", 200)
         return Created(tuple(links), str(answer.get("secret") or secret))
 
     def start(self, project: str, secret: str = "") -> None:
@@ -149,7 +150,7 @@ class Server:
         self._ask("startProject", project=project, **_secret(secret))
 
     def reset(self, project: str, secret: str = "") -> None:
-        """Forget a project. Raises Refused, Passing."""
+        """Delete a project. Raises Refused, Passing."""
         self._ask("resetProject", project=project, **_secret(secret))
 
     def status(self, project: str, secret: str = "") -> Status:
@@ -166,9 +167,9 @@ class Server:
             set_aside=tuple(map(str, set_aside)) if isinstance(set_aside, list) else ())
 
     def send(self, link: str, body: Any) -> Dict[str, Any]:
-        """Send a part. `body` has a length and gives blocks. Returns the answer's JSON object, empty where it is none.
+        """Send a part. `body` has a length and yields blocks. Returns the answer's JSON object, or an empty one.
 
-        Raises Refused for any answer but 200, Passing where the connection broke.
+        Raises Refused for any answer except 200, and Passing if the connection is lost or the server asks to try later.
         """
         try:
             answer = self._session().post(link, data=body, headers={"Content-Type": "application/octet-stream"}, auth=_no_login,
@@ -195,10 +196,10 @@ class Server:
                 raise _problem(answer)
         return answer
 
-    # How it is asked ------------------------------------------------------------------------------------------------
+    # Requests -------------------------------------------------------------------------------------------------------
 
     def _session(self) -> requests.Session:
-        """One per thread: connections are kept, and sessions are not made for several threads."""
+        """This thread's session, which keeps connections open. Sessions are not safe for several threads."""
         session: Optional[requests.Session] = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
@@ -207,17 +208,17 @@ class Server:
         return session
 
     def _find(self) -> Dict[str, Any]:
-        """Ask for the token at each place where the API may be. The answer of the first that is one."""
+        """Ask for the token's data at each address that the API may have. Returns the first valid answer."""
         with self._finding:
             passing: Optional[Passing] = None
             problem: Optional[Exception] = None
-            # First everywhere with the token in a header: a wrong guess must not put it into some other program's log.
+            # Try all addresses with the token in a header first: a wrong guess must not put it into another program's log.
             for bearer in (True, False):
                 for base in self._candidates:
                     try:
                         answer = self._call(base, bearer, "getTokenInfo", {})
                     except WrongToken as error:
-                        problem = error  # the original answers this to a token in a header
+                        problem = error  # the original server's answer to a token in a header
                         continue
                     except Refused as error:
                         problem = problem or error
@@ -232,7 +233,7 @@ class Server:
                 raise problem
             if passing is not None:
                 raise passing
-            raise problem or Refused("No OpenScanCloud answers at this address. Check it; it looks like https://example.org.", 404)
+            raise problem or Refused("No OpenScanCloud answers at this address. Check it; it should look like https://example.org.", 404)
 
     def _ask(self, command: str, **parameters: Any) -> Dict[str, Any]:
         if not self._base:
@@ -240,8 +241,8 @@ class Server:
         return self._call(self._base, self._bearer, command, parameters)
 
     def _request(self, url: str, bearer: bool, parameters: Dict[str, Any]) -> requests.Response:
-        """Ask, and ask once more where the connection breaks: a server may close one that we kept just when we use it. Every command
-        may be repeated."""
+        """Send a request, and repeat it once if the connection breaks: a server may close a kept connection just when it is used
+        again. Every command may be repeated."""
         options: Dict[str, Any] = {"timeout": (_CONNECT_SECONDS, _ANSWER_SECONDS), "allow_redirects": False}
         if bearer:
             method, options["data"], options["auth"] = "POST", parameters, _Bearer(self._token)
@@ -269,14 +270,14 @@ class Server:
         if answer.status_code in PASSING:
             raise _problem(answer)
         if command == "getTokenInfo" and content is not None and answer.status_code in (400, 401):
-            raise WrongToken(_sentence(content) or "The server does not know this token. Copy it again from where you got it.")
+            raise WrongToken(_sentence(content) or _NOT_KNOWN)
         if command == "getTokenInfo" and answer.status_code in (400, 401) and not bearer:
-            raise WrongToken("The server does not know this token. Copy it again from where you got it.")
+            raise WrongToken(_NOT_KNOWN)
         raise _problem(answer)
 
 
 def _addresses(url: str) -> "List[str]":
-    """Where the API may be, for what people enter as a server."""
+    """The addresses that the API may have, for what people enter as the server."""
     text = url.strip().rstrip("/")
     if not text:
         raise NotPossible("No server is set. Give its address with --server, or run `openscan-upload token` once to enter it.")
@@ -318,7 +319,7 @@ def _sentence(content: "Optional[Dict[str, Any]]") -> str:
 
 
 def _problem(answer: requests.Response) -> Exception:
-    """What to raise for an answer that is no success."""
+    """The error to raise for an answer that is not a success."""
     status = answer.status_code
     sentence = _sentence(_json(answer)) or f"The server answered with status {status}."
     if status in PASSING:
@@ -331,11 +332,11 @@ def _retry_after(text: str) -> float:
 
 
 def _why_unreachable(error: requests.RequestException) -> str:
-    """A sentence without the address, which may hold the token. The same for all that a network can do."""
+    """A sentence without the address, which may hold the token."""
     if isinstance(error, requests.exceptions.SSLError):
-        return "The server's certificate is not valid, or something between here and there interferes."
+        return "The server's certificate is not valid, or something on the way to the server interferes."
     if isinstance(error, requests.exceptions.ProxyError):
-        return "The proxy refuses the connection. Check the proxy settings of this computer."
+        return "The proxy refuses the connection. Check this computer's proxy settings."
     if isinstance(error, requests.Timeout):
         return "The server does not answer."
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)):
@@ -344,12 +345,12 @@ def _why_unreachable(error: requests.RequestException) -> str:
 
 
 def unreachable(error: Passing) -> Unreachable:
-    """The error for callers once waiting has not helped."""
+    """The error for callers after waiting has not helped."""
     return Unreachable(f"{error} The server keeps what was sent. Start again to continue.")
 
 
 def in_blocks(answer: requests.Response) -> "Iterator[bytes]":
-    """The body of an answer. Raises Passing where it breaks off."""
+    """The body of an answer. Raises Passing if it is interrupted."""
     try:
         yield from answer.iter_content(1 << 18)
     except requests.RequestException as error:

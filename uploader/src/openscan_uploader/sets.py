@@ -1,6 +1,6 @@
-"""What we remember of each set: a small file, so that an upload continues after a restart and past sets can be listed.
+"""Remembers each set in a small file, so that an upload can continue after a restart and past sets can be listed.
 
-The files hold no token and no upload link. A token is known by the first letters of its SHA-256.
+The files hold no token and no upload link. A token is recognized by the beginning of its SHA-256.
 """
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ else:
     import fcntl
 
 _VERSION = 1
-#: States of a set as we know it. `sending`: not started yet.
+#: States of a set on this computer. `sending`: processing has not been started yet.
 SENDING, STARTED, GIVEN_UP = "sending", "started", "given up"
 
 
@@ -35,33 +35,33 @@ class Set:
     #: The folder, zip or first file.
     source: str
     project: str
-    #: `files`: photos as they are; `zip`: streamed as one; `archive`: a zip that was there before.
+    #: `files`: photos as they are; `zip`: photos streamed as one zip; `archive`: an existing zip.
     how: str
     photos: int
     size_bytes: int
     part_bytes: int
-    #: [name, path, bytes, modified in ns, CRC-32 or null] of each file; of one that was converted, the JPEG's first four after that.
+    #: [name, path, bytes, modified in ns, CRC-32 or null] of each file. For a converted file, the JPEG's first four values follow.
     files: List[List[Any]]
     created_at: float = 0.0
     done: List[int] = field(default_factory=list)
     state: str = SENDING
-    #: Whether the server has created the project for us. Until then, one of this name is somebody else's.
+    #: Whether the server has created this project. Until then, a project with this name belongs to somebody else.
     created: bool = False
     status: str = ""
-    #: Only where the server gives one (see its createProject); needed for every later call about the project.
+    #: Only if the server gives one (see its createProject); needed for every later call about the project.
     secret: str = ""
     #: Where the model was put.
     model: str = ""
-    #: Where the window is to put the model when it is done; empty if it is not to fetch it by itself.
+    #: Where the window will put the finished model; empty if it should not fetch it by itself.
     fetch_to: str = ""
 
     def same_files(self, files: "List[List[Any]]") -> bool:
-        """Whether these are the files that the set was made of, unchanged."""
+        """Whether these are the set's files, unchanged."""
         return [entry[:4] for entry in self.files] == [entry[:4] for entry in files]
 
 
 def token_mark(token: str) -> str:
-    """How a token is recognized in our files."""
+    """The mark by which a set's file recognizes its token."""
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
 
@@ -70,7 +70,7 @@ class Sets:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        #: What was read of each file, and of which state of it: a set's status is asked often, and each question looks through all.
+        #: A cache of each file's content with the file's state: status calls are frequent, and each one looks through all sets.
         self._known: Dict[Path, Tuple[Tuple[int, int, int], Optional[Set]]] = {}
 
     def new(self, **values: Any) -> Set:
@@ -78,7 +78,7 @@ class Sets:
         return Set(key=uuid.uuid4().hex[:16], created_at=time.time(), **values)
 
     def all(self) -> "List[Set]":
-        """All sets, the newest first. Other files are ignored."""
+        """All sets, newest first. Other files are ignored."""
         found = []
         for path in self.directory.glob("*.json") if self.directory.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
@@ -92,7 +92,7 @@ class Sets:
         return sorted(found, key=lambda each: each.created_at, reverse=True)
 
     def of_source(self, token: str, source: str) -> "List[Set]":
-        """The sets of one folder or zip under one token, the newest first."""
+        """The sets from one folder or zip under one token, newest first."""
         mark = token_mark(token)
         return [each for each in self.all() if (each.token_mark, each.source) == (mark, source)]
 
@@ -102,7 +102,7 @@ class Sets:
         return next((each for each in self.all() if (each.token_mark, each.project) == (mark, project)), None)
 
     def save(self, one: Set) -> None:
-        """Write a set's file: whole or not at all. Raises NotPossible where the directory cannot be written."""
+        """Write a set's file, completely or not at all. Raises NotPossible if the directory cannot be written."""
         path = self.directory / f"{one.key}.json"
         temporary = path.with_suffix(f".{os.getpid()}.new")
         try:
@@ -122,9 +122,9 @@ class Sets:
 
     @contextlib.contextmanager
     def lock(self, source: str) -> "Iterator[None]":
-        """Keep a second program off the same folder. The system lets go of the lock when its holder ends.
+        """Keep a second program off the same folder. The system releases the lock when the program ends.
 
-        Raises NotPossible where somebody else has it.
+        Raises NotPossible if another program has the lock.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.lock"
@@ -136,7 +136,7 @@ class Sets:
                 else:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise NotPossible(f"{source} is being sent by another window or command. Wait for it.") from error
+                raise NotPossible(f"Another window or command is sending {source}. Wait until it has finished.") from error
             yield
 
 

@@ -1,4 +1,4 @@
-"""Server, token and the like: from options, the environment, a configuration file, and the system's keyring, in this order."""
+"""Server, token and login: from options, the environment, a configuration file, and the system's keyring, in this order."""
 import configparser
 import os
 import sys
@@ -51,8 +51,8 @@ def load(server: Optional[str] = None, token: Optional[str] = None) -> Settings:
     """Collect the settings.
 
     Args:
-        server: what the caller gave; wins over everything else.
-        token: the same.
+        server: the caller's value; takes precedence over everything else.
+        token: likewise.
 
     Raises:
         NotPossible: the configuration file cannot be read.
@@ -62,8 +62,8 @@ def load(server: Optional[str] = None, token: Optional[str] = None) -> Settings:
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        raise NotPossible(f"The configuration file {path} cannot be read; correct or delete it. It needs a line [{_SECTION}], "
-                          "then lines like server = https://example.org.") from error
+        raise NotPossible(f"The configuration file {path} cannot be read. Correct or delete it. It must have a line [{_SECTION}] "
+                          "followed by lines such as server = https://example.org.") from error
 
     def chosen(name: str, given: Optional[str], default: str = "") -> str:
         return given or os.environ.get(f"OPENSCAN_{name.upper()}") or parser.get(_SECTION, name, fallback="") or default
@@ -76,9 +76,9 @@ def load(server: Optional[str] = None, token: Optional[str] = None) -> Settings:
 
 
 def save(server: str, token: str) -> bool:
-    """Remember the server in the configuration file, and the token in the keyring, or in the file where there is no keyring.
+    """Save the server in the configuration file, and the token in the keyring, or in the file if there is no keyring.
 
-    The file can be read by its owner only.
+    Only its owner can read the file.
 
     Returns:
         Whether the token is in the keyring.
@@ -104,7 +104,7 @@ def save(server: str, token: str) -> bool:
 
 
 def stored_token(server: str) -> str:
-    """The token that the keyring has for a server; empty where there is none, or no keyring."""
+    """The keyring's token for a server; empty if there is no token or no keyring."""
     keyring = _keyring()
     if keyring is None:
         return ""
@@ -129,7 +129,7 @@ def _keyring() -> Any:
     if os.environ.get("OPENSCAN_KEYRING") == "no":
         return None
     try:
-        import keyring  # an extra; imported late, as it takes a while to look for the system's services
+        import keyring  # an extra; imported late, because it takes a while to find the system's services
     except ImportError:
         return None
     return keyring

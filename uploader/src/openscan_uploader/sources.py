@@ -1,7 +1,7 @@
-"""What is sent, byte by byte, read from the photos on disk at the moment it is sent.
+"""The bytes to send, read from the photos on disk while they are sent.
 
-A source is a row of pieces: bytes that we made (a zip's headers) and files. A part is a range of it. Reading a part again gives the
-same bytes, so that a part can be sent twice, and nothing needs more memory than one block.
+A source is a row of pieces: bytes that we make (a zip's headers) and files. A part is a range of a source. Reading a part again gives the
+same bytes, so a part can be sent twice. Nothing needs more memory than one block.
 """
 import bisect
 import os
@@ -20,7 +20,7 @@ _16 = 0xFFFF
 
 
 class File(NamedTuple):
-    """A file within a source, as it was when it was looked at. `crc` is its CRC-32 where that is known."""
+    """A file within a source, with the size and time that it had at first. `crc` is its CRC-32, if known."""
 
     path: str
     size_bytes: int
@@ -63,7 +63,7 @@ class Source:
         """The bytes of a part. Each block is valid until the next one is asked for.
 
         Raises:
-            ChangedPhotos: a file is gone, or is not what it was when the source was made.
+            ChangedPhotos: a file is gone, or has changed since the source was made.
         """
         position, end = part.start, part.start + part.size_bytes
         buffer = memoryview(bytearray(BLOCK_BYTES))
@@ -98,14 +98,14 @@ def _file_blocks(piece: File, offset: int, wanted: int, buffer: memoryview) -> "
                     crc = zlib.crc32(buffer[:count], crc)
                 wanted -= count
                 if not wanted:
-                    # Before the last block goes out, so that a file that was written to meanwhile never becomes a whole part.
+                    # Check before the last block is sent, so that a file that was changed meanwhile never becomes a complete part.
                     _require_same(piece, file.fileno())
                     if whole and crc != piece.crc:
                         raise _changed(piece.path)
                 yield buffer[:count]
     except FileNotFoundError as error:
         raise _changed(piece.path, "is gone") from error
-    except OSError as error:  # else it would pass for a fault of the network
+    except OSError as error:  # otherwise it would look like a network error
         raise _changed(piece.path, f"cannot be read any more ({error.strerror})") from error
 
 
@@ -126,10 +126,10 @@ def bare_photos(photos: "Sequence[Photo]") -> Source:
 
 
 def existing_zip(path: str) -> "Tuple[Source, int]":
-    """A zip that is there already, and how many photos it holds by their names.
+    """An existing zip, and how many photos it contains, by their names.
 
     Raises:
-        NotPossible: it is no whole zip.
+        NotPossible: it is not a complete zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -147,7 +147,7 @@ def crc_of(photo: Photo, check: "Callable[[int], None]") -> int:
     """The CRC-32 of a file. `check` is called with the number of bytes read each time, and may raise to stop.
 
     Raises:
-        ChangedPhotos: the file changed since it was looked at.
+        ChangedPhotos: the file has changed since it was found.
     """
     crc = 0
     for block in _file_blocks(File(photo.path, photo.size_bytes, photo.modified_ns), 0, photo.size_bytes,
@@ -158,9 +158,9 @@ def crc_of(photo: Photo, check: "Callable[[int], None]") -> int:
 
 
 def stored_zip(photos: "Sequence[Photo]", crcs: Crcs) -> Source:
-    """A zip of the photos without compression (APPNOTE 6.3.9), laid out before anything is read for it.
+    """A zip of the photos without compression (APPNOTE 6.3.9), laid out before any photo is read for it.
 
-    It depends on nothing but names, sizes, times and checksums, so it is the same after a restart, in another time zone, and on
+    It depends only on names, sizes, times and checksums, so it is the same after a restart, in another time zone, and on
     another system. A zip of more than 4 GB or 65,535 files is a zip64.
 
     Args:
@@ -172,7 +172,7 @@ def stored_zip(photos: "Sequence[Photo]", crcs: Crcs) -> Source:
     position = 0
     for photo in photos:
         if photo.size_bytes >= _32:
-            raise NotPossible(f"{photo.name} has more than 4 GB; no server takes such a photo. Leave it out.")
+            raise NotPossible(f"{photo.name} has more than 4 GB, and no server accepts such a photo. Leave it out.")
         name, crc = photo.name.encode("utf-8"), crcs[photo.name]
         date, clock = _dos_time(photo.modified_ns)
         about = struct.pack("<HHHHIII", 0x800, 0, clock, date, crc, photo.size_bytes, photo.size_bytes)
@@ -196,7 +196,7 @@ def _end(entries: int, directory_bytes: int, position: int) -> bytes:
 
 
 def _dos_time(modified_ns: int) -> "Tuple[int, int]":
-    """Date and time as zips write them, in UTC, so that they do not depend on where this computer is."""
+    """Date and time in the form that zips use, in UTC, so that they do not depend on this computer's time zone."""
     year, month, day, hour, minute, second = time.gmtime(modified_ns // 10**9)[:6]
     if not 1980 <= year <= 2107:
         return 33, 0

@@ -1,4 +1,4 @@
-"""Small pictures of photos, for the window. They need the extra `window`; without it, names are shown."""
+"""Makes small pictures of photos for the window. This needs the extra `window`; without it, the window shows names."""
 import base64
 import io
 from typing import Optional
@@ -10,7 +10,7 @@ except ImportError:
 
 
 def make(path: str, side: int) -> Optional[bytes]:
-    """A PNG of at most `side` pixels, in base64 as Tk takes it. None if the photo cannot be shown."""
+    """A PNG of at most `side` pixels, in base64 for Tk. None if the photo cannot be shown."""
     if Image is None:
         return None
     try:

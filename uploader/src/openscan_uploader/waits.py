@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again."""
+"""How long to wait before a retry."""
 import random
 
 #: Seconds.
@@ -6,7 +6,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 
 
 def wait_seconds(failures: int, asked_for: float = 0.0) -> float:
-    """How long to wait after so many failures in a row: twice as long each time, at random within the half below that, so that
-    clients that lost the same server do not come back all at once. Not less than the server asked for."""
+    """Seconds to wait after a number of failures in a row: twice as long each time, times a random factor from 0.5 to 1, so that
+    clients of the same server do not come back all at once. Never less than the server asked for."""
     longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 16))
     return max(asked_for, random.uniform(longest / 2, longest))

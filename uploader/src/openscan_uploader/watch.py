@@ -1,4 +1,4 @@
-"""Watches a directory: each new subfolder is a set. It is sent once it is quiet, and its model is put beside its photos."""
+"""Watches a directory. Each new subfolder is a set: it is sent when it has stopped changing, and its model is put beside its photos."""
 import os
 import threading
 import time
@@ -31,24 +31,24 @@ Look = Tuple[Tuple[str, int, int], ...]
 
 
 class Watch:
-    """One watched directory. Start it again at any time: what was sent is not sent again."""
+    """One watched directory. It can be restarted at any time: what was sent is not sent again."""
 
     def __init__(self, client: Client, directory: Path, *, quiet_seconds: float = QUIET_SECONDS, every_seconds: float = 5.0,
                  out: Optional[Path] = None, at_once: int = 3, say: Say, progress: OnProgress = ignore,
                  control: Optional[Control] = None) -> None:
-        """Nothing is looked at yet.
+        """Prepare to watch. It looks at nothing yet.
 
         Args:
-            quiet_seconds: how long nothing in a subfolder may change before it is sent.
+            quiet_seconds: a subfolder is sent after this long without changes.
             every_seconds: how often to look.
-            out: where to put the models, each in a folder of its set's name; beside the photos if None.
+            out: where to put the models, each in a folder with its set's name; beside the photos if None.
             say: called with a subfolder's name and a sentence about it.
 
         Raises:
-            NotPossible: the directory is not there.
+            NotPossible: the directory does not exist.
         """
         if not directory.is_dir():
-            raise NotPossible(f"{directory} is not a directory. Give the one in which your camera or program makes a folder per set.")
+            raise NotPossible(f"{directory} is not a directory. Give the directory in which your camera or program makes a folder per set.")
         self._client, self._directory, self._out = client, directory, out
         self._quiet, self._every, self._at_once = quiet_seconds, every_seconds, at_once
         self._say, self._progress, self._control = say, progress, control or Control()
@@ -62,7 +62,7 @@ class Watch:
         """Watch until canceled.
 
         Args:
-            once: return as soon as every subfolder that is there has been dealt with.
+            once: return as soon as all present subfolders are done.
 
         Raises:
             WrongToken, Canceled.
@@ -84,7 +84,7 @@ class Watch:
         busy = False
         try:
             folders = sorted(path for path in self._directory.iterdir() if path.is_dir() and not path.name.startswith("."))
-        except OSError as error:  # a drive or share that is away for a while
+        except OSError as error:  # a drive or share may be missing for a while
             self._complain(self._directory.name, f"cannot be read ({error.strerror}). Trying again.")
             return True
         for folder in folders:
@@ -118,7 +118,7 @@ class Watch:
         except ChangedPhotos:
             self._seen[name] = (look, time.monotonic())  # still being written: wait for quiet again
         except Unreachable as error:
-            self._complain(name, f"is not sent yet. {error}")
+            self._complain(name, f"has not been sent yet. {error}")
         except NoUsablePhotos as error:
             self._settled[name] = look
             self._tell(name, str(error))
@@ -136,10 +136,10 @@ class Watch:
             self._tell(folder.name, f"has no model. {error}")
         except UploaderError as error:
             if not self._control.canceled:
-                self._tell(folder.name, f"has its model on the server, but it was not fetched. {error}")
+                self._tell(folder.name, f"has a model on the server that could not be downloaded. {error}")
 
     def _complain(self, name: str, sentence: str) -> None:
-        """Say something once, however often it happens in a row."""
+        """Report a problem once, even if it repeats."""
         if self._complaint != (name, sentence):
             self._complaint = (name, sentence)
             self._tell(name, sentence)
@@ -150,7 +150,7 @@ class Watch:
 
 
 def _look_at(folder: Path) -> Look:
-    """Names, sizes and times of a folder's files, without the model that we put there."""
+    """Names, sizes and times of a folder's files, without the downloaded model."""
     found: List[Tuple[str, int, int]] = []
     for directory, folders, files in os.walk(str(folder)):
         if directory == str(folder):
@@ -167,5 +167,5 @@ def _look_at(folder: Path) -> Look:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file or folder beside the photos is what a download makes: `model`, `model 2`, `model.openscan-download` …"""
+    """Whether a download made this file or folder beside the photos: `model`, `model 2`, `model.openscan-download` …"""
     return name == MODEL or name.startswith((f"{MODEL} ", f"{MODEL}.openscan-download", f"{MODEL}.unpacking"))

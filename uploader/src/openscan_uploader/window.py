@@ -26,13 +26,13 @@ _WORDS = {
 
 
 class Window:
-    """The window. `root` is Tk's; tests look at the widgets."""
+    """The window. `root` is Tk's root; tests look at the widgets."""
 
     def __init__(self, source: "Optional[Sequence[str]]" = None) -> None:
-        """Build it, and begin with what is remembered.
+        """Build the window and load the saved account.
 
         Args:
-            source: paths to begin with, such as a folder that was dropped on the program's icon.
+            source: paths to start with, such as a folder that was dropped on the program's icon.
         """
         self.desk = Desk()
         self.root, self._drops = _new_root()
@@ -54,13 +54,13 @@ class Window:
         self.desk.open_saved_account()
 
     def run(self) -> None:
-        """Until it is closed."""
+        """Show the window until it is closed."""
         self.root.mainloop()
 
     def close(self) -> None:
-        """Close it. An upload that runs is continued the next time."""
+        """Close the window. A running upload can be continued later."""
         if self.desk.busy and not messagebox.askyesno(
-                "Close?", "Photos are still being sent. Close all the same? Choose the same photos again to continue."):
+                "Close?", "Photos are still being sent. Close anyway? You can continue later: choose the same photos again."):
             return
         self.desk.close()
         self.root.destroy()
@@ -181,7 +181,7 @@ class Window:
         self.past.bind("<<TreeviewSelect>>", lambda _: self._show_choice())
         self.past.bind("<Double-1>", lambda _: self._open())
 
-    # What people do -------------------------------------------------------------------------------------------------
+    # Actions of the user --------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
         self._tell_account("Connecting …")
@@ -249,7 +249,7 @@ class Window:
         if one is None or not one.model:
             return
         if not os.path.exists(one.model):
-            self._tell(f"{one.model} is not there any more. Download the model again.", bad=True)
+            self._tell(f"{one.model} does not exist any more. Download the model again.", bad=True)
             return
         _open_in_system(one.model)
 
@@ -264,10 +264,10 @@ class Window:
     def _forget(self) -> None:
         one = self._chosen()
         if one is not None and messagebox.askyesno(
-                "Remove?", f"Remove “{one.project}” from this list and from the server? A model that you have downloaded stays."):
+                "Remove?", f"Remove “{one.project}” from this list and from the server? A downloaded model stays."):
             self.desk.forget(one)
 
-    # What happens ---------------------------------------------------------------------------------------------------
+    # Events ---------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         answers: Dict[str, Callable[[Any], None]] = {
@@ -299,7 +299,7 @@ class Window:
     def _on_account_failed(self, sentence: str) -> None:
         self.enter.state(["!disabled"])
         self._show_account()
-        self._tell_account(sentence or "Enter the address of the server and your token once. Whoever runs the server gave them to you.",
+        self._tell_account(sentence or "Enter the server's address and your token once. You got them from the server's operator.",
                            bad=bool(sentence))
         self.server.focus_set()
 
@@ -345,7 +345,7 @@ class Window:
     def _on_sent(self, project: str) -> None:
         self._show_sending(False)
         self.send.state(["disabled"])
-        where = " The model will be put beside the photos while this window is open." if self.fetch.get() else ""
+        where = " Keep this window open: it will put the model beside the photos." if self.fetch.get() else ""
         self._tell(f"“{project}” has been sent and is being processed.{where}")
 
     def _on_stopped(self, sentence: str) -> None:
@@ -407,7 +407,7 @@ class Window:
         self.account_says.configure(text=sentence, style="Bad.TLabel" if bad else "Quiet.TLabel")
 
     def _draw(self) -> None:
-        """The photos as a grid, or what to do."""
+        """Draw the photos as a grid, or a hint if none are chosen."""
         self.canvas.delete("all")
         if self._source is None:
             what = "Drop a folder with photos here, or choose one below" if self._drops is not None else "Choose a folder with photos below"
@@ -439,7 +439,7 @@ class Window:
                                     font=("TkDefaultFont", 8), tags=tag)
 
     def _scrolled(self, first: float, last: float) -> None:
-        """Show the scrollbar only where there is something to scroll."""
+        """Show the scrollbar only if there is something to scroll."""
         self.scroll.set(float(first), float(last))
         if float(first) <= 0 and float(last) >= 1:
             self.scroll.grid_remove()
@@ -451,7 +451,7 @@ class Window:
 
 
 def _new_root() -> "tuple[tkinter.Tk, Any]":
-    """Tk's root, and what a drop of files is called where drops can be taken."""
+    """Tk's root, and the type of file drops, or None if drag and drop is not available."""
     _be_sharp_on_windows()
     try:
         from tkinterdnd2 import DND_FILES, TkinterDnD
@@ -478,7 +478,7 @@ def _open_in_system(path: str) -> None:
 
 
 def main() -> int:
-    """Show the window; paths as arguments are chosen at once. Returns the exit code."""
+    """Show the window, with the paths from the command line chosen. Returns the exit code."""
     Window(sys.argv[1:]).run()
     return 0
 
