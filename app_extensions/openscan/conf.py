@@ -1,4 +1,4 @@
-"""The settings of the OpenScan app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
+"""The settings of the OpenScan app. ``conf.NAME`` is the current value. ``docs/admin/settings.md`` is generated from this file."""
 import ipaddress
 import re
 from typing import Optional, Union
@@ -26,7 +26,7 @@ _YEAR_MINUTES = 366 * 1440
 
 
 def parse_networks(value: "Union[str, list[str], tuple[str, ...]]") -> "list[Network]":
-    """Networks in CIDR notation, with commas or spaces between them. Raises ValueError."""
+    """Networks in CIDR notation, separated by commas or spaces. Raises ValueError."""
     return [ipaddress.ip_network(name, strict=False) for name in parse_words(value)]
 
 
@@ -63,26 +63,26 @@ class Conf(Settings):
 
     prefix = "OPENSCAN_"
 
-    basic_user = text("openscan", "User name of HTTP Basic for the rig API. OpenScan3's page resets to `openscan`.")
-    basic_password = text("free", "Password of HTTP Basic for the rig API. It is public by design: the token is what counts.")
+    basic_user = text("openscan", "User name for HTTP Basic in the rig API. OpenScan3's page resets it to `openscan`.")
+    basic_password = text("free", "Password for HTTP Basic in the rig API. It is public by design: only the token protects.")
     public_url = Setting(
         "", _parse_url,
-        "Start of every link that we hand out (`https://scan.example.org`; a path may follow), without a slash at the end. "
-        "Empty: the address that the request came to.",
+        "Start of every link that we send out (`https://scan.example.org`; a path may follow), without a slash at the end. "
+        "Empty: the address that the client's request used.",
     )
-    limit_filesize_bytes = size("2GB", "Largest declared size of a set, for new tokens.", least=1)
-    limit_photos = integer(2000, "Most photos in a set, for new tokens.", 1, _MANY)
-    limit_part_bytes = size("200MB", "Largest upload part, for new tokens. Clients in the field cut their archives to 200 MB.", least=1)
-    private_credit_bytes = size("50GB", "Credit of a new private token if none is given.")
-    public_daily_bytes = size("10GB", "Amount that a new public token is topped up to at 00:00 UTC.")
+    limit_filesize_bytes = size("2GB", "Maximum declared size of a set, for new tokens.", least=1)
+    limit_photos = integer(2000, "Maximum number of photos in a set, for new tokens.", 1, _MANY)
+    limit_part_bytes = size("200MB", "Maximum size of an upload part, for new tokens. Existing rigs send parts of 200 MB.", least=1)
+    private_credit_bytes = size("50GB", "Credit of a new private token if the administrator gives none.")
+    public_daily_bytes = size("10GB", "Daily credit of a new public token. It is topped up to this amount at 00:00 UTC.")
     upload_link_seconds = integer(4 * 3600, "How long upload links are valid.", 1, 366 * 86400)
     upload_idle_seconds = integer(60, "An upload that sends nothing for this long is cut off.", 1, 86400)
     unstarted_hours = integer(
-        24, "How long a scan that was created and never started keeps its parts and its held credit. Renewed links do not make this "
-        "longer.", 1, 366 * 24)
+        24, "How long a scan that was created but never started keeps its parts and its held credit. Renewing its links does not extend "
+        "this.", 1, 366 * 24)
     transfers_per_process = integer(
-        32, "How many uploads and downloads one web server process takes at a time; more get 503 and may try again. Keep gunicorn's "
-        "`--threads` at least 8 above it, so that all other calls are answered meanwhile.", 1, 10_000)
+        32, "How many uploads and downloads one web server process handles at a time. Further ones get 503 and can try again. Set "
+        "gunicorn's `--threads` at least 8 higher, so that other calls are still answered.", 1, 10_000)
     result_days = integer(7, "How long a result can be downloaded.", 1, 36_600)
     free_reserve_bytes = size("1GB", "Disk space that uploads must leave free.")
     bind_public_names = switch(True, "Whether a scan's name under a public token belongs to the client address that created it.")
@@ -90,36 +90,39 @@ class Conf(Settings):
     public_hold_minutes = integer(
         60, "How long a public token's credit stays set aside for a scan of which no byte has arrived.", 1, _YEAR_MINUTES)
     open_scans = integer(
-        50, "Scans that one client may have created that are not read in yet, per token. A client is an address under a public token, "
-        "and the holder of a private one.", 1, _MANY)
+        50, "How many created scans that are not read in yet one client may have per token. With a public token, each address is a "
+        "client; with a private token, its holder.", 1, _MANY)
     open_scans_per_token = integer(
-        1000, "Scans that all clients of a public token together may have created that are not read in yet.", 1, _MANY)
-    calls_per_day = integer(2000, "createProject calls that one client may make per day (UTC) and token.", 1, _MANY)
+        1000, "How many created scans that are not read in yet all clients of a public token may have together.", 1, _MANY)
+    calls_per_day = integer(2000, "How many createProject calls one client may make per day (UTC) and token.", 1, _MANY)
     refusals_per_day = integer(
-        20, "Scans of one client that may be refused per day (UTC) and token. After that, the client can create none until the next day.",
-        1, _MANY)
+        20, "How many scans of one client may be refused per day (UTC) and token. After that, the client cannot create scans until the "
+        "next day.", 1, _MANY)
     trusted_proxies = Setting(
         "", parse_networks,
-        "Networks whose X-Forwarded-For header is believed. Loopback and the local socket of WebODM's own nginx always are. Give the "
-        "network of a TLS proxy in front of WebODM (`172.16.0.0/12`).",
+        "Networks whose X-Forwarded-For header is trusted. Loopback and the local socket of WebODM's own nginx are always trusted. If a "
+        "TLS proxy runs in front of WebODM, give its network (`172.16.0.0/12`).",
     )
-    token_requests_per_hour = integer(5, "requestToken calls per hour from one client address (IPv6: from one /48 network).", 1, _MANY)
-    token_requests_total_per_hour = integer(60, "requestToken calls per hour from everybody together.", 1, _MANY)
-    token_request_mail_minutes = integer(60, "Admins get at most one email about new token requests in this time.", 1, _YEAR_MINUTES)
+    token_requests_per_hour = integer(
+        5, "How many requestToken calls one client address (IPv6: one /48 network) may make per hour.", 1, _MANY)
+    token_requests_total_per_hour = integer(60, "How many requestToken calls all clients together may make per hour.", 1, _MANY)
+    token_request_mail_minutes = integer(
+        60, "Administrators get at most one email about new token requests in this time.", 1, _YEAR_MINUTES)
     address_days = integer(
-        0, "How many days after a scan ended we keep its client's address. After that, a keyed fingerprint keeps its name bound to the "
-        "client.", 0, 36_600)
+        0, "How many days we keep a client's address after its scan has ended. After that, a keyed fingerprint keeps the scan's name bound "
+        "to the client.", 0, 36_600)
     refused_days = integer(90, "How many days after a refusal we delete the request with the person's name and email address.", 0, 36_600)
     mail_days = integer(
-        30, "How many days we keep the record of an email that was sent or given up. Its text is deleted at once.", 0, 36_600)
+        30, "How many days we keep the record of an email after it was sent or given up. Its text is deleted at once.", 0, 36_600)
     self_service_tokens = integer(
-        0, "How many private tokens a WebODM user may make on the tokens page, each with the usual credit. 0: only administrators make "
+        0, "How many private tokens a WebODM user may make on the tokens page, each with the default credit. 0: only administrators make "
         "tokens.", 0, 1000)
-    public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: there is no such page.")
-    default_owner = text("", "WebODM user who owns the projects of tokens without an owner of their own. Empty: the oldest superuser.")
-    storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
+    public_token = text("", "Text of a public token that `/openscan/public/` shows to everybody. Empty: this page does not exist.")
+    default_owner = text("", "WebODM user who owns the projects of tokens that have no owner. Empty: the oldest superuser.")
+    storage_dir = text(
+        "", "Directory for parts and results that web server and worker can both reach. Empty: `openscan` in WebODM's media directory.")
     preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")
-    tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our own queue.", 1, 9999)
+    tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our queue.", 1, 9999)
     tasks_per_cluster = integer(4, "The same for a ClusterODM that reports no limit. It does not say how many machines it has.", 1, 9999)
     node_tasks = Setting(
         "", _parse_numbers,
@@ -127,12 +130,13 @@ class Conf(Settings):
         "0 keeps scans off a node.",
     )
     node_attempts = integer(
-        3, "How often a scan is processed before a failure of the processing node counts. 1: it is never given to another node.", 1, 100)
+        3, "How many times a scan is tried if processing nodes fail. 1: it is never given to another node.", 1, 100)
     silent_minutes = integer(
-        15, "A node that does not answer for a running scan for this long counts as dead, and another one gets the scan.", 1, _YEAR_MINUTES)
+        15, "If a node gives no answer about a running scan for this long, it counts as dead and another node gets the scan.", 1,
+        _YEAR_MINUTES)
     stalled_minutes = integer(
         240, "If a running scan makes no progress and prints nothing for this long, another node gets it. 0: never.", 0, _YEAR_MINUTES)
-    node_rest_minutes = integer(10, "How long a node gets no scans after it failed one through its own fault.", 0, _YEAR_MINUTES)
+    node_rest_minutes = integer(10, "How long a node gets no scans after it failed one by its own fault.", 0, _YEAR_MINUTES)
     least_photos = integer(2, "Fewest usable photos that are worth processing.", 1, _MANY)
     unpacked_bytes = size("20GB", "Most that one archive may unpack to.", least=1)
     merge_focus_stacks = switch(
