@@ -64,7 +64,7 @@ class Conf(Settings):
     prefix = "OPENSCAN_"
 
     basic_user = text("openscan", "User name for HTTP Basic in the rig API. OpenScan3's page resets it to `openscan`.")
-    basic_password = text("free", "Password for HTTP Basic in the rig API. It is public by design: only the token protects.")
+    basic_password = text("free", "Password for HTTP Basic in the rig API. It is public by design: what gives access is the token.")
     public_url = Setting(
         "", _parse_url,
         "Start of every link that we send out (`https://scan.example.org`; a path may follow), without a slash at the end. "

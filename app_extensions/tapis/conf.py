@@ -48,8 +48,8 @@ class Conf(Settings):
     listing_seconds = number(
         900.0, "Seconds that the listings of one sync, or of one discovery by the command, may take. Unread directories are reported.",
         1, _DAY)
-    flight_connections = integer(4, "How many images of one flight are downloaded at the same time, by all workers together.", 1, 1000)
-    instance_connections = integer(8, "How many images are downloaded at the same time in the whole WebODM.", 1, 1000)
+    flight_connections = integer(4, "How many files of one flight are downloaded at the same time, by all workers together.", 1, 1000)
+    instance_connections = integer(8, "How many files are downloaded at the same time in the whole WebODM.", 1, 1000)
     sync_workers = integer(2, "Celery jobs that share the sync of one flight.", 1, 1000)
     workers = integer(4, "How many of our Celery tasks work on discoveries and syncs at the same time, in all workers together.", 1, 1000)
     answer_seconds = number(
