@@ -1,4 +1,4 @@
-"""Texture charts: which photo shows each triangle best, triangles of one photo grown together, and their packing."""
+"""Texture charts: chooses the photo for each triangle, groups triangles of the same photo, and packs the groups."""
 import numpy as np
 from numba import njit
 from scipy.sparse import coo_matrix
@@ -27,7 +27,7 @@ def face_neighbours(faces: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def insert_view(view, quality, best_view, best_quality):
-    """Keep the view among each triangle's best."""
+    """Insert the view into each triangle's list of best views."""
     for f in range(quality.shape[0]):
         q = quality[f]
         k = best_quality.shape[1] - 1
@@ -43,7 +43,7 @@ def insert_view(view, quality, best_view, best_quality):
 
 @njit(cache=True)
 def _smooth(labels, best_view, best_quality, neighbours, unity, rounds):
-    """Let triangles follow their neighbours where that costs little quality (iterated conditional modes)."""
+    """Give triangles the label of their neighbours if that costs little quality (iterated conditional modes)."""
     for _ in range(rounds):
         changed = 0
         for f in range(labels.shape[0]):
@@ -69,7 +69,7 @@ def _smooth(labels, best_view, best_quality, neighbours, unity, rounds):
 
 
 def choose_labels(best_view: np.ndarray, best_quality: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """One view a triangle (-1: no photo shows it), in patches as large as quality allows."""
+    """One view per triangle (-1: no photo shows it), in patches as large as quality allows."""
     labels = np.where(best_quality[:, 0] > 0, best_view[:, 0], -1).astype(np.int64)
     for unity in (0.15, 0.3, 0.45):
         _smooth(labels, best_view, best_quality, neighbours, unity, 12)
@@ -77,7 +77,7 @@ def choose_labels(best_view: np.ndarray, best_quality: np.ndarray, neighbours: n
 
 
 def grow(labels: np.ndarray, neighbours: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Chart of each triangle: connected triangles of one view; unseen ones of one main direction."""
+    """The chart of each triangle: connected triangles with the same view, or, if unseen, with the same main direction."""
     direction = np.argmax(np.abs(normals), axis=1) * 2 + (normals[np.arange(len(normals)), np.argmax(
         np.abs(normals), axis=1)] > 0)
     key = np.where(labels >= 0, labels, -1 - direction)
@@ -108,8 +108,8 @@ def lay_out(corner_pixels: np.ndarray, chart: np.ndarray, most: int, least: int 
     """Place charts in a square atlas.
 
     ``corner_pixels`` (F, 3, 2): each triangle's corners in its photo (any unit for unseen ones). Returns the corners
-    in atlas pixels and the atlas' side: the smallest power of two from ``least`` to ``most`` that holds the charts at
-    the photos' own resolution; at ``most`` they are made smaller until they fit.
+    in atlas pixels and the side of the atlas: the smallest power of two from ``least`` to ``most`` that holds the charts
+    at the photos' own resolution. If they do not fit at ``most``, they are scaled down.
     """
     count = int(chart.max()) + 1
     flat = corner_pixels.reshape(-1, 2)

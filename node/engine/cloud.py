@@ -21,7 +21,7 @@ class Cloud:
         return len(self.points)
 
     def keep(self, which: np.ndarray) -> "Cloud":
-        """The points that a mask or index array picks."""
+        """The points that a mask or index array selects."""
         return Cloud(self.points[which], self.colours[which], None if self.normals is None else self.normals[which])
 
 
@@ -44,7 +44,7 @@ def _dtype(cloud: Cloud, double: bool) -> np.dtype:
 
 
 def write_ply(path: Path, cloud: Cloud, double: bool = False, comments: Sequence[str] = ()) -> None:
-    """Binary PLY; ``double`` for coordinates too large for 32 bit (UTM)."""
+    """Write binary PLY; ``double`` is for coordinates that are too large for 32 bit (UTM)."""
     rows = np.empty(len(cloud), _dtype(cloud, double))
     for i, axis in enumerate("xyz"):
         rows[axis] = cloud.points[:, i]
@@ -94,7 +94,7 @@ def read_ply(path: Path):
 
 
 def read_cloud(path: Path) -> Cloud:
-    """A point cloud of our own, or of COLMAP's, PLY files."""
+    """A point cloud from a PLY file that we or COLMAP wrote."""
     rows, _ = read_ply(path)
     points = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64)
     colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
@@ -105,7 +105,7 @@ def read_cloud(path: Path) -> Cloud:
 
 
 def write_laz(path: Path, cloud: Cloud, epsg: Optional[int] = None) -> None:
-    """LAZ 1.2 with colours (16 bit as the format has them); with the coordinate system where there is one."""
+    """Write LAZ 1.2 with colours (16 bit in this format), and with the coordinate system if there is one."""
     header = laspy.LasHeader(point_format=2 if epsg is None else 3, version="1.2")
     points = cloud.points
     header.offsets = np.floor(points.min(axis=0)) if len(points) else np.zeros(3)

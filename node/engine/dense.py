@@ -1,4 +1,4 @@
-"""Depth maps of all photos and their fusion into one cloud."""
+"""Makes depth maps of all photos and fuses them into one cloud."""
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ from .settings import MOST_POINTS
 NEIGHBOURS = 4
 FUSION_NEIGHBOURS = 8
 WINDOW_RADIUS = 4  # pixels
-MOST_COST = 0.6  # 1 - NCC; what matches worse is no measurement
-_LEAST_SHARED = 10  # points; two views that share fewer tell little about each other
+MOST_COST = 0.6  # 1 - NCC; a worse match does not count as a measurement
+_LEAST_SHARED = 10  # points; two views that share fewer are not compared
 _ANGLE_BEST, _ANGLE_LEAST, _ANGLE_MOST = 12.0, 2.0, 45.0  # degrees between two views of a point
 
 
 def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
-    """For each view the others that see the same points from useful angles, best first."""
+    """For each view, the other views that see the same points from useful angles, best first."""
     used = scene.used()
     centres = np.array([v.centre for v in scene.views])
     shared = _shared_points(scene)
@@ -43,13 +43,13 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
             angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
             good = (angle > _ANGLE_LEAST) & (angle < _ANGLE_MOST)
             weight = np.where(angle < _ANGLE_BEST, angle / _ANGLE_BEST, 1.0)
-            # A photo from much nearer or farther shows the detail at another size: less useful.
+            # A photo from much nearer or farther shows details at another size, so it is less useful.
             size = np.linalg.norm(a, axis=1) / np.maximum(np.linalg.norm(b, axis=1), 1e-12)
             weight = weight * np.minimum(size, 1 / size)
             scores.append((float((weight * good).sum()), j))
         ranked = [j for score, j in sorted(scores, reverse=True) if score > 0][:count]
         if len(ranked) < count:
-            # Where few points are shared the position tells: the nearest cameras that look the same way.
+            # If few points are shared, take the nearest cameras that look in the same direction.
             have = set(ranked)
             by_angle = sorted((float(-(scene.views[i].R[2] @ scene.views[j].R[2])
                                      + 0.1 * np.linalg.norm(centres[i] - centres[j])), j)
@@ -60,7 +60,7 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
 
 
 def _shared_points(scene: Scene) -> np.ndarray:
-    """How many points each two views both see (V, V); by a sparse product, as a table of all would not fit."""
+    """How many points each pair of views has in common (V, V). A sparse product: the full table would not fit into memory."""
     rows = np.repeat(np.arange(len(scene.views)), [len(s) for s in scene.seen])
     columns = np.concatenate(scene.seen)
     sees = coo_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(scene.views), len(scene.points)))
@@ -70,7 +70,7 @@ def _shared_points(scene: Scene) -> np.ndarray:
 
 @dataclass
 class Region:
-    """Where depth is wanted: an upright box in the world, or everything."""
+    """An upright box in the world, in which depth is searched."""
 
     low: np.ndarray
     high: np.ndarray
@@ -100,7 +100,7 @@ def _mask_of(view: View, scale: float, region: Optional[Region]) -> np.ndarray:
 
 
 def depth_range(view: View, points: np.ndarray, region: Optional[Region]) -> tuple[float, float]:
-    """Nearest and farthest depth to search: the region's, or what the sparse points suggest with room to spare."""
+    """Nearest and farthest depth to search: those of the region, or those of the sparse points with some margin."""
     if region is not None:
         z = (region.corners() @ view.R.T + view.t)[:, 2]
         if (z > 0).all():
@@ -120,7 +120,7 @@ def _first_guess(view: View, points: np.ndarray, scale: float, low: float, high:
     guess = np.full((height, width), 0.5 * (low + high), np.float32)
     if good.sum() < 8:
         return guess
-    # On a coarse grid: it is only where the search begins.
+    # A coarse grid is enough: this is only the start of the search.
     step = 4
     gx, gy = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
     flat = np.stack([gx.ravel(), gy.ravel()], 1)
@@ -149,7 +149,7 @@ def _stack(views: list[View], scale: float, load: Callable[[View, float], np.nda
     height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
     out = np.zeros((len(pictures), height, width), np.uint8)
     for row, picture in zip(out, pictures):
-        # Smaller pictures are continued by their border, so that no false edge appears.
+        # Smaller pictures are extended with their border pixels, so that no false edge appears.
         row[:] = cv2.copyMakeBorder(picture, 0, height - picture.shape[0], 0, width - picture.shape[1],
                                     cv2.BORDER_REPLICATE)
     return out
@@ -190,7 +190,7 @@ def depth_map(scene: Scene, index: int, neighbours: list[int], scale: float, lev
 
 
 class Pictures:
-    """Grey photos at the scales of the search; the last few stay in memory."""
+    """Grey photos at the scales of the search. The most recent ones stay in memory."""
 
     def __init__(self, keep: int = 60) -> None:
         self._keep = keep
@@ -207,7 +207,7 @@ class Pictures:
 
 
 class DepthMaps:
-    """Depth maps on disk, the last few in memory."""
+    """Depth maps on disk. The most recent ones stay in memory."""
 
     def __init__(self, directory: Path, keep: int = 24) -> None:
         self._directory, self._keep = directory, keep
@@ -218,7 +218,7 @@ class DepthMaps:
         return self._directory / f"{index}.npz"
 
     def write(self, index: int, depth: np.ndarray, normal: np.ndarray) -> None:
-        """Keep a map; half the precision suffices for normals."""
+        """Write a map; half precision is enough for normals."""
         temporary = self.path(index).with_suffix(".part.npz")
         np.savez(temporary, depth=depth.astype(np.float32), normal=normal.astype(np.float16))
         temporary.replace(self.path(index))
@@ -236,7 +236,7 @@ class DepthMaps:
 
 
 def cut_below(maps: DepthMaps, view: View, index: int, scale: float, normal: np.ndarray, offset: float) -> None:
-    """Forget the depth of what lies below the plane ``normal @ x = offset``."""
+    """Remove the depth of everything below the plane ``normal @ x = offset``."""
     depth, turned = maps.read(index)
     x, y = np.meshgrid(np.arange(depth.shape[1]), np.arange(depth.shape[0]))
     K = view.scaled_K(scale)
@@ -247,10 +247,10 @@ def cut_below(maps: DepthMaps, view: View, index: int, scale: float, normal: np.
 
 def fuse(scene: Scene, maps: DepthMaps, neighbours: dict[int, list[int]], scale: float, least_votes: int,
          on_done: Callable[[int, int], None], most_points: int = MOST_POINTS) -> Cloud:
-    """One cloud from all depth maps: points on which at least ``least_votes`` views agree, without doubles.
+    """One cloud from all depth maps: points on which at least ``least_votes`` views agree, without duplicates.
 
-    At most ``most_points``, so that the memory of what follows does not grow with the set: a view that has more than its
-    part of them gives an even choice of its own.
+    It has at most ``most_points``, so that the memory of the later stages does not grow with the set. A view with more than
+    its share gives a random sample of its points.
     """
     part = most_points // max(len(neighbours), 1)
     random = np.random.default_rng(1)

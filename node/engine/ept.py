@@ -9,8 +9,8 @@ import pyproj
 
 from .cloud import Cloud
 
-_SPAN = 128          # cells along a tile's edge; a tile holds at most one point a cell
-_LEAF_POINTS = 40000  # what is left of a tile below this number goes into it whole
+_SPAN = 128          # cells along a tile's edge; a tile holds at most one point per cell
+_LEAF_POINTS = 40000  # a tile with at most this many points left takes them all
 
 
 def _write_tile(path: Path, cloud: Cloud, scale: float, offset: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Frames of focus stacks among the photos: merged before anything else sees them."""
+"""Merges the frames of focus stacks before any other step reads the photos."""
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable

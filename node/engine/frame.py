@@ -1,4 +1,4 @@
-"""The model's coordinates: UTM for flights, upright on its support for objects; millimetres where a length is known."""
+"""Sets the model's coordinates: UTM for flights, upright on the support for objects, in millimetres if a length is known."""
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -9,11 +9,11 @@ from .photos import Photo
 from .scaling import scale_from_tags
 from .scene import Scene
 
-OBJECT_DIAGONAL = 10.0  # units; the size that an object without known scale is given
+OBJECT_DIAGONAL = 10.0  # units; distance of the cameras from an object of unknown scale
 _PLANE_TRIALS = 400
-_MOST_TILT = 58.0  # degrees between a support's normal and the cameras' up, which leans back where all of them look down from one side
+_MOST_TILT = 58.0  # degrees between the support's normal and the cameras' up, which leans back if all look down from one side
 _LEAST_AGREED = 0.25  # length of the mean of the photos' upward directions
-_MOST_GAP = 190.0  # degrees around the object without a photo: with more, the photos show a scene from its front
+_MOST_GAP = 190.0  # degrees around the object without a photo; with a larger gap, the photos show a scene from its front
 
 
 @dataclass
@@ -37,10 +37,10 @@ def fit_plane(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, up: Optional[np.ndarray]) -> Optional[Plane]:
-    """The plane the object stands on: many points on it, (nearly) none behind it, every camera in front of it, and level.
+    """The plane on which the object stands: level, with many points on it, (nearly) none behind it, and every camera in front of it.
 
-    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which tells a table from a wall
-    (None where they have none). None where there is no such plane.
+    ``cameras``: positions; ``looking``: unit viewing directions; ``up``: the cameras' own up direction, which distinguishes a table from
+    a wall (None if unknown). Returns None if there is no such plane.
     """
     if len(points) < 50:
         return None
@@ -83,15 +83,15 @@ def find_support(points: np.ndarray, cameras: np.ndarray, looking: np.ndarray, u
 
 
 def own_up(axes: np.ndarray) -> Optional[np.ndarray]:
-    """The unit up direction of the cameras themselves, whose rotations (world to camera) are ``axes`` (N, 3, 3).
+    """The cameras' own up direction (unit). ``axes`` (N, 3, 3): their rotations, world to camera.
 
-    Cameras that are not rolled have their horizontal axes in one plane, the level one; where they look in too few directions to tell it,
-    the mean of what is up in the photos has to do. None where the photos do not agree on an up at all.
+    The horizontal axes of cameras that are not rolled lie in one plane, the level one. If the cameras look in too few directions to
+    determine it, the mean of the photos' upward directions is used. None if the photos do not agree on a direction.
     """
     mean = -axes[:, 1].mean(axis=0)
     agreed = float(np.linalg.norm(mean))
     mean /= max(agreed, 1e-12)
-    # In a photo taken with the camera on its side the photo's upright axis is the horizontal one.
+    # If the camera was held on its side, the photo's upright axis is the horizontal one.
     across = np.where((np.abs(axes[:, 0] @ mean) <= np.abs(axes[:, 1] @ mean))[:, None], axes[:, 0], axes[:, 1])
     _, spread, directions = np.linalg.svd(across, full_matrices=False)
     either = mean if agreed > _LEAST_AGREED else None
@@ -102,13 +102,13 @@ def own_up(axes: np.ndarray) -> Optional[np.ndarray]:
 
 
 def _against_view(looking: np.ndarray) -> np.ndarray:
-    """The up direction of cameras that are turned in all directions, or to and fro as in a flight: they mostly look down."""
+    """The up direction of cameras that are turned in all directions, or back and forth as in a flight: opposite to their view."""
     up = -looking.mean(axis=0)
     return up / max(float(np.linalg.norm(up)), 1e-12)
 
 
 def surrounded(scene: Scene, middle: np.ndarray, up: np.ndarray) -> bool:
-    """Whether the photos go round one thing: they look at ``middle``, from more than one side of it."""
+    """Whether the photos go round one object: they look at ``middle``, and leave no large gap around it."""
     centres = np.array([v.centre for v in scene.views])
     towards = middle - centres
     distance = np.linalg.norm(towards, axis=1)
@@ -135,7 +135,7 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def focus_point(scene: Scene) -> np.ndarray:
-    """The point nearest to all viewing axes: what the photos are of."""
+    """The point nearest to all viewing axes, which the photos look at."""
     A, b = np.zeros((3, 3)), np.zeros(3)
     for view in scene.views:
         P = np.eye(3) - np.outer(view.R[2], view.R[2])
@@ -145,12 +145,12 @@ def focus_point(scene: Scene) -> np.ndarray:
 
 
 def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
-    """Turn an object's scene so that z is up and, where it stands on a plane, the plane is z = 0."""
+    """Turn an object's scene so that z is up. If the object stands on a plane, the plane becomes z = 0."""
     cameras = np.array([v.centre for v in scene.views])
     looking = np.array([v.R[2] for v in scene.views])
     scans = list(scene.meta.get("scans", {}).values())
     up = own_up(np.array([v.R for v in scene.views if not scans or v.name in scans[0]]))
-    # What the scans stood on is not in their common model: it would be in two places at once.
+    # The common model of several scans has no support: it would be in two places at once.
     plane = None if scans else find_support(scene.points, cameras, looking, up)
     if up is None:
         up = _against_view(looking)
@@ -171,7 +171,7 @@ def upright(scene: Scene, log: Callable[[str], None]) -> dict[str, Any]:
 
 
 def place(scene: Scene, photos: list[Photo], gps: str, scale_option: str, log: Callable[[str], None]) -> dict[str, Any]:
-    """Bring the scene into its final coordinates; what was done is returned and kept as ``scene.meta['frame']``.
+    """Bring the scene into its final coordinates. Returns a description, which is also kept as ``scene.meta['frame']``.
 
     ``gps``: auto, on or off.
     """

@@ -1,7 +1,7 @@
-"""Placing a scene by the photos' GPS: level, upright, in UTM; what does not agree is left out and named.
+"""Places a scene by the photos' GPS: level, upright, in UTM. Positions that do not agree are left out and reported.
 
-Whether GPS places a set at all is decided by how well the positions agree with the reconstruction, not by how far apart they lie: the
-positions of a phone that went round a vase scatter by metres, too.
+GPS is used only if the positions agree with the reconstruction. Their distance alone says nothing: the positions of a phone that went
+round a vase scatter by metres, too.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +17,17 @@ from .scene import Scene
 
 _LEAST_PHOTOS = 4       # three positions fit nearly any three cameras, so they prove nothing
 _LEAST_SHARE = 0.3      # of the placed photos
-_AGREES = 0.3           # of the positions' spread: a larger error (root mean square, level) means that GPS only scatters
-_AGREES_BESIDE_TAGS = 0.1  # where printed tags give the scale, GPS must be much better than that
+_AGREES = 0.3           # share of the positions' spread; a larger error (root mean square, level) means that GPS only scatters
+_AGREES_BESIDE_TAGS = 0.1  # the same if printed tags give the scale: GPS must then be much better
 _FAR = 1.0              # degrees from the median position; no flight is that large
-_ZERO_BELOW = 5.0       # metres: an altitude of exactly 0 counts as missing where the others are higher or lower than this
-_LEAST_ERROR = 1.0      # metres; what is off by less is never called wrong
-_FLAT = 0.1             # thickness of a layer of cameras by its width, for its plane to be level
+_ZERO_BELOW = 5.0       # metres; an altitude of exactly 0 counts as missing if the others are higher or lower than this
+_LEAST_ERROR = 1.0      # metres; a smaller error is never called wrong
+_FLAT = 0.1             # thickness divided by width of a layer of cameras that counts as flat and level
 
 
 @dataclass(frozen=True)
 class _Positions:
-    """Positions of placed photos: indices of the views, latitude and longitude in degrees, altitude in metres (nan where unknown)."""
+    """Positions of placed photos: indices of the views, latitude and longitude in degrees, altitude in metres (nan if unknown)."""
 
     views: np.ndarray
     latitude: np.ndarray
@@ -37,18 +37,18 @@ class _Positions:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A similarity into metres, how far each camera then is from its position, and which positions it was taken from."""
+    """A similarity into metres, the distance of each camera from its position, and which positions were used."""
 
     scale: float
     R: np.ndarray
     t: np.ndarray
     error: np.ndarray   # metres; level where no altitude is known
     used: np.ndarray    # bool
-    ratio: float        # level error of those used by their spread
+    ratio: float        # level error of the used positions divided by their spread
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that take source to target with least squares, in any dimension (Umeyama 1991); never a mirror image."""
+    """Scale, rotation and shift that map source to target by least squares, in any dimension (Umeyama 1991), never a mirror image."""
     ms, mt = source.mean(axis=0), target.mean(axis=0)
     a, b = source - ms, target - mt
     U, S, Vt = np.linalg.svd(b.T @ a / len(a))
@@ -66,9 +66,9 @@ def utm_epsg(latitude: float, longitude: float) -> int:
 
 
 def _ups(scene: Scene, own_up: np.ndarray) -> list[np.ndarray]:
-    """Unit directions that may be up, the likeliest first: normal to a flat layer of cameras, against their view, their own up.
+    """Unit directions that may be up, likeliest first: normal to a flat layer of cameras, opposite to their view, their own up.
 
-    Which of them it is shows in how well level positions then fit; their order decides where that says nothing.
+    The one with which the level positions fit best is taken. If they fit equally well, the order decides.
     """
     centres = np.array([v.centre for v in scene.views])
     axes = np.array([v.R for v in scene.views])
@@ -78,8 +78,8 @@ def _ups(scene: Scene, own_up: np.ndarray) -> list[np.ndarray]:
     _, spread, directions = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
     ups = [own_up]
     if same_way > 0.85:
-        # They all look one way: down, as drones do, or at a wall. Photos whose upper edges point different ways, or along the way
-        # flown, look down.
+        # All cameras look in one direction: down, as from a drone, or at a wall. They look down if the upper edges of the photos point in
+        # different directions, or along the flight path.
         down = np.linalg.norm(above) < 0.7 or abs(above @ directions[0]) > 0.7 * np.linalg.norm(above)
         ups = [-looking, own_up] if down else [own_up, -looking]
     if spread[1] > 0.15 * spread[0] and spread[2] < _FLAT * spread[1]:
@@ -92,7 +92,7 @@ def _ups(scene: Scene, own_up: np.ndarray) -> list[np.ndarray]:
 
 
 def _known(scene: Scene, photos: Sequence[Photo]) -> tuple[Optional[_Positions], list[tuple[str, str]]]:
-    """Positions worth using, and (photo, remark) for those that are not, or only in part."""
+    """The usable positions, and (photo, remark) for positions that are unusable or only partly usable."""
     by_name = {p.name: p for p in photos}
     notes: list[tuple[str, str]] = []
     rows = [(i, by_name[v.name].gps if v.name in by_name else None) for i, v in enumerate(scene.views)]
@@ -115,7 +115,7 @@ def _known(scene: Scene, photos: Sequence[Photo]) -> tuple[Optional[_Positions],
 
 
 def _turn_up(up: np.ndarray) -> np.ndarray:
-    """A rotation that takes unit vector ``up`` to z."""
+    """A rotation that maps the unit vector ``up`` to z."""
     across = np.cross(up, [1.0, 0, 0] if abs(up[0]) < 0.9 else [0, 1.0, 0])
     across /= np.linalg.norm(across)
     return np.stack([across, np.cross(up, across), up])
@@ -123,7 +123,7 @@ def _turn_up(up: np.ndarray) -> np.ndarray:
 
 def _refined(source: np.ndarray, target: np.ndarray, start: tuple[float, np.ndarray, np.ndarray]
              ) -> tuple[float, np.ndarray, np.ndarray]:
-    """The similarity with least squares over all that is known: level positions, and altitudes where there are any (nan elsewhere)."""
+    """The least-squares similarity over all known values: level positions, and altitudes where they are not nan."""
     scale, R, t = start
     known = np.isfinite(target)
     size = max(float(np.ptp(source, axis=0).max()) * scale, 1.0)
@@ -135,7 +135,7 @@ def _refined(source: np.ndarray, target: np.ndarray, start: tuple[float, np.ndar
 
     def residual(x: np.ndarray) -> np.ndarray:
         s, turn, shift = parts(x)
-        # Turned and scaled about the middle, so that the unknowns do not pull at each other.
+        # Rotate and scale about the middle, so that the unknowns depend less on each other.
         moved = s * (source - middle) @ turn.T + scale * R @ middle + shift
         return (moved - np.where(known, target, moved)).ravel() / size
 
@@ -145,10 +145,10 @@ def _refined(source: np.ndarray, target: np.ndarray, start: tuple[float, np.ndar
 
 
 def fit(source: np.ndarray, target: np.ndarray, up: np.ndarray) -> _Fit:
-    """The similarity that takes cameras (N, 3) to their positions (N, 3; metres, nan where an altitude is unknown), upright.
+    """The upright similarity that maps cameras (N, 3) to their positions (N, 3; metres, nan if an altitude is unknown).
 
-    First level only, turned about ``up``; then free where altitudes are known and the cameras do not lie on one line. Positions that
-    are off by more than three robust sigma do not pull.
+    The first fit is level, with rotations about ``up`` only. If altitudes are known and the cameras do not lie on one line, a free fit
+    follows. Positions that are off by more than three robust sigma are ignored.
     """
     turn = _turn_up(up)
     level = source @ turn.T
@@ -189,10 +189,10 @@ def _in_metres(positions: _Positions) -> tuple[int, np.ndarray]:
 
 
 def _best_fit(scene: Scene, positions: _Positions, unsure: bool, ups: Sequence[np.ndarray]) -> tuple[int, np.ndarray, _Fit, str]:
-    """EPSG code, round offset, the fit without it, and a remark on the hemisphere.
+    """EPSG code, round offset, the fit relative to that offset, and a remark on the hemisphere.
 
-    ``unsure``: the photos do not say whether north or south, east or west. Positions that are mirrored by the wrong half fit only upside
-    down, which ``fit`` does not allow: they then agree badly, and the other half is tried.
+    ``unsure``: the photos do not say whether north or south, east or west. In the wrong hemisphere, positions are mirrored. They would
+    fit only upside down, which ``fit`` does not allow, so they agree badly, and the other hemisphere is tried.
     """
     source = np.array([scene.views[i].centre for i in positions.views])
     remark, chosen = "", None
@@ -214,10 +214,10 @@ def _best_fit(scene: Scene, positions: _Positions, unsure: bool, ups: Sequence[n
 
 def by_gps(scene: Scene, photos: Sequence[Photo], wanted: str, has_tags: bool, own_up: np.ndarray, log: Callable[[str], None]
            ) -> Optional[dict[str, Any]]:
-    """Move the scene to UTM less a round offset where its GPS says where it is; None where it does not, with the reason in the log.
+    """Move the scene to UTM minus a round offset, by its GPS. Returns None, with the reason in the log, if GPS is not used.
 
-    ``wanted``: auto (where the positions agree with the reconstruction), on (whenever they can), off. ``has_tags``: the scale comes from
-    printed tags, and GPS is used beside them only where it is good. Returns ``epsg``, ``offset``, what did not count, and the errors.
+    ``wanted``: auto (if the positions agree with the reconstruction), on (whenever possible), off. ``has_tags``: printed tags give the
+    scale, and GPS is used only if it is good. Returns ``epsg``, ``offset``, the unused positions, and the errors.
     """
     if wanted == "off":
         return None

@@ -1,4 +1,4 @@
-"""Tiled GeoTIFF files (GeoTIFF 1.1, OGC 19-008r4) by tifffile."""
+"""Writes tiled GeoTIFF files (GeoTIFF 1.1, OGC 19-008r4) with tifffile."""
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,10 @@ _MODEL_PIXEL_SCALE, _MODEL_TIEPOINT, _GEO_KEYS, _GDAL_NODATA = 33550, 33922, 347
 
 def write_geotiff(path: Path, array: np.ndarray, left: float, top: float, resolution: float, epsg: int,
                   nodata: str = "") -> None:
-    """A map in a projected coordinate system.
+    """Write a map in a projected coordinate system.
 
     ``array``: (h, w, 4) RGBA bytes or (h, w) float32; ``left``, ``top``: coordinates of the outer corner of the first
-    cell; ``resolution``: metres a cell. Overviews follow in the same file, each half as large.
+    cell; ``resolution``: metres per cell. Overviews follow in the same file, each half as large as the one before.
     """
     keys = [1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, epsg]
     tags = [(_MODEL_PIXEL_SCALE, "d", 3, (resolution, resolution, 0.0), True),

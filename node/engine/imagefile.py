@@ -1,4 +1,4 @@
-"""Writing pictures so that a failure is an error with its reason: OpenCV's own writer only says that it did not work."""
+"""Writes pictures and raises errors with a reason. OpenCV's own writer only reports that it failed."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .errors import WriteError
 
 
 def write_image(path: Path, image: np.ndarray, parameters: Sequence[int] = ()) -> None:
-    """Write a picture (OpenCV's channel order) in the format of its ending. Raises WriteError, as when the disk is full."""
+    """Write a picture (OpenCV's channel order) in the format of its file extension. Raises WriteError, for example if the disk is full."""
     ok, data = cv2.imencode(path.suffix, image, list(parameters))
     if not ok:
         raise WriteError(f"{path.name} cannot be encoded")

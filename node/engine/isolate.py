@@ -1,4 +1,4 @@
-"""The object apart from what it stands on and what is behind it."""
+"""Separates the object from what it stands on and from what is behind it."""
 from typing import Callable, Optional
 
 import numpy as np
@@ -15,9 +15,9 @@ from .reasons import NO_TEXTURE, too_few_points
 from .scene import Scene
 
 _MARGIN = 0.15      # of the object's extent, added around it
-_LEAST_HEIGHT = 0.012  # of the cameras' distance: what is lower belongs to the support
+_LEAST_HEIGHT = 0.012  # of the cameras' distance; lower points belong to the support
 _LEAST_POINTS = 30
-_SURE = 12          # points expected in the middle of an even table: there are fewer than a fifth of them by chance once in 2,000 times
+_SURE = 12          # points expected in the middle of an even table; fewer than a fifth of them occur by chance once in 2,000 times
 
 
 def cluster(points: np.ndarray, radius: float) -> np.ndarray:
@@ -29,19 +29,19 @@ def cluster(points: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _main_group(points: np.ndarray, middle: np.ndarray, radius: float) -> np.ndarray:
-    """Mask of the group that has most points, counted less the farther they are from the middle."""
+    """Mask of the group with the most points. Points count less the farther they are from the middle."""
     labels = cluster(points, radius)
     weight = 1.0 / (1.0 + (np.linalg.norm(points - middle, axis=1) / max(radius * 8, 1e-12)) ** 2)
     return labels == np.argmax(np.bincount(labels, weights=weight))
 
 
 def _ball(scene: Scene, middle: np.ndarray) -> float:
-    """Radius around the middle that about fills the photos: the object lies within."""
+    """The radius around the middle that roughly fills the photos. The object lies within it."""
     return float(np.median([np.linalg.norm(v.centre - middle) * 0.5 * min(v.width, v.height) / v.K[0, 0] for v in scene.views]))
 
 
 def _in_frame(scene: Scene, low: np.ndarray, high: np.ndarray) -> float:
-    """Share of the photos that show a box whole."""
+    """The share of the photos that show the whole box."""
     corners = Region(low, high).corners()
     whole = 0
     for view in scene.views:
@@ -51,13 +51,13 @@ def _in_frame(scene: Scene, low: np.ndarray, high: np.ndarray) -> float:
 
 
 def _refuse_plain_object(scene: Scene, middle: np.ndarray, distance: float) -> None:
-    """Raise EngineError where the support was measured all round the middle, but nothing in it: what stands there has no texture."""
+    """Raise EngineError if the support was measured all round the middle, but nothing in the middle: the object has no texture."""
     on = scene.points[np.abs(scene.points[:, 2]) < _LEAST_HEIGHT * distance]
     off = np.linalg.norm(on[:, :2] - middle[:2], axis=1)
     near = off[off < distance]
     if not len(near):
         return
-    # A flat object, such as a coin, has as many points as the table around it. Where points are few, a hole may be chance.
+    # A flat object, such as a coin, has as many points as the table around it. If there are few points, a hole may be chance.
     reach, hole = float(np.percentile(near, 90)), 0.08 * distance
     expected = 0.9 * len(near) * min(1.0, hole / reach) ** 2
     if expected >= _SURE and (near < hole).sum() < 0.2 * expected:
@@ -67,8 +67,8 @@ def _refuse_plain_object(scene: Scene, middle: np.ndarray, distance: float) -> N
 def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Optional[Region]:
     """The box around the photographed object, from the sparse points; None keeps everything.
 
-    ``wanted``: auto, keep or remove. auto removes the surroundings where the photos go round an object, and where an object that the
-    photos show whole stands on a support. Raises EngineError where the object itself shows nothing that could be measured.
+    ``wanted``: auto, keep or remove. auto removes the surroundings if the photos go round an object, or if they show a whole object that
+    stands on a support. Raises EngineError if nothing of the object itself could be measured.
     """
     frame = scene.meta["frame"]
     if wanted == "keep" or frame["kind"] != "local":
@@ -96,7 +96,7 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     if len(group) < _LEAST_POINTS:
         return None
     low, high = np.percentile(group, [0.5, 99.5], axis=0)
-    # The cameras must lie around or above it, not on one side of a wall.
+    # The cameras must be around or above the object, not on one side of a wall.
     outside = np.linalg.norm((centres - (low + high) / 2)[:, :2], axis=1) > 0.5 * np.linalg.norm((high - low)[:2])
     if wanted == "auto" and (outside.mean() < 0.7 or (not around and _in_frame(scene, low, high) < 0.5)):
         log("The background is kept: the photos show a scene, not one object from all sides")
@@ -106,7 +106,7 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
     low, high = low - margin, high + margin
     if supported:
         low[2] = -0.25 * margin
-    else:  # what is below an overhang has few sparse points
+    else:  # there are few sparse points below an overhang
         low[2] = max(low[2] - 0.4 * float((high - low).max()), min(low[2], middle[2] - 1.1 * _ball(scene, middle)))
     return Region(low, high)
 
@@ -114,7 +114,7 @@ def object_region(scene: Scene, wanted: str, log: Callable[[str], None]) -> Opti
 def hidden_base(object_points: np.ndarray, support_points: np.ndarray, cut: float, cell: float) -> Cloud:
     """Points, facing down, where the object hides its support: the underside that no photo shows.
 
-    Under the object's outline, less where the support was seen (beneath what overhangs).
+    They fill the object's outline, except where the support was seen (below overhangs).
     """
     low = object_points[:, :2].min(axis=0) - 4 * cell
     size = np.ceil((object_points[:, :2].max(axis=0) - low) / cell).astype(int) + 4
@@ -132,7 +132,7 @@ def hidden_base(object_points: np.ndarray, support_points: np.ndarray, cut: floa
     seen = ndimage.binary_closing(below > max(2.0, 0.15 * usual), iterations=2)
     base = ndimage.binary_opening(outline & ~seen, iterations=1)
     x, y = np.nonzero(base)
-    # Four points a cell, so that the base weighs about as much as the sides.
+    # Four points per cell, so that the base weighs about as much as the sides.
     quarter = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
     flat = ((np.stack([x, y], axis=1)[:, None, :] + quarter) * cell + low).reshape(-1, 2)
     points = np.c_[flat, np.full(len(flat), cut)]
@@ -141,10 +141,10 @@ def hidden_base(object_points: np.ndarray, support_points: np.ndarray, cut: floa
 
 
 def find_table(cloud: Cloud, middle: np.ndarray, extent: float) -> Optional[float]:
-    """Height of the level surface that the object stands on, from dense points; None where there is none.
+    """The height of the level surface on which the object stands, from dense points; None if there is none.
 
-    It is the lowest one that reaches out beyond the object. What lies below it may be no more than the edge of a thin plate: a level
-    surface with more below it is a part of the object, a plinth's top for one.
+    It is the lowest level surface that extends beyond the object. Only the edge of a thin plate may lie below it: a level surface with
+    more below it belongs to the object, such as the top of a plinth.
     """
     if cloud.normals is None or len(cloud) < 1000:
         return None
@@ -177,8 +177,8 @@ def find_table(cloud: Cloud, middle: np.ndarray, extent: float) -> Optional[floa
 def on_pin(points: np.ndarray, bottom: float) -> np.ndarray:
     """Mask of the points on a pin or rod that holds the object from below.
 
-    A pin is thin, does not change its thickness, is longer than thick, and goes on below ``bottom``, the end of what is looked at: a
-    leg that the object stands on ends within the photos.
+    A pin is thin, has the same thickness everywhere, is longer than thick, and continues below ``bottom``, the lower end of the region.
+    A leg of the object, in contrast, ends within the photos.
     """
     low, high = np.percentile(points[:, 2], [0.05, 99.5])
     step = (high - low) / 150
@@ -202,10 +202,10 @@ def on_pin(points: np.ndarray, bottom: float) -> np.ndarray:
 
 def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str], None]
                  ) -> tuple[Cloud, float, Cloud]:
-    """The photographed object's points, the height of its flat underside, and points of that where a support hid it.
+    """The photographed object's points, the height of its flat underside, and points for the underside where a support hid it.
 
-    The support's own relief (a carpet, a turntable's print) is measured on its points around the object. Raises EngineError where a
-    support was measured, but nothing that stands on it.
+    The support's relief (a carpet, a turntable's print) is measured at its points around the object. Raises EngineError if a support was
+    measured, but nothing that stands on it.
     """
     inside = cloud.keep(region.contains(cloud.points))
     if len(inside) < 1000:
@@ -213,7 +213,7 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
     z = inside.points[:, 2]
     middle = (region.low + region.high) / 2
     extent = float((region.high - region.low).max())
-    joined = bool(scene.meta.get("scans"))  # each scan was cut from its own support before
+    joined = bool(scene.meta.get("scans"))  # the scans were cut off their supports before
     table: Optional[float] = None
     if not joined:
         table = 0.0 if scene.meta["frame"].get("support") is not None else find_table(inside, middle, extent)
@@ -246,7 +246,7 @@ def object_alone(cloud: Cloud, scene: Scene, region: Region, log: Callable[[str]
 
 def cut_scans(scene: Scene, maps: DepthMaps, near: dict[int, list[int]], scale: float, region: Optional[Region],
               log: Callable[[str], None]) -> None:
-    """Take what each scan of a turned object stood on out of the depth of its photos: the other scans see the object there."""
+    """Remove each scan's support from the depth maps of its photos. In the other scans of the turned object, the object is there."""
     for name, members in scene.meta.get("scans", {}).items():
         mine = {i: [j for j in others if scene.views[j].name in members] for i, others in near.items() if scene.views[i].name in members}
         if not mine or region is None:
@@ -272,7 +272,7 @@ def cut_scans(scene: Scene, maps: DepthMaps, near: dict[int, list[int]], scale: 
 
 
 def _of_main_group(points: np.ndarray, middle: np.ndarray, extent: float) -> np.ndarray:
-    """Mask of the points that belong to what the photos look at. Groups are told apart on a thinned copy."""
+    """Mask of the points that belong to what the photos look at. The groups are found in a thinned copy."""
     spacing = cKDTree(points).query(points[:: max(1, len(points) // 5000)], k=2)[0][:, 1]
     cell = max(4.0 * float(np.median(spacing)), 0.006 * extent)
     _, first = np.unique(np.floor(points / cell).astype(np.int64), axis=0, return_index=True)

@@ -1,4 +1,4 @@
-"""Orthophoto and surface model of a flight, looked down on from the textured model."""
+"""Makes orthophoto and surface model of a flight: views of the textured model from above."""
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,7 +18,7 @@ _MOST_CELLS = 400e6
 
 
 def ground_sample(scene: Scene) -> float:
-    """Metres of ground that a pixel of the photos shows, at the middle of the set."""
+    """Metres of ground per pixel of the photos (median of all photos)."""
     sizes = []
     for view, ids in zip(scene.views, scene.seen):
         if len(ids):
@@ -35,14 +35,14 @@ def _grid(mesh: Mesh, resolution: float) -> tuple[float, float, int, int]:
 
 
 def _resolution(run: "Run", scene: Scene, mesh: Mesh, option: str) -> float:
-    """Metres a cell: as asked, but no finer than the photos and no more cells than memory holds."""
+    """Metres per cell: as the option says, but no finer than the photos, and with no more cells than fit into memory."""
     resolution = max(run.options[option] / 100.0, ground_sample(scene))
     extent = np.ptp(mesh.vertices[:, :2], axis=0)
     return float(max(resolution, np.sqrt(extent.prod() / _MOST_CELLS)))
 
 
 def surface_model(run: "Run", scene: Scene, mesh: Mesh) -> dict[str, Any]:
-    """Write ``odm_dem/dsm.tif``: heights in metres as the GPS has them. Returns its figures."""
+    """Write ``odm_dem/dsm.tif``: heights in metres, in the GPS's height system. Returns its figures."""
     frame = scene.meta["frame"]
     resolution = _resolution(run, scene, mesh, "dem-resolution")
     left, top, width, height = _grid(mesh, resolution)

@@ -1,4 +1,4 @@
-"""Masks beside the photos (``NAME_mask.png``, as ODM takes them): white where the photo counts, black where it does not."""
+"""Prepares masks (``NAME_mask.png`` beside the photos, as in ODM): white where the photo counts, black where it does not."""
 from pathlib import Path
 from typing import Optional
 
@@ -12,13 +12,13 @@ _LEAST_SHOWN = 0.01  # share of a photo that a mask should leave
 
 
 def turned_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """A picture turned as an EXIF orientation (1 to 8; EXIF 2.3, 0x0112) says."""
+    """A picture turned upright by an EXIF orientation (1 to 8; EXIF 2.3, 0x0112)."""
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return ImageOps.exif_transpose(image)
 
 
 def read_mask(path: str) -> np.ndarray:
-    """Which pixels of a prepared mask count (bool). Raises OSError where it cannot be read."""
+    """Which pixels of a prepared mask count (bool). Raises OSError if it cannot be read."""
     mask = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise OSError(f"cannot read {path}")
@@ -31,16 +31,16 @@ def resized_mask(path: str, width: int, height: int) -> np.ndarray:
 
 
 def alpha_mask(source: Path, width: int, height: int, target: Path) -> bool:
-    """Write a mask of what is transparent in a photo (PNG, TIFF, WebP) at the size of its prepared, upright copy.
+    """Write a mask of the transparent parts of a photo (PNG, TIFF, WebP), in the size of its prepared, upright copy.
 
-    Returns whether there is anything transparent, and thereby a mask.
+    Returns whether there are transparent parts and a mask was written.
     """
     with Image.open(source) as image:
         if "A" not in image.getbands() and "transparency" not in image.info:
             return False
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
     shown = np.asarray(alpha) > 127
-    if shown.all() or shown.mean() < _LEAST_SHOWN:  # wholly transparent: the file's alpha means something else
+    if shown.all() or shown.mean() < _LEAST_SHOWN:  # if nearly all is transparent, the alpha means something else
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     write_image(target, cv2.resize(shown.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_NEAREST))
@@ -48,10 +48,10 @@ def alpha_mask(source: Path, width: int, height: int, target: Path) -> bool:
 
 
 def prepare_mask(source: Path, orientation: int, width: int, height: int, target: Path) -> tuple[bool, Optional[str]]:
-    """Write a mask at the size of its photo's prepared, upright copy.
+    """Write a mask in the size of its photo's prepared, upright copy.
 
-    ``orientation``: the photo's in EXIF; a mask lies on the pixels as the camera stored them, as in ODM, unless it says
-    otherwise itself or only fits the upright photo. Returns whether the mask can be used, and a remark.
+    ``orientation``: the photo's EXIF orientation. As in ODM, a mask lies on the pixels as the camera stored them, unless it has an
+    orientation of its own or fits only the upright photo. Returns whether the mask can be used, and a remark.
     """
     try:
         with Image.open(source) as image:

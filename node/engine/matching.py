@@ -1,4 +1,4 @@
-"""Matching the features of two photos, and of many pairs on all cores, with COLMAP's verification."""
+"""Matches the features of pairs of photos, on all cores, and lets COLMAP verify the matches."""
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +14,11 @@ from .photos import Photo, prepared_name
 
 _RATIO = 0.8  # Lowe 2004
 _MOST_DISTANCE = 0.9
-_ROWS = 256   # of the table of likeness at a time, so that it stays in the processor's cache
+_ROWS = 256   # rows of the similarity table at a time, so that they stay in the processor's cache
 _BLOCK = 48   # pairs that are matched between two visits to the database
-_LARGEST = 1000  # features of a photo by which a pair is looked at first (preemptive matching, Wu 2013)
-_PROMISING = 8   # of them matched: worth matching all; the verified pairs of the banana set lie above
-_BEST_EACH = 5   # and in any case the best few of each photo
+_LARGEST = 1000  # largest features of each photo, which are matched first (preemptive matching, Wu 2013)
+_PROMISING = 8   # matches among these with which a pair is matched completely; the verified pairs of the banana set have more
+_BEST_EACH = 5   # pairs of each photo that are matched completely in any case
 
 _SCAN = re.compile(r"scan(\d+)[_-]", re.IGNORECASE)  # as OpenScan rigs name their photos: scan01_001.jpg
 
@@ -33,7 +33,7 @@ def scan_of(name: str) -> str:
 
 @dataclass
 class Matcher:
-    """COLMAP's database of a set, and which pairs of photos were matched so far (indices of ``photos``, the lower one first)."""
+    """COLMAP's database of a set, and which pairs of photos are matched already (indices of ``photos``, the lower one first)."""
 
     database: Path
     photos: Sequence[Photo]
@@ -47,25 +47,25 @@ class Matcher:
         return self.ids[prepared_name(self.photos[index].name)]
 
     def forget(self) -> None:
-        """The features are others now: no pair is matched yet."""
+        """Forget all matches, because the features have changed."""
         self.counts.clear()
         self.done.clear()
 
     def likeliest(self, index: int, among: Iterable[int], count: int) -> list[int]:
-        """Photos that probably show the same: the nearest in the order taken and those with most matches, taken in turns."""
+        """Photos that probably show the same place: alternately those with the most matches and the nearest in the order taken."""
         near = sorted(among, key=lambda j: (abs(j - index), j))
         matched = sorted(near, key=lambda j: -self.counts.get((min(index, j), max(index, j)), 0))
         return list(dict.fromkeys(j for two in zip(matched, near) for j in two))[:count]
 
 
 def all_pairs(count: int) -> list[Pair]:
-    """Every pair of so many photos."""
+    """All pairs of ``count`` photos."""
     return [(i, j) for i in range(count) for j in range(i + 1, count)]
 
 
 @njit(nogil=True, cache=True)
 def _take_best(block, start, best, second, which, column_best, column_which):
-    """The best two of each row of a part of the table of likeness, and the best of each column so far."""
+    """The two best of each row in a part of the similarity table, and the best of each column so far."""
     for i in range(block.shape[0]):
         first, next_best, place = np.float32(-1.0), np.float32(-1.0), 0
         for j in range(block.shape[1]):
@@ -96,21 +96,21 @@ def match_two(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def unit(descriptors: np.ndarray) -> np.ndarray:
-    """Descriptors as COLMAP keeps them (bytes) as unit float32 rows."""
+    """COLMAP's descriptors (bytes) as unit float32 rows."""
     d = np.asarray(descriptors).astype(np.float32)
     return d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-9)
 
 
 def largest_features(db: pycolmap.Database, image_id: int, count: int) -> np.ndarray:
-    """The indices of a photo's features that are largest in it: they survive a change of distance and of blur best."""
+    """The indices of a photo's largest features. They survive a change of distance and blur best."""
     scale = np.asarray(db.read_keypoints(image_id))[:, 2]
     return np.argsort(-scale, kind="stable")[:count]
 
 
 def shortlist(matcher: Matcher, pairs: Sequence[Pair], on_fraction: Callable[[float], None]) -> list[Pair]:
-    """The pairs worth matching with all features, by a quick look at the largest ones of each photo.
+    """The pairs to match with all features, chosen by a quick look at the largest features of each photo.
 
-    Kept are promising pairs, the best few of each photo, and neighbours in the order of ``photos``.
+    These are promising pairs, the best few pairs of each photo, and neighbours in the order of ``photos``.
     """
     db = pycolmap.Database.open(str(matcher.database))
     try:
@@ -128,7 +128,7 @@ def shortlist(matcher: Matcher, pairs: Sequence[Pair], on_fraction: Callable[[fl
         for done, (pair, count) in enumerate(zip(pairs, found), 1):
             matcher.counts[pair] = count
             on_fraction(done / len(pairs))
-    of: dict[tuple[int, str], list[Pair]] = {}  # of each photo with those of each scan, so that scans of one object can be joined
+    of: dict[tuple[int, str], list[Pair]] = {}  # pairs of each photo with each scan, so that scans of one object can be joined
     for i, j in pairs:
         of.setdefault((i, scan_of(matcher.photos[j].name)), []).append((i, j))
         of.setdefault((j, scan_of(matcher.photos[i].name)), []).append((i, j))
@@ -140,14 +140,14 @@ def shortlist(matcher: Matcher, pairs: Sequence[Pair], on_fraction: Callable[[fl
 
 
 class _Units:
-    """Descriptors of the photos that were wanted last."""
+    """A cache of the most recently used photos' descriptors."""
 
     def __init__(self, matcher: Matcher, keep: int = 64) -> None:
         self._matcher, self._keep = matcher, keep
         self._cache: dict[int, np.ndarray] = {}
 
     def load(self, db: pycolmap.Database, wanted: Sequence[int]) -> dict[int, np.ndarray]:
-        """Those of the wanted photos; others stay as long as there is room."""
+        """The descriptors of the wanted photos. Others stay in the cache while there is room."""
         for i in wanted:
             units = self._cache.pop(i, None)
             self._cache[i] = unit(db.read_descriptors(self._matcher.image_id(i))) if units is None else units
@@ -159,7 +159,7 @@ class _Units:
 def match_pairs(matcher: Matcher, pairs: Sequence[Pair], listing: Path, on_fraction: Callable[[float], None]) -> int:
     """Match pairs of photos and verify them with COLMAP, block by block. Returns how many have matches.
 
-    Memory stays that of one block's photos. ``listing``: a file for COLMAP's list of pairs.
+    It needs memory for one block's photos only. ``listing``: a file for COLMAP's list of pairs.
     """
     options = pycolmap.TwoViewGeometryOptions()
     units, gained, done = _Units(matcher), 0, 0

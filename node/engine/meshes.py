@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 @dataclass
 class Mesh:
-    """Triangles with, once made, vertex colours or a texture atlas.
+    """Triangles, and vertex colours or a texture atlas once they are made.
 
-    Texture coordinates follow OBJ (v upwards) and are given a corner, as charts cut through vertices.
+    Texture coordinates follow OBJ (v upwards). Each triangle corner has its own, because charts cut through vertices.
     """
 
     vertices: np.ndarray                  # (V, 3) float64
@@ -44,7 +44,7 @@ class Mesh:
         return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
     def keep_faces(self, which: np.ndarray) -> "Mesh":
-        """The mesh of the picked faces, without unused vertices (and without a texture)."""
+        """The mesh of the selected faces, without unused vertices and without a texture."""
         faces = self.faces[which]
         used, inverse = np.unique(faces, return_inverse=True)
         return Mesh(self.vertices[used], inverse.reshape(-1, 3).astype(np.int64),
@@ -60,14 +60,14 @@ class Mesh:
         return labels[self.faces[:, 0]]
 
     def boundary_edges(self) -> np.ndarray:
-        """Edges (E, 2) that only one face has, directed as in that face."""
+        """Edges (E, 2) that belong to only one face, with that face's direction."""
         edges = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])
         _, index, counts = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)
         return edges[index[counts == 1]]
 
 
 def largest_part(mesh: Mesh) -> Mesh:
-    """Without islands: the connected part with the largest area."""
+    """The connected part with the largest area."""
     if not len(mesh.faces):
         return mesh
     labels = mesh.components()
@@ -76,7 +76,7 @@ def largest_part(mesh: Mesh) -> Mesh:
 
 
 def _loops(edges: np.ndarray) -> list[list[int]]:
-    """Closed rings of directed edges; where rings touch in a vertex they are walked one after the other."""
+    """Closed rings of directed edges. Rings that touch in a vertex are separated."""
     following: dict[int, list[int]] = {}
     for a, b in edges.tolist():
         following.setdefault(a, []).append(b)
@@ -119,7 +119,7 @@ def fill_holes(mesh: Mesh, most_edges: int = 10**9) -> Mesh:
 
 
 def closed(mesh: Mesh, tries: int = 5) -> Mesh:
-    """The mesh without any open edge: holes filled; where a fan does not fit, its surroundings are cut out first."""
+    """The mesh without open edges: holes are filled. If a fan does not fit, its surroundings are cut out first."""
     for _ in range(tries):
         mesh = largest_part(fill_holes(mesh))
         edges = mesh.boundary_edges()
@@ -131,7 +131,7 @@ def closed(mesh: Mesh, tries: int = 5) -> Mesh:
 
 
 def without_degenerate(mesh: Mesh) -> Mesh:
-    """Without triangles that name a vertex twice, and without doubles."""
+    """The mesh without triangles that use a vertex twice, and without duplicate triangles."""
     f = mesh.faces
     good = (f[:, 0] != f[:, 1]) & (f[:, 1] != f[:, 2]) & (f[:, 2] != f[:, 0])
     _, first = np.unique(np.sort(f, axis=1), axis=0, return_index=True)
@@ -141,7 +141,7 @@ def without_degenerate(mesh: Mesh) -> Mesh:
 
 
 def write_mesh_ply(path: Path, mesh: Mesh) -> None:
-    """Binary PLY with vertex colours where there are some."""
+    """Write binary PLY, with vertex colours if there are any."""
     fields = [(a, "<f4") for a in "xyz"]
     if mesh.colours is not None:
         fields += [(a, "u1") for a in ("red", "green", "blue")]
@@ -165,7 +165,7 @@ def _rows(form: str, values: np.ndarray) -> list[str]:
 
 
 def write_obj(path: Path, mesh: Mesh, texture: Optional[str], material: str = "material0000") -> None:
-    """OBJ (and MTL beside it); with ``texture`` the file name of the picture, else with vertex colours."""
+    """Write OBJ and MTL. ``texture``: the file name of the texture; if None, vertex colours are written."""
     lines: list[str] = []
     mtl = path.with_suffix(".mtl")
     lines.append(f"mtllib {mtl.name}")
@@ -192,7 +192,7 @@ def write_obj(path: Path, mesh: Mesh, texture: Optional[str], material: str = "m
 
 
 def corners_split(mesh: Mesh) -> dict[str, np.ndarray]:
-    """Vertices doubled where the texture is cut: position, uv (v downwards, as glTF has it), normal, triangles."""
+    """Position, uv (v downwards, as in glTF), normal and triangles, with vertices duplicated where the texture is cut."""
     normals = mesh.vertex_normals()
     if mesh.uvs is None:
         return {"position": mesh.vertices, "normal": normals, "faces": mesh.faces}
@@ -205,10 +205,10 @@ def corners_split(mesh: Mesh) -> dict[str, np.ndarray]:
 
 
 def write_glb(path: Path, mesh: Mesh, jpeg: Optional[bytes], centre: Optional[np.ndarray] = None) -> None:
-    """Binary glTF 2.0 with the texture inside, or with vertex colours.
+    """Write binary glTF 2.0 with the texture inside, or with vertex colours.
 
-    Coordinates are z-up as in the OBJ, as ODM writes them and WebODM's 3D view expects them. ``centre`` is what has
-    to be added to reach UTM; it goes into the CESIUM_RTC extension, which WebODM reads.
+    Coordinates are z-up as in the OBJ: ODM writes them and WebODM's 3D view expects them this way. ``centre`` must be added
+    to the coordinates to get UTM. It goes into the CESIUM_RTC extension, which WebODM reads.
     """
     parts = corners_split(mesh)
     blobs: list[bytes] = []

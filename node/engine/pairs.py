@@ -1,4 +1,4 @@
-"""Which photos to match in large sets: neighbours in the order taken, in space, and in likeness."""
+"""Chooses which photos to match in large sets: neighbours in the order taken, in space, and by likeness."""
 import re
 from collections.abc import Sequence
 from typing import Callable
@@ -49,14 +49,14 @@ def _likeness(matcher: Matcher) -> np.ndarray:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts names with numbers as people do: photo 2 before photo 10."""
+    """A key that sorts names by their numbers: photo 2 before photo 10."""
     numbers = _DIGITS.findall(name)
     words = _DIGITS.split(name.lower())
     return [(int(number), word) for word, number in zip(words, [*numbers, "0"])]
 
 
 def in_order(photos: Sequence[Photo]) -> list[Photo]:
-    """Photos in the order they were taken: scans of a rig by their names, others by time, then by name."""
+    """Photos in the order in which they were taken: scans of a rig by name, others by time and then by name."""
     def key(photo: Photo) -> tuple:
         scan = scan_of(photo.name)
         return (1, int(scan), "", natural(photo.name)) if scan else (0, 0, photo.taken, natural(photo.name))
@@ -65,7 +65,7 @@ def in_order(photos: Sequence[Photo]) -> list[Photo]:
 
 
 def _rounds(photos: Sequence[Photo]) -> list[list[int]]:
-    """Photos that were taken one after the other, as indices: those of each scan of a rig, and all the others."""
+    """Groups of photos (indices) that were taken one after the other: one group per scan of a rig, and one for all others."""
     of: dict[str, list[int]] = {}
     for i, photo in enumerate(photos):
         of.setdefault(scan_of(photo.name), []).append(i)
