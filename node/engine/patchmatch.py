@@ -1,8 +1,8 @@
 """Depth and normals of a photo from its neighbours: PatchMatch stereo with slanted windows, compiled by numba.
 
-The search is that of Galliani et al. 2015 (Gipuma: half the pixels of a chessboard at a time take over the planes of
-their neighbours) with the likelihoods of Schoenberger et al. 2016 (COLMAP: bilaterally weighted normalised
-cross-correlation over a plane-induced homography), 25 samples a window, and the best two of the neighbouring photos.
+The search follows Galliani et al. 2015 (Gipuma: half the pixels, as on a chessboard, take over the planes of their
+neighbours at a time). The likelihoods follow Schoenberger et al. 2016 (COLMAP: bilaterally weighted normalised
+cross-correlation over a plane-induced homography), with 25 samples per window and the best two neighbouring photos.
 """
 import math
 
@@ -11,17 +11,17 @@ from numba import njit, prange
 
 BAD = 2.0  # cost of a hypothesis that cannot be judged; 1 - NCC lies in [0, 2]
 _SIGMA_COLOUR = 25.0
-SAMPLES = 24  # of a window, five by five without the middle: three vectors of eight. A constant, for LLVM's sake
-_X, _Y, _NEAR, _WEIGHT, _PRODUCT, _RIGHT, _DOWN, _AT = (k * SAMPLES for k in range(8))  # what a window keeps of each sample
+SAMPLES = 24  # per window, five by five without the middle: three vectors of eight. A constant, so that LLVM can vectorize
+_X, _Y, _NEAR, _WEIGHT, _PRODUCT, _RIGHT, _DOWN, _AT = (k * SAMPLES for k in range(8))  # where a window keeps each sample's values
 _ONE, _BAD32 = np.float32(1.0), np.float32(BAD)
 _ALIKE = np.exp(-0.5 * (np.arange(256) / _SIGMA_COLOUR) ** 2).astype(np.float32)  # weight by the difference of two grey values
 _BYTE = np.uint32(255)
-_LEAST_VARIANCE = np.float32(2.0)  # grey values squared; what varies less shows nothing to compare
+_LEAST_VARIANCE = np.float32(2.0)  # grey values squared; windows that vary less have nothing to compare
 
 
 @njit(inline="always")
 def _random(state: np.ndarray, y: int, x: int) -> float:
-    """Uniform in [0, 1); a xorshift generator a pixel, so results do not depend on the number of threads."""
+    """Uniform in [0, 1). Each pixel has its own xorshift generator, so results do not depend on the number of threads."""
     s = state[y, x]
     s ^= (s << np.uint32(13)) & np.uint32(0xFFFFFFFF)
     s ^= s >> np.uint32(17)
@@ -31,9 +31,9 @@ def _random(state: np.ndarray, y: int, x: int) -> float:
 
 
 def packed(pictures: np.ndarray) -> np.ndarray:
-    """Each pixel (S, h, w; 8 bit) with its neighbours to the right, below, and right below in one uint32.
+    """Each pixel (S, h, w; 8 bit) with its neighbours to the right, below, and below right in one uint32.
 
-    One load instead of four for each sample between the pixels; the loads are what the search spends most time on.
+    A sample between pixels then needs one load instead of four. The search spends most of its time on loads.
     """
     wide = np.pad(pictures, ((0, 0), (0, 1), (0, 1)), mode="edge").astype(np.uint32)
     return wide[:, :-1, :-1] | wide[:, :-1, 1:] << 8 | wide[:, 1:, :-1] << 16 | wide[:, 1:, 1:] << 24
@@ -41,10 +41,10 @@ def packed(pictures: np.ndarray) -> np.ndarray:
 
 @njit(inline="always", fastmath=True)
 def _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius):
-    """Look up the pixels of a neighbouring photo where the plane (na, nb, nc) = n K^-1 / d puts the window. False: not all lie in it.
+    """Look up a neighbouring photo's pixels where the plane (na, nb, nc) = n K^-1 / d puts the window. False if it is not all inside.
 
-    The homography is taken as affine within the window, which is a few pixels wide: one division instead of one per
-    sample, and a loop without branches, which LLVM vectorizes. The rounding of 32 bits stays below 1e-3 pixels.
+    The homography counts as affine within the window, which is a few pixels wide. This takes one division instead of one per
+    sample, and a loop without branches, which LLVM vectorizes. Rounding to 32 bits stays below 1e-3 pixels.
     """
     h20 = A[2, 0] + shift[2] * na
     h21 = A[2, 1] + shift[2] * nb
@@ -65,7 +65,7 @@ def _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius)
             and u0 + wide <= np.float32(width - 1.01) and v0 + high <= np.float32(height - 1.01)):
         return False
     across = np.float32(width)
-    # Three loops: LLVM would otherwise work out the places one by one, as addresses.
+    # Separate loops: otherwise LLVM computes the places one by one, as addresses.
     for k in range(SAMPLES):
         u = u0 + ux * window[_X + k] + uy * window[_Y + k]
         v = v0 + vx * window[_X + k] + vy * window[_Y + k]
@@ -109,7 +109,7 @@ def _cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radi
 
 @njit(inline="always", fastmath=True)
 def _cost(flat, width, height, A, b, x, y, depth, n0, n1, n2, Kinv, window, four, radius, mean, variance):
-    """Mean of the two best neighbouring photos' costs (one, where there is only one)."""
+    """The mean cost of the two best neighbouring photos, or the cost of the only one."""
     fx, fy = np.float32(x), np.float32(y)
     rx = Kinv[0, 0] * fx + Kinv[0, 2]
     ry = Kinv[1, 1] * fy + Kinv[1, 2]
@@ -136,9 +136,9 @@ def _cost(flat, width, height, A, b, x, y, depth, n0, n1, n2, Kinv, window, four
 
 @njit
 def _new_window(radius):
-    """Room for a window: where its samples lie from the middle, how much each counts for that, and what ``_look`` and ``_cost_in`` fill.
+    """Memory for a window: offsets and distance weights of its samples, and room for what ``_look`` and ``_cost_in`` fill in.
 
-    All in one array, at fixed distances: LLVM then sees that what is written is not what is read, and vectorizes.
+    All values are in one array, at fixed distances. LLVM then sees that reads and writes do not overlap, and vectorizes.
     """
     window = np.empty(8 * SAMPLES, np.float32)
     for k in range(SAMPLES):
@@ -151,7 +151,7 @@ def _new_window(radius):
 
 @njit(fastmath=True)
 def _look(image, y, x, window):
-    """Fill in a window's bilateral weights (their sum is 1; 0 outside the photo) and weights times values. Returns mean and variance."""
+    """Fill in a window's bilateral weights (sum 1; 0 outside the photo), and weights times values. Returns mean and variance."""
     height, width = image.shape
     centre = np.int64(image[y, x])
     total, s, ss = np.float32(0.0), np.float32(0.0), np.float32(0.0)
@@ -178,7 +178,7 @@ def _look(image, y, x, window):
 
 @njit(parallel=True, fastmath=True, cache=True)
 def start_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
-    """Judge the given depths and normals."""
+    """Fill in the costs of the given depths and normals."""
     height, width = image.shape
     count, high, wide = sources.shape
     flat = sources.reshape(count, high * wide)
@@ -221,7 +221,7 @@ def sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, stat
             for direction in range(4):
                 dx = (1, -1, 0, 0)[direction]
                 dy = (0, 0, 1, -1)[direction]
-                # Of each direction the most convincing pixel of the other colour, near or far.
+                # In each direction, take the best pixel of the other colour, near or far.
                 choice, least = 0, BAD
                 for reach in (1, 3, 7):
                     yy, xx = y + dy * reach, x + dx * reach
@@ -306,7 +306,7 @@ def _subtract_plane(window, moments, values, mean):
 
 @njit(fastmath=True)
 def _plain_cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius, moments, mine, variance, theirs):
-    """As ``_cost_in``, without linear gradients. ``mine`` (S), ``variance``: of the photo; ``theirs`` (S): room for the other's values."""
+    """Like ``_cost_in``, without linear gradients. ``mine`` (S), ``variance``: the photo's; ``theirs`` (S): room for the other's values."""
     if not _find(flat, width, height, A, shift, x, y, na, nb, nc, window, four, radius):
         return _BAD32
     mean = np.float32(0.0)
@@ -326,14 +326,14 @@ def _plain_cost_in(flat, width, height, A, shift, x, y, na, nb, nc, window, four
 def plain_costs(image, sources, A, b, Kinv, depth, normal, cost, most_cost, radius):
     """Raise ``cost`` to 1 - NCC of the windows without their linear gradients, where that is higher.
 
-    Grey that changes evenly, as on a plain table in soft light, matches perfectly at every depth and measures none. What costs more than
-    ``most_cost`` is no measurement anyway. Where a linear gradient is too little of a window's variance to bring the cost below that by
-    itself, nothing is calculated: that is most of a textured photo.
+    Grey that changes evenly, as on a plain table in soft light, matches perfectly at every depth and measures nothing. Pixels whose cost
+    is above ``most_cost`` are not measurements anyway. If a linear gradient is too small a part of a window's variance to bring the cost
+    below that by itself, nothing is calculated; this is true for most of a textured photo.
     """
     height, width = image.shape
     count, high, wide = sources.shape
     flat = sources.reshape(count, high * wide)
-    # Gradients that are this share of one window's variance reach an NCC of 1 - most_cost at best, where the other window is nothing else.
+    # Gradients with this share of one window's variance reach an NCC of at most 1 - most_cost, if the other window is only a gradient.
     enough = np.float32(1.0) - (np.float32(1.0) - most_cost) ** 2
     for y in prange(height):
         window, four = _new_window(radius)
@@ -374,9 +374,9 @@ def consistent(depth, normal, K, R, t, others, other_normals, Ks, Rs, ts, reach,
                out_normals, votes):
     """Check each pixel's point in the other views and average what agrees.
 
-    A view agrees when its own depth there leads back to within ``reach`` pixels and ``tolerance`` (share) of the
-    depth, and its normal is within the angle whose cosine is ``facing``. ``others``: (S, h, w) depths, 0 where
-    unknown. Fills ``points``, ``out_normals`` (world) and ``votes``; marks what was merged in ``used`` (S, h, w).
+    A view agrees if its own depth there leads back to within ``reach`` pixels and ``tolerance`` (share) of the depth, and
+    the cosine between the normals is at least ``facing``. ``others``: (S, h, w) depths, 0 if unknown. Fills ``points``,
+    ``out_normals`` (world) and ``votes``, and marks merged pixels in ``used`` (S, h, w).
     """
     height, width = depth.shape
     for y in prange(height):

@@ -1,4 +1,4 @@
-"""Reading photos of every kind: modes, bit depths, rotation, EXIF; what is broken, doubled or blurred is named."""
+"""Reads photos of every kind (modes, bit depths, rotation, EXIF), and reports broken, duplicate and blurred ones."""
 import hashlib
 import io
 import math
@@ -20,7 +20,7 @@ from .errors import WriteError
 from .imagefile import write_image
 from .masks import alpha_mask, prepare_mask, turned_upright
 
-#: Files by name that are no photos and are named, with the reason (keys of photo_files.PROBLEMS); clutter and texts are not worth a word.
+#: Files that are not photos, by their names, and are reported with a reason (keys of photo_files.PROBLEMS). Clutter and texts are not.
 _NAMED = {photo_files.CARD: "card", photo_files.BACKUP: "backup", photo_files.ARCHIVE: "other"}
 _LEAST_COLOUR = 3  # colour photos beside which bands and thermal frames are left out
 _BAND = re.compile(r"(.+)_(red[ _]?edge|red|green|blue|nir|reg|re|rgb|pan|lwir|ms_[a-z]+|[1-9]|1[0-2])", re.IGNORECASE)
@@ -30,7 +30,7 @@ _FOCAL_35MM_WIDTH = 36.0  # mm; width of the film frame to which FocalLengthIn35
 
 @dataclass
 class Photo:
-    """A photo that is used: its prepared copy (upright, 8-bit RGB JPEG) and what its EXIF says."""
+    """A photo in use: its prepared copy (upright, 8-bit RGB JPEG) and its EXIF data."""
 
     name: str
     source: str
@@ -40,7 +40,7 @@ class Photo:
     make: str = ""
     model: str = ""
     focal_px: Optional[float] = None  # in pixels of the prepared copy
-    gps: Optional[tuple[float, float, Optional[float]]] = None  # latitude, longitude (degrees WGS 84), altitude (m) where it is known
+    gps: Optional[tuple[float, float, Optional[float]]] = None  # latitude, longitude (degrees WGS 84), altitude (m) if known
     gps_unsure: bool = False  # the file does not say whether north or south, east or west
     taken: str = ""
     mask: Optional[str] = None
@@ -72,13 +72,13 @@ class LeftOut:
     name: str
     reason: str
     code: str = ""    # of photo_files.PROBLEMS
-    detail: str = ""  # its own wording of that
+    detail: str = ""  # more specific wording
 
 
 def list_images(directory: Path) -> tuple[list[Path], dict[str, Path], list[LeftOut]]:
-    """What lies in a directory, judged by name alone.
+    """The files in a directory, sorted out by their names only.
 
-    Returns the files that may be photos, the masks (``NAME_mask.png`` as ODM takes them) by photo stem, and what is left out.
+    Returns the files that may be photos, the masks (``NAME_mask.png``, as in ODM) by photo stem, and the files that are left out.
     """
     images, masks, left_out = [], {}, []
     files = sorted((path for path in directory.iterdir() if path.is_file()), key=lambda path: path.name)
@@ -105,21 +105,21 @@ def _kind(path: Path) -> str:
 
 
 def _left_out(name: str, code: str, detail: str = "") -> LeftOut:
-    """A file that is not used for a reason that ``photo_files`` knows, with what to do about it."""
+    """A file that is not used for a reason from ``photo_files``, with what to do about it."""
     problem = photo_files.PROBLEMS[code]
     return LeftOut(name, f"{detail or problem.one}{'. ' + problem.remedy.format(them='it') if problem.remedy else ''}".rstrip("."),
                    code, detail)
 
 
 def sentences(left_out: Iterable[LeftOut]) -> list[str]:
-    """What was left out in a few sentences, one for each reason."""
+    """The files that were left out, in one sentence per reason."""
     items = list(left_out)
     known = [photo_files.LeftOut(item.name, item.code, item.detail) for item in items if item.code]
     return photo_files.summarize(known) + [f"Left out: {item.name} {item.reason}" for item in items if not item.code]
 
 
 def _to_8bit(array: np.ndarray) -> np.ndarray:
-    """16-bit and float samples to 8 bit; the range is that of the data's own depth (10, 12, 14 or 16 bit)."""
+    """16-bit and float samples as 8 bit. The range is the data's own depth (10, 12, 14 or 16 bit)."""
     if array.dtype == np.uint8:
         return array
     top = float(array.max()) if array.size else 1.0
@@ -145,7 +145,7 @@ class Picture:
 
 
 def _read_deep(data: bytes) -> Optional[np.ndarray]:
-    """Pixels of a PNG or TIFF with more than 8 bits a sample, RGB and 8 bit; None for others. Pillow cuts or refuses these."""
+    """Pixels of a PNG or TIFF with more than 8 bits per sample, as 8-bit RGB; None for others. Pillow truncates or refuses these."""
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype == np.uint8:
         return None
@@ -156,7 +156,7 @@ def _read_deep(data: bytes) -> Optional[np.ndarray]:
 def read_rgb(path: Path) -> Picture:
     """Decode a photo of any kind that ``photo_files`` accepts.
 
-    Raises NotUsable, OSError or ValueError where the file is no photo or cannot be decoded to its end.
+    Raises NotUsable, OSError or ValueError if the file is not a photo or cannot be decoded completely.
     """
     known = photo_files.examine(path)
     data = path.read_bytes()
@@ -217,7 +217,7 @@ def _gps(exif: Image.Exif, xmp: bytes) -> tuple[Optional[tuple[float, float, Opt
     sides = [str(tags.get(key) or "").strip("\x00 ").upper()[:1] for key in (1, 3)]
     latitude = -degrees[0] if sides[0] == "S" else degrees[0]
     longitude = -degrees[1] if sides[1] == "W" else degrees[1]
-    if not (abs(latitude) <= 90 and abs(longitude) <= 360):  # not a number, too
+    if not (abs(latitude) <= 90 and abs(longitude) <= 360):  # also true for nan
         return None, False, "its GPS position is not a place on Earth and is not used"
     if latitude == 0 and longitude == 0:
         return None, False, "its GPS position is 0, 0 and is not used"
@@ -247,9 +247,9 @@ def _describe(photo: Photo, exif: Image.Exif, xmp: bytes) -> None:
 
 
 def _sharpness(grey: np.ndarray) -> float:
-    """Ratio of fine to coarse detail: falls with blur, hardly with what is shown.
+    """Ratio of fine to coarse detail. It falls with blur, and depends little on what the photo shows.
 
-    Crete et al. 2007 compare a picture with its own blurred copy: a picture that loses little was blurred already.
+    Crete et al. 2007 compare a picture with its own blurred copy: a picture that loses little was already blurred.
     """
     small = cv2.resize(grey, None, fx=(s := min(1.0, 800.0 / max(grey.shape))), fy=s, interpolation=cv2.INTER_AREA)
     small = small.astype(np.float32)
@@ -260,7 +260,7 @@ def _sharpness(grey: np.ndarray) -> float:
 
 @dataclass
 class _Prepared:
-    """A prepared photo, a thumbnail that tells doubles, and what kind of picture it is."""
+    """A prepared photo, a thumbnail to recognize duplicates, and the kind of picture."""
 
     photo: Photo
     thumb: np.ndarray
@@ -296,9 +296,9 @@ def _prepare_one(path: Path, mask: Optional[Path], target: Path, max_size: int) 
 
 
 def _other_spectra(made: Iterable[_Prepared]) -> dict[str, str]:
-    """Bands of multispectral cameras and thermal frames beside colour photos: why each of them is not used, by name.
+    """Bands of multispectral cameras and thermal frames beside colour photos, with the reason why each is not used.
 
-    They show the same places in other light, in which features do not match those of the colour photos.
+    They show the same places in other light, so their features do not match those of the colour photos.
     """
     made = list(made)
     colour = [m for m in made if not m.grey and not m.thermal]
@@ -321,7 +321,7 @@ def _other_spectra(made: Iterable[_Prepared]) -> dict[str, str]:
 
 
 def _settle_hemispheres(photos: Iterable[Photo]) -> None:
-    """Photos that lack N, S, E or W lie where the others of the set lie."""
+    """Give photos that lack N, S, E or W the hemisphere of the other photos."""
     located = [p for p in photos if p.gps is not None]
     sure = [p.gps for p in located if not p.gps_unsure]
     for photo in located:
@@ -333,9 +333,9 @@ def _settle_hemispheres(photos: Iterable[Photo]) -> None:
 
 
 def prepared_name(name: str) -> str:
-    """File name of a photo's prepared copy; unique, as photo names are.
+    """The file name of a photo's prepared copy. It is unique, because photo names are.
 
-    COLMAP reads lists of pairs as two names with a space between them, and a line that begins with # as a comment.
+    Spaces and # are replaced: COLMAP separates names by spaces in lists of pairs, and takes lines that begin with # as comments.
     """
     for character in "% \t#":
         name = name.replace(character, f"%{ord(character):02X}")
@@ -351,7 +351,7 @@ def prepare(images: Iterable[Path], masks: dict[str, Path], target: Path, max_si
             on_done=lambda done, total: None) -> tuple[list[Photo], list[LeftOut]]:
     """Decode all photos once and write upright 8-bit copies to ``target``.
 
-    Broken files and exact or near-exact doubles are left out and named; blurred ones are used and noted.
+    Broken files and (nearly) exact duplicates are left out and reported. Blurred photos are used, with a note.
     """
     target.mkdir(parents=True, exist_ok=True)
     images = list(images)

@@ -1,4 +1,4 @@
-"""Pictures of the finished model: from all sides for objects, from above for flights."""
+"""Renders the finished model: from all sides for objects, from above for flights."""
 import cv2
 import numpy as np
 
@@ -9,7 +9,7 @@ _OVERSAMPLE = 2
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation and shift (world to camera) of a camera that looks at a point, with z upwards in the picture."""
+    """Rotation and translation (world to camera) of a camera that looks at a point, with z upwards in the picture."""
     forward = target - eye
     forward = forward / np.linalg.norm(forward)
     up = np.array([0, 0, 1.0]) if abs(forward[2]) < 0.99 else np.array([0, 1.0, 0])
@@ -37,7 +37,7 @@ def side_view(mesh: Mesh, texture: np.ndarray, azimuth: float, elevation: float,
 
 
 def contact_sheet(mesh: Mesh, texture: np.ndarray, size: int = 420) -> np.ndarray:
-    """Eight sides, four shapes without texture, from above and from below (RGB)."""
+    """A sheet of views (RGB): eight sides, two without texture, from above, and from below."""
     rows = [np.hstack([side_view(mesh, texture, a, 25.0, size) for a in (0, 45, 90, 135)]),
             np.hstack([side_view(mesh, texture, a, 25.0, size) for a in (180, 225, 270, 315)]),
             np.hstack([side_view(mesh, texture, 45.0, 25.0, size, shade=True),

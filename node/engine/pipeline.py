@@ -1,4 +1,4 @@
-"""The run from photos to results, stage by stage. A stage reads files and writes files; finished ones are skipped."""
+"""The run from photos to results, stage by stage. Stages read and write files; finished stages are skipped."""
 import os
 import time
 from collections.abc import Sequence
@@ -19,10 +19,9 @@ from .reasons import not_placed
 from .settings import DEPTH_SIZE, MOST_POINTS, WORK_SIZE
 from .workspace import Workspace
 
-LEAST_PLACED = 0.4  # of the photos; a model of fewer is not what was asked for
+LEAST_PLACED = 0.4  # of the photos; a model of fewer counts as a failure
 
-#: What each stage leaves beside the intermediate files. What an earlier run left goes before the stage works again: with other options it
-#: may leave less.
+#: The results of each stage. They are removed before the stage runs again, because it may produce fewer with other options.
 RESULTS: dict[str, tuple[str, ...]] = {
     "mvs_texturing": ("odm_texturing",), "odm_georeferencing": ("odm_georeferencing", "entwine_pointcloud"),
     "odm_dem": ("odm_dem",), "odm_orthophoto": ("odm_orthophoto",),
@@ -43,7 +42,7 @@ class Run:
         inputs = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in [*files, *sorted(masks.values())]]
         self.space = Workspace(out, [__version__, inputs, self.held_out], options["rerun-from"])
         if options["rerun-from"] in ("dataset", "opensfm", "openmvs"):
-            (self.space.root / "depth.json").unlink(missing_ok=True)  # finished depth maps are not to be kept
+            (self.space.root / "depth.json").unlink(missing_ok=True)  # finished depth maps must not be kept
 
     @property
     def photos(self) -> list[Photo]:
@@ -57,26 +56,26 @@ class Run:
 
     @property
     def threads(self) -> int:
-        """Threads to use: fewer than asked for where memory is short."""
+        """Threads to use: fewer than asked for if memory is short."""
         return min(self.most_threads, self.space.read_json("plan.json", {}).get("threads", self.most_threads))
 
     @property
     def depth_size(self) -> int:
-        """Pixels of the longer side of photos in which depth is searched."""
+        """Longer side, in pixels, of the photos in which depth is searched."""
         return self.space.read_json("plan.json", {}).get("depth_size", DEPTH_SIZE[self.options["pc-quality"]])
 
     @property
     def most_points(self) -> int:
-        """Points that the cloud may have."""
+        """Maximum number of points in the cloud."""
         return self.space.read_json("plan.json", {}).get("most_points", MOST_POINTS)
 
     @property
     def is_flight(self) -> bool:
-        """Whether this may be a flight: most photos have a position, and they differ by metres. Placing tells whether they agree."""
+        """Whether this may be a flight: most photos have positions, and these are metres apart. Placing checks whether they agree."""
         return bool(self.space.read_json("set.json", {}).get("flight"))
 
     def picked(self, *names: str) -> dict[str, Any]:
-        """The named options, to tell the workspace what a stage depends on."""
+        """The named options and their values, for the workspace: a stage depends on them."""
         return {name: self.options[name] for name in names}
 
 
@@ -185,9 +184,9 @@ def _stages() -> list:
 
 def run(images: Path, out: Path, options: dict[str, Any], progress: Progress, threads: int,
         held_out: Sequence[str] = ()) -> None:
-    """Make a model of the photos in ``images``; results appear in ``out`` in ODM's layout.
+    """Make a model from the photos in ``images``. Results appear in ``out`` in ODM's layout.
 
-    Raises EngineError with a sentence for the user where no model can be made.
+    Raises EngineError with a message for the user if no model can be made.
     """
     if not images.is_dir():
         raise EngineError(f"There is no directory {images}.")

@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Optional, TextIO
 
-# Share of a run that each stage takes, in per cent: an estimate for an object of some 16 photos.
+# Each stage's share of a run's time, in per cent: an estimate for an object with about 16 photos.
 STAGES: list[tuple[str, float]] = [
     ("dataset", 3.0), ("opensfm", 37.0), ("openmvs", 32.0), ("odm_filterpoints", 2.0), ("odm_meshing", 8.0),
     ("mvs_texturing", 10.0), ("odm_georeferencing", 2.0), ("odm_dem", 2.0), ("odm_orthophoto", 2.0),
@@ -13,18 +13,18 @@ STAGES: list[tuple[str, float]] = [
 ]
 
 
-#: Seconds without news after which progress creeps on, and the share of what is left of the stage that each of these steps takes.
+#: Seconds without a report after which progress creeps on, and the share of the stage's remaining part that each such step covers.
 QUIET, _CREEP = 5.0, 0.02
 
 
 class Progress:
-    """Writes JSON lines; overall progress never goes back, and never stands still for long.
+    """Writes JSON lines. Overall progress never goes back and never stands still for long.
 
-    Some steps (bundle adjustment, the Poisson surface) tell nothing while they work. Then progress creeps towards the end of the stage,
-    ever more slowly, so that people see that the run is alive; what the step reports next goes on from its own figure.
+    Some steps (bundle adjustment, the Poisson surface) report nothing while they work. Progress then creeps towards the end of the
+    stage, more and more slowly, so that people see that the run is alive.
 
-    The time left is what is left of the work at the pace since the first stage that really ran, so stages that a
-    continued run skips do not make it look faster than it is.
+    The time left is estimated from the pace since the first stage that really ran. Stages that a continued run skips do not make it
+    look faster than it is.
     """
 
     def __init__(self, stream: Optional[TextIO] = None) -> None:
@@ -50,7 +50,7 @@ class Progress:
             self._stream.flush()
 
     def begin(self, stage: str, skipped: bool = False) -> None:
-        """Enter a stage; ``skipped`` says that its results of an earlier run are used."""
+        """Enter a stage. ``skipped``: the results of an earlier run are used."""
         with self._lock:
             self._stage = stage
             if not skipped and self._pace_from is None:
@@ -68,7 +68,7 @@ class Progress:
                     self._tell(self._overall + _CREEP * max(end - self._overall, 0.0))
 
     def update(self, fraction: float) -> None:
-        """``fraction`` (0..1) of the current stage is done."""
+        """Report that ``fraction`` (0..1) of the current stage is done."""
         with self._lock:
             share = dict(STAGES)[self._stage]
             value = (self._start_of[self._stage] + share * min(max(fraction, 0.0), 1.0)) * self._scale
@@ -86,11 +86,11 @@ class Progress:
         self._write({"type": "progress", "stage": self._stage, "progress": round(self._overall, 3), "eta_seconds": eta})
 
     def log(self, message: str) -> None:
-        """One line for the console."""
+        """Write one line for the console."""
         self._write({"type": "log", "message": message})
 
     def result(self, ok: bool, error: Optional[str] = None) -> None:
-        """The last line."""
+        """Write the last line: whether the run succeeded, and the error if not."""
         with self._lock:
             self._ended.set()
         if ok:

@@ -1,4 +1,4 @@
-"""A small software rasteriser, compiled by numba: which triangle each pixel shows, at what depth, and where in it."""
+"""A small software rasteriser, compiled by numba: the triangle at each pixel, its depth, and the place within it."""
 from typing import Optional
 
 import cv2
@@ -10,7 +10,7 @@ from .meshes import Mesh
 
 @njit(cache=True, fastmath=True)
 def _draw(pixels, depth, faces, cull, perspective, zbuffer, index, bary):
-    """Perspective-correct z-buffer; ``depth`` <= 0 marks vertices behind the camera. bary: weights of corners 1, 2."""
+    """Perspective-correct z-buffer. ``depth`` <= 0 marks vertices behind the camera. bary: weights of corners 1 and 2."""
     height, width = zbuffer.shape
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -48,9 +48,9 @@ def _draw(pixels, depth, faces, cull, perspective, zbuffer, index, bary):
 
 def draw(vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, R: np.ndarray, t: np.ndarray, width: int,
          height: int, cull: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth (inf where empty), triangle index (-1) and weights of its corners 1 and 2, a pixel.
+    """For each pixel: depth (inf if empty), triangle index (-1 if empty), and the weights of the triangle's corners 1 and 2.
 
-    ``cull`` leaves out triangles seen from behind (their corners run clockwise in the world as seen).
+    ``cull`` leaves out triangles seen from behind (their corners run clockwise as seen).
     """
     camera = vertices @ R.T + t
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -74,9 +74,9 @@ def draw_flat(pixels: np.ndarray, faces: np.ndarray, width: int, height: int) ->
 
 def draw_from_above(vertices: np.ndarray, faces: np.ndarray, left: float, top: float, resolution: float, width: int,
                     height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The highest surface under each cell of a map: height (nan where empty), triangle index, corner weights.
+    """The highest surface in each cell of a map: height (nan if empty), triangle index, corner weights.
 
-    ``left``, ``top``: coordinates of the map's upper left corner; ``resolution``: units a cell.
+    ``left``, ``top``: coordinates of the map's upper left corner; ``resolution``: units per cell.
     """
     pixels = np.stack([(vertices[:, 0] - left) / resolution - 0.5, (top - vertices[:, 1]) / resolution - 0.5], axis=1)
     ceiling = float(vertices[:, 2].max()) + 1.0
@@ -89,7 +89,7 @@ def draw_from_above(vertices: np.ndarray, faces: np.ndarray, left: float, top: f
 
 @njit(cache=True, parallel=True, fastmath=True)
 def rate_faces(vertices, faces, normals, K, R, t, centre, zbuffer, tolerance, quality):
-    """How well a view shows each triangle: pixels it covers times the cosine of the angle; 0 where it is hidden."""
+    """How well a view shows each triangle: resolution times squared cosine of the angle, or 0 if the triangle is hidden."""
     height, width = zbuffer.shape
     for f in prange(faces.shape[0]):
         quality[f] = 0.0
@@ -127,15 +127,15 @@ def rate_faces(vertices, faces, normals, K, R, t, centre, zbuffer, tolerance, qu
         cosine = -(normals[f, 0] * g0 + normals[f, 1] * g1 + normals[f, 2] * g2) / distance
         if cosine < 0.15:
             continue
-        # Pixels a unit of surface, squared cosine: oblique views smear.
+        # Pixels per unit of surface times squared cosine: oblique views smear.
         quality[f] = cosine * cosine * (K[0, 0] / distance) ** 2
 
 
 def render(mesh: Mesh, texture: Optional[np.ndarray], K: np.ndarray, R: np.ndarray, t: np.ndarray, width: int,
            height: int, background: int = 255, shade: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The model as a camera would see it: RGB (8 bit) and the mask of what it covers.
+    """The model as a camera would see it: RGB (8 bit) and a mask of the model's pixels.
 
-    ``texture`` None draws the vertex colours; ``shade`` draws the shape alone, lit from the camera.
+    ``texture`` None draws the vertex colours; ``shade`` draws only the shape, lit from the camera.
     """
     _, index, bary = draw(mesh.vertices, mesh.faces, K, R, t, width, height)
     mask = index >= 0
@@ -162,7 +162,7 @@ def sample(mesh: Mesh, texture: np.ndarray, face: np.ndarray, wb: np.ndarray, wc
     size_y, size_x = texture.shape[:2]
     x = (uv[:, 0] * size_x - 0.5).astype(np.float32)
     y = ((1.0 - uv[:, 1]) * size_y - 0.5).astype(np.float32)
-    # cv2.remap takes at most 32767 columns: the places are folded into a block.
+    # cv2.remap accepts at most 32767 columns, so the places are folded into a block.
     n = len(x)
     rows = -(-max(n, 1) // 4096)
     fold = [np.pad(a, (0, rows * 4096 - n)).reshape(rows, 4096) for a in (x, y)]

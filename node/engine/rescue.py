@@ -1,4 +1,4 @@
-"""A second chance for photos that stayed loose: features from stretched copies of them.
+"""A second chance for loose photos (those not placed yet): features from stretched copies of them.
 
 SIFT survives about 50 degrees of change in view. A photo taken much lower or higher than its neighbours shows the same
 ground foreshortened; stretching it back by a few factors and directions (the idea of ASIFT, Morel and Yu 2009, on one
@@ -22,8 +22,8 @@ _FEATURES = 3000
 _SIZE = 1200
 _MIN_MATCHES = 15
 MOST_LOOSE = 12         # photos that are tried again
-_CANDIDATES = 6         # placed photos that each is matched with
-_OTHER_FEATURES = 3000  # of each of these
+_CANDIDATES = 6         # placed photos with which each of them is matched
+_OTHER_FEATURES = 3000  # features used of each of these placed photos
 
 
 def _stretched(grey: np.ndarray, factor: float, direction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def _stretched(grey: np.ndarray, factor: float, direction: float) -> tuple[np.nd
 
 
 def _features(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Keypoints (N, 4; COLMAP's) in the photo itself from all stretched copies, and RootSIFT unit vectors a copy."""
+    """Keypoints (N, 4; COLMAP's) from all stretched copies, in the photo's own pixels, and RootSIFT unit vectors per copy."""
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     scale = min(1.0, _SIZE / max(grey.shape))
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -62,9 +62,9 @@ def _features(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _match_stretched(copies: Sequence[np.ndarray], other: np.ndarray) -> np.ndarray:
-    """Matches (M, 2) of all stretched copies with another photo; one for each of the other photo's features.
+    """Matches (M, 2) of all stretched copies with another photo, at most one for each feature of the other photo.
 
-    Each copy is matched on its own: across copies the same detail would fail the ratio test against itself.
+    Each copy is matched separately. If all were matched at once, a detail would fail the ratio test against its own copies.
     """
     best: dict[int, tuple[float, int]] = {}
     start = 0
@@ -79,10 +79,10 @@ def _match_stretched(copies: Sequence[np.ndarray], other: np.ndarray) -> np.ndar
 
 def rescue(work: Path, images: Path, matcher: Matcher, loose: set[int], on_fraction: Callable[[float], None],
            log: Callable[[str], None]) -> int:
-    """Add matches from stretched copies of loose photos (indices) to the database. Returns how many pairs gained.
+    """Add matches from stretched copies of loose photos (indices) to the database. Returns how many pairs gained matches.
 
-    At most MOST_LOOSE of them are tried, those with most matches already, each with a few placed photos: the time stays bounded
-    however large the set is. The others may follow once these are placed.
+    At most MOST_LOOSE photos are tried, those with the most matches so far, each with a few placed photos. This limits the time
+    for large sets. The other photos may be placed after these.
     """
     photos = matcher.photos
     placed = [i for i in range(len(photos)) if i not in loose]
@@ -121,7 +121,7 @@ def rescue(work: Path, images: Path, matcher: Matcher, loose: set[int], on_fract
 
 
 def _add_matches(db: pycolmap.Database, image_id: int, other_id: int, matches: np.ndarray) -> None:
-    """Put matches (M, 2) beside those that two photos have; they are to be verified again."""
+    """Add matches (M, 2) to those of two photos. All of them must be verified again afterwards."""
     if db.exists_matches(image_id, other_id):
         old = np.asarray(db.read_matches(image_id, other_id))
         taken = set(old[:, 1].tolist())

@@ -1,4 +1,4 @@
-"""The files of ODM's result layout that describe the run: cameras, images, shots, statistics; and the point clouds."""
+"""Writes the files of ODM's result layout that describe the run (cameras, images, shots, statistics), and the point clouds."""
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from .scene import Scene
 if TYPE_CHECKING:
     from .pipeline import Run
 
-#: Reasons (keys of photo_files.PROBLEMS) of files that never were photos of the set: a model without them lacks nothing.
+#: Reasons (keys of photo_files.PROBLEMS) of files that are not photos of the set. A model without them is complete.
 _NO_PHOTOS = {"not_photo", "rig_thumbnail", "model_texture", "stacked_frame", "mask_alone", "card", "backup", "other"}
 
 
@@ -37,7 +37,7 @@ def write_clouds(run: "Run", cloud: Cloud, scene: Scene) -> None:
 
 
 def _cameras(run: "Run", scene: Scene) -> dict[str, Any]:
-    """``cameras.json``: OpenSfM's form, focal length as a share of the longer side."""
+    """``cameras.json`` in OpenSfM's form: focal lengths are shares of the longer side."""
     out = {}
     photos = {p.name: p for p in run.photos}
     for camera in scene.meta["cameras"]:
@@ -57,7 +57,7 @@ def _cameras(run: "Run", scene: Scene) -> dict[str, Any]:
 
 
 def _shots(run: "Run", scene: Scene) -> dict[str, Any]:
-    """``shots.geojson``: a point a photo, with its pose in the coordinates of the model."""
+    """``shots.geojson``: one point per photo, with its pose in the model's coordinates."""
     frame = scene.meta["frame"]
     offset = np.array(frame["offset"])
     to_degrees = pyproj.Transformer.from_crs(frame["epsg"], 4326, always_xy=True) if frame["epsg"] else None
@@ -73,7 +73,7 @@ def _shots(run: "Run", scene: Scene) -> dict[str, Any]:
 
 
 def _images(run: "Run") -> list[dict[str, Any]]:
-    """``images.json``: what the EXIF of each photo says."""
+    """``images.json``: EXIF data of each photo."""
     rows = []
     for photo in run.photos:
         row: dict[str, Any] = {"filename": photo.name, "width": round(photo.width / photo.scale),

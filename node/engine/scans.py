@@ -1,4 +1,4 @@
-"""Several scans of one object that was turned over between them: one model of all of them where they share enough surface."""
+"""Joins several scans of one object that was turned over between them into one model, if they share enough surface."""
 import re
 import shutil
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from .settings import FEATURE_SIZE
 
 _NAME = re.compile(r"(scan\d+)[_\-]", re.IGNORECASE)  # as OpenScan3 names photos: scan01_001.jpg
 _LEAST_PHOTOS = 8     # of a scan
-_LEAST_SHARE = 0.25   # of all photos, for a part without names to count as a scan
-_JOINED = 0.5         # of a scan's placed photos that have to be in the common model
+_LEAST_SHARE = 0.25   # of all photos; an unnamed group must be this large to count as a scan
+_JOINED = 0.5         # of a scan's placed photos; so many must be in the common model
 _OUTLINE = 0.03       # of the object's size in the photo, added around its sparse points
-_LEAST_HEIGHT = 0.012  # of the cameras' distance: what is lower belongs to the support
+_LEAST_HEIGHT = 0.012  # of the cameras' distance; lower points belong to the support
 
 
 @dataclass
 class Scan:
-    """One scan solved by itself: its photos, camera positions and support in coordinates of its own."""
+    """One scan, solved separately: its photos, camera positions and support, in its own coordinates."""
 
     name: str
     photos: list[str]
@@ -42,10 +42,10 @@ class Scan:
 
 @dataclass
 class Solved:
-    """What could be placed.
+    """The placed photos.
 
-    ``scans``: those that are joined in ``model``, none where the photos are of one scan; ``note``: for the user, where a scan is left
-    out; ``left_out``: how many photos that scan has.
+    ``scans``: the scans joined in ``model``, empty if there is only one scan; ``note``: a message for the user if a scan is left out;
+    ``left_out``: the number of its photos.
     """
 
     model: Optional[pycolmap.Reconstruction]
@@ -54,7 +54,7 @@ class Solved:
     left_out: int = 0
 
     def supports(self, scene: Scene) -> dict[str, list[float]]:
-        """Each joined scan's support, by its name, in the scene's coordinates: normal (3) and offset."""
+        """The support of each joined scan, by the scan's name, in the scene's coordinates: normal (3) and offset."""
         final = {v.name: v.centre for v in scene.views}
         out = {}
         for scan in self.scans:
@@ -67,7 +67,7 @@ class Solved:
 
 
 def named_scans(photos: Sequence[Photo]) -> dict[str, list[str]]:
-    """Photo names by scan, from names such as ``scan01_001.jpg``; empty where there are no two scans."""
+    """Photo names by scan, from names such as ``scan01_001.jpg``; empty if there are not at least two scans."""
     groups: dict[str, list[str]] = {}
     for photo in photos:
         match = _NAME.match(photo.name)
@@ -78,9 +78,9 @@ def named_scans(photos: Sequence[Photo]) -> dict[str, list[str]]:
 
 def place(work: Path, images: Path, matcher: Matcher, photos: Sequence[Photo], flight: bool, options: dict[str, Any],
           threads: int, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Solved:
-    """Place the photos; of several scans each is placed by itself first, to tell its support from the object.
+    """Place the photos. If there are several scans, each is first placed separately, to distinguish its support from the object.
 
-    Scans are told by the photos' names, or by a large part of the photos that can only be placed by itself.
+    Scans are recognized by the photos' names, or because a large part of the photos can only be placed separately.
     """
     groups = {} if flight else named_scans(photos)
     if groups:
@@ -134,7 +134,7 @@ def _only(model: pycolmap.Reconstruction, names: set[str]) -> pycolmap.Reconstru
 
 
 def _alone(work: Path, images: Path, database: Path, scan: Scan, threads: int, log: Callable[[str], None]) -> Scan:
-    """Place a scan by itself, and find what it stood on."""
+    """Place a scan separately and find its support."""
     pipeline = pycolmap.IncrementalPipelineOptions()
     pipeline.num_threads, pipeline.random_seed, pipeline.min_model_size = threads, 1, 3
     pipeline.ba_global_function_tolerance = 1e-6
@@ -163,7 +163,7 @@ def _described(scan: Scan, log: Callable[[str], None]) -> Scan:
 
 
 def _outline(scan: Scan, image: pycolmap.Image, photo: Photo, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The outline of what stands on a scan's support in one of its photos (h, w; bool), and the features (N, 2) on the support itself."""
+    """The outline of the object on a scan's support in one photo (h, w; bool), and the features (N, 2) on the support itself."""
     centres = np.array(list(scan.centres.values()))
     ids = [p.point3D_id if p.has_point3D() else None for p in image.points2D]
     known = [k for k, number in enumerate(ids) if number is not None]
@@ -183,7 +183,7 @@ def _outline(scan: Scan, image: pycolmap.Image, photo: Photo, keypoints: np.ndar
 
 def _leave_out_supports(work: Path, images: Path, matcher: Matcher, scans: Sequence[Scan], photos: Sequence[Photo],
                         options: dict[str, Any], log: Callable[[str], None]) -> None:
-    """Search and match features again, in the outline of the object alone where a scan's support was found."""
+    """Search and match features again. If a scan's support was found, only within the object's outline."""
     directory = work / "outlines"
     directory.mkdir(exist_ok=True)
     scan_of = {name: scan for scan in scans for name in scan.photos}

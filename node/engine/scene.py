@@ -71,7 +71,7 @@ class Scene:
     views: list[View]
     points: np.ndarray       # (N, 3)
     colours: np.ndarray      # (N, 3) uint8
-    seen: list[np.ndarray]   # a view: indices of the points it observes
+    seen: list[np.ndarray]   # per view: indices of the points that it sees
     errors: np.ndarray       # (N,) mean reprojection error in pixels
     meta: dict[str, object] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ def mask_path(image: Path) -> Path:
 
 
 def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path, mask: Optional[str]) -> tuple[int, int, np.ndarray]:
-    """Write the undistorted photo, and its mask likewise where it has one; returns width, height and calibration."""
+    """Write the undistorted photo and, if it has a mask, the undistorted mask. Returns width, height and calibration."""
     options = pycolmap.UndistortCameraOptions()
     options.blank_pixels = 0.0
     options.max_scale = 1.3
@@ -120,7 +120,7 @@ def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path, mask: Op
     K_new = np.array(straight.calibration_matrix())
     K_new[:2, 2] -= 0.5
     height, width = int(straight.height), int(straight.width)
-    # Where each straight pixel lies in the photo: COLMAP's own camera model, on a grid that is then made dense.
+    # The place of each undistorted pixel in the photo, by COLMAP's camera model on a grid, interpolated for all pixels.
     step = 8
     gx, gy = np.meshgrid(np.arange(0, width + step, step), np.arange(0, height + step, step))
     rays = np.stack([(gx.ravel() - K_new[0, 2]) / K_new[0, 0], (gy.ravel() - K_new[1, 2]) / K_new[1, 1],
@@ -141,7 +141,7 @@ def _undistort_one(camera: pycolmap.Camera, source: Path, target: Path, mask: Op
 
 def build(reconstruction: pycolmap.Reconstruction, images: Path, target: Path, held_out: Sequence[str], threads: int,
           masks: Optional[dict[str, str]] = None) -> Scene:
-    """Undistort the placed photos into ``target`` and gather poses and points. ``masks``: paths by photo name."""
+    """Undistort the placed photos into ``target`` and collect poses and points. ``masks``: paths by photo name."""
     masks = masks or {}
     target.mkdir(parents=True, exist_ok=True)
     registered = sorted((reconstruction.images[i] for i in reconstruction.reg_image_ids()), key=lambda im: im.name)

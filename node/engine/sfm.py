@@ -22,21 +22,21 @@ from .rescue import MOST_LOOSE, rescue
 from .settings import FEATURE_SIZE
 
 EXHAUSTIVE_UP_TO = 60
-#: Sets up to this size have the rest of their pairs matched where the chosen ones placed less than half of the photos.
+#: Sets up to this size: if the chosen pairs placed less than half of the photos, all other pairs are matched too.
 SECOND_LOOK_UP_TO = 150
-_LOOSE_PAIRS = 20  # further pairs of each loose photo
-# What share of the stage's work is done at which point.
+_LOOSE_PAIRS = 20  # further pairs for each loose photo
+# The share of the stage's work that is done at each point.
 _FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
 _SHORTLIST_SHARE = 0.1  # of the matching
 #: Sets up to this size match all pairs. In larger ones a few likely pairs are tried first, and a quick look chooses the others.
 TRY_FIRST_FROM = 24
 _TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
-_LEAST_FEATURES = 8  # in a photo on average; with fewer there is nothing to compare
+_LEAST_FEATURES = 8  # per photo on average; with fewer there is nothing to compare
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
 
 def _root_sift(descriptors: np.ndarray) -> np.ndarray:
-    """RootSIFT (Arandjelovic and Zisserman 2012) in the bytes that COLMAP stores: 512 times the root of L1."""
+    """RootSIFT (Arandjelovic and Zisserman 2012) as bytes, as COLMAP stores it: 512 times the root of the L1-normalised values."""
     d = descriptors.astype(np.float32)
     d /= np.maximum(d.sum(axis=1, keepdims=True), 1e-9)
     return np.clip(np.round(np.sqrt(d) * 512.0), 0, 255).astype(np.uint8)
@@ -52,7 +52,7 @@ def extract(path: Path, mask: Optional[str], size: int, count: int) -> tuple[np.
     allowed = None
     if mask:
         allowed = resized_mask(mask, *grey.shape[::-1])
-    # A low contrast threshold: OpenCV keeps the strongest ``count``, so weakly textured objects still get enough.
+    # OpenCV keeps the strongest ``count`` features, so a low contrast threshold gives weakly textured objects enough of them.
     sift = cv2.SIFT_create(nfeatures=count, contrastThreshold=0.008, edgeThreshold=12)
     keypoints, descriptors = sift.detectAndCompute(grey, allowed)
     if not keypoints:
@@ -64,7 +64,7 @@ def extract(path: Path, mask: Optional[str], size: int, count: int) -> tuple[np.
 
 
 def _import(database: Path, images: Path, photos: Sequence[Photo], lens: str, flight: bool) -> dict[str, int]:
-    """Write cameras and images to COLMAP's database; photos of one lens share one camera. Returns ids by name."""
+    """Write cameras and images to COLMAP's database. Photos with the same lens share one camera. Returns image ids by name."""
     model = CAMERA_MODELS[lens]
     if lens == "auto" and flight:
         model = "OPENCV"
@@ -91,7 +91,7 @@ def _import(database: Path, images: Path, photos: Sequence[Photo], lens: str, fl
 
 def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], options: dict[str, Any], threads: int,
                          flight: bool, on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Matcher:
-    """Fill COLMAP's database with features and verified matches. Returns what was matched, and where it is."""
+    """Fill COLMAP's database with features and verified matches. Returns the matcher that did so."""
     database = work / "database.db"
     for path in work.glob("database.db*"):
         path.unlink()
@@ -130,13 +130,13 @@ def features_and_matches(work: Path, images: Path, photos: Sequence[Photo], opti
 
 def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Callable[[float], None], log: Callable[[str], None]
           ) -> None:
-    """Match and verify the pairs of a small set that a quick look finds promising, and of a large set the likely ones among these."""
+    """Match and verify pairs of photos: all of a small set; in larger sets, likely pairs that a quick look finds promising."""
     asked, count = options["matcher-neighbors"], len(matcher.photos)
     if count <= EXHAUSTIVE_UP_TO and not asked:
         pairs = all_pairs(count)
     else:
         pairs = choose_pairs(matcher, asked or 20, log)
-    # In small sets every pair counts: with half of them left out, 16 photos were placed less exactly (held-out SSIM 0.80 instead of 0.83).
+    # In small sets, every pair counts: without half of them, 16 photos were placed less exactly (held-out SSIM 0.80 instead of 0.83).
     if not asked and count > TRY_FIRST_FROM:
         looked_at = len(pairs)
         pairs = shortlist(matcher, pairs, lambda f: on_fraction(_SHORTLIST_SHARE * f))
@@ -147,8 +147,8 @@ def match(matcher: Matcher, work: Path, options: dict[str, Any], on_fraction: Ca
 
 
 def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:
-    """Pairs to look at before demands are lowered: all of a small set of which little was placed; else those of some loose photos
-    with the placed photos that are likeliest to show the same."""
+    """Pairs to match before demands are lowered: all pairs of a small set of which little was placed; otherwise pairs of some loose
+    photos with the placed photos that most likely show the same place."""
     n = len(matcher.photos)
     placed = [i for i in range(n) if i not in loose]
     if len(placed) < n / 2 and n <= SECOND_LOOK_UP_TO:
@@ -159,7 +159,7 @@ def _unmatched(matcher: Matcher, loose: set[int]) -> list[Pair]:
 
 
 def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> bool:
-    """Whether any likely pairs of photos show the same thing: a plain object is told before hours go into matching noise."""
+    """Whether likely pairs of photos show the same details. A plain object is refused before matching noise takes hours."""
     db = pycolmap.Database.open(str(matcher.database))
     try:
         if db.num_descriptors() < _LEAST_FEATURES * len(matcher.photos):
@@ -180,12 +180,12 @@ def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> b
 
 
 def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's mapping as it is used here; ``lower``: with the demands of the second attempt."""
+    """COLMAP's mapping options. ``lower``: with the lower demands of the second attempt."""
     pipeline = pycolmap.IncrementalPipelineOptions()
     pipeline.num_threads = threads
     pipeline.random_seed = 1
     pipeline.min_model_size = 3
-    # On the banana set these take a fifth of the time and leave the reprojection error as it is to the fifth digit.
+    # On the banana set, these take a fifth of the time, and the reprojection error stays the same to the fifth digit.
     pipeline.ba_global_function_tolerance = 1e-5
     pipeline.ba_global_frames_ratio = pipeline.ba_global_points_ratio = 1.4
     if lower:
@@ -199,11 +199,11 @@ def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:
 
 def map_photos(work: Path, images: Path, matcher: Matcher, photos: Sequence[Photo], threads: int,
                on_fraction: Callable[[float], None], log: Callable[[str], None]) -> Optional[pycolmap.Reconstruction]:
-    """Place the photos. All models that COLMAP finds are tried; the one with most photos, then points, is kept.
+    """Place the photos. Of the models that COLMAP finds, the one with the most photos, then the most points, is kept.
 
-    Photos that stayed loose get a second chance: pairs that were not matched yet, features from stretched copies (rescue.py) and
-    looser demands. The mapping then goes on from the first model, unless that holds less than half of the photos. None
-    where nothing can be placed.
+    Loose photos get a second chance: pairs that were not matched yet, features from stretched copies (rescue.py), and lower
+    demands. The mapping then continues from the first model, unless that has less than half of the photos. Returns None if
+    nothing can be placed.
     """
     target = work / "sparse"
     shutil.rmtree(target, ignore_errors=True)

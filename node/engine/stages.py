@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 TEXTURE_NAME = "odm_textured_model_geo_material0000_map_Kd.jpg"
 
-_MOST_GAP = 0.012  # of a scene's diagonal: surface farther than this from every measured point was shown by no photo
+_MOST_GAP = 0.012  # of a scene's diagonal; surface farther than this from every measured point was not shown by any photo
 
 
 def _depth_scale(run: "Run", scene: Scene, whole: bool) -> float:
-    """Scale of the photos in which depth is searched; whole frames are searched at a smaller one."""
+    """The scale of the photos in which depth is searched. It is smaller if whole frames are searched."""
     size = run.depth_size * (0.65 if whole else 1.0)
     return min(1.0, size / max(max(v.width, v.height) for v in scene.views))
 
 
 def openmvs(run: "Run") -> None:
-    """Depth of every photo, fused into one cloud with normals."""
+    """Find the depth of every photo and fuse it into one cloud with normals."""
     scene = Scene.load(run.space.root)
     region = isolate.object_region(scene, run.options["background"], run.log)
     scale = _depth_scale(run, scene, region is None)
@@ -61,7 +61,7 @@ def openmvs(run: "Run") -> None:
 
 
 def odm_filterpoints(run: "Run") -> None:
-    """Remove stray points, and the background where it is to go."""
+    """Remove stray points and, if wanted, the background."""
     scene = Scene.load(run.space.root)
     cloud = read_cloud(run.space.root / "fused.ply")
     box, cut = run.space.read_json("region.json"), None
@@ -76,7 +76,7 @@ def odm_filterpoints(run: "Run") -> None:
 
 
 def odm_meshing(run: "Run") -> None:
-    """A triangle surface of at most mesh-size triangles, without islands."""
+    """Make a surface of at most mesh-size triangles, without islands."""
     run.space.update_facts(faces=None, vertices=None, open_edges=None)
     if run.options["skip-3dmodel"]:
         return
@@ -85,7 +85,7 @@ def odm_meshing(run: "Run") -> None:
     if cut is not None:
         cloud = joined(cloud, read_cloud(run.space.root / "base.ply"))
     depth = run.options["mesh-octree-depth"]
-    # An object that the photos go round is closed below; what no photo shows of a scene is left open.
+    # An object that the photos go round is closed below. A scene stays open where no photo shows it.
     frame = Scene.load(run.space.root).meta["frame"]
     whole = cut is not None and frame.get("around", False)
     mesh = poisson(cloud, run.space.root, depth, 0.0 if whole else 7.0, run.threads)
@@ -112,7 +112,7 @@ def load_mesh(run: "Run") -> Mesh:
 
 
 def mvs_texturing(run: "Run") -> None:
-    """Unwrap, colour, and write OBJ and GLB."""
+    """Unwrap and colour the surface, and write OBJ and GLB."""
     run.space.update_facts(texture_size=None, textured_share=None)
     if run.options["skip-3dmodel"]:
         return
@@ -136,7 +136,7 @@ def mvs_texturing(run: "Run") -> None:
 
 
 def load_textured(run: "Run") -> Optional[tuple[Mesh, np.ndarray]]:
-    """The textured mesh and its atlas (RGB), or None where none was made."""
+    """The textured mesh and its atlas (RGB), or None if none was made."""
     path = run.space.root / "textured.npz"
     if run.options["skip-3dmodel"] or not path.exists():
         return None
@@ -147,7 +147,7 @@ def load_textured(run: "Run") -> Optional[tuple[Mesh, np.ndarray]]:
 
 
 def odm_georeferencing(run: "Run") -> None:
-    """The point cloud's files, and the tiles that the 3D view streams."""
+    """Write the point cloud's files, and the tiles that the 3D view streams."""
     cloud, scene = read_cloud(run.space.root / "filtered.ply"), Scene.load(run.space.root)
     results.write_clouds(run, cloud, scene)
     tiles = run.space.out / "entwine_pointcloud"
@@ -157,7 +157,7 @@ def odm_georeferencing(run: "Run") -> None:
 
 
 def odm_dem(run: "Run") -> None:
-    """Surface model of a flight."""
+    """Make the surface model of a flight."""
     run.space.update_facts(area_m2=None, dsm_resolution_m=None)
     scene, textured = Scene.load(run.space.root), load_textured(run)
     if scene.meta["frame"]["epsg"] is None or textured is None:
@@ -167,7 +167,7 @@ def odm_dem(run: "Run") -> None:
 
 
 def odm_orthophoto(run: "Run") -> None:
-    """Orthophoto of a flight."""
+    """Make the orthophoto of a flight."""
     run.space.update_facts(gsd_cm=None, orthophoto_resolution_m=None)
     scene, textured = Scene.load(run.space.root), load_textured(run)
     if scene.meta["frame"]["epsg"] is None or textured is None or run.options["skip-orthophoto"]:
@@ -176,7 +176,7 @@ def odm_orthophoto(run: "Run") -> None:
 
 
 def odm_report(run: "Run") -> None:
-    """What was done, for WebODM and for people: statistics, pictures, report, viewer."""
+    """Describe the run for WebODM and for people: statistics, pictures, report, viewer."""
     scene, textured = Scene.load(run.space.root), load_textured(run)
     picture = None
     run.space.update_facts(size=None)

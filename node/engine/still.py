@@ -1,6 +1,6 @@
-"""A background that stands still: on a turntable before a fixed camera the room stays at the same pixels while the object turns.
+"""Leaves out a background that stands still: with a turntable and a fixed camera, the room stays at the same pixels while the object turns.
 
-Its features would place every photo at the same spot, and its depth would be a ghost near the axis: both are left out.
+Its features would place every photo at the same spot, and its depth would appear as a ghost near the axis.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from .imagefile import write_image
 from .masks import read_mask
 from .photos import Photo, prepared_name
 
-_OTHERS = 14           # photos that each photo is compared with
-_SAMPLE = 8            # photos that are looked at first, to tell whether there is such a background at all
+_OTHERS = 14           # photos with which each photo is compared
+_SAMPLE = 8            # photos that are checked first, to find out whether there is such a background
 _LEAST_SHARE = 0.06    # of a photo's features; fewer come by chance, from dust on the sensor or a tripod's foot
 _REACH = 0.0011        # of the longer side: two features closer than this are at the same pixel
 _MOVED = 12.0          # grey levels
@@ -32,7 +32,7 @@ _MOST_STACKED = 24     # photos from which one background is worked out
 
 @dataclass
 class Still:
-    """What was found: the share of all features that stand still, and the masks (paths by photo name) that leave the background out."""
+    """A still background: its share of all features, and the masks (paths by photo name) that leave it out."""
 
     share: float
     photos: int
@@ -63,12 +63,12 @@ class _Features:
         return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.float32)
 
     def moved(self, i: int, j: int) -> bool:
-        """Whether the photos differ: two of the same position (a burst, a focus stack) say nothing about what stands still."""
+        """Whether the photos differ. Two from the same position (a burst, a focus stack) do not show what stands still."""
         a, b = self._small(i), self._small(j)
         return a.shape == b.shape and float((np.abs(a - b) > _MOVED).mean()) > 0.005
 
     def same(self, i: int, j: int) -> np.ndarray:
-        """Which features of photo i are at the same pixel in photo j, turned alike and looking alike."""
+        """Which features of photo i are at the same pixel in photo j, with the same orientation and appearance."""
         (mine, looks, _), (theirs, others, tree) = self.read(i), self.read(j)
         out = np.zeros(len(mine), bool)
         if not len(mine) or not len(theirs):
@@ -87,7 +87,7 @@ class _Features:
 
 
 def _others(i: int, photos: Sequence[Photo]) -> list[int]:
-    """The photos to compare one with: its neighbours in order, and an even choice of all that have its size."""
+    """The photos with which to compare a photo: its neighbours in order, and an even choice of all photos of its size."""
     alike = [j for j, p in enumerate(photos) if (p.width, p.height) == (photos[i].width, photos[i].height)]
     place = alike.index(i)
     near = [alike[place + step] for step in (-3, -2, -1, 1, 2, 3) if 0 <= place + step < len(alike)]
@@ -96,7 +96,7 @@ def _others(i: int, photos: Sequence[Photo]) -> list[int]:
 
 
 def _still_in(i: int, photos: Sequence[Photo], features: _Features) -> tuple[np.ndarray, dict[int, int]]:
-    """Which features of a photo stand still, and how many of them each photo that moved shows at the same pixel."""
+    """Which features of a photo stand still, and how many of them each differing photo shows at the same pixel."""
     hits = np.zeros(len(features.read(i)[0]), np.int32)
     shared: dict[int, int] = {}
     for j in _others(i, photos):
@@ -111,8 +111,8 @@ def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo
               extract: Callable[[Photo, str], tuple[np.ndarray, np.ndarray]], log: Callable[[str], None]) -> Optional[Still]:
     """Drop the features of a background that stands still from COLMAP's database and write masks that hide it to ``target``.
 
-    ``extract`` searches features in a photo (keypoints, descriptors) within a mask: the background has taken the object's share of them.
-    None where the background moves with the object, or where there is none.
+    ``extract`` searches features (keypoints, descriptors) of a photo within a mask, because the background had taken the object's share.
+    Returns None if the background moves with the object, or if there is none.
     """
     count = len(photos)
     if count < 5:
@@ -160,7 +160,7 @@ def leave_out(database: Path, images: Path, target: Path, photos: Sequence[Photo
 
 
 def _masks(images: Path, target: Path, photos: Sequence[Photo], station: np.ndarray) -> dict[str, str]:
-    """Masks of the photos that were taken before the same background (the same ``station``); joined with their own masks."""
+    """Masks of the photos that have the same background (the same ``station``), combined with the photos' own masks."""
     target.mkdir(parents=True, exist_ok=True)
     masks: dict[str, str] = {}
     for number in np.unique(station):
@@ -188,9 +188,9 @@ def _load(images: Path, photo: Photo) -> np.ndarray:
 
 
 def _background(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The background before which photos (N, h, w, 3) were taken, and where it is known and has texture.
+    """The common background of photos (N, h, w, 3), and where it is known and has texture.
 
-    A pixel's background is the value around which most photos lie closest: the object shows something else in each.
+    A pixel's background is the value around which most photos lie closest. The object looks different in each photo.
     """
     count = len(stack)
     window = max(3, int(np.ceil(0.34 * count)))
@@ -210,7 +210,7 @@ def _background(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _hidden(picture: np.ndarray, background: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Where a photo shows the background."""
     same = known & (np.abs(picture.astype(np.float32) - background).max(axis=2) < 1.5 * _SAME)
-    # By chance the object looks like the background here and there: such specks are no background.
+    # By chance, the object looks like the background here and there. Such specks do not count.
     size = max(5, round(0.012 * max(same.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     opened = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_OPEN, kernel)

@@ -35,7 +35,7 @@ def estimate_normals(points: np.ndarray, towards: np.ndarray, neighbours: int = 
 
 
 def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> Cloud:
-    """Without points whose mean distance to their neighbours is unusual by more than ``deviations`` sigma."""
+    """The cloud without points that are unusually far from their neighbours: by more than ``deviations`` sigma on average."""
     if deviations <= 0 or len(cloud) < neighbours * 2:
         return cloud
     distance, _ = cKDTree(cloud.points).query(cloud.points, k=neighbours + 1, workers=-1)
@@ -44,9 +44,9 @@ def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> C
 
 
 def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Synchronized[int]") -> None:
-    """Run COLMAP's Poisson reconstruction; called in a process of its own. Scratch files (``PR_…``) go to the working directory.
+    """Run COLMAP's Poisson reconstruction. This runs in a separate process; scratch files (``PR_…``) go to its working directory.
 
-    :param memory_bytes: is set to the most memory that it took
+    :param memory_bytes: is set to the process's peak memory
     """
     # If the run is killed, this process must not continue and disturb the next run.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -60,17 +60,17 @@ def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Syn
 
 
 def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
-    """Screened Poisson surface with vertex colours; ``trim`` cuts what few points support (0 leaves it closed).
+    """Screened Poisson surface with vertex colours. ``trim`` cuts parts that few points support (0 leaves the surface closed).
 
-    With several threads, COLMAP sometimes crashes or returns NaN for vertices: then it runs again with one thread.
+    With several threads, COLMAP sometimes crashes or returns NaN for vertices. It then runs again with one thread.
 
-    :raises EngineError: that failed too
+    :raises EngineError: this failed as well
     """
     source, target = work / _SOURCE, work / _TARGET
     centre = cloud.points.mean(axis=0)
     write_ply(source, Cloud(cloud.points - centre, cloud.colours, cloud.normals))
     need = 4 * source.stat().st_size + _LEAST_ROOM
-    if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without a word
+    if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without an error message
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
     spawn = multiprocessing.get_context("spawn")
     memory_bytes = spawn.Value("q", 0)
@@ -96,7 +96,7 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
 
 
 def decimate(mesh: Mesh, count: int) -> Mesh:
-    """At most ``count`` triangles, by quadric error; vertex colours come from the nearest old vertex."""
+    """Reduce a mesh to at most ``count`` triangles, by quadric error. Vertex colours come from the nearest old vertex."""
     if len(mesh.faces) <= count:
         return mesh
     centre = mesh.vertices.mean(axis=0)
@@ -117,7 +117,7 @@ def clean(mesh: Mesh) -> Mesh:
 
 
 def main_part(mesh: Mesh, cloud: Cloud) -> Mesh:
-    """The connected part that holds most of the measured surface: a large one that only closes gaps does not count."""
+    """The connected part with most of the measured surface. Surface that only closes gaps does not count."""
     labels = mesh.components()
     area = mesh.areas()
     total = np.bincount(labels, weights=area)
@@ -128,21 +128,21 @@ def main_part(mesh: Mesh, cloud: Cloud) -> Mesh:
 
 
 def shown_part(mesh: Mesh, cloud: Cloud, most_gap: float) -> Mesh:
-    """Without triangles that have a corner farther than ``most_gap`` (share of the cloud's diagonal) from every measured point."""
+    """The mesh without triangles with a corner farther than ``most_gap`` (share of the cloud's diagonal) from every measured point."""
     diagonal = float(np.linalg.norm(np.ptp(np.percentile(cloud.points, [0.5, 99.5], axis=0), axis=0)))
     distance, _ = cKDTree(cloud.points).query(mesh.vertices, distance_upper_bound=most_gap * diagonal, workers=-1)
     return mesh.keep_faces(np.isfinite(distance)[mesh.faces].all(axis=1))
 
 
 def flat_base(mesh: Mesh, height: float) -> Mesh:
-    """Press what lies below ``height`` flat: the closed underside that no photo shows becomes a base to stand on."""
+    """Flatten everything below ``height``: the closed underside that no photo shows becomes a flat base."""
     vertices = mesh.vertices.copy()
     vertices[:, 2] = np.maximum(vertices[:, 2], height)
     return Mesh(vertices, mesh.faces, mesh.colours)
 
 
 def near_points(mesh: Mesh, cloud: Cloud, share: float = 0.008) -> np.ndarray:
-    """Which triangles (F) lie within ``share`` of the model's diagonal, and their own size, of a measured point."""
+    """Which triangles (F) have a measured point within ``share`` of the model's diagonal, or within their own size if that is larger."""
     corners = mesh.vertices[mesh.faces]
     middle = corners.mean(axis=1)
     reach = np.linalg.norm(corners - middle[:, None], axis=2).max(axis=1)

@@ -1,4 +1,4 @@
-"""Printed tags in the photos: where they are seen, and where in space they lie."""
+"""Finds printed tags in the photos and locates them in space."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +12,7 @@ from .scene import Scene
 _DICTIONARIES = {"4x4": cv2.aruco.DICT_4X4_250, "5x5": cv2.aruco.DICT_5X5_250, "6x6": cv2.aruco.DICT_6X6_250,
                  "apriltag": cv2.aruco.DICT_APRILTAG_36h11}
 _MOST_RESIDUAL_PX = 3.0
-_LEAST_ANGLE = 2.0  # degrees between two photos' rays; below that a depth is mostly noise
+_LEAST_ANGLE = 2.0  # degrees between two photos' rays; below that, depth is mostly noise
 _MOST_PAIRS = 200
 
 
@@ -35,7 +35,7 @@ class Sighting:
 
     @property
     def centre(self) -> np.ndarray:
-        """Where the diagonals cross: the picture of the square's centre, also in perspective."""
+        """Where the diagonals cross. This is the square's centre, also in perspective."""
         a, b, c, d = np.c_[self.corners, np.ones(4)]
         x, y, w = np.cross(np.cross(a, c), np.cross(b, d))
         return np.array([x / w, y / w])
@@ -43,7 +43,7 @@ class Sighting:
 
 @dataclass
 class Located:
-    """A tag's centre in space, or what kept it from being found."""
+    """A tag's centre in space, or the reason why it was not found."""
 
     point: Optional[np.ndarray]
     photos: int  # that agree on it
@@ -51,7 +51,7 @@ class Located:
 
 
 def triangulate(observations: Sequence[tuple[np.ndarray, np.ndarray]]) -> Optional[np.ndarray]:
-    """The point seen at these pixels by these 3x4 projections; None where they do not agree."""
+    """The point that these 3x4 projections see at these pixels; None if they do not agree."""
     rows = []
     for P, pixel in observations:
         rows.append(pixel[0] * P[2] - P[0])
@@ -89,7 +89,7 @@ def find_tags(scene: Scene, family: str) -> dict[Tag, list[Sighting]]:
 
 
 def _agreeing(sightings: list[Sighting]) -> tuple[Optional[np.ndarray], list[Sighting]]:
-    """The point on which most sightings agree, and those that do: all of them, or the most that two of them speak for."""
+    """The point on which most sightings agree, and these sightings: all, or the largest group that agrees with a pair of them."""
     seen = [(s.P, s.centre) for s in sightings]
     point = triangulate(seen)
     if point is not None:

@@ -1,4 +1,4 @@
-"""The photo texture: every texel takes the fine detail of one photo and the brightness that all photos agree on."""
+"""Makes the texture: each texel takes fine detail from one photo and brightness from all photos."""
 from collections.abc import Iterator
 from typing import Callable, Optional
 
@@ -12,17 +12,17 @@ from .scene import Scene, View
 
 _FULL_SIZE_FOR_VISIBILITY = 1600  # pixels of the longer side
 _IN_FRONT = -1e30
-_AS_SHARP = 0.45                  # of the detail in the sharpest photo of a place: with less of it a photo counts as blurred there
-_SHARPNESS_POWER = 4.0            # how much less it then counts
-_BASE_SIGMA = 0.012               # blur that parts detail from brightness, of the photo's longer side
+_AS_SHARP = 0.45                  # of the detail in the sharpest photo of a place; with less, a photo counts as blurred there
+_SHARPNESS_POWER = 4.0            # how strongly blur lowers a photo's quality
+_BASE_SIGMA = 0.012               # of the photo's longer side: the blur that separates brightness from detail
 
 
 def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[[int, int], None]
                ) -> tuple[np.ndarray, np.ndarray]:
     """The best views of each triangle and their quality (F, CANDIDATES); 0 quality where there is none.
 
-    Quality is resolution times squared cosine. It is lowered where a photo is blurred beside the sharpest one of the same place: how much
-    detail a sharp photo shows depends on light and direction, too, and does not make one photo better than another.
+    Quality is resolution times squared cosine. It is lowered only if a photo is blurred compared with the sharpest one of the same place:
+    among sharp photos, the amount of detail also depends on light and direction, and does not make one better than another.
     """
     count = len(mesh.faces)
     best_view = np.full((count, charts.CANDIDATES), -1, np.int32)
@@ -46,14 +46,14 @@ def rate_views(scene: Scene, mesh: Mesh, normals: np.ndarray, on_done: Callable[
 
 
 def _rate(view: View, mesh: Mesh, normals: np.ndarray, edge: float, quality: np.ndarray) -> None:
-    """Fill in how well a photo shows each triangle: 0 where it does not. ``edge``: the usual length of a triangle's side."""
+    """Fill in how well a photo shows each triangle (0 if it does not). ``edge``: the usual length of a triangle's side."""
     scale = min(1.0, _FULL_SIZE_FOR_VISIBILITY / max(view.width, view.height))
     K = view.scaled_K(scale)
     width, height = view.size(scale)
     zbuffer, _, _ = raster.draw(mesh.vertices, mesh.faces, K, view.R, view.t, width, height)
     distance = float(np.median(zbuffer[np.isfinite(zbuffer)])) if np.isfinite(zbuffer).any() else 1.0
     tolerance = max(0.7 * edge, 2.0 * distance / K[0, 0])
-    if view.mask is not None:  # what is hidden lies behind something very near
+    if view.mask is not None:  # treat masked pixels as hidden behind something very near
         zbuffer[resized_mask(view.mask, width, height) == 0] = _IN_FRONT
     raster.rate_faces(mesh.vertices, mesh.faces, normals, K, view.R, view.t, view.centre, zbuffer, tolerance, quality)
 
@@ -69,9 +69,9 @@ def _detail_at(view: View, mesh: Mesh, quality: np.ndarray) -> tuple[np.ndarray,
 
 
 def _detail(view: View, width: int, height: int) -> np.ndarray:
-    """How much fine detail a photo shows around each pixel of a smaller copy of it, from 1 (hardly any) up.
+    """How much fine detail a photo shows around each pixel of its smaller copy, from 1 (hardly any) up.
 
-    Of one place on the model the photo with most of it is the sharpest: the others are blurred there, or out of focus.
+    The photo with the most detail of a place is the sharpest one there. The others may be blurred or out of focus.
     """
     grey = view.load(grey=True)
     fine = cv2.absdiff(grey, cv2.GaussianBlur(grey, (0, 0), 1.2))
@@ -80,7 +80,7 @@ def _detail(view: View, width: int, height: int) -> np.ndarray:
 
 
 def _corner_pixels(scene: Scene, mesh: Mesh, labels: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Each triangle's corners (F, 3, 2) in the photo that colours it; unseen ones in a plane of their own."""
+    """Each triangle's corners (F, 3, 2) in the photo that colours it; for unseen triangles, in a coordinate plane."""
     out = np.zeros((len(mesh.faces), 3, 2))
     for i in np.unique(labels[labels >= 0]):
         which = labels == i
@@ -101,7 +101,7 @@ def _corner_pixels(scene: Scene, mesh: Mesh, labels: np.ndarray, normals: np.nda
 
 
 def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, method: int) -> np.ndarray:
-    """Samples (N, 3) of a picture at any number of places."""
+    """Samples (N, 3) of a picture at any number of places, which cv2.remap alone does not allow."""
     n = len(x)
     if not n:
         return np.zeros((0, 3), picture.dtype)
@@ -111,7 +111,7 @@ def _remap(picture: np.ndarray, x: np.ndarray, y: np.ndarray, method: int) -> np
 
 
 def _base(picture: np.ndarray, view: View, mesh: Mesh) -> np.ndarray:
-    """The photo without detail, at a quarter of its size; what is not the model does not bleed into it."""
+    """The photo without detail, at a quarter of its size. Colours from outside the model do not bleed into it."""
     scale = 0.25
     small = cv2.resize(picture, view.size(scale), interpolation=cv2.INTER_AREA).astype(np.float32)
     _, index, _ = raster.draw(mesh.vertices, mesh.faces, view.scaled_K(scale), view.R, view.t, *view.size(scale))
@@ -124,7 +124,7 @@ def _base(picture: np.ndarray, view: View, mesh: Mesh) -> np.ndarray:
 
 
 def _spread(atlas: np.ndarray, known: np.ndarray, rounds: int) -> None:
-    """Continue colours into the gaps between charts, in place, so that filtering finds no seam."""
+    """Extend colours into the gaps between charts, in place, so that texture filtering shows no seams."""
     side = len(atlas)
     for _ in range(rounds):
         before = known.copy()
@@ -136,14 +136,14 @@ def _spread(atlas: np.ndarray, known: np.ndarray, rounds: int) -> None:
             grow[:top - low] = grow[min(top + 512, side) - low:] = False
             if not grow.any():
                 continue
-            # What grew in the band above is masked out by ``band``: it was not known before this round.
+            # ``band`` masks out what grew in the band above, which was not known before this round.
             total = cv2.boxFilter(atlas[low:high] * band[:, :, None], -1, (3, 3), normalize=False)
             atlas[low:high][grow] = np.clip(total[grow] / weight[grow][:, None] + 0.5, 0, 255)
             known[low:high] |= grow
 
 
 def _vertex_colours(mesh: Mesh, unseen: np.ndarray, corner_colours: np.ndarray) -> np.ndarray:
-    """Vertex colours (V, 3): the mean of the seen corners, then spread over the unseen ones by diffusion."""
+    """Vertex colours (V, 3): the mean of the seen corners, spread over the unseen vertices by diffusion."""
     total = np.zeros((len(mesh.vertices), 3))
     count = np.zeros(len(mesh.vertices))
     for k in range(3):
@@ -173,10 +173,9 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
          on_fraction: Callable[[float], None]) -> tuple[Mesh, np.ndarray, float]:
     """Unwrap and colour the mesh.
 
-    ``measured`` (F): which triangles lie on measured points; the others only close the surface, and what the photos
-    show in their place is something else. ``size``: side of the atlas at most; ``level``: even out brightness between
-    photos. Returns the mesh with texture coordinates, the atlas (RGB, 8 bit) and the share of the surface that photos
-    show.
+    ``measured`` (F): which triangles lie on measured points. The others only close the surface, and the photos show
+    something else in their place. ``size``: maximum side of the atlas; ``level``: even out brightness between photos.
+    Returns the mesh with texture coordinates, the atlas (RGB, 8 bit) and the share of the surface that photos show.
     """
     normals = mesh.face_normals()
     best_view, best_quality = rate_views(scene, mesh, normals, lambda d, t: on_fraction(0.25 * d / t))
@@ -207,7 +206,7 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
     atlas[known] = texels.colours(level)
     unseen = labels < 0
     if unseen.any():
-        # Corners lie on the charts' very edge, where colours are least sure: read halfway to the triangle's middle.
+        # Corners lie at the edge of a chart, where colours are least reliable, so read halfway to the triangle's middle.
         dark = unseen[texels.face]
         shown = known.copy()
         shown[known] = ~dark
@@ -230,7 +229,7 @@ def make(scene: Scene, mesh: Mesh, measured: np.ndarray, size: int, level: bool,
 
 
 class _Texels:
-    """The atlas' texels that lie in a triangle, and what the photos say of each; kept small, as there are millions."""
+    """The texels of the atlas that lie in a triangle, and their values from the photos. Small types, because there are millions."""
 
     def __init__(self, face: np.ndarray, bary: np.ndarray) -> None:
         count = len(face)
@@ -241,7 +240,7 @@ class _Texels:
         self.total = np.zeros(count, np.float32)        # the weights' sum
 
     def weights(self, which: np.ndarray) -> np.ndarray:
-        """Weights (N, 3) of the corners of the triangles that texels lie in."""
+        """Weights (N, 3) of the corners of the texels' triangles."""
         rest = self.bary[which].astype(np.float64)
         return np.concatenate([1.0 - rest.sum(axis=1, keepdims=True), rest], axis=1)
 
@@ -258,12 +257,12 @@ class _Texels:
 
 
 def _blocks(count: int, size: int = 1 << 20) -> Iterator[slice]:
-    """Slices that cover ``count`` rows: what is worked out for one block at a time stays small."""
+    """Slices that cover ``count`` rows, so that intermediate results for one block at a time stay small."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _add_view(texels: _Texels, view: View, mesh: Mesh, quality: np.ndarray, labelled: np.ndarray, level: bool) -> None:
-    """Let a photo colour the triangles that are its own, and tell the brightness of all that it sees."""
+    """Take fine detail from a photo for its own triangles, and brightness for all triangles that it shows."""
     smooth = _smooth_weight(mesh, quality)
     picture = view.load()
     base = _base(picture, view, mesh) if level else None
@@ -294,7 +293,7 @@ def _add_view(texels: _Texels, view: View, mesh: Mesh, quality: np.ndarray, labe
 
 
 def _smooth_weight(mesh: Mesh, quality: np.ndarray) -> np.ndarray:
-    """A view's quality at the vertices: the least of the triangles around, so that it fades to 0 where it ends."""
+    """A view's quality at the vertices: the lowest of the surrounding triangles, so that it fades to 0 at its border."""
     out = np.full(len(mesh.vertices), np.inf)
     for k in range(3):
         np.minimum.at(out, mesh.faces[:, k], quality)

@@ -1,4 +1,4 @@
-"""The run's directory: intermediate files, and which stages are finished for which input and options."""
+"""The run's directory: intermediate files, and which stages are finished with which input and options."""
 import hashlib
 import json
 import shutil
@@ -12,10 +12,10 @@ WORK_NAME = ".engine"
 
 
 class Workspace:
-    """Remembers finished stages in marker files whose content is a digest of everything that went in.
+    """Remembers finished stages in marker files. A marker contains a digest of everything that the stage depends on.
 
-    A stage counts as finished only if its own digest matches, and digests contain that of the stage before: changed
-    photos or options redo exactly the stages that depend on them.
+    A stage counts as finished only if its digest matches. Each digest includes that of the stage before, so changed
+    photos or options repeat exactly the stages that depend on them.
     """
 
     def __init__(self, out: Path, inputs: Any, rerun_from: str = "") -> None:
@@ -52,32 +52,32 @@ class Workspace:
         return marker.exists() and marker.read_text() == self._digest
 
     def finish(self, stage: str) -> None:
-        """Mark the stage entered last as finished; the marker appears whole or not at all."""
+        """Mark the stage entered last as finished. The marker appears complete or not at all."""
         temporary = self.root / f"{stage}.part"
         temporary.write_text(self._digest)
         temporary.replace(self._marker(stage))
 
     def write_json(self, name: str, value: Any) -> None:
-        """A small intermediate result."""
+        """Write a small intermediate result."""
         (self.root / name).write_text(json.dumps(value))
 
     def read_json(self, name: str, default: Optional[Any] = None) -> Any:
-        """What write_json wrote; ``default`` where there is nothing."""
+        """What write_json wrote; ``default`` if there is nothing."""
         path = self.root / name
         return json.loads(path.read_text()) if path.exists() else default
 
     @property
     def token(self) -> str:
-        """Stands for everything that went into the stage entered last."""
+        """A digest of everything that the stage entered last depends on."""
         return self._digest
 
     def update_facts(self, **facts: Any) -> None:
-        """Figures for the report; a stage that runs again replaces its own. None takes a figure away."""
+        """Add or replace figures for the report. None removes a figure."""
         merged = {**self.read_json("facts.json", {}), **facts}
         self.write_json("facts.json", {name: value for name, value in merged.items() if value is not None})
 
     def remove_results(self, names: Sequence[str]) -> None:
-        """Delete results (files or directories) of an earlier run, so that none of them passes for one of this run."""
+        """Delete results (files or directories) of an earlier run, so that none of them is mistaken for a result of this run."""
         for path in (self.out / name for name in names):
             if path.is_dir():
                 shutil.rmtree(path)
