@@ -1,4 +1,4 @@
-"""The settings of the OpenScan app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
+"""The settings of the OpenScan app. ``conf.NAME`` is the current value. ``docs/admin/settings.md`` is generated from this file."""
 import ipaddress
 import re
 from typing import Optional, Union
@@ -26,7 +26,7 @@ _YEAR_MINUTES = 366 * 1440
 
 
 def parse_networks(value: "Union[str, list[str], tuple[str, ...]]") -> "list[Network]":
-    """Networks in CIDR notation, with commas or spaces between them. Raises ValueError."""
+    """Parse networks in CIDR notation, separated by commas or spaces. Raises ValueError."""
     return [ipaddress.ip_network(name, strict=False) for name in parse_words(value)]
 
 
@@ -166,7 +166,7 @@ class Conf(Settings):
 
 
 def public_url_problem(url: str) -> Optional[str]:
-    """Why `url` cannot stand before upload links (they reach a shell unquoted), or None if it can."""
+    """Why upload links cannot begin with `url`, or None if they can. Upload links reach a shell unquoted."""
     if not url:
         return None
     parts = urlsplit(url)

@@ -24,7 +24,7 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import records
 
 NEW = ""
-#: States of a scan whose task WebODM has.
+#: States that a scan can be in once its task has been given to WebODM.
 HANDED_OVER = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
 _ANY_BUT_RESET = (Scan.CREATED, Scan.INITIALIZED, *HANDED_OVER)
 
@@ -116,8 +116,8 @@ TABLE: Mapping[str, Transition] = MappingProxyType({
 def create(**fields: Any) -> Scan:
     """Create a scan and hold its credit.
 
-    :param fields: of the new row
-    :raises OpenScanError: the credit does not suffice; nothing is created then
+    :param fields: fields of the new row
+    :raises OpenScanError: there is too little credit; nothing is created then
     """
     transition = TABLE[CREATE]
     with transaction.atomic():
@@ -132,8 +132,8 @@ def apply(scan_id: int, event: str, *, why: str = "", actor: str = "", **fields:
     :param why: one sentence for the history, for people
     :param actor: the user who asked for it, empty for clients and for the program itself
     :param fields: other fields of the row that change with the state
-    :return: the locked row as it is now, or None if the scan is in no state that this event starts from
-    :raises OpenScanError: the event holds credit and there is too little
+    :return: the locked and updated row, or None if the event cannot start from the scan's state
+    :raises OpenScanError: the event holds credit and the token has too little
     """
     transition = TABLE[event]
     with transaction.atomic():
@@ -156,7 +156,7 @@ def _drop(row: Scan, drops: tuple[str, ...], changes: dict[str, Any]) -> None:
     if PARTS in drops:
         part_files.drop_parts(row)
     if RESULT in drops:
-        if "result_object" not in changes:  # else the caller names a new one and has let go of this one
+        if "result_object" not in changes:  # else the caller sets a new one and has let go of the old one
             records.let_go(row)
             changes["result_object"] = row.result_object
         transaction.on_commit(partial(packing.remove_file, row.result_file))
@@ -167,7 +167,7 @@ def _drop(row: Scan, drops: tuple[str, ...], changes: dict[str, Any]) -> None:
 
 
 def _follow(row: Scan, before: str, event: str, why: str, actor: str) -> None:
-    """Book, tell, queue, and write the history of a row that has changed."""
+    """After a row has changed: book credit, queue mail and the next job, and write the scan's history."""
     transition = TABLE[event]
     if transition.books == HOLD:
         ledger.hold(row, row.declared_bytes)
