@@ -73,4 +73,4 @@ def _advisory_lock(group: int, number: int) -> Iterator[bool]:
                     cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [group, number])
             except Error as problem:
                 # The connection is gone, and the lock with it.
-                logger.warning("OpenScan: a lock was not released because its connection is gone, which released it: %s", problem)
+                logger.warning("OpenScan: a connection was lost, and its lock with it: %s", problem)
