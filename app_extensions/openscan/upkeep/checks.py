@@ -16,7 +16,7 @@ TASKS_MODULE = "app_extensions.openscan.tasks"
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with the settings, each with a hint that says what to write instead."""
+    """Find what is wrong with the settings, each with a hint that says what to write instead."""
     found: list[CheckMessage] = []
     for problem in conf.unreadable():
         found.append(Error(problem, hint="See docs/admin/settings.md for what the setting takes.", id="openscan.E001"))
@@ -41,14 +41,14 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                              "token requests and opens other clients' public scans.",
                              hint="Give only the network of the TLS proxy.", id="openscan.W007"))
     if conf.bind_public_names and is_blind():
-        # No error: a site that is updated must still start, and until then the secret keeps its public scans apart.
+        # Only a warning: an updated site must still start, and until this is fixed the secret keeps its public scans apart.
         found.append(Warning(
             "WO_BEHIND_TLS_PROXY says that a TLS proxy is in front, but WO_OPENSCAN_TRUSTED_PROXIES names none: all clients seem to "
             "have the proxy's address. Until then, scans under public tokens need the secret that createProject returns; rigs send none.",
             hint="Set WO_OPENSCAN_TRUSTED_PROXIES to the address or network that the proxy's requests come from: 127.0.0.1 for a proxy on "
                  "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.W010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
-        # No error: WebODM itself must still start.
+        # Only a warning: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would never be read in.",
                              hint="Let app_extensions/settings_override.py be WebODM's settings override.",
                              id="openscan.W003"))
@@ -63,7 +63,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _wrong_texts() -> "list[tuple[str, str, str]]":
-    """Variable, what is wrong, and what to write instead. Texts of the object storage have checks of their own."""
+    """(variable, what is wrong, what to write instead) of each wrong text. Object storage settings are checked elsewhere."""
     wrong = []
     directory = conf.storage_dir
     if directory and not os.path.isabs(directory):

@@ -25,7 +25,7 @@ def collect() -> Iterable[Metric]:
 
 
 def connect() -> None:
-    """Joins the page of figures."""
+    """Registers the figures with the metrics page."""
     register("openscan", collect)
 
 
@@ -80,8 +80,10 @@ def _objects() -> Iterable[Metric]:
 
 
 def _traffic() -> Iterable[Metric]:
-    """What only rises, which the rows do not (a reset takes a scan's bytes back): counted in Redis for all processes, and left out
-    while that does not answer."""
+    """Figures that only rise. Rows cannot provide them, because a reset takes a scan's bytes back.
+
+    All processes count in Redis. While Redis does not answer, these figures are left out.
+    """
     counted = counters.counted()
     if counted is not None:
         yield Metric("openscan_received_bytes_total", "Bytes of parts that were kept, also of scans that were reset", COUNTER).add(
