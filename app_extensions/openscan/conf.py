@@ -88,12 +88,12 @@ class Conf(Settings):
     bind_public_names = switch(True, "Whether a scan's name under a public token belongs to the client address that created it.")
     public_share = integer(25, "Percent of a public token's daily credit that one client address may hold and use up per day.", 1, 100)
     public_hold_minutes = integer(
-        60, "How long a public token's credit stays set aside for a scan of which no byte has arrived.", 1, _YEAR_MINUTES)
+        60, "How long a public token's credit stays set aside for a scan before its first byte arrives.", 1, _YEAR_MINUTES)
     open_scans = integer(
-        50, "Scans that one client may have created that are not read in yet, per token. A client is an address under a public token, "
+        50, "How many created scans one client may have that are not read in yet, per token. A client is an address under a public token, "
         "and the holder of a private one.", 1, _MANY)
     open_scans_per_token = integer(
-        1000, "Scans that all clients of a public token together may have created that are not read in yet.", 1, _MANY)
+        1000, "How many created scans all clients of a public token together may have that are not read in yet.", 1, _MANY)
     calls_per_day = integer(2000, "createProject calls that one client may make per day (UTC) and token.", 1, _MANY)
     refusals_per_day = integer(
         20, "Scans of one client that may be refused per day (UTC) and token. After that, the client can create none until the next day.",
@@ -120,14 +120,15 @@ class Conf(Settings):
     storage_dir = text("", "Directory for parts and results, seen by web server and worker. Empty: `openscan` in WebODM's media directory.")
     preset = text("OpenScan object", "WebODM preset for scans. Options that a node does not know are left out.")
     tasks_per_node = integer(1, "How many scans a processing node gets at a time. The others wait in our own queue.", 1, 9999)
-    tasks_per_cluster = integer(4, "The same for a ClusterODM that reports no limit. It does not say how many machines it has.", 1, 9999)
+    tasks_per_cluster = integer(
+        4, "How many scans a ClusterODM gets at a time if it reports no limit. It does not say how many machines it has.", 1, 9999)
     node_tasks = Setting(
         "", _parse_numbers,
-        "The same for single nodes, by WebODM's label or by `host:port` (`gpu box=2, cluster.example.org:3000=8`). "
+        "How many scans single nodes get at a time, by WebODM's label or by `host:port` (`gpu box=2, cluster.example.org:3000=8`). "
         "0 keeps scans off a node.",
     )
     node_attempts = integer(
-        3, "How often a scan is processed before a failure of the processing node counts. 1: it is never given to another node.", 1, 100)
+        3, "How many attempts a scan gets if processing nodes fail. 1: it is never given to another node.", 1, 100)
     silent_minutes = integer(
         15, "A node that does not answer for a running scan for this long counts as dead, and another one gets the scan.", 1, _YEAR_MINUTES)
     stalled_minutes = integer(

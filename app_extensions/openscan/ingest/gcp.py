@@ -62,7 +62,7 @@ def _read_points(path: str, lines: "list[tuple[int, str]]", names: "dict[str, st
     if in_degrees:
         system = "EPSG:4326"
     elif not _SYSTEM.match(system):
-        return _useless(path, f"line {first} must name the coordinate system, as {_SYSTEMS}, and it says {quoted(system)}")
+        return _useless(path, f"line {first} must name the coordinate system ({_SYSTEMS}), but it says {quoted(system)}")
     good, bad, unknown = [], [], []
     for number, line in points:
         fault = _fault(line)

@@ -110,7 +110,7 @@ def _check_room(photo_set: PhotoSet, target: Path) -> None:
     lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
     wanted = sum(member.size_bytes for member in (*photo_set.photos, *photo_set.masks)) - lying
     if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
-        raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
+        raise OSError(28, f"{format_bytes(max(wanted, 0))} are needed beyond the reserve, but the disk has no room")
 
 
 def _check_wanted(scan: Scan) -> None:
@@ -183,6 +183,6 @@ def _put_off(scan: Scan, problem: OSError) -> None:
 def _give_up(scan_id: int) -> None:
     logger.error("OpenScan: scan %s is given up after %d attempts", scan_id, conf.ingest_attempts)
     refuse(
-        scan_id, "The server could not take the set in, through no fault of yours; the site's administrator can try again, "
-        "or send it again later.", keep_parts=True,
+        scan_id, "The server could not read the set. This was not your fault. The site's administrator can try again, or you can send "
+        "it again later.", keep_parts=True,
     )

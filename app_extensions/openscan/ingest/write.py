@@ -60,7 +60,7 @@ def write_set(
     """
     different = len({(member.size_bytes, member.crc) if member.crc is not None else member.path for member in photo_set.photos})
     if different > limit_photos:
-        raise Refused(f"The archive holds {different} photos; this token allows {limit_photos} a set. Send fewer.")
+        raise Refused(f"The archive holds {different} photos; this token allows {limit_photos} per set. Send fewer.")
     for left_over in incoming.iterdir():
         left_over.unlink()
     writer = _Writer(photo_set, target, incoming, before_each, placing)

@@ -139,7 +139,7 @@ def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Opt
             view = view[os.write(descriptor, view):]
     if length is not None and size != length:
         raise OpenScanError(f"Part {upload.number} broke off: {format_exact_bytes(size)} of "
-                            f"{format_exact_bytes(length)} came; send it again.")
+                            f"{format_exact_bytes(length)} arrived; send it again.")
     upload.check_length(size)
     return size
 

@@ -167,7 +167,7 @@ def _back_to_queue(row: Scan, task: Any, trouble: Trouble, node_id: Optional[int
     others = [node for node in places.usable(owner) if node.id != node_id] if owner is not None else []
     minutes = WAITS_MINUTES[min(row.moves + 1, len(WAITS_MINUTES)) - 1]
     changes["retry_at"] = None if others else now + timedelta(minutes=minutes)
-    lifecycle.apply(row.pk, lifecycle.MOVE, why=f"Node {label or '(none)'} failed it: {trouble.words}.", **changes)
+    lifecycle.apply(row.pk, lifecycle.MOVE, why=f"Node {label or '(none)'} failed: {trouble.words}.", **changes)
     NodeWatch.objects.filter(scan_id=row.pk).delete()
     logger.warning("OpenScan: scan %s is taken off node %s, %s: %s", row.pk, label or "(none)", trouble.words,
                    "back into the queue" if others else f"no other node is there, next attempt in {minutes} min")

@@ -24,7 +24,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return found
     if not conf.basic_user or not conf.basic_password or ":" in conf.basic_user:
         found.append(Error(
-            "WO_OPENSCAN_BASIC_USER and WO_OPENSCAN_BASIC_PASSWORD must not be empty, and the user has no colon.",
+            "WO_OPENSCAN_BASIC_USER and WO_OPENSCAN_BASIC_PASSWORD must not be empty, and the user must not contain a colon.",
             hint="Leave both unset for openscan:free, which the rigs use.", id="openscan.E002"))
     url_problem = public_url_problem(conf.public_url)
     if url_problem:
@@ -34,7 +34,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
               for variable, problem in conf.out_of_bounds()]
     found += [Error(f"{name} cannot be used: {problem}.", hint=hint, id="openscan.E009") for name, problem, hint in _wrong_texts()]
     found += [Warning(f"{name} is not a setting and has no effect.", id="openscan.W006",
-                      hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
+                      hint=f"Did you mean {meant}?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     if any(network.prefixlen == 0 for network in conf.trusted_proxies):
         found.append(Warning("WO_OPENSCAN_TRUSTED_PROXIES trusts every address: any client can pose as another, which lifts the limit on "
@@ -50,14 +50,14 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
         # Only a warning: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would never be read in.",
-                             hint="Let app_extensions/settings_override.py be WebODM's settings override.",
+                             hint="Use app_extensions/settings_override.py as WebODM's settings override.",
                              id="openscan.W003"))
     if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
         found.append(Warning("WebODM runs with TLS, but WO_OPENSCAN_PUBLIC_URL is not set: links would begin with http://.",
                              hint="Set it to the address that the rigs use.", id="openscan.W001"))
     found += check_object_storage()
     if conf.limit_part_bytes < 200_000_000:
-        found.append(Warning("Parts below 200,000,000 bytes turn away OpenScan2, OpenScan3 and uploader.py as shipped.",
+        found.append(Warning("With parts below 200,000,000 bytes, OpenScan2, OpenScan3 and uploader.py as shipped are refused.",
                              id="openscan.W002"))
     return found
 
@@ -67,10 +67,10 @@ def _wrong_texts() -> "list[tuple[str, str, str]]":
     wrong = []
     directory = conf.storage_dir
     if directory and not os.path.isabs(directory):
-        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it is not an absolute path, and web server and worker do not run in one directory",
+        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it is not an absolute path, and web server and worker run in different directories",
                       "Write it like /srv/openscan."))
     elif os.path.exists(directory) and not os.path.isdir(directory):
-        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "there is something that is no directory", "Choose a separate directory."))
+        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it exists but is not a directory", "Choose a separate directory."))
     problem = queue_problem(conf.celery_queue)
     if problem:
         wrong.append(("WO_OPENSCAN_CELERY_QUEUE", problem, "Leave it unset for WebODM's own queue."))

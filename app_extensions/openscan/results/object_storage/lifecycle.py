@@ -87,9 +87,9 @@ def discrepancies() -> "list[str]":
     found += [f"The object {key} belongs to no scan." for key in sorted(set(there) - known)]
     for entry in archive.archived():
         if not any(key.endswith("/scan.json") for key, _ in bucket.listed(entry.prefix + "scan.json")):
-            found.append(f"The archived set {entry.prefix} has no scan.json: it is not complete any more.")
+            found.append(f"The archived set {entry.prefix} has no scan.json, so it is no longer complete.")
     elsewhere = StoredObject.objects.exclude(place=place).exclude(state=StoredObject.GONE).values("place")
-    found += [f"{row['number']} objects lie in {row['place']}, which the settings do not name any more."
+    found += [f"{row['number']} objects are in {row['place']}, which is no longer in the settings."
               for row in elsewhere.annotate(number=Count("pk")).order_by("place")]
     return found
 

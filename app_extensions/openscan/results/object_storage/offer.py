@@ -35,11 +35,11 @@ def look(entry: StoredObject, patient: bool) -> client.Bucket:
     :raises client.StorageError: this cannot be determined now
     """
     if entry.place != client.place():
-        raise client.StorageError(f"the object lies in {entry.place}, which is not what the settings name now")
+        raise client.StorageError(f"the object is in {entry.place}, which is no longer in the settings")
     bucket = client.required()
     found = bucket.find(entry.key, patient)
     if found.size_bytes != entry.size_bytes or (found.etag and entry.etag and found.etag != entry.etag):
-        raise client.ObjectMissing("another object lies under its key")
+        raise client.ObjectMissing("another object has its key")
     return bucket
 
 
