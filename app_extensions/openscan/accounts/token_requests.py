@@ -43,7 +43,7 @@ def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_byt
     A refused request may be approved later. If a token never arrived because its email was given up, approving the request again
     makes a new token and revokes the lost one.
 
-    :param base_url: where this WebODM is reached, for the email, if no setting says it
+    :param base_url: this WebODM's address for the email, if no setting gives it
     :return: the token and its text; show the text to nobody but an administrator on a site whose mail does not work
     :raises OpenScanError: the request was approved before, and its token was mailed
     """

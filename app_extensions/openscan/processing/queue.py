@@ -332,8 +332,8 @@ def seconds_per_photo() -> float:
 def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
     """How many seconds a set sent now would wait until its processing begins; 0 if a node is free.
 
-    :param token: whose set it would be; without one, a public token's place in the queue is assumed
-    :param address: the client's
+    :param token: the token of the set; without one, a public token's place in the queue is assumed
+    :param address: the client's address
     """
     is_public = token.is_public if token else True
     client = address if is_public else ""

@@ -100,7 +100,7 @@ def figures(days: bool) -> "dict[str, list]":
     """Scans and photos finished, and the median wait in seconds, per hour of the last day or per day of the last month.
 
     :param days: per day, else per hour
-    :return: `at` (seconds since 1970), `scans`, `photos`, `waits` (None where nothing was released), all of one length
+    :return: `at` (seconds since 1970), `scans`, `photos`, `waits` (None if nothing was released), all of the same length
     """
     step = timedelta(days=1) if days else timedelta(hours=1)
     number = DAYS if days else HOURS

@@ -247,8 +247,8 @@ def disposition(file_name: str) -> str:
 def _checksum(answer: "dict[str, Any]") -> str:
     """An answer's ETag if it is made of MD5 sums, else empty.
 
-    It is not under encryption with a key service or a customer's key, and with storages that make other tags (some do for objects of
-    several parts).
+    Tags are something else if the object is encrypted with a key service or a customer's key. Some storages also make other tags, for
+    example for objects of several parts.
     """
     tag = answer["ETag"].strip('"')
     encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm")
