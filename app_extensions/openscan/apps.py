@@ -5,7 +5,7 @@ from django.db.models.signals import post_migrate
 
 
 class OpenScanConfig(AppConfig):
-    """Registers the system checks, listens to WebODM's tasks and joins its beat; nothing is touched before the forks."""
+    """Registers system checks, signal handlers and periodic jobs. It opens no connection, because servers fork after this."""
 
     name = "app_extensions.openscan"
     label = "openscan"

@@ -1,8 +1,8 @@
-"""What is told to a client that asked for something we do not do."""
+"""The exception that refuses a client's request."""
 
 
 class OpenScanError(Exception):
-    """A refusal with one sentence for the client and the HTTP status that goes with it (400 unless said)."""
+    """A refusal: one sentence for the client and an HTTP status, 400 by default."""
 
     def __init__(self, sentence: str, status: int = 400):
         super().__init__(sentence)

@@ -11,7 +11,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def plain(text: str) -> str:
-    """The text in ASCII letters, digits, ``.``, ``_``, ``-``: umlauts lose their dots, the rest becomes ``_``."""
+    """Reduce text to ASCII letters, digits, ``.``, ``_`` and ``-``. Umlauts lose their dots; other unsafe characters become ``_``."""
     text = text.replace("ß", "ss")
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "_"
     return _UNSAFE.sub("_", text)

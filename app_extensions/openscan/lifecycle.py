@@ -24,7 +24,7 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.results.object_storage import records
 
 NEW = ""
-#: States of a scan whose task WebODM has.
+#: States that a scan can be in once its task has been given to WebODM.
 HANDED_OVER = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
 _ANY_BUT_RESET = (Scan.CREATED, Scan.INITIALIZED, *HANDED_OVER)
 
@@ -69,9 +69,9 @@ TABLE: Mapping[str, Transition] = MappingProxyType({
     CREATE: Transition((NEW,), Scan.CREATED, "createProject was called.", books=HOLD),
     RECUT: Transition((Scan.CREATED,), Scan.CREATED, "createProject was called again with other parts or another size.", books=HOLD,
                       drops=(PARTS,), values={"received_bytes": 0}),
-    LAPSE: Transition((Scan.CREATED,), Scan.CREATED, "No byte came in time; the public token's credit is free for others.",
+    LAPSE: Transition((Scan.CREATED,), Scan.CREATED, "No byte arrived in time; the public token's credit is free for others.",
                       books=UNHOLD),
-    RESUME: Transition((Scan.CREATED,), Scan.CREATED, "Its credit had lapsed and is needed after all.", books=HOLD),
+    RESUME: Transition((Scan.CREATED,), Scan.CREATED, "Its credit had lapsed and is held again.", books=HOLD),
     START: Transition((Scan.CREATED,), Scan.INITIALIZED, "startProject was called and all parts are there.", job=INGEST,
                       stamp="started_at"),
     ABANDON: Transition((Scan.CREATED,), Scan.EXPIRED, "Nobody started it in time.", books=VOID, drops=(PARTS,), stamp="expired_at",
@@ -103,12 +103,12 @@ TABLE: Mapping[str, Transition] = MappingProxyType({
     RESET: Transition(_ANY_BUT_RESET, Scan.RESET, "resetProject was called.", books=VOID, drops=(PARTS,), job=DISCARD,
                       stamp="reset_at", values={"received_bytes": 0}),
     RESTART: Transition((Scan.FAILED,), Scan.RELEASED, "The task was restarted in WebODM.", values=_STARTS_OVER),
-    RETRY_INGEST: Transition((Scan.INITIALIZED, Scan.FAILED), Scan.INITIALIZED, "An administrator has the set read in again.",
+    RETRY_INGEST: Transition((Scan.INITIALIZED, Scan.FAILED), Scan.INITIALIZED, "An administrator started reading the set again.",
                              job=INGEST, values={"error": "", "ingest_attempts": 0, "retry_at": None, "finished_at": None}),
     RETRY: Transition((Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED), Scan.RELEASED,
-                      "An administrator has it processed again.", values=_STARTS_OVER),
+                      "An administrator started processing it again.", values=_STARTS_OVER),
     REPACK: Transition((Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED), Scan.RELEASED,
-                       "An administrator has the result packed again.", job=FINISH,
+                       "An administrator started packing the result again.", job=FINISH,
                        values={"result_source": "", "retry_at": None, "finish_attempts": 0}),
 })
 
@@ -116,8 +116,8 @@ TABLE: Mapping[str, Transition] = MappingProxyType({
 def create(**fields: Any) -> Scan:
     """Create a scan and hold its credit.
 
-    :param fields: of the new row
-    :raises OpenScanError: the credit does not suffice; nothing is created then
+    :param fields: fields of the new row
+    :raises OpenScanError: there is too little credit; nothing is created then
     """
     transition = TABLE[CREATE]
     with transaction.atomic():
@@ -132,8 +132,8 @@ def apply(scan_id: int, event: str, *, why: str = "", actor: str = "", **fields:
     :param why: one sentence for the history, for people
     :param actor: the user who asked for it, empty for clients and for the program itself
     :param fields: other fields of the row that change with the state
-    :return: the locked row as it is now, or None if the scan is in no state that this event starts from
-    :raises OpenScanError: the event holds credit and there is too little
+    :return: the locked and updated row, or None if the event cannot start from the scan's state
+    :raises OpenScanError: the event holds credit and the token has too little
     """
     transition = TABLE[event]
     with transaction.atomic():
@@ -156,7 +156,7 @@ def _drop(row: Scan, drops: tuple[str, ...], changes: dict[str, Any]) -> None:
     if PARTS in drops:
         part_files.drop_parts(row)
     if RESULT in drops:
-        if "result_object" not in changes:  # else the caller names a new one and has let go of this one
+        if "result_object" not in changes:  # else the caller sets a new one and has let go of the old one
             records.let_go(row)
             changes["result_object"] = row.result_object
         transaction.on_commit(partial(packing.remove_file, row.result_file))
@@ -167,7 +167,7 @@ def _drop(row: Scan, drops: tuple[str, ...], changes: dict[str, Any]) -> None:
 
 
 def _follow(row: Scan, before: str, event: str, why: str, actor: str) -> None:
-    """Book, tell, queue, and write the history of a row that has changed."""
+    """After a row has changed: book credit, queue mail and the next job, and write the scan's history."""
     transition = TABLE[event]
     if transition.books == HOLD:
         ledger.hold(row, row.declared_bytes)

@@ -1,9 +1,8 @@
 """Absolute links that survive what clients do to them.
 
-OpenScan2 hands an upload link to a shell unquoted, so nothing but `A-Z a-z 0-9 / _ . : -` may be in it and the
-secret stands in the path: `<base>/api/openscan/u/<scan>.<part>.<expiry>.<signature>`. The signature is an HMAC over
-these and the scan's nonce; a new nonce (another cut of the archive) ends all earlier links. Nothing secret is
-stored.
+OpenScan2 passes an upload link to a shell unquoted, so it may contain only `A-Z a-z 0-9 / _ . : -`, and its secret is part
+of the path: `<base>/api/openscan/u/<scan>.<part>.<expiry>.<signature>`. The signature is an HMAC over scan, part, expiry and
+the scan's nonce. A new nonce (the archive was cut differently) ends all earlier links. No secret is stored.
 """
 import base64
 import datetime
@@ -19,12 +18,12 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import Scan
 
 UPLOAD_PATH = "/api/openscan/u/"
-LONGEST_HOST = 190  # with the scheme, what fits into Scan.base_url
+LONGEST_HOST = 190  # fits into Scan.base_url together with the scheme
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,6})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
 
 
 class UploadLink(NamedTuple):
-    """What an upload link says; `is_signed_for` tells whether it is true."""
+    """The fields of an upload link. Do not trust them before `is_signed_for`."""
 
     scan_id: int
     number: int
@@ -40,9 +39,9 @@ class UploadLink(NamedTuple):
 
 
 def base_url(request: Optional[HttpRequest] = None) -> str:
-    """What absolute links begin with: the setting, else the address that `request` came to, else nothing.
+    """The start of absolute links: the setting, else the address that `request` was sent to, else an empty string.
 
-    Raises DisallowedHost for a Host header that is none.
+    Raises DisallowedHost if the Host header is not valid.
     """
     if conf.public_url:
         return conf.public_url
@@ -64,7 +63,7 @@ def upload_links(scan: Scan, base: str) -> list[str]:
 
 
 def read_upload_link(text: str) -> Optional[UploadLink]:
-    """The last piece of an upload link's path taken apart, or None if it is none. Its signature is not checked yet."""
+    """Parse the last segment of an upload link's path; None if it is malformed. Does not check the signature."""
     match = _FORM.match(text)
     if not match:
         return None
@@ -75,7 +74,7 @@ def read_upload_link(text: str) -> Optional[UploadLink]:
 
 
 def _key() -> bytes:
-    """The key of upload links, made from the site's secret key. Made once for all links of a scan, which may be thousands."""
+    """Derive the key of upload links from the site's secret key. Call it once per scan, which may have thousands of links."""
     return salted_hmac("openscan.upload-link", "key").digest()
 
 

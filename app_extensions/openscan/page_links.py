@@ -1,10 +1,10 @@
-"""Keys of a scan's page, as they stand in its address.
+"""Keys that identify a scan in the addresses of its pages.
 
-    17                          the bare number: only for those who may see the scan anyhow
-    17.<signature>              the page's own link, as getProjectInfo and mails give it: good until the scan is reset
-    17.<expiry>.<signature>     a link to share, good for a time and for one result
+    17                          the bare number: only works for those who may see the scan anyway
+    17.<signature>              the scan's own page, linked in getProjectInfo and mails: valid until the scan is reset
+    17.<expiry>.<signature>     a link to share, valid for a limited time and for one result
 
-A signature lets its holder look at the scan and download the result. It never lets anybody change something.
+A signature lets its holder look at the scan and download the result, but never change anything.
 """
 import base64
 import hashlib
@@ -24,19 +24,19 @@ _FORM = re.compile(r"(\d{1,10})(?:\.(\d{1,12}))?(?:\.([A-Za-z0-9_-]{22}))?\Z", r
 
 
 class PageKey(NamedTuple):
-    """A key taken apart. `expires` is in seconds since 1970, 0 for a key without an end."""
+    """A parsed key. `expires` is in seconds since 1970; 0 means that the key does not expire."""
 
     scan_id: int
     expires: int
     signature: str
 
     def is_signed_for(self, scan: Scan) -> bool:
-        """Whether the signature is ours. Whether the time is over is for the caller to see."""
+        """Whether the signature is ours. The caller must check `expires`."""
         return bool(self.signature) and hmac.compare_digest(self.signature, _sign(scan, self.expires))
 
 
 def read_key(text: str) -> Optional[PageKey]:
-    """The key `text`, or None for what is none. Its signature is not checked yet."""
+    """Parse a key; None if it is malformed. Does not check the signature."""
     match = _FORM.match(text)
     if not match or int(match.group(1)) > 2**31 - 1:
         return None
@@ -50,12 +50,12 @@ def page_key(scan: Scan) -> str:
 
 
 def page_url(scan: Scan, base: str) -> str:
-    """The address of a scan's own page. `base` is what it begins with, without a slash at its end."""
+    """The address of a scan's own page. `base` is its beginning, without a trailing slash."""
     return f"{base}{PAGE_PATH}{page_key(scan)}/"
 
 
 def shared_url(scan: Scan, base: str, expires: int) -> str:
-    """The address of a page to share. It ends at `expires` (seconds since 1970) or with a new result, whichever is first."""
+    """The address of a page to share. It is valid until `expires` (seconds since 1970) or a new result, whichever comes first."""
     return f"{base}{SHARED_PATH}{scan.pk}.{expires}.{_sign(scan, expires)}/"
 
 

@@ -1,13 +1,12 @@
-"""Where uploaded parts lie, and how they stay in step with their rows.
+"""Where uploaded parts are stored, and how files and rows stay in step.
 
     <storage>/.incoming/<scan>-<part>-<random>.part    being received; locked (flock) by the process that writes it
     <storage>/scans/<scan>/<part>-<random>.part        received; named by a Part row
     <storage>/results/…                                packed results
 
-A part is renamed into its scan's directory inside the transaction that writes its row, and files are removed only
-after the transaction that removed their row. Whatever line a process dies at, a row therefore has its file, and what
-may be left over is a file without a row. The kernel drops the lock of a dead process, so `sweep` can tell such a
-file from one in the making.
+A part is renamed into its scan's directory inside the transaction that writes its row. Files are removed only after the
+transaction that removed their row. So wherever a process dies, each row has its file; at worst, a file without a row is
+left. The kernel drops a dead process's lock, so `sweep` can tell such a file from one that is still being written.
 """
 import fcntl
 import os
@@ -24,7 +23,7 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import Part, Scan
 
 PART_SUFFIX = ".part"
-#: The names that our files have. Others are somebody else's, should an administrator have named a directory that is not ours alone.
+#: Names of our files. We leave other files alone, in case an administrator chose a directory that is not ours alone.
 _INCOMING = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]{16}\.part")
 _RECEIVED = re.compile(r"[0-9]+/[0-9]+-[0-9a-f]{16}\.part")
 
@@ -35,7 +34,7 @@ def storage_root() -> Path:
 
 
 def incoming_dir() -> Path:
-    """Where parts are written while they come in. Made if missing."""
+    """Where parts are written while they arrive. Created if missing."""
     return _made(storage_root() / ".incoming")
 
 
@@ -45,12 +44,12 @@ def scans_dir() -> Path:
 
 
 def scan_dir(scan_id: int) -> Path:
-    """Where the received parts of a scan lie. Not made here."""
+    """The directory of a scan's received parts. Not created here."""
     return scans_dir() / str(scan_id)
 
 
 def results_dir() -> Path:
-    """Where packed results lie. Made if missing."""
+    """The directory of packed results. Created if missing."""
     return _made(storage_root() / "results")
 
 
@@ -65,14 +64,14 @@ def part_paths(scan: Scan) -> list[Path]:
 
 
 def drop_parts(scan: Scan) -> None:
-    """Removes a scan's part rows now, and their files once the transaction is committed. Call it inside one."""
+    """Removes a scan's part rows now, and their files once the transaction is committed. Call it inside a transaction."""
     paths = part_paths(scan)
     scan.parts.all().delete()
     transaction.on_commit(lambda: remove_files(paths))
 
 
 def remove_files(paths: list[Path]) -> None:
-    """Removes files, and the directories that become empty by it. Missing ones are fine."""
+    """Removes files, and directories that this leaves empty. Missing files are fine."""
     for path in paths:
         path.unlink(missing_ok=True)
     for directory in {path.parent for path in paths}:
@@ -80,7 +79,7 @@ def remove_files(paths: list[Path]) -> None:
 
 
 def place(received: Path, part: Part, file_name: str) -> None:
-    """Moves a received, synced file to where `part` will find it under `file_name`, and makes the move durable."""
+    """Moves a received and synced file into its scan's directory as `file_name`, and makes the move durable."""
     directory = scan_dir(part.scan_id)
     for attempt in (1, 2):
         directory.mkdir(parents=True, exist_ok=True)
@@ -88,8 +87,8 @@ def place(received: Path, part: Part, file_name: str) -> None:
             os.rename(received, directory / file_name)
             break
         except FileNotFoundError:
-            # Another request's clean-up took the directory between the two lines; once more, then it is the file that
-            # is gone.
+            # Another request's clean-up may have removed the directory after mkdir, so try once more. If that fails too, the
+            # file itself is gone.
             if attempt == 2:
                 raise
     for changed in (directory, directory.parent):
@@ -106,10 +105,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def sweep(min_age_seconds: float = 60) -> int:
-    """Removes what dead processes left: files being received by nobody, and part files without a row.
+    """Removes what dead processes left: half-received files, and part files without a row.
 
-    Returns how many files went. Safe at any time beside uploads: a living upload holds its file's lock until its row is
-    committed. `min_age_seconds` covers the moment between a file's making and its lock.
+    Returns how many files were removed. Safe while uploads are running: an upload holds its file's lock until its row is
+    committed. `min_age_seconds` covers the moment between creating a file and locking it.
     """
     removed = 0
     for path in _files(incoming_dir(), "*", _INCOMING):
@@ -128,20 +127,20 @@ def sweep(min_age_seconds: float = 60) -> int:
 
 
 def stray_files(min_age_seconds: float = 0) -> list[Path]:
-    """Files in scans' directories that no row names and no process is working on."""
+    """Files in scans' directories that no row refers to and no process is using."""
     found = []
     for path in _files(scans_dir(), "*/*", _RECEIVED):
         if _has_row(path):
             continue
         with _unused(path, min_age_seconds) as unused:
-            # Asked again now that the lock is ours: the row may have been committed in between.
+            # Check again now that we hold the lock: the row may have been committed in between.
             if unused and not _has_row(path):
                 found.append(path)
     return found
 
 
 def missing_files() -> list[str]:
-    """A sentence for every received part whose file is not there or has another size."""
+    """One sentence for each received part whose file is missing or has the wrong size."""
     found = []
     for part in Part.objects.order_by("pk").iterator():
         try:
@@ -173,7 +172,7 @@ def _has_row(path: Path) -> bool:
 
 
 def _age_seconds(path: Path) -> float:
-    """Seconds since a file was last written or moved; endless if it is gone."""
+    """Seconds since a file was last written or moved; infinite if it is gone."""
     try:
         return time.time() - path.stat().st_ctime
     except FileNotFoundError:
@@ -182,9 +181,9 @@ def _age_seconds(path: Path) -> float:
 
 @contextmanager
 def _unused(path: Path, min_age_seconds: float) -> Iterator[bool]:
-    """Whether no living process holds the file's lock; if so, it is ours inside the block."""
+    """Try to lock a file. Yields False if it is too new or a living process uses it; else the lock is ours inside the block."""
     try:
-        descriptor = os.open(path, os.O_RDWR)  # NFS makes an exclusive lock of a writable descriptor only
+        descriptor = os.open(path, os.O_RDWR)  # NFS grants an exclusive lock only on a writable descriptor
     except FileNotFoundError:
         yield False
         return

@@ -1,5 +1,8 @@
-"""WebODM's signals on tasks, most of them heard in its worker: each only queues the job that looks for itself; but when a task is
-about to be removed, what WebODM needs and what the task takes with it is seen to at once."""
+"""Handles WebODM's task signals, most of which arrive in its worker.
+
+Usually a handler only queues a job, which looks at the task itself. Two handlers act at once: when a task is restarted, its scan
+is marked as running again; when a task is about to be removed, its ingest ends and its files for research are saved.
+"""
 from typing import Any
 
 from app_extensions.host import signals as host_signals
@@ -12,7 +15,7 @@ from app_extensions.openscan.results.object_storage import archive
 
 
 def connect() -> None:
-    """Listen; called while the app loads, in every process."""
+    """Connect the handlers. Called while the app loads, in every process."""
     for signal, name in ((host_signals.task_completed, "completed"), (host_signals.task_failed, "failed"),
                          (host_signals.task_removed, "removed")):
         signal.connect(_look_at, dispatch_uid=f"openscan.task_{name}")
@@ -21,13 +24,13 @@ def connect() -> None:
 
 
 def _about_to_go(sender: Any, task_id: Any, **_: Any) -> None:
-    """A task is about to go, with its files: nothing may come in any more, and what is for research is saved."""
+    """A task and its files are about to be removed: end its ingest, and save what is kept for research."""
     run.task_removed(task_id)
     archive.hold_back(task_id)
 
 
 def _restarting(sender: Any, task_id: Any, **_: Any) -> None:
-    """A task's owner has it processed again."""
+    """A task's owner restarted its processing."""
     finish.restarted(task_id)
 
 

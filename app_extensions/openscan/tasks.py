@@ -1,6 +1,6 @@
-"""The app's Celery jobs. Each is short to read, may run twice or be cut anywhere, and only calls a rule.
+"""The app's Celery jobs. Each only calls a rule, and may run twice or be killed at any point.
 
-Their names are documented; WebODM's worker runs them (setting ``OPENSCAN_CELERY_QUEUE`` names another queue).
+Their names are documented. WebODM's worker runs them; the setting ``OPENSCAN_CELERY_QUEUE`` moves them to another queue.
 """
 from celery import shared_task
 
@@ -16,14 +16,14 @@ from app_extensions.shared.mail import MOST_SECONDS
 
 @shared_task(ignore_result=True)
 def ingest_scan(scan_id: int) -> None:
-    """Take a started scan in: parts → photos in a waiting WebODM task."""
+    """Ingest a started scan: turn its parts into photos in a waiting WebODM task."""
     with log_fields(scan=scan_id):
         run.ingest(scan_id)
 
 
 @shared_task(ignore_result=True)
 def release_queue() -> None:
-    """Hand waiting scans to WebODM, as far as the nodes have room."""
+    """Hand waiting scans to WebODM while the nodes have room."""
     queue.release()
 
 
@@ -50,7 +50,7 @@ def publish_result(scan_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def restore_result(scan_id: int) -> None:
-    """Pack a result into the file system again that object storage cannot hand out."""
+    """Pack a result into the file system again because object storage cannot deliver it."""
     with log_fields(scan=scan_id):
         publish.restore(scan_id)
 
@@ -64,29 +64,29 @@ def archive_set(scan_id: int) -> None:
 
 @shared_task(ignore_result=True)
 def remove_objects() -> None:
-    """Remove from object storage what nothing refers to any more."""
+    """Remove objects from object storage that nothing refers to any more."""
     lifecycle.remove_leaving()
 
 
 @shared_task(ignore_result=True)
 def move_scan(scan_id: int) -> None:
-    """Take a scan off a processing node that is dead or hangs, back into the queue."""
+    """Take a scan off a processing node that is dead or hangs, and put it back into the queue."""
     with log_fields(scan=scan_id):
         failover.move(scan_id)
 
 
 @shared_task(ignore_result=True)
 def watch_nodes() -> None:
-    """Give back locks of workers that died, ask the nodes what they are, and find scans whose node is dead or hangs."""
+    """Release locks of dead workers, query the nodes, and find scans on nodes that are dead or hang."""
     processing.free_left_locks()
     nodes.ask_nodes()
     failover.watch()
 
 
-# Longer than a delivery plans for: a mail server that sends a byte now and then escapes every time limit of its connection.
+# Limits beyond a delivery's own: a mail server that sends a byte now and then never trips the timeouts of its connection.
 @shared_task(ignore_result=True, soft_time_limit=MOST_SECONDS + 60, time_limit=MOST_SECONDS + 120)
 def deliver_mails() -> None:
-    """Tell the admins of new token requests, and send the mail that is due."""
+    """Notify the admins of new token requests, and send the mail that is due."""
     messages.tell_of_requests()
     messages.deliver()
 
@@ -99,5 +99,5 @@ def catch_up() -> None:
 
 @shared_task(ignore_result=True)
 def tidy_up() -> None:
-    """End what is past its time, refill public tokens, remove files that no row names."""
+    """Expire what is past its time, refill public tokens, and remove files that no row refers to."""
     periodic.tidy_up()

@@ -1,8 +1,7 @@
-"""Which client is asking, seen through proxies whose word can be believed.
+"""Finds out which client is calling, through trusted proxies only.
 
-WebODM's nginx talks to gunicorn over a local socket (REMOTE_ADDR is empty) and appends the address it saw to
-X-Forwarded-For. What stands left of that came from the client and proves nothing, so the list is read from its right
-end.
+WebODM's nginx talks to gunicorn over a local socket (REMOTE_ADDR is empty) and appends the address it saw to X-Forwarded-For.
+Everything left of that came from the client and proves nothing, so the list is read from its right end.
 """
 import ipaddress
 import os
@@ -18,11 +17,11 @@ FINGERPRINT = "was:"
 
 
 def client_address(remote: str, forwarded_for: str, proxies: Optional[list[Network]] = None) -> str:
-    """The client's address as text for comparing: IPv4 whole, IPv6 by its /64 (phones change the rest daily).
+    """The client's address as comparable text: the IPv4 address, or the /64 network of IPv6, because phones change the rest daily.
 
     :param remote: REMOTE_ADDR, empty behind a local socket
-    :param forwarded_for: X-Forwarded-For, as it came
-    :param proxies: networks to believe besides loopback (default: the setting)
+    :param forwarded_for: the X-Forwarded-For header, unchanged
+    :param proxies: networks to trust besides loopback (default: the setting)
     """
     trusted = conf.trusted_proxies if proxies is None else proxies
     last = _parse(remote)
@@ -41,15 +40,15 @@ def client_address(remote: str, forwarded_for: str, proxies: Optional[list[Netwo
 
 
 def is_blind() -> bool:
-    """Whether a TLS proxy is declared and none is trusted: all clients then seem to come from the proxy's address."""
+    """Whether a TLS proxy is declared but none is trusted. All clients then seem to have the proxy's address."""
     declared = os.environ.get("WO_BEHIND_TLS_PROXY", "").strip().upper() in ("YES", "TRUE", "1", "ON")
     return declared and not conf.trusted_proxies
 
 
 def network_of(client: str) -> str:
-    """What limits count as one client where addresses cost nothing: IPv4 whole, IPv6 by its /48, of which a site has one.
+    """What counts as one client for limits where addresses are free: the IPv4 address, or the /48 of IPv6, of which a site has one.
 
-    :param client: what ``client_address`` gave
+    :param client: a result of ``client_address``
     """
     try:
         network = ipaddress.ip_network(client, strict=False)
@@ -59,12 +58,12 @@ def network_of(client: str) -> str:
 
 
 def fingerprint(client: str, scan_id: int) -> str:
-    """Stands for a client's address once it is forgotten: it can be compared for one scan, and leads to no other and not back."""
+    """A hash that replaces a forgotten client address. It can be compared within one scan, but not across scans or traced back."""
     return FINGERPRINT + salted_hmac("openscan.client-address", f"{scan_id}.{client}").hexdigest()[:32]
 
 
 def is_fingerprint(stored: str) -> bool:
-    """Whether this is no address any more."""
+    """Whether this is a fingerprint instead of an address."""
     return stored.startswith(FINGERPRINT)
 
 

@@ -1,7 +1,7 @@
-"""Proves the books, in a few queries and without locking anybody out.
+"""Proves that the credit books add up, in a few queries and without blocking anybody.
 
-Everything is read in one snapshot of the database, so that balances and entries belong together while others go on booking. Sums are
-made by the database; only what does not add up, and the entries of tokens with daily credit, come here.
+All reads share one snapshot of the database, so balances and entries match while others keep booking. The database computes the
+sums. Only what does not add up, and the entries to replay, are read into this process.
 """
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ _CREDIT = """
         ON e.token_id = t.id
     WHERE t.credit_bytes <> COALESCE(e.total, 0) AND {ids} ORDER BY t.id"""
 
-#: A scan, its charge, and the kinds of its entries after the holds, in order.
+#: Scans that do not match their entries, with their charge and the kinds of their entries after the holds, in order.
 _SCANS = """
     SELECT s.id, s.charge, s.held_bytes, s.posted_bytes, COALESCE(e.taken, 0), COALESCE(e.kinds, ''), COALESCE(e.strangers, 0)
     FROM openscan_scan s LEFT JOIN (
@@ -45,7 +45,7 @@ _SCANS = """
         OR s.held_bytes + s.posted_bytes > COALESCE(e.taken, 0))
     ORDER BY s.id"""
 
-#: The entries of tokens, and with each taking of credit the last one that its scan made and what the scan costs now.
+#: The entries of tokens. Each comes with the last entry that took credit for its scan, and with what that scan costs now.
 _ENTRIES = """
     SELECT e.token_id, e.id, e.kind, e.amount_bytes, e.balance_bytes, e.scan_id, h.last_id, s.held_bytes + s.posted_bytes,
            r.standing_bytes, t.credit_bytes
@@ -59,12 +59,12 @@ _ENTRIES = """
 
 
 def find_discrepancies(tokens: Optional[Iterable[Token]] = None) -> "list[str]":
-    """One sentence for everything that does not add up; an empty list is the proof.
+    """List what does not add up, one sentence each. An empty list proves the books.
 
-    Balances are the sums of their entries, each scan's charge has the entries that belong to it, and each token has the credit that
-    it would have if everything that came back had never been taken.
+    The rules: a balance is the sum of its entries; a scan's entries match its charge; a token has the credit that it would have if
+    credit that came back had never been taken.
 
-    :param tokens: only these; all by default
+    :param tokens: check only these; all by default
     """
     ids = None if tokens is None else [token.pk for token in tokens]
     found: list[str] = []
@@ -100,9 +100,9 @@ def _sentences(ids: "Optional[list[int]]") -> Iterator[str]:
 
 
 def _against_the_rule(entries: "Iterable[tuple]") -> Iterator[str]:
-    """Replay a token's entries as if nothing had been taken that came back later, and compare the credit at the end.
+    """Replay a token's entries as if credit that came back had never been taken, and compare the result with the token's credit.
 
-    Credit that was taken before an opening follows the rule of an earlier version: what comes back of it is booked as it is.
+    Credit taken before an opening follows the rule of an earlier version: entries that give it back count as they are.
     """
     balance, opened = 0, False
     taken: set[int] = set()
@@ -117,7 +117,7 @@ def _against_the_rule(entries: "Iterable[tuple]") -> Iterator[str]:
             stands = max(0, left - balance)
             balance += stands
             if standing is not None and standing != stands:
-                yield f"Token {token}: {standing} bytes of a daily top-up are said to stand, by the rule it is {stands}."
+                yield f"Token {token}: {standing} bytes of a daily top-up are recorded as standing, but the rule gives {stands}."
         elif kind == LedgerEntry.HOLD and amount < 0:
             taken.add(scan)
             if entry == last_hold:
@@ -125,12 +125,12 @@ def _against_the_rule(entries: "Iterable[tuple]") -> Iterator[str]:
         elif opened and scan not in taken:
             balance += amount
     if balance != stated:
-        yield f"Token {token}: its credit is {stated} bytes, by the rule for credit that comes back it is {balance}."
+        yield f"Token {token}: its credit is {stated} bytes, but the rule for credit that comes back gives {balance}."
 
 
 @contextmanager
 def _snapshot() -> Iterator[None]:
-    """Inside, everything is read as it is at one moment. Nobody waits for it, and it waits for nobody."""
+    """Inside the block, all reads see one moment. It blocks nobody and waits for nobody."""
     if connection.in_atomic_block:  # a caller's transaction keeps its own view
         yield
         return

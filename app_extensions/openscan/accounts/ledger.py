@@ -1,11 +1,11 @@
-"""The books: every change of a token's credit, once and only once.
+"""The credit ledger: books every change of a token's credit exactly once.
 
-A scan's credit is held when it is created, and the hold ends either in a post (its bytes were used up) or in a void (it never ran).
-What was posted for a scan that then failed through our fault is refunded. The balance stands on the token; each change locks the
-scan's row first and the token's row after it, always in this order, and writes one entry with the balance it left. Every function may
-be called again after a crash: it books nothing twice and says whether it booked anything.
+A scan's credit is held when the scan is created. The hold ends in a post (its bytes were used up) or in a void (it never ran).
+Posted credit is refunded if the scan then fails through our fault. The balance is stored on the token. Each change locks the scan's
+row first and the token's row second, always in this order, and writes one entry with the balance it left. Every function may be
+called again after a crash: it books nothing twice and says whether it booked anything.
 
-The rule for daily credit: when credit of a set comes back, its token has what it would have if that credit had never been taken. So a
+The rule for daily credit: when a set's credit comes back, its token has what it would have if that credit had never been taken. So a
 hold that was topped up at midnight does not come back a second time, and one that was not topped up comes back whole. `books` proves it.
 """
 import datetime
@@ -24,11 +24,11 @@ LARGEST_GRANT_BYTES = 10**15
 
 
 def hold(scan: Scan, amount_bytes: int) -> bool:
-    """Set `amount_bytes` of the token's credit aside for `scan`. A hold that it has already is given back first.
+    """Set `amount_bytes` of the token's credit aside for `scan`. Its earlier hold is given back first.
 
     :param amount_bytes: 0 gives the hold back and leaves the scan without one for now
     :return: whether anything was booked
-    :raises OpenScanError: 400, the credit, or the client's share of it, does not suffice
+    :raises OpenScanError: 400, the token's credit or the client's share of it is too small
     """
     with transaction.atomic():
         scan_row, token = _lock(scan)
@@ -53,16 +53,16 @@ def hold(scan: Scan, amount_bytes: int) -> bool:
 
 
 def post(scan: Scan, amount_bytes: Optional[int] = None) -> bool:
-    """Uses up the hold of `scan`: `amount_bytes` (default: what was received), and gives back what is left of it.
+    """Uses up `amount_bytes` (default: what was received) of the hold of `scan` and gives back the rest.
 
-    Returns False where the hold has ended already. Raises ValueError for more than was held.
+    Returns False if the hold has already ended. Raises ValueError for more than was held.
     """
     with transaction.atomic():
         scan_row, token = _lock(scan)
         if scan_row.charge != Scan.HELD:
             _copy(scan, scan_row)
             return False
-        # What a zip adds to the declared sum of its photos (`limits.packing_bytes`) is free.
+        # Bytes that a zip adds to the declared sum of its photos (`limits.packing_bytes`) are free.
         used = min(scan_row.received_bytes, scan_row.held_bytes) if amount_bytes is None else amount_bytes
         if not 0 <= used <= scan_row.held_bytes:
             raise ValueError(f"scan {scan_row.pk} holds {scan_row.held_bytes} bytes of credit, {used} cannot be posted")
@@ -74,7 +74,7 @@ def post(scan: Scan, amount_bytes: Optional[int] = None) -> bool:
 
 
 def void(scan: Scan, note: str = "") -> bool:
-    """Gives the hold of `scan` back. Returns False where there is none (any more)."""
+    """Gives back the hold of `scan`. Returns False if there is none (any more)."""
     with transaction.atomic():
         scan_row, token = _lock(scan)
         if scan_row.charge != Scan.HELD:
@@ -87,7 +87,7 @@ def void(scan: Scan, note: str = "") -> bool:
 
 
 def refund(scan: Scan, note: str = "") -> bool:
-    """Gives back what `scan` has used up, because its failure was ours. Returns False where nothing is posted."""
+    """Gives back what `scan` has used up, because its failure was ours. Returns False if nothing is posted."""
     with transaction.atomic():
         scan_row, token = _lock(scan)
         if scan_row.charge != Scan.POSTED:
@@ -101,9 +101,9 @@ def refund(scan: Scan, note: str = "") -> bool:
 
 
 def grant(token: Token, amount_bytes: int, actor: str = "", note: str = "", key: Optional[str] = None) -> bool:
-    """Adds `amount_bytes` to the credit of `token`. With a `key` of the caller's, doing it again books nothing.
+    """Adds `amount_bytes` to the credit of `token`. If the caller gives a `key`, a second call with that key books nothing.
 
-    Raises OpenScanError for an amount that is not above zero or beyond reason.
+    Raises OpenScanError if the amount is not above zero or exceeds `LARGEST_GRANT_BYTES`.
     """
     if not 0 < amount_bytes <= LARGEST_GRANT_BYTES:
         raise OpenScanError(
@@ -123,7 +123,7 @@ def refill(token: Token, day: Optional[datetime.date] = None) -> bool:
     """Tops a public `token` up to its daily amount for `day` (default: today, UTC), at most once a day."""
     day = day or _today()
     if not _is_due(token, day):
-        return False  # no lock for what rigs ask for all day long
+        return False  # rigs get here all day long, so take no lock
     with transaction.atomic():
         row = Token.objects.select_for_update().get(pk=token.pk)
         filled = _refill(row, day)
@@ -132,7 +132,7 @@ def refill(token: Token, day: Optional[datetime.date] = None) -> bool:
 
 
 def refill_all(day: Optional[datetime.date] = None) -> int:
-    """Tops up every token that has a daily amount and was not yet for `day`. Returns how many were."""
+    """Tops up every token with a daily amount that was not yet topped up for `day`. Returns how many were."""
     due = Token.objects.filter(daily_bytes__gt=0, revoked_at=None).exclude(refilled_on__gte=day or _today())
     due = due.order_by("pk") | Token.objects.filter(daily_bytes__gt=0, revoked_at=None, refilled_on=None)
     return sum(refill(token, day) for token in due)
@@ -143,7 +143,7 @@ def _today() -> datetime.date:
 
 
 def _lock(scan: Scan) -> tuple[Scan, Token]:
-    """The rows of a scan and its token, locked in the order that all of the app keeps."""
+    """The rows of a scan and its token, locked in the order that the whole app uses."""
     scan_row = Scan.objects.select_for_update().get(pk=scan.pk)
     return scan_row, Token.objects.select_for_update().get(pk=scan_row.token_id)
 
@@ -158,7 +158,7 @@ def _book(token: Token, kind: str, amount_bytes: int, key: str, scan: Optional[S
 
 
 def _mark(scan: Scan, row: Scan, charge: str, **fields: int) -> None:
-    """Writes a scan's charge to its locked row and to the object the caller has in hand."""
+    """Writes a scan's charge to its locked row and to the caller's object."""
     row.charge = charge
     for name, value in fields.items():
         setattr(row, name, value)
@@ -190,8 +190,8 @@ def _refill(token: Token, day: datetime.date) -> bool:
 def _take_back(token: Token, scan: Scan, amount_bytes: int) -> int:
     """How much of a scan's credit comes back to a locked token, by the rule for daily credit.
 
-    Without the charge, each top-up since then would have been smaller by what was left over of it. That share of the top-up stops
-    standing, and the rest comes back.
+    Without the charge, each later top-up would have been smaller. That share of the top-ups stops standing, and only the rest of
+    the amount comes back.
 
     :param amount_bytes: by how much the scan's charge shrinks
     """

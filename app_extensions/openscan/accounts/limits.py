@@ -1,4 +1,4 @@
-"""What a token allows in one set, said so that the sentence tells what to do about it."""
+"""Checks a set against its token's limits. Each refusal says what to do about it."""
 import re
 
 from app_extensions.openscan.errors import OpenScanError
@@ -6,14 +6,14 @@ from app_extensions.openscan.models import Token
 from app_extensions.shared.formatting import format_exact_bytes
 
 LONGEST_NAME = 255
-#: Control characters (ASCII and C1), and those that break a line or turn the direction of what follows (Unicode TR 9, section 2).
+#: Control characters (ASCII and C1), line separators, and characters that change the text direction (Unicode TR 9, section 2).
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-#: Most that a token may be given of each; beyond reason, and well within what the database can keep.
+#: Upper bounds of a token's numbers: far above any real need, and well within what the database can store.
 MOST_OF_TOKEN = {"limit_filesize_bytes": 10**15, "limit_part_bytes": 10**15, "daily_bytes": 10**15, "limit_photos": 1_000_000}
 
 
 def check_set(token: Token, *, photos: int, parts: int, filesize_bytes: int) -> None:
-    """Raises OpenScanError (400) with limit, asked and allowed where a declared set is beyond what `token` allows."""
+    """Raises OpenScanError (400) if a declared set exceeds what `token` allows. The sentence has the declared and allowed values."""
     if photos < 1:
         raise OpenScanError("The set declares no photos; send photos=1 or more.")
     if parts < 1:
@@ -49,13 +49,13 @@ def packing_bytes(parts: int, photos: int) -> int:
     """How many bytes a set may have beyond its declared `filesize`.
 
     Some clients send one zip, but declare the sum of their photos. The zip adds its directory to that: 98 bytes per photo and
-    twice its name (APPNOTE 4.3). A set in several parts has to be exact, as a missing piece could not be seen otherwise.
+    twice its name (APPNOTE 4.3). A set in several parts has to be exact, because otherwise a missing piece would go unnoticed.
     """
     return 1_024 * (photos + 1) if parts == 1 else 0
 
 
 def check_token_number(field: str, value: int) -> None:
-    """Raises OpenScanError where a token's limit or daily amount is nothing that can be kept.
+    """Raises OpenScanError if a token's limit or daily amount is out of bounds.
 
     :param field: a key of ``MOST_OF_TOKEN``
     """
@@ -83,8 +83,10 @@ def is_name(text: str) -> bool:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can keep `text` and a page can show it: valid Unicode without control characters, line breaks, and
-    characters that turn the direction of the text after them."""
+    """Whether PostgreSQL can store `text` and a page can show it.
+
+    It must be valid Unicode without control characters, line breaks, and characters that change the text direction.
+    """
     if _NOT_SHOWN.search(text):
         return False
     try:

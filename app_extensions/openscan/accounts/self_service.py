@@ -1,4 +1,4 @@
-"""What people do with their own tokens without asking anybody: look at the books, make one, renew its text, end it, ask for more."""
+"""What people do with their own tokens: read the ledger, create one, renew its text, ask for more credit. And how admins answer."""
 from typing import Any, Optional
 
 from django.contrib.auth import get_user_model
@@ -29,7 +29,7 @@ _WORDS = {
 def entries_in_words(token: Token, before: int = 0) -> "list[dict[str, Any]]":
     """A page of a token's ledger, newest first, each entry as a sentence with what it changed and the credit it left.
 
-    :param before: the number of an entry; only older ones
+    :param before: an entry's number; list only older entries
     """
     found = token.entries.select_related("scan").order_by("-pk")
     if before:
@@ -55,7 +55,7 @@ def use_of_credit(token: Token) -> "dict[str, int]":
 
 
 def may_create(user: Any) -> bool:
-    """Whether the site lets this user make (another) token."""
+    """Whether the site lets this user create a (further) token."""
     return conf.self_service_tokens > 0 and _made_by(user) < conf.self_service_tokens
 
 
@@ -64,20 +64,20 @@ def _made_by(user: Any) -> int:
 
 
 def create_own(user: Any, forename: str, surname: str, mail: str) -> "tuple[Token, str]":
-    """Make a private token for a WebODM user, with the site's usual credit; its text is to be shown once.
+    """Create a private token for a WebODM user, with the site's usual credit. Show its text only once.
 
-    :raises OpenScanError: 403 where the site does not allow it, 409 where the user has as many as allowed, 400 for a person
-        that a token cannot be bound to
+    :raises OpenScanError: 403 if the site does not allow it, 409 if the user has as many as allowed, 400 if the person's data cannot
+        be used
     """
     if conf.self_service_tokens <= 0:
         raise OpenScanError("On this site, only administrators can create tokens. Ask for one.", FORBIDDEN)
     with transaction.atomic():
-        get_user_model().objects.select_for_update().get(pk=user.pk)  # else two windows would each make the last one
+        get_user_model().objects.select_for_update().get(pk=user.pk)  # else two windows could each create the last token
         ever = Token.objects.filter(owner_id=user.pk, self_made=True).count()
         if _made_by(user) >= conf.self_service_tokens:
             raise OpenScanError(f"You already have the {conf.self_service_tokens} tokens that this site lets you create. "
                                 "Renew one of them.", CONFLICT)
-        # Credit comes once per place: whoever revokes and makes again gets no new credit by it.
+        # Each of the allowed tokens brings credit once: revoking one and creating another brings no new credit.
         credit = conf.private_credit_bytes if ever < conf.self_service_tokens else 0
         token, text = tokens.create_token(owner=user, forename=forename.strip(), surname=surname.strip(), mail=mail.strip(),
                                           credit_bytes=credit, actor=user.get_username())
@@ -86,9 +86,9 @@ def create_own(user: Any, forename: str, surname: str, mail: str) -> "tuple[Toke
 
 
 def rotate(token: Token) -> str:
-    """Give a token a new text, which is to be shown once. The old one ends at once; scans, credit and limits stay.
+    """Give a token a new text; show it only once. The old text stops working at once; scans, credit and limits stay.
 
-    :raises OpenScanError: 409 where the token was revoked
+    :raises OpenScanError: 409 if the token was revoked
     """
     text = tokens.generate()
     changed = Token.objects.filter(pk=token.pk, revoked_at=None).update(prefix=text[:6], digest=tokens.digest(text))
@@ -99,9 +99,9 @@ def rotate(token: Token) -> str:
 
 
 def ask_for_more(token: Token, wanted_bytes: Any, reason: Any) -> CreditRequest:
-    """Ask the administrators for more credit. One open request per token: asked again, it is changed, and nobody is mailed twice.
+    """Ask the administrators for more credit. A token has one open request: asking again changes it and sends no second mail.
 
-    :raises OpenScanError: an amount or a reason that cannot be
+    :raises OpenScanError: the amount or the reason cannot be used
     """
     if not isinstance(wanted_bytes, int) or isinstance(wanted_bytes, bool) or not 0 < wanted_bytes <= ledger.LARGEST_GRANT_BYTES:
         raise OpenScanError("Say how much credit you would like, as a number of gigabytes above zero.")
@@ -117,7 +117,7 @@ def ask_for_more(token: Token, wanted_bytes: Any, reason: Any) -> CreditRequest:
 
 
 def decide(request: CreditRequest, grant_bytes: Optional[int], actor: str) -> bool:
-    """Grant a request's credit, or refuse it (`grant_bytes` None). Returns False if somebody decided before."""
+    """Grant a request's credit, or refuse it (`grant_bytes` is None). Returns False if it was decided before."""
     with transaction.atomic():
         row = CreditRequest.objects.select_for_update().select_related("token").get(pk=request.pk)
         if row.decided_at is not None:
@@ -131,9 +131,9 @@ def decide(request: CreditRequest, grant_bytes: Optional[int], actor: str) -> bo
 
 
 def mail_anew(token: Token, base_url: str = "") -> None:
-    """Mail a private token's person a new text, where the first mail was lost. The old text ends.
+    """Mail a private token's person a new text, because the first mail was lost. The old text stops working.
 
-    :raises OpenScanError: the token was revoked, or nobody is named to mail to
+    :raises OpenScanError: the token was revoked, or has no person to mail to
     """
     if token.is_public or not token.mail:
         raise OpenScanError("This token has no person to send an email to.", CONFLICT)

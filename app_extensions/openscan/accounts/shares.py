@@ -1,7 +1,7 @@
 """What one client may do with a token in a day, so that a public token serves everybody.
 
 A client is an address under a public token, and the holder of a private one. Each has a share of a public token's daily credit, and
-limits on createProject calls, on sets that are open at the same time, and on sets that are refused. What is counted is kept under a
+limits on createProject calls, on sets that are open at the same time, and on sets that are refused. The counts are stored under a
 keyed hash that changes each day (`ClientDay`).
 """
 import datetime
@@ -18,7 +18,7 @@ from app_extensions.openscan.models import ClientDay, Scan, Token
 from app_extensions.shared.formatting import format_exact_bytes
 
 OPEN = (Scan.CREATED, Scan.INITIALIZED)
-#: Days of counts that are kept; yesterday's help to understand what a client complains about.
+#: Days for which counts are kept. Yesterday's help to understand a client's complaint.
 KEPT_DAYS = 1
 _ADD = """
     INSERT INTO openscan_clientday AS known (token_id, day, client, calls, refusals, used_bytes) VALUES (%s, %s, %s, %s, %s, %s)
@@ -30,9 +30,9 @@ _TOMORROW = "Try again after 00:00 UTC"
 
 
 def count_call(token: Token, address: str) -> None:
-    """Count a createProject call, whatever becomes of it.
+    """Count a createProject call, whether it succeeds or not.
 
-    :param address: the client's; "" for a private token, or where nobody knows it
+    :param address: the client's; "" for a private token, or if it is unknown
     :raises OpenScanError: the client made too many today
     """
     if _count(token, address, calls=1) > conf.calls_per_day:
@@ -45,7 +45,7 @@ def count_refusal(token: Token, address: str) -> None:
 
 
 def check_client(token: Token, address: str) -> None:
-    """Check what a client has open and was refused before it creates another set. Lock the token's row first.
+    """Check a client's open and refused sets before it creates another one. Lock the token's row first.
 
     :raises OpenScanError: too many sets are open, or too many were refused today
     """
@@ -67,7 +67,7 @@ def check_share(token: Token, scan: Scan, wanted_bytes: int) -> None:
     """Check that a client of a public token stays within its share of the daily credit. Lock the token's row first.
 
     :param scan: the scan that the credit is for; what it holds now does not count
-    :raises OpenScanError: the share does not suffice
+    :raises OpenScanError: the share is too small
     """
     if not wanted_bytes or not token.is_public or not token.daily_bytes or not scan.client_address:
         return
@@ -96,14 +96,14 @@ def drop_old_days() -> int:
 
 
 def _used_bytes(token: Token, scan: Scan) -> int:
-    """Credit that the client holds now or used up today, without this scan's."""
+    """Credit that the client holds now or used up today, not counting this scan."""
     held = Scan.objects.filter(token=token, client_address=scan.client_address, state__in=OPEN, charge=Scan.HELD).exclude(pk=scan.pk)
     used = _today(token, scan.client_address).values_list("used_bytes", flat=True).first() or 0
     return used + (held.aggregate(at=Sum("held_bytes"))["at"] or 0)
 
 
 def _count(token: Token, address: str, *, calls: int = 0, refusals: int = 0, used_bytes: int = 0) -> int:
-    """Add to the client's counts of today, in one statement as each createProject does. :return: the calls of today"""
+    """Add to the client's counts of today; one statement, because each createProject call does this. :return: today's calls"""
     with connection.cursor() as cursor:
         cursor.execute(_ADD, [token.pk, _day(), _pseudonym(address), calls, refusals, used_bytes])
         return cursor.fetchone()[0]

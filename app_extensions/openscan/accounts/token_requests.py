@@ -12,8 +12,8 @@ from app_extensions.openscan.locks import wait_in_line
 from app_extensions.openscan.models import OutgoingMail, RequestAttempt, Token, TokenRequest
 from app_extensions.openscan.notices import messages
 
-#: One statement for known and unknown addresses alike, so that the time of the answer does not tell which one it was. What differs,
-#: the email to the admins, is up to a periodic job.
+#: One statement for known and unknown addresses, so that the response time does not reveal which one it was. The only difference,
+#: the email to the admins, is left to a periodic job.
 _NOTE = """
     INSERT INTO openscan_tokenrequest (mail, forename, surname, state, times_asked, created_at, last_asked_at, decided_by)
     VALUES (%s, %s, %s, %s, 1, %s, %s, '')
@@ -40,12 +40,12 @@ def approve(request: TokenRequest, *, owner: Optional[object] = None, credit_byt
             actor: str = "", base_url: str = "") -> tuple[Token, str]:
     """Give the person behind a request a private token and mail it, once.
 
-    A refused request may be approved later. One whose token never arrived, as its email was given up, gets a new token, and the lost
-    one is revoked.
+    A refused request may be approved later. If a token never arrived because its email was given up, approving the request again
+    makes a new token and revokes the lost one.
 
-    :param base_url: where this WebODM is reached, for the email, if no setting says it
+    :param base_url: this WebODM's address for the email, if no setting gives it
     :return: the token and its text; show the text to nobody but an administrator on a site whose mail does not work
-    :raises OpenScanError: it was approved before, and its token was mailed
+    :raises OpenScanError: the request was approved before, and its token was mailed
     """
     with transaction.atomic():
         row = TokenRequest.objects.select_for_update().get(pk=request.pk)
@@ -82,12 +82,12 @@ def _revoke_lost(row: TokenRequest) -> None:
 
 
 def _count_attempt(client: str) -> None:
-    """Let one client, and everybody together, ask a few times an hour. Counted in the database: WebODM's cache may be a dummy."""
+    """Limit requests per hour, per client and in total. Counted in the database, because WebODM's cache may be a dummy."""
     now = timezone.now()
     an_hour_ago = now - datetime.timedelta(hours=1)
     RequestAttempt.objects.filter(created_at__lt=an_hour_ago).delete()
     with transaction.atomic():
-        wait_in_line("openscan.token-request")  # else calls at the same time would not count each other
+        wait_in_line("openscan.token-request")  # else concurrent calls would not count each other
         if RequestAttempt.objects.filter(client_address=client).count() >= conf.token_requests_per_hour:
             raise OpenScanError(
                 f"Too many token requests from your address: {conf.token_requests_per_hour} an hour are allowed; try again later.")

@@ -1,4 +1,4 @@
-"""Tokens: made, found, revoked; and the requests for them.
+"""Creates, finds and revokes tokens.
 
 A token is 32 characters from 62, drawn by the system's random source: 190 bits. Nobody can guess or enumerate that,
 so a single SHA-256 keeps it as safe as a slow password hash would, and lets one indexed look-up find it; a salt
@@ -26,7 +26,7 @@ ALPHABET = string.ascii_letters + string.digits
 LENGTH = 32
 LONGEST_LABEL = 100
 _FORM = re.compile(r"[A-Za-z0-9]{32}\Z", re.ASCII)
-#: Often enough for a page that waits for a rig's first contact, seldom enough for rigs that poll.
+#: How often a token's use is recorded: often enough for a page that waits for a rig's first contact, rarely enough for polling rigs.
 _USE_NOTED_EVERY = datetime.timedelta(seconds=10)
 
 
@@ -44,10 +44,10 @@ def create_token(*, kind: str = Token.PRIVATE, owner: Optional[object] = None, l
                  surname: str = "", mail: str = "", credit_bytes: Optional[int] = None,
                  daily_bytes: Optional[int] = None, limit_filesize_bytes: Optional[int] = None,
                  limit_photos: Optional[int] = None, actor: str = "") -> tuple[Token, str]:
-    """Makes a token and returns it with its text, which nobody can ask for again.
+    """Creates a token and returns it with its text, which cannot be retrieved later.
 
     `owner` is a WebODM user (default: `default_owner()`). A private token needs a person and starts with
-    `credit_bytes`; a public one is topped up to `daily_bytes` a day. Raises OpenScanError for what is missing.
+    `credit_bytes`; a public one is topped up to `daily_bytes` a day. Raises OpenScanError if something is missing.
     """
     text = generate()
     token = Token(kind=kind, label=label, forename=forename, surname=surname, mail=mail.lower(),
@@ -65,7 +65,7 @@ def create_token(*, kind: str = Token.PRIVATE, owner: Optional[object] = None, l
 
 
 def save_new_token(token: Token, text: str, credit_bytes: Optional[int] = None, actor: str = "") -> None:
-    """Stores a new `token` under `text` and books its first credit. Raises OpenScanError for what is missing."""
+    """Stores a new `token` under `text` and books its first credit. Raises OpenScanError if something is missing."""
     if token.kind == Token.PRIVATE:
         token.mail = token.mail.lower()
         check_person(token.forename, token.surname, token.mail)
@@ -84,14 +84,14 @@ def save_new_token(token: Token, text: str, credit_bytes: Optional[int] = None, 
 
 
 def find_token(text: Optional[str]) -> Optional[Token]:
-    """The token that `text` names, revoked ones too, or None."""
+    """The token with this text, even if it is revoked, or None."""
     if not text or not _FORM.match(text):
         return None
     return Token.objects.filter(digest=digest(text)).first()
 
 
 def require_token(text: Optional[str]) -> Token:
-    """The valid token that `text` names. Raises OpenScanError (400) with the reason, never with the token in it."""
+    """The valid token with this text. Raises OpenScanError (400) with the reason, which never contains the token."""
     text = (text or "").strip()
     if not text:
         raise OpenScanError("The token is missing; send the 32 characters you were given as token.")
@@ -107,22 +107,21 @@ def require_token(text: Optional[str]) -> Token:
 
 
 def note_use(token: Token) -> None:
-    """Keeps the time a token was last used, without a write for every call of a polling rig."""
+    """Records when a token was last used, without a write for every call of a polling rig."""
     now = timezone.now()
     if token.last_used_at is None or now - token.last_used_at > _USE_NOTED_EVERY:
         Token.objects.filter(pk=token.pk).update(last_used_at=now)
 
 
 def revoke(token: Token) -> bool:
-    """Ends a token: nothing can be created, uploaded or asked with it any more. Returns False if it had ended
-    before."""
+    """Ends a token: it can no longer create, upload or query anything. Returns False if it was revoked before."""
     changed = Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
     token.refresh_from_db(fields=["revoked_at"])
     return bool(changed)
 
 
 def default_owner() -> object:
-    """The WebODM user for tokens without a named owner. Raises OpenScanError where there is none."""
+    """The WebODM user for tokens without a named owner. Raises OpenScanError if there is none."""
     users = get_user_model().objects
     if conf.default_owner:
         owner = users.filter(username=conf.default_owner).first()
@@ -152,7 +151,7 @@ def check_label(label: str) -> None:
 
 
 def check_person(forename: str, surname: str, mail: str) -> None:
-    """Raises OpenScanError for a person that a private token cannot be bound to."""
+    """Raises OpenScanError if a private token cannot be bound to this person."""
     for value, name, longest in ((forename, "forename", 100), (surname, "lastname", 100), (mail, "mail", 254)):
         if not value.strip():
             raise OpenScanError(f"The field {name} is missing; a private token is bound to mail, forename and lastname.")

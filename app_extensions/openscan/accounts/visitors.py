@@ -1,7 +1,7 @@
 """Who looks at our pages, and what they may see and do there.
 
-A visitor is a WebODM user, or somebody who gave a token. A token that was given once is remembered in a signed cookie, which
-holds the token's row and the beginning of its hash, never its text.
+A visitor is a WebODM user, or somebody who entered a token. A signed cookie remembers the token: it holds the token's row id and
+the beginning of its hash, never its text.
 """
 import datetime
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from app_extensions.openscan.models import Scan, Token
 SIGN_IN = 401
 NOT_FOUND = 404
 FORBIDDEN = 403
-#: How long a browser is trusted after its token was given.
+#: How long a browser is trusted after a token was entered.
 REMEMBERED_SECONDS = 12 * 3600
 _SALT = "openscan.visitor"
 _DIGEST_CHARACTERS = 16
@@ -41,7 +41,7 @@ class Visitor:
         return self.user is not None and self.user.is_superuser
 
     def tokens(self) -> QuerySet:
-        """The tokens that are this visitor's own, revoked ones too."""
+        """This visitor's own tokens, including revoked ones."""
         if self.token is not None:
             return Token.objects.filter(pk=self.token.pk)
         return Token.objects.filter(owner_id=self.user.pk) if self.user is not None else Token.objects.none()
@@ -49,8 +49,8 @@ class Visitor:
     def usable_token(self, token_id: Optional[int] = None) -> Token:
         """One of the visitor's tokens to upload under.
 
-        :param token_id: which; None takes the token that was given
-        :raises OpenScanError: 401 for nobody, 404 for a token that is not theirs, 400 for a revoked one
+        :param token_id: which one; None means the token that the visitor entered
+        :raises OpenScanError: 401 if nobody is signed in, 404 if the token is not theirs, 400 if it is revoked
         """
         if self.token is None and self.user is None:
             raise OpenScanError(SIGN_IN_SENTENCE, SIGN_IN)
@@ -62,7 +62,7 @@ class Visitor:
         return found
 
     def scans(self) -> QuerySet:
-        """The scans that this visitor may have listed. Those of a public token are listed to its WebODM owner alone."""
+        """The scans that this visitor may list. Those of a public token are listed only to its WebODM owner and to admins."""
         if self.is_admin:
             mine = Scan.objects.all()
         elif self.token is not None and self.token.is_public:
@@ -86,7 +86,7 @@ def remember(token: Token) -> str:
 
 
 def remembered(cookie: str) -> Optional[Token]:
-    """The token that a cookie stands for, or None: no cookie of ours, too old, or the token was revoked meanwhile."""
+    """The token that a cookie stands for. None if the cookie is not ours or too old, or if the token was revoked meanwhile."""
     try:
         found = signing.loads(cookie, salt=_SALT, max_age=datetime.timedelta(seconds=REMEMBERED_SECONDS)) if cookie else None
     except signing.BadSignature:
@@ -100,7 +100,7 @@ def remembered(cookie: str) -> Optional[Token]:
 def find_access(visitor: Visitor, key_text: str) -> Access:
     """The scan behind a page's key, and what the visitor may do with it.
 
-    :raises OpenScanError: 404 where there is none for this visitor, 410 for a link to share that has ended
+    :raises OpenScanError: 404 if there is none for this visitor, 410 if a link to share has expired
     """
     key = page_links.read_key(key_text)
     scan = Scan.objects.select_related("token").exclude(state=Scan.RESET).filter(pk=key.scan_id).first() if key else None
@@ -119,7 +119,7 @@ def find_access(visitor: Visitor, key_text: str) -> Access:
 
 
 def require_own(visitor: Visitor, key_text: str) -> Scan:
-    """The scan behind a page's key, for changing it. Raises OpenScanError as `find_access` does, and 403 for a mere viewer."""
+    """The scan behind a page's key, for changing it. Raises OpenScanError as `find_access`, and 403 if the visitor may only look."""
     access = find_access(visitor, key_text)
     if not access.may_change:
         raise OpenScanError("With this link you can only look at the scan. To change it, sign in with the token that it was "
@@ -128,7 +128,11 @@ def require_own(visitor: Visitor, key_text: str) -> Scan:
 
 
 def _is_own(visitor: Visitor, scan: Scan, signed: bool) -> bool:
-    """Everybody has a public token, and scans have small numbers, so its holder needs the page's own link and the address."""
+    """Whether the visitor may change the scan.
+
+    A public token is not enough, because everybody has it and scan numbers are easy to guess. Its holder also needs the page's own
+    link and, if names are bound, the client address that the scan was sent from.
+    """
     if visitor.is_admin or (visitor.user is not None and scan.token.owner_id == visitor.user.pk):
         return True
     if visitor.token is None or visitor.token.pk != scan.token_id:

@@ -1,4 +1,4 @@
-"""The app's pages in Django admin, one noun a module."""
+"""The app's pages in Django admin, one noun per module."""
 from app_extensions.openscan.admin.ledger import LedgerEntryAdmin
 from app_extensions.openscan.admin.objects import ArchivedSetAdmin, StoredObjectAdmin
 from app_extensions.openscan.admin.requests import TokenRequestAdmin

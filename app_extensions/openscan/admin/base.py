@@ -10,7 +10,7 @@ from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """A table that is looked at: nothing is added, changed or deleted by hand."""
+    """A read-only table: nothing is added, changed or deleted by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -23,12 +23,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 def size(field: str, title: str) -> Any:
-    """A list column that shows a number of bytes as people read it, sorted by the number."""
+    """A list column that shows a number of bytes in a readable unit and sorts by the number."""
     return _size_column(field, title, format_bytes)
 
 
 def exact_size(field: str, title: str) -> Any:
-    """The same to the byte, for the page of one row: a list has not the room."""
+    """Like `size`, but exact to the byte. For the page of one row, because a list lacks the room."""
     return _size_column(field, title, format_exact_bytes)
 
 
@@ -42,5 +42,5 @@ def _size_column(field: str, title: str, words: Callable[[int], str]) -> Any:
 
 
 def moment(value: Any) -> str:
-    """A time as admin shows it elsewhere, or a dash."""
+    """A time in Django admin's usual format, or a dash."""
     return date_format(localtime(value), "DATETIME_FORMAT") if value else "-"

@@ -1,4 +1,4 @@
-"""The ledger in Django admin: to look at only."""
+"""The ledger in Django admin, read-only."""
 from django.contrib import admin
 
 from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size

@@ -1,4 +1,4 @@
-"""What lies in object storage, in Django admin: where, how far, and what went wrong last."""
+"""Objects in object storage in Django admin: where they are, their state, and the last failure."""
 from django.contrib import admin
 
 from app_extensions.openscan.admin.base import ReadOnlyAdmin, exact_size
@@ -9,7 +9,7 @@ _COMMON = ("state", "place", "bytes", "sent", "attempts", "failures", "problem",
 
 
 class StoredAdmin(ReadOnlyAdmin):
-    """What results and archived sets have in common."""
+    """What the pages of results and archived sets have in common."""
 
     list_filter = ("state", "place", "created_at")
     list_select_related = ("scan",)
@@ -21,7 +21,7 @@ class StoredAdmin(ReadOnlyAdmin):
 
 @admin.register(StoredObject)
 class StoredObjectAdmin(StoredAdmin):
-    """Results, those that left included."""
+    """Results, including those that were removed."""
 
     list_display = ("key", "scan", "state", "bytes", "failures", "problem", "stored_at")
     search_fields = ("key", "scan__name", "problem")

@@ -16,7 +16,7 @@ from app_extensions.shared import mail
 
 @admin.register(TokenRequest)
 class TokenRequestAdmin(ReadOnlyAdmin):
-    """Actions need the permission to add tokens. A token goes to its person by email; it is shown here once where mail does not work."""
+    """Actions need the permission to add tokens. A token is emailed to its person; if mail does not work, it is shown here once."""
 
     list_display = ("mail", "forename", "surname", "state", "token_email", "times_asked", "created_at", "decided_at", "decided_by")
     list_filter = ("state", "token_mail__state", "created_at")
@@ -29,7 +29,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
         return request.user.has_perm("openscan.add_token")
 
     def token_email(self, row: TokenRequest) -> str:
-        """What became of the email with the token."""
+        """The state of the email with the token."""
         sent = row.token_mail
         if sent is None or sent.state == OutgoingMail.SENT:
             return "sent" if sent else "-"
@@ -52,7 +52,7 @@ class TokenRequestAdmin(ReadOnlyAdmin):
         return None if mail_works or not approved else self._show(request, approved)
 
     def _show(self, request: HttpRequest, approved: "list[tuple[Token, str]]") -> HttpResponse:
-        """The tokens in the answer itself, as for a token that is made by hand."""
+        """Shows the tokens in the response itself, as for a token that is created by hand."""
         context = {**self.admin_site.each_context(request), "title": "The new tokens", "opts": self.model._meta, "approved": approved}
         response = TemplateResponse(request, "admin/openscan/tokens_approved.html", context)
         response["Cache-Control"] = "no-store"

@@ -18,7 +18,7 @@ from app_extensions.shared.formatting import format_exact_bytes
 
 @admin.register(Scan)
 class ScanAdmin(ReadOnlyAdmin):
-    """Actions need the permission to change scans, although the rows are not changed by hand."""
+    """Actions need the permission to change scans, although nobody edits the rows by hand."""
 
     list_display = ("name", "token", "state", "short_received", "charge", "created_at", "started_at", "finished_at")
     list_filter = ("state", "charge", "token__kind", "created_at")

@@ -1,4 +1,4 @@
-"""Tokens in Django admin: made here and shown once, credited, revoked."""
+"""Tokens in Django admin: create (the text is shown once), credit and revoke them."""
 from typing import Any, Optional
 
 from django import forms
@@ -17,7 +17,7 @@ from app_extensions.shared.settings import parse_bytes
 
 
 class SizeField(forms.CharField):
-    """A number of bytes, written as people do: `10GB`."""
+    """A number of bytes, written like `10GB`."""
 
     def clean(self, value: Any) -> Optional[int]:
         text = super().clean(value)
@@ -110,7 +110,7 @@ class TokenAdmin(admin.ModelAdmin):
         tokens.save_new_token(obj, request.openscan_new_token, credit_bytes=granted, actor=actor)
 
     def response_add(self, request: HttpRequest, obj: Token, post_url_continue: Optional[str] = None) -> HttpResponse:
-        """Shows the new token in the answer itself: a message or an address would keep it somewhere."""
+        """Shows the new token in the response itself, because a message or a URL would store it somewhere."""
         context = {**self.admin_site.each_context(request), "title": "The new token", "opts": self.model._meta,
                    "token": obj, "secret": request.openscan_new_token}
         response = TemplateResponse(request, "admin/openscan/token_created.html", context)

@@ -1,7 +1,7 @@
-"""What a set of parts holds: zips joined or one by one, a zip within a zip, bare photos. Lists and judges only.
+"""Lists and judges what a set of parts holds: one zip in pieces, several zips, zips within a zip, bare photos. Writes no photos.
 
-A zip can lie about itself; every limit here is checked on what the directory claims before anything is unpacked, and
-reading a member then never yields more than was claimed.
+A zip can lie about itself. Every limit is checked against what its directory claims before anything is unpacked, and reading a
+member then never yields more than was claimed.
 """
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ from app_extensions.openscan.ingest.refusal import Refused
 from app_extensions.shared import photo_files
 from app_extensions.shared.photo_files import LeftOut, quoted
 
-#: Archives that are not taken, by how they begin.
+#: Archives that we do not accept, by their first bytes.
 _OTHER_ARCHIVES = {
     b"Rar!\x1a\x07": "a RAR archive", b"7z\xbc\xaf'\x1c": "a 7z archive", b"\x1f\x8b": "a gzip (.tar.gz) archive",
     b"BZh": "a bzip2 archive", b"\xfd7zXZ\x00": "an xz archive", b"(\xb5/\xfd": "a Zstandard archive",
@@ -26,7 +26,7 @@ _OTHER_ARCHIVES = {
 
 
 class Limits(NamedTuple):
-    """What a set may claim. Generous for photos, far from what a bomb needs."""
+    """The most that a set may claim. Generous for photos, far too little for a zip bomb."""
 
     members: int = 20_000
     total_bytes: int = 20_000_000_000
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One file of a set. ``crc`` is the archive's checksum of it, None for a bare part."""
+    """One file of a set. ``crc`` is its checksum in the archive, None for a bare part."""
 
     path: str
     size_bytes: int
@@ -51,18 +51,18 @@ class Member(NamedTuple):
 class PhotoSet:
     """The members of an uploaded set, as a context manager that closes what it opened.
 
-    ``photos`` (judged by name only: their content may turn out to be something else), ``masks`` and ``texts`` are in a
-    fixed order: by part, then as in the archive. ``left_out`` lists the members that are none of these and why;
-    ``clutter`` counts what file managers left behind.
+    ``photos``, ``masks`` and ``texts`` are in a fixed order: by part, then as in the archive. They are judged by name only, so
+    the content of a photo may turn out to be something else. ``left_out`` lists the other members and why they were left out.
+    ``clutter`` counts files that file managers left behind.
     """
 
     def __init__(self, parts: Sequence[Path], scratch: Path, limits: Optional[Limits] = None, names: Sequence[str] = ()) -> None:
         """List the parts' members.
 
         :param parts: paths in link order
-        :param names: what bare photos are called, in the same order, where that is known
-        :param scratch: an existing directory for zips that lie deflated in a zip; emptied by its owner
-        :raises Refused: damaged, hostile or beyond the limits
+        :param names: the file names of bare photos, in the same order, if they are known
+        :param scratch: an existing directory for compressed zips within a zip; its owner empties it
+        :raises Refused: the set is damaged, hostile or beyond the limits
         """
         self.photos: list[Member] = []
         self.masks: list[Member] = []
@@ -102,19 +102,19 @@ class PhotoSet:
         if end is not None and end.in_front == 0:
             self._list_zip(joined, "", nested=False)
             return
-        # The directory does not lie where the joined file's should: each part is a file by itself, or the zip is broken.
+        # The directory is not where it should be in the joined file: each part is a file by itself, or the zip is broken.
         kinds = [self._kind_alone(part) for part in parts]
         whole = sum(kind == "zip" or kind in photo_files.ENDINGS for kind in kinds)
         if "zip-start" not in kinds and 2 * whole > len(parts):
             for number, (part, kind) in enumerate(zip(parts, kinds), 1):
                 self._list_alone(part, number, kind, len(parts))
         elif end is not None:
-            self._list_zip(joined, "", nested=False)  # something lies in front of the zip; zipfile knows to skip it
+            self._list_zip(joined, "", nested=False)  # something precedes the zip; zipfile skips it
         else:
             raise Refused(_no_archive(joined, len(parts), kinds))
 
     def _kind_alone(self, path: Path) -> str:
-        """What a part is by itself: ``zip``, ``zip-start`` (a zip without its end), or as ``photo_files.kind_of``."""
+        """What a part is by itself: ``zip``, ``zip-start`` (a zip without its end), or a result of ``photo_files.kind_of``."""
         part = self._join([path])
         head = part.read(photo_files.HEAD_BYTES)
         if head[:4] in (zips.START, zips.END):
@@ -199,7 +199,7 @@ class PhotoSet:
         self._inner += 1
         if self._inner > self._limits.inner_zips:
             raise Refused(f"The archive holds more than {self._limits.inner_zips} zips.")
-        # What the inner zip unpacks to counts, not the zip itself.
+        # Count what the inner zip unpacks to, not the zip itself.
         self._bytes -= info.file_size
         try:
             if info.compress_type == zipfile.ZIP_STORED:
@@ -219,7 +219,7 @@ class PhotoSet:
         self.photos = [member for member in self.photos if member.path not in extras]
 
     def _report_raw_files(self) -> None:
-        """A raw file beside its JPEG is what a camera's card holds; one that stands alone is a photo that is lost."""
+        """Leave out raw files. One beside its JPEG is normal on a camera's card; one without a JPEG is a lost photo."""
         photos = {_stem(member.path) for member in self.photos}
         self.left_out.extend(LeftOut(path, "card" if _stem(path) in photos else "raw") for path in self._raw)
 
@@ -244,7 +244,7 @@ class PhotoSet:
 
     @staticmethod
     def _refuse_overlaps(archive: zipfile.ZipFile, label: str) -> None:
-        """Members that share their packed bytes are how a small file claims petabytes (D. Fifield, WOOT 2019)."""
+        """Refuse members that share packed bytes: that is how a small zip unpacks to petabytes (D. Fifield, WOOT 2019)."""
         previous = None
         for info in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
             if previous and previous.header_offset + 30 + previous.compress_size > info.header_offset:
@@ -262,7 +262,7 @@ def _stem(path: str) -> str:
 
 
 def _no_archive(joined: JoinedParts, parts: int, kinds: "list[str]") -> str:
-    """The sentence for what is neither a whole zip nor photos."""
+    """The refusal for a set that is neither a whole zip nor photos."""
     joined.seek(0)
     head = joined.read(8)
     for start, name in _OTHER_ARCHIVES.items():

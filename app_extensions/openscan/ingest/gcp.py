@@ -1,6 +1,6 @@
-"""Texts that travel with photos: ground control points, ``geo.txt`` and ``image_groups.txt`` (ODM's documentation).
+"""Reads the texts that come with photos: ground control points, ``geo.txt`` and ``image_groups.txt`` (see ODM's documentation).
 
-WebODM takes any other text in a task's directory for ground control points, so nothing else may be written there.
+WebODM takes any other text in a task's directory for ground control points, so no other text may be written there.
 """
 import codecs
 import math
@@ -14,14 +14,14 @@ _SYSTEM = re.compile(r"\s*(\+proj\S*|EPSG:\d+|WGS84\s+UTM\s+\d{1,2}\s?[NS]?)", r
 _DEGREES = re.compile(r"\s*WGS\s?84\s*\Z", re.IGNORECASE)
 _SYSTEMS = "EPSG:32633, WGS84 UTM 33N or a +proj string"
 _GCP = "gcp_list.txt"
-#: Where the photo's name stands in a line, counted from 0.
+#: The column of the photo's name in a line, counted from 0.
 _NAME_COLUMN = {_GCP: 5, "geo.txt": 0, "image_groups.txt": 0}
 _VALUES = ("east or longitude", "north or latitude", "height", "pixel column", "pixel row")
 _LINES_SHOWN = 5
 
 
 class Read(NamedTuple):
-    """What a text came to: its name for ODM ("": of no use), the text to write, and sentences for its owner."""
+    """The outcome for a text: its file name for ODM ("" if it is of no use), the text to write, and sentences for its owner."""
 
     role: str
     text: str
@@ -29,7 +29,7 @@ class Read(NamedTuple):
 
 
 def decode(raw: bytes) -> str:
-    """The text of a file without its byte order mark: UTF-8 or UTF-16 as the mark says, else UTF-8, else Latin-1."""
+    """Decode a file, without its byte order mark: UTF-8 or UTF-16 if it has a mark, else UTF-8, else Latin-1."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16", "replace")
     try:
@@ -41,10 +41,10 @@ def decode(raw: bytes) -> str:
 def read(path: str, text: str, names: "dict[str, str]") -> Read:
     """Judge a text and bring it into the form that ODM reads.
 
-    Lines that are no control points are left out and reported by number; photos are named as they were written.
+    Lines that are not control points are left out and reported by number. Photos are renamed to their names in the task.
 
-    :param path: the member's path; ``geo.txt`` and ``image_groups.txt`` go by name, control points by name or content
-    :param names: base name in the archive, in small letters → name in the task, ``""`` where several share the base name
+    :param path: the member's path; ``geo.txt`` and ``image_groups.txt`` are known by name, control points by name or content
+    :param names: base name in the archive, in lower case → name in the task, ``""`` if several photos share the base name
     """
     base = path.rpartition("/")[2].lower()
     if base in ("geo.txt", "image_groups.txt"):
@@ -62,7 +62,7 @@ def _read_points(path: str, lines: "list[tuple[int, str]]", names: "dict[str, st
     if in_degrees:
         system = "EPSG:4326"
     elif not _SYSTEM.match(system):
-        return _useless(path, f"line {first} must name the coordinate system, as {_SYSTEMS}, and it says {quoted(system)}")
+        return _useless(path, f"line {first} must name the coordinate system ({_SYSTEMS}), but it says {quoted(system)}")
     good, bad, unknown = [], [], []
     for number, line in points:
         fault = _fault(line)
@@ -95,7 +95,7 @@ def _read_points(path: str, lines: "list[tuple[int, str]]", names: "dict[str, st
 
 
 def _spaced(line: str) -> str:
-    """A line whose values stand between commas or semicolons, with spaces in their place."""
+    """Replace the commas or semicolons between a line's values with spaces."""
     return line if len(line.split()) >= 6 else re.sub(r"\s*[,;]\s*", " ", line)
 
 
@@ -123,7 +123,7 @@ def _fault(line: str) -> Optional[str]:
 
 
 def _renamed(line: str, role: str, names: "dict[str, str]") -> str:
-    """A line with its photo named as it was written; a photo that is not clear stays as it is."""
+    """A line with its photo's name in the task. The name stays as it is if it is unknown or ambiguous."""
     pieces = re.split(r"(\s+)", line)
     words = [index for index, piece in enumerate(pieces) if piece and not piece.isspace()]
     if len(words) > _NAME_COLUMN[role]:

@@ -1,4 +1,4 @@
-"""Names of members as people wrote them, and names of photos as WebODM and ODM can use them."""
+"""Decodes the names of archive members, and makes photo names that WebODM and ODM can use."""
 import re
 
 from app_extensions.openscan.file_names import plain
@@ -11,11 +11,11 @@ MAX_NAME_LENGTH = 100
 
 
 def member_path(name: str, flagged_utf8: bool) -> str:
-    """A member's path with forward slashes and its letters put right.
+    """A member's path with forward slashes and correctly decoded letters.
 
-    :param name: as ``zipfile`` gives it: UTF-8 where the zip says so, else CP437 (APPNOTE 6.3.9, appendix D)
-    :param flagged_utf8: the zip says so; most tools that write UTF-8 without saying so are caught here
-    :raises Refused: an absolute path or one that leaves its folder
+    :param name: the name from ``zipfile``, which decodes UTF-8 if the zip says so, else CP437 (APPNOTE 6.3.9, appendix D)
+    :param flagged_utf8: whether the zip says UTF-8; names without the flag are tried as UTF-8 too, as many tools do not set it
+    :raises Refused: the path is absolute or leaves its folder
     """
     if not flagged_utf8:
         try:
@@ -36,23 +36,23 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        # Windows' Explorer writes the OEM code page, in Europe 850; Latin-1 letters of it and CP437 agree mostly.
+        # Windows Explorer writes the OEM code page, 850 in Europe. Its Latin-1 letters mostly agree with CP437.
         return raw.decode("cp850")
 
 
 class Names:
-    """Hands out file names, each once even where case does not count; the same calls give the same names again."""
+    """Hands out file names, each only once regardless of case. The same sequence of calls always gives the same names."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
-        #: base name as in the archive, in small letters → name handed out, ``""`` where two members share the base name
+        #: base name in the archive, in lower case → name handed out, ``""`` if two members share the base name
         self.by_base: dict[str, str] = {}
 
     def give(self, path: str, extension: str) -> str:
         """A free name for a photo.
 
-        :param path: the member's path; its folders come in front of the name where base names repeat
-        :param extension: with the dot, as the content demands it
+        :param path: the member's path; if base names repeat, its folders are put in front of the name
+        :param extension: with the dot, chosen by the photo's content
         """
         pieces = [piece for piece in path.split("/") if piece not in ("", ".")]
         base = pieces[-1]
@@ -70,7 +70,7 @@ class Names:
         return name
 
     def give_exactly(self, name: str) -> bool:
-        """Hand out this very name; False if it is taken."""
+        """Hand out exactly this name; False if it is taken."""
         free = name.lower() not in self._taken
         self._taken.add(name.lower())
         return free

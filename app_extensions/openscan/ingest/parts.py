@@ -1,4 +1,4 @@
-"""Uploaded parts read in place as one seekable file, so that a set of 2 GB is never copied just to be joined."""
+"""Reads uploaded parts in place as one seekable file, so that a set of 2 GB need not be copied just to be joined."""
 import bisect
 import errno
 import io
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-#: Descriptors kept open at once: reading mostly goes forward, and a set may have thousands of parts.
+#: Descriptors kept open at once. A few suffice because reading mostly goes forward; a set may have thousands of parts.
 OPEN_FILES = 8
 
 
 class BeforeStart(OSError, ValueError):
-    """A seek before the start: an OSError, as ``zipfile`` expects of a file, and a ValueError, as the disk is not to blame."""
+    """A seek before the start. It is an OSError because ``zipfile`` expects one, and a ValueError because the disk is not to blame."""
 
 
 class OpenFiles:
-    """A few open descriptors, shared by everything that reads one set. Not for use by several threads at once."""
+    """A few open descriptors, shared by all readers of one set. Not thread-safe."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, int] = OrderedDict()
@@ -33,13 +33,13 @@ class OpenFiles:
         return self._open[path]
 
     def close(self) -> None:
-        """Close all of them; using this again opens them again."""
+        """Close all descriptors. They are reopened on the next use."""
         while self._open:
             os.close(self._open.popitem()[1])
 
 
 class _Positioned(io.RawIOBase):
-    """What files that are put together here share: a position within ``size_bytes``, both set by the subclass."""
+    """Base of the composed files here: a position within ``size_bytes``. Subclasses set both."""
 
     size_bytes: int
     _position: int
@@ -53,11 +53,11 @@ class _Positioned(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The position in bytes from its own start."""
+        """The position in bytes from this file's start."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As a file's. :raises BeforeStart: there"""
+        """Seek like any file. :raises BeforeStart: the new position would be negative"""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
             raise BeforeStart(errno.EINVAL, f"negative seek position {base + offset}")
@@ -71,20 +71,20 @@ class _Positioned(io.RawIOBase):
         return len(data)
 
     def _allowed(self, size: Optional[int]) -> int:
-        """How many bytes a call of ``read(size)`` gives."""
+        """How many bytes a call of ``read(size)`` returns."""
         left = max(self.size_bytes - self._position, 0)
         return left if size is None or size < 0 else min(size, left)
 
 
 class JoinedParts(_Positioned):
-    """The parts' bytes one after the other, read only. Not for use by several threads at once."""
+    """The bytes of all parts, one part after the other, read-only. Not thread-safe."""
 
     def __init__(self, paths: Sequence[Path], files: Optional[OpenFiles] = None) -> None:
-        """List the parts; none is kept open.
+        """List the parts without opening them.
 
         :param paths: the parts in link order
-        :param files: shared with other readers and closed by their owner; without it, ``close`` closes all
-        :raises OSError: a part is not there
+        :param files: descriptors shared with other readers and closed by their owner; without them, ``close`` closes our own
+        :raises OSError: a part is missing
         """
         super().__init__()
         self._paths = [Path(path) for path in paths]
@@ -97,7 +97,7 @@ class JoinedParts(_Positioned):
         self._position = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes, over the borders of parts; fewer only at the end."""
+        """Up to ``size`` bytes, across the borders of parts; fewer only at the end."""
         size = self._allowed(size)
         pieces = []
         while size > 0:
@@ -123,10 +123,10 @@ class JoinedParts(_Positioned):
 
 
 class Slice(_Positioned):
-    """A stretch of another seekable file as its own file: a stored zip within a zip is read in place."""
+    """A range of another seekable file as a file of its own, so that a stored zip within a zip is read in place."""
 
     def __init__(self, outer: Any, start: int, size_bytes: int) -> None:
-        """:param outer: stays open as long as this is used; :param start: first byte; :param size_bytes: its length"""
+        """:param outer: must stay open while this is used; :param start: first byte; :param size_bytes: length of the range"""
         super().__init__()
         self._outer, self._start, self.size_bytes, self._position = outer, start, size_bytes, 0
 
@@ -140,10 +140,10 @@ class Slice(_Positioned):
 
 
 class Patched(_Positioned):
-    """Another seekable file with one stretch of it replaced by as many other bytes."""
+    """Another seekable file with one range replaced by the same number of other bytes."""
 
     def __init__(self, outer: Any, start: int, data: bytes) -> None:
-        """:param outer: stays open as long as this is used; :param start: first replaced byte; :param data: what stands there"""
+        """:param outer: must stay open while this is used; :param start: first replaced byte; :param data: the new bytes"""
         super().__init__()
         self._outer, self._start, self._data, self._position = outer, start, data, 0
         self.size_bytes = outer.seek(0, os.SEEK_END)

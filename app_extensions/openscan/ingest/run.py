@@ -1,8 +1,7 @@
-"""A started scan's way from its parts to a waiting WebODM task with its photos.
+"""Ingests a started scan: turns its parts into a waiting WebODM task with its photos.
 
-Every step can be cut and repeated: the task's row and the scan's pointer to it are written together, photos that lie
-in the task's directory are whole and are not written again, and the scan moves on, pays, and loses its parts in one
-transaction.
+Every step can be interrupted and repeated. The task's row and the scan's pointer to it are written together. Photos in the
+task's directory are complete and are not written again. One transaction changes the scan's state, charges it and drops its parts.
 """
 import logging
 import os
@@ -32,7 +31,7 @@ from app_extensions.shared.formatting import format_bytes
 
 logger = logging.getLogger("app.logger")
 
-#: Minutes until the next attempt after a failure of ours (a full disk, a database that is away); then the last one again.
+#: Minutes until the next attempt after a failure of ours (a full disk, an unreachable database). The last value repeats.
 WAITS_MINUTES = (1, 2, 5, 15, 60)
 LONGEST_SET_ASIDE = 20_000
 _REMOVED = ("Its task was deleted in WebODM while the photos were being put into it; nothing was charged. Reset the project and send "
@@ -40,11 +39,11 @@ _REMOVED = ("Its task was deleted in WebODM while the photos were being put into
 
 
 class Stopped(Exception):
-    """The scan was reset or its task removed meanwhile; what was written is discarded by the job that was queued then."""
+    """The scan was reset or its task removed meanwhile. The job that was queued then discards what was written."""
 
 
 def ingest(scan_id: int) -> None:
-    """Take a scan in. Does nothing where another worker is at it or nothing is to do; safe to call at any time."""
+    """Ingest a scan. Does nothing if another worker is ingesting it or there is nothing to do. Safe to call at any time."""
     with scan_lock(scan_id) as mine:
         if not mine:
             return
@@ -63,7 +62,7 @@ def ingest(scan_id: int) -> None:
 
 
 def _begin(scan_id: int) -> Optional[Scan]:
-    """Count the attempt, so that a set which kills its worker each time does not do so for ever."""
+    """Count the attempt, so that a set which kills its worker every time is given up in the end."""
     with transaction.atomic():
         scan = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.INITIALIZED).first()
         if scan is None or (scan.retry_at and scan.retry_at > timezone.now()):
@@ -99,7 +98,7 @@ def _write(scan: Scan) -> Written:
                 merge_seconds=60 * conf.merge_minutes if conf.merge_focus_stacks else 0,
             )
     except OSError:
-        _check_wanted(scan)  # a reset takes the parts away under our hands, a removal the directory, which is no failure
+        _check_wanted(scan)  # not a failure if a reset removed the parts, or a removal of the task its directory, while we worked
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -111,7 +110,7 @@ def _check_room(photo_set: PhotoSet, target: Path) -> None:
     lying = sum(entry.stat().st_size for entry in os.scandir(target) if entry.is_file())
     wanted = sum(member.size_bytes for member in (*photo_set.photos, *photo_set.masks)) - lying
     if media.free_bytes(target) - wanted < conf.free_reserve_bytes:
-        raise OSError(28, f"{format_bytes(max(wanted, 0))} are wanted beside the reserve, and the disk has no room")
+        raise OSError(28, f"{format_bytes(max(wanted, 0))} are needed beyond the reserve, but the disk has no room")
 
 
 def _check_wanted(scan: Scan) -> None:
@@ -122,34 +121,36 @@ def _check_wanted(scan: Scan) -> None:
 
 @contextmanager
 def _placing(scan: Scan) -> Iterator[None]:
-    """Inside, the task's directory may be written: a removal of the task ends the scan first (`task_removed`) and waits here for
-    its row. WebODM deletes the directory after that, and fails where a file comes in meanwhile.
+    """Lock the scan's row while a file is placed in the task's directory, so that no removal of the task runs at the same time.
+
+    Before WebODM deletes the directory, `task_removed` ends the scan, and waits for this lock to do so. Without it, the deletion
+    would fail if a file arrived in the middle.
 
     :raises Stopped: the scan was reset, or its task is being removed
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit TO OFF")  # a lock only, nothing is written: a photo need not wait for the disk
+            cursor.execute("SET LOCAL synchronous_commit TO OFF")  # only a lock, nothing is written, so do not wait for the disk
         if Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first() is None:
             raise Stopped
         yield
 
 
 def task_removed(task_id: Any) -> None:
-    """End the ingest into a task that WebODM is about to remove: the scan fails, costs nothing, and no file comes in any more."""
+    """End the ingest into a task that WebODM is about to remove: the scan fails and costs nothing, and no more files are written."""
     for scan_id in Scan.objects.filter(webodm_task_id=task_id, state=Scan.INITIALIZED).values_list("pk", flat=True):
         refuse(scan_id, _REMOVED)
 
 
 def _approve(scan: Scan, written: Written) -> None:
-    """The photos are there, on the disk and not only in the system's cache: pay, drop the parts, and enter the queue."""
+    """All photos are safely on the disk, not only in the system's cache: charge the scan, drop its parts, and enter the queue."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.INITIALIZED).first()
         if row is None:
             raise Stopped
         task = host_tasks.get_task(row.webodm_task_id)
         if task is None:
-            raise Refused(_REMOVED)  # in a way of which WebODM tells nobody: its row went with the project's
+            raise Refused(_REMOVED)  # deleted without a signal, together with its project
         host_tasks.update_counts(task)
         lifecycle.apply(row.pk, lifecycle.APPROVE, images_count=written.photos,
                         set_aside="\n".join(written.set_aside)[:LONGEST_SET_ASIDE])
@@ -160,7 +161,7 @@ def _approve(scan: Scan, written: Written) -> None:
 def refuse(scan_id: int, sentence: str, *, keep_parts: bool = False) -> None:
     """End a started scan before it reached WebODM: it fails with a sentence for its owner and costs nothing.
 
-    :param keep_parts: the fault is ours, and an admin may try again with what was uploaded
+    :param keep_parts: the fault is ours, so keep the upload for an admin to try again
     """
     event = lifecycle.GIVE_UP if keep_parts else lifecycle.REFUSE
     row = lifecycle.apply(scan_id, event, why=sentence, error=sentence)
@@ -182,6 +183,6 @@ def _put_off(scan: Scan, problem: OSError) -> None:
 def _give_up(scan_id: int) -> None:
     logger.error("OpenScan: scan %s is given up after %d attempts", scan_id, conf.ingest_attempts)
     refuse(
-        scan_id, "The server could not take the set in, through no fault of yours; the site's administrator can try again, "
-        "or send it again later.", keep_parts=True,
+        scan_id, "The server could not read the set. This was not your fault. The site's administrator can try again, or you can send "
+        "it again later.", keep_parts=True,
     )

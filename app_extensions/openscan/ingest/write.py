@@ -1,7 +1,7 @@
-"""Photos out of an uploaded set into a WebODM task's directory, each byte written once.
+"""Writes the photos of an uploaded set into a WebODM task's directory, each byte once.
 
-A photo is copied to a file beside the directory (WebODM counts whatever lies in it), looked at, flushed to the disk and
-renamed into place. So whatever lies there is whole, and a run that was cut continues where it stopped.
+A photo is copied to a file beside the directory (WebODM counts every file in it), examined, flushed to the disk and renamed into
+place. So every file in the directory is complete, and an interrupted run continues where it stopped.
 """
 import logging
 import os
@@ -23,19 +23,19 @@ from app_extensions.shared.photo_headers import JPEG_END
 
 logger = logging.getLogger("app.logger")
 
-#: Larger ones are fresh memory from the system each time, and the page faults double the time of copying.
+#: Larger buffers come from the system as fresh memory each time, and the page faults double the time of copying.
 CHUNK_BYTES = 1 << 17
 #: CPU time that a set may cost beyond copying: converting a phone's photo takes about a second.
 SECONDS_PER_SET = 60.0
 SECONDS_PER_BYTE = 3e-6
-#: A larger photo is not read whole into memory to look for focus stacks.
+#: Larger photos are not read into memory to look for focus stacks.
 LARGEST_FRAME_BYTES = 100_000_000
-#: Makes what is entered around each renaming into place.
+#: Returns the context that is entered around each renaming into place.
 Placing = Callable[[], AbstractContextManager]
 
 
 class Written(NamedTuple):
-    """What a set came to: photos in the directory, their bytes, and sentences on what was left out or changed."""
+    """The outcome of a set: photos in the directory, their bytes, and sentences on what was left out or changed."""
 
     photos: int
     photo_bytes: int
@@ -46,21 +46,21 @@ def write_set(
     photo_set: PhotoSet, target: Path, incoming: Path, *, limit_photos: int, least_photos: int,
     before_each: Callable[[], None] = lambda: None, placing: Placing = nullcontext, merge_seconds: float = 0,
 ) -> Written:
-    """Write a set's photos, masks and control points; focus stacks as one merged photo per position.
+    """Write a set's photos, masks and control points. A focus stack becomes one merged photo per position.
 
     :param target: the task's directory
-    :param incoming: a directory only of this set, on the same file system; files of an earlier run are removed
+    :param incoming: a directory used only for this set, on the same file system; files of an earlier run are removed
     :param limit_photos: most photos that the token allows; masks do not count
-    :param least_photos: fewer usable ones than this are no set
-    :param before_each: called before each photo; what it raises ends the work
-    :param placing: entered around each renaming into ``target``; what it raises ends the work as well
+    :param least_photos: fewest usable photos for a set
+    :param before_each: called before each photo; an exception from it ends the work
+    :param placing: entered around each renaming into ``target``; an exception from it ends the work as well
     :param merge_seconds: CPU time for merging focus stacks; 0 leaves their frames as they are
     :raises Refused: too many photos, too few that are whole, or most of them unusable
     :raises OSError: the disk is full or failing; calling again continues from there
     """
     different = len({(member.size_bytes, member.crc) if member.crc is not None else member.path for member in photo_set.photos})
     if different > limit_photos:
-        raise Refused(f"The archive holds {different} photos; this token allows {limit_photos} a set. Send fewer.")
+        raise Refused(f"The archive holds {different} photos; this token allows {limit_photos} per set. Send fewer.")
     for left_over in incoming.iterdir():
         left_over.unlink()
     writer = _Writer(photo_set, target, incoming, before_each, placing)
@@ -97,7 +97,7 @@ def _stacks(photos: "list[Member]") -> "list[tuple[Member, ...]]":
 
 
 def _whole(member: Member) -> bytes:
-    """A photo's bytes, empty where they cannot be read or are no JPEG."""
+    """A photo's bytes. Empty if it is too large, cannot be read or is not a JPEG."""
     if member.size_bytes > LARGEST_FRAME_BYTES:
         return b""
     try:
@@ -109,7 +109,7 @@ def _whole(member: Member) -> bytes:
 
 
 def _check_enough(photos: int, least: int, left_out: "list[LeftOut]") -> None:
-    """:raises Refused: too few photos for a set, or more photos lost than left"""
+    """:raises Refused: too few photos for a set, or more photos lost than usable"""
     lost = [item for item in left_out if item.code in photo_files.LOST]
     if photos >= least and len(lost) <= photos:
         return
@@ -155,7 +155,7 @@ class _Writer:
             if kind not in photo_files.READ_EVERYWHERE:
                 raise NotUsable(kind or ("not_photo" if photo_files.ending_of(member.path) in photo_files.PHOTO_ENDINGS else "other"))
             twin = self._twin_of(member)
-            # The name is given before anything can go wrong, so that a repeated run gives every photo the same one.
+            # Give the name before anything can go wrong, so that a repeated run gives every photo the same name.
             name = self.names.give(member.path, PhotoFile(kind, 0, 0).ending(member.path)) if twin is None else ""
             if twin is not None:
                 raise NotUsable("double", f"is the same photo as {quoted(twin.path)}")
@@ -169,7 +169,7 @@ class _Writer:
             self._by_size.setdefault(member.size_bytes, []).append(member)
 
     def take_stack(self, frames: "tuple[Member, ...]", merge_seconds: float) -> None:
-        """Merge the frames of one position into one photo; frames that cannot be merged are taken one by one.
+        """Merge the frames of one position into one photo. Frames that cannot be merged are written one by one.
 
         :raises OSError: see ``write_set``
         """
@@ -179,7 +179,7 @@ class _Writer:
         stem = named[0].name if named else frames[0].path.rpartition(".")[0]
         name = self.names.give(f"{stem}.jpg", ".jpg")
         size = sum(member.size_bytes for member in frames)
-        if (self.target / name).exists():  # of a run that was cut: what was placed is whole
+        if (self.target / name).exists():  # from an interrupted run: placed files are complete
             self._keep_stack(frames, name, size, focus_stacks.Merged(0, 0, len(frames)))
             return
         copies: list[Path] = []
@@ -202,7 +202,7 @@ class _Writer:
                 path.unlink(missing_ok=True)
 
     def _copy_frames(self, frames: "tuple[Member, ...]", copies: "list[Path]") -> "list[Path]":
-        """Copy the frames beside the task. :return: those that are whole; :raises NotMerged: one is not a JPEG"""
+        """Copy the frames to files beside the task. :return: the complete ones; :raises NotMerged: one is not a JPEG"""
         whole = []
         for member in frames:
             self._before_each()
@@ -252,7 +252,7 @@ class _Writer:
             os.replace(temporary, self.target / name)
 
     def temporary(self) -> Path:
-        """A new name beside the task's directory."""
+        """A new file name beside the task's directory."""
         return self._incoming / f"{uuid.uuid4().hex}.part"
 
     def remarks(self) -> "list[str]":
@@ -266,9 +266,9 @@ class _Writer:
         return found
 
     def _write(self, member: Member, kind: str, name: str) -> int:
-        """Copy, examine and place a member. :return: bytes of the photo as sent; :raises NotUsable: it is not a whole photo"""
+        """Copy, examine and place a member. :return: bytes of the photo as sent; :raises NotUsable: it is not a complete photo"""
         final, convert = self.target / name, kind not in photo_files.READ_EVERYWHERE
-        if final.exists():  # of a run that was cut: what was placed is whole
+        if final.exists():  # from an interrupted run: placed files are complete
             size = final.stat().st_size
             if size == member.size_bytes or (size and (convert or size == member.size_bytes + 2)):
                 self._note(member, convert, size == member.size_bytes + 2)
@@ -307,7 +307,7 @@ class _Writer:
             raise Refused("Reading this set's photos takes too long. Export them as ordinary JPEG and send the set again.")
 
     def _twin_of(self, member: Member) -> Optional[Member]:
-        """A photo that was written and holds the same bytes."""
+        """A photo with the same bytes that was already written."""
         for other in self._by_size.get(member.size_bytes, ()):
             if self._crc(other) == self._crc(member) and _same_bytes(other, member):
                 return other
@@ -325,7 +325,7 @@ class _Writer:
         return self._crcs[member.path]
 
     def _photo_of(self, mask: str) -> Optional[str]:
-        """The name in the task of the photo that a mask belongs to: in its own folder, else the only one of that name."""
+        """The name in the task of a mask's photo: the one in the mask's folder, else the only one with that name."""
         stem, folder = (photo_files.mask_stem(mask) or "").lower(), mask.rpartition("/")[0]
         fitting = [(path, name) for path, name in self.written.items() if _stem(path) == stem]
         here = [name for path, name in fitting if path.rpartition("/")[0] == folder]
@@ -368,7 +368,7 @@ def _copy(source: BinaryIO, path: Path) -> int:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or a directory's entries, to the disk. :raises OSError: the disk reports that it could not keep it"""
+    """Flush a file, or a directory's entries, to the disk. :raises OSError: the disk could not store it"""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -383,7 +383,7 @@ def _counted(paths: "list[str]", one: str, many: str) -> str:
 
 
 def _write_texts(photo_set: PhotoSet, writer: _Writer) -> "list[str]":
-    """Write what ODM reads. :return: sentences on texts and lines that were left out"""
+    """Write the texts that ODM reads. :return: sentences on texts and lines that were left out"""
     sentences, taken = [], set()
     for member in photo_set.texts:
         try:

@@ -1,4 +1,4 @@
-"""Reading zips that ``zipfile`` alone would refuse or that could hurt it: where they end, odd names, other packings.
+"""Reads zips that ``zipfile`` alone would refuse, or that could hurt it: padded ends, odd names, other compression methods.
 
 APPNOTE is PKWARE's .ZIP file format specification 6.3.9.
 """
@@ -15,24 +15,24 @@ from app_extensions.openscan.ingest.parts import Patched, Slice
 END = b"PK\x05\x06"
 START = b"PK\x03\x04"
 _DIRECTORY = b"PK\x01\x02"
-#: How far from its end a zip's end record is looked for, and how many that look like one: some tools pad with zeros.
+#: How many bytes from the file's end we search for a zip's end record, and how many candidates we try: some tools pad with zeros.
 _TAIL_BYTES = 16_000_000
 _CANDIDATES = 1_000
 _FLAG_UTF8 = 0x800
-#: What LZMA may ask for; 7-Zip's largest preset asks for 64 MB.
+#: Largest LZMA dictionary that we accept. 7-Zip's largest preset asks for 64 MB.
 LZMA_DICTIONARY_BYTES = 128_000_000
 CHUNK_BYTES = 1 << 17
-#: Packings that can be read.
+#: Compression methods that we can read.
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-#: What reading a damaged zip raises, beside ``zipfile``'s own error.
+#: What reading a damaged zip can raise, including ``zipfile``'s own error.
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, NotImplementedError, ValueError, OverflowError)
 
 
 class End(NamedTuple):
-    """A zip's end record: where it stands, and what it says about the directory in front of it."""
+    """A zip's end record: its position, and what it says about the directory before it."""
 
     position: int
-    #: Where the directory ends: in front of the end record, or of zip64's records before it.
+    #: Where the directory ends: before the end record, or before zip64's records if there are any.
     directory_end: int
     entries: int
     directory_bytes: int
@@ -41,14 +41,14 @@ class End(NamedTuple):
 
     @property
     def in_front(self) -> int:
-        """Bytes in front of the zip (a self-extractor has some); negative: so many bytes of it are missing."""
+        """Bytes before the zip (a self-extractor has some). A negative number means that many bytes of the zip are missing."""
         return self.directory_end - self.directory_bytes - self.directory_start
 
 
 def find_end(file: Any) -> Optional[End]:
-    """The end record of the zip that ends this file, zip64's where there is one (APPNOTE 4.3.14-16), or None.
+    """The end record of the zip at the end of this file, or zip64's record if there is one (APPNOTE 4.3.14-16). None without a zip.
 
-    The last record with a directory in front of it counts, whatever was put behind it; else the last one that is whole.
+    The last record that has a directory before it wins, whatever follows it; else the last complete record.
     """
     size = file.seek(0, io.SEEK_END)
     fallback = None
@@ -97,10 +97,10 @@ def _has_directory(file: Any, end: End) -> bool:
 
 
 def open_zip(file: Any, end: End) -> zipfile.ZipFile:
-    """The zip in a file, without what lies behind it, and with names that only claim to be UTF-8 marked as other letters.
+    """Open the zip in a file. Ignores bytes after the zip, and removes the UTF-8 flag from names that are not UTF-8.
 
-    :param end: what ``find_end`` found; its directory is read into memory
-    :raises DAMAGE: it cannot be read
+    :param end: the result of ``find_end``; the directory is read into memory
+    :raises DAMAGE: the zip cannot be read
     """
     start = end.directory_end - end.directory_bytes
     if start >= 0:
@@ -112,7 +112,7 @@ def open_zip(file: Any, end: End) -> zipfile.ZipFile:
 
 
 def _correct_flags(directory: bytearray) -> bool:
-    """Take the UTF-8 flag from names that are not UTF-8: ``zipfile`` refuses the whole zip for one (APPNOTE 4.3.12)."""
+    """Remove the UTF-8 flag from names that are not UTF-8: one such name makes ``zipfile`` refuse the zip (APPNOTE 4.3.12)."""
     position, changed = 0, False
     while directory[position:position + 4] == _DIRECTORY and position + 46 <= len(directory):
         flags, = struct.unpack_from("<H", directory, position + 8)
@@ -128,7 +128,7 @@ def _correct_flags(directory: bytearray) -> bool:
 
 
 def data_start(file: Any, info: zipfile.ZipInfo) -> int:
-    """Where a member's packed bytes begin: behind its local header (APPNOTE 4.3.7). :raises BadZipFile: there is none"""
+    """Where a member's packed bytes begin: after its local header (APPNOTE 4.3.7). :raises BadZipFile: the header is missing"""
     file.seek(info.header_offset)
     header = file.read(30)
     if len(header) < 30 or header[:4] != START:
@@ -138,9 +138,9 @@ def data_start(file: Any, info: zipfile.ZipInfo) -> int:
 
 
 def opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
-    """What opens a member for reading. Bounded in memory, whatever the member does.
+    """A function that opens a member for reading. Its memory is bounded, whatever the member does.
 
-    ``zipfile`` compares the name in front of the member with the directory's, and fails where that only claims to be UTF-8.
+    ``zipfile`` also decodes the name in the member's local header, and fails if that name only claims to be UTF-8.
     """
     odd_name = not info.flag_bits & _FLAG_UTF8 and not info.orig_filename.isascii()
     if odd_name or info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
@@ -200,7 +200,7 @@ class _Stored:
 
     @property
     def needs_input(self) -> bool:
-        """Whether all bytes were given out."""
+        """Whether all bytes have been returned."""
         return not self._waiting
 
     def decompress(self, data: bytes, most: int) -> bytes:
@@ -229,7 +229,7 @@ class _Inflater:
 
 
 def _lzma_decompressor(packed: Slice) -> "lzma.LZMADecompressor":
-    """As the member's first bytes ask for it (APPNOTE 5.8.8): version, size of the properties, properties."""
+    """A decompressor set up by the member's first bytes (APPNOTE 5.8.8): version, size of the properties, properties."""
     head = packed.read(9)
     properties_bytes, = struct.unpack("<H", head[2:4])
     first, dictionary_bytes = struct.unpack("<BI", head[4:9])

@@ -1,1 +1,1 @@
-"""What a client does with a scan: create, upload, start, ask and reset."""
+"""What a client does with a scan: create, upload, start, query and reset it."""

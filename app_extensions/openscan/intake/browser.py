@@ -1,7 +1,7 @@
-"""Uploads from a browser: a scan like any other, of which we also know the name and size of each file.
+"""Uploads from a browser: a scan like any other, except that we know the name and size of each file.
 
-Each photo is one part, sent as it is, so that a browser can send several at once, repeat a single one, and continue after a
-reload with what is missing. A zip is cut into slices. The names are kept beside the scan, because a bare photo does not carry its own.
+Each photo is one part, sent unchanged. So a browser can send several at once, repeat a single one, and continue with the missing
+ones after a reload. A zip is cut into slices. The names are stored beside the scan, because a bare photo does not carry its name.
 """
 import json
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import BrowserUpload, Scan, Token
 from app_extensions.shared.formatting import format_exact_bytes
 
-#: Slices of a zip. Small enough that a cut connection costs little, large enough that 2 GB are not thousands of requests.
+#: Size of a zip's slices. Small enough that a broken connection costs little, large enough that 2 GB do not take thousands of requests.
 SLICE_BYTES = 16_000_000
 LONGEST_PATH = 500
 CONFLICT = 409
@@ -32,11 +32,10 @@ class FileState(NamedTuple):
 
 
 def create_upload(token: Token, name: str, files: Any, *, address: str = "", base_url: str = "") -> Scan:
-    """Create a scan for bare photos (and small zips), one part per file; asked again with the same files, renew its links.
+    """Create a scan for bare photos (and small zips), one part per file. A second call with the same files renews its links.
 
-    :param files: a list of [path, bytes], as JSON gives it
-    :raises OpenScanError: 400 for files that are no such list or beyond a limit, 409 where the name belongs to other files,
-        and whatever `create_scan` refuses
+    :param files: a list of [path, bytes], unchecked from the request's JSON
+    :raises OpenScanError: 400 if `files` is malformed or exceeds a limit, 409 if the name belongs to other files, and as `create_scan`
     """
     wanted = _checked(token, files)
     return _create(token, name, wanted, photos=len(wanted), archive="", address=address, base_url=base_url)
@@ -44,12 +43,12 @@ def create_upload(token: Token, name: str, files: Any, *, address: str = "", bas
 
 def create_archive_upload(token: Token, name: str, archive: Any, size_bytes: Any, photos: Any, *, address: str = "",
                           base_url: str = "") -> Scan:
-    """Create a scan for one zip, cut into slices. What the browser says of it is taken as JSON gives it and checked here.
+    """Create a scan for one zip, cut into slices. The values come unchecked from the browser's JSON and are checked here.
 
     :param archive: the zip's file name
     :param size_bytes: the zip's size
     :param photos: how many photos the browser counted in it
-    :raises OpenScanError: 400 where one of these is missing or of another type, and as `create_upload`
+    :raises OpenScanError: 400 if one of these is missing or has the wrong type, and as `create_upload`
     """
     if not isinstance(archive, str) or not archive or len(archive) > 255 or not limits.is_storable(archive):
         raise OpenScanError("The zip has no usable name; rename it and choose it again.")
@@ -77,7 +76,7 @@ def file_states(scan: Scan, base: str = "") -> "list[FileState]":
 
 
 def renew_links(scan: Scan, base_url: str) -> Scan:
-    """Give the links of an unfinished upload their full time again. That the visitor may do so was checked before.
+    """Renew the links of an unfinished upload for their full time. The caller has checked that the visitor may do this.
 
     :raises OpenScanError: the scan was started or has expired meanwhile
     """
@@ -88,7 +87,7 @@ def renew_links(scan: Scan, base_url: str) -> Scan:
 
 
 def part_names(scan: Scan) -> "list[str]":
-    """The names of a scan's parts in the order of the parts; empty where they are not files of their own."""
+    """The file names of a scan's parts, in the order of the parts. Empty if the parts are not separate files."""
     upload = BrowserUpload.objects.filter(scan_id=scan.pk, archive="").first()
     return [path for path, _ in upload.file_list()] if upload is not None else []
 
@@ -105,7 +104,7 @@ def _create(token: Token, name: str, files: "list[tuple[str, int]]", *, photos: 
 
 
 def _check_same_files(token: Token, name: str, told: str) -> None:
-    """What arrived for a name must not be taken for parts of other files that have the same number and size in all."""
+    """Refuse other files under a name that has received parts: `create_scan` would keep those parts if number and size match."""
     limits.check_name(name)
     scan = Scan.objects.filter(token_id=token.pk, name=name, state=Scan.CREATED).select_for_update().first()
     if scan is None or not scan.parts.exclude(size_bytes=None).exists():
@@ -139,10 +138,11 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def unfinished(mine: QuerySet) -> "list[Scan]":
-    """The scans that browsers began to send under somebody's private tokens and have not finished, newest first. A public token is
-    everybody's, so its uploads are listed to nobody; each browser remembers its own.
+    """The unfinished browser uploads under somebody's private tokens, newest first.
 
-    :param mine: tokens
+    Uploads under a public token are listed to nobody, because everybody shares it; each browser remembers its own.
+
+    :param mine: that person's tokens
     """
     found = Scan.objects.filter(token__in=mine.filter(kind=Token.PRIVATE), state=Scan.CREATED, browser_upload__isnull=False)
     return list(found.select_related("token", "browser_upload").order_by("-pk"))

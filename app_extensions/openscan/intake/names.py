@@ -1,7 +1,7 @@
-"""Whom a name under a public token belongs to: a client address, or a secret where addresses tell nothing.
+"""Decides whom a name under a public token belongs to: a client address, or the holder of a secret if addresses say nothing.
 
-Behind a TLS proxy that is declared and not trusted, everybody has the proxy's address. A name then belongs to whoever has the secret
-that createProject gave out with it, or one of the scan's upload links, which `uploader.py` sends with every call.
+Behind a TLS proxy that is declared but not trusted, everybody has the proxy's address. A name then belongs to whoever sends the
+secret that createProject returned, or one of the scan's upload links, which `uploader.py` sends with every call.
 """
 import hashlib
 import secrets
@@ -18,7 +18,7 @@ def needs_secret(token: Token) -> bool:
 
 
 def identify(secret: str, upload_link: str) -> str:
-    """The client that a call comes from, by what it presents; empty, which owns nothing, where it presents nothing good."""
+    """Identify the client by the secret or the upload link that it sent. Empty, which owns nothing, if neither is valid."""
     if secret:
         return f"key:{hashlib.sha256(secret.encode('utf-8', 'replace')).hexdigest()[:40]}"
     link = links.read_upload_link(upload_link.rpartition("/")[2])

@@ -1,7 +1,7 @@
-"""A scan's life as its client steers it: created, started, asked for, reset; and what happens to one nobody starts.
+"""What a client does to a scan: create, start, find and reset it. Also expires scans that nobody starts.
 
-Rows are locked scan first, token second (see `ledger`). What has to follow a change, a Celery job or the removal of
-files, is done once the change is committed; if the process dies before that, the periodic jobs catch up.
+Lock a scan's row first and its token's row second (see `ledger`). Celery jobs and the removal of files follow once a change is
+committed. If the process dies before that, the periodic jobs catch up.
 """
 import datetime
 import logging
@@ -23,7 +23,7 @@ from app_extensions.shared.formatting import format_bytes, format_exact_bytes
 
 logger = logging.getLogger("app.logger")
 
-UNKNOWN_PROJECT_STATUS = 401  # what getProjectInfo answers for a project that is not there
+UNKNOWN_PROJECT_STATUS = 401  # getProjectInfo's answer for an unknown project
 NO_ROOM_STATUS = 507
 NAME_CONSTRAINT = "openscan_scan_name"
 _MISSING_PARTS_SHOWN = 20
@@ -31,10 +31,10 @@ _MISSING_PARTS_SHOWN = 20
 
 def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_bytes: int, address: str = "",
                 base_url: str = "") -> Scan:
-    """Creates the scan `name`, or renews the links of one that is still only created; its credit is held once.
+    """Creates the scan `name`, or renews its links if it exists and was not started. Its credit is held only once.
 
-    Asked again with the same parts and size, received parts stay; with another cut, they are dropped, as they are
-    slices of another archive. Raises OpenScanError (400, or 507 without room on the disk) with the reason.
+    Received parts stay if the number of parts and the size are the same. Otherwise they are dropped, because they are slices of
+    another archive. Raises OpenScanError (400; 507 without room on the disk; 503 after repeated races) with the reason.
     """
     client = address if token.is_public else ""
     shares.count_call(token, client)
@@ -61,14 +61,14 @@ def create_scan(token: Token, name: str, *, photos: int, parts: int, filesize_by
         except IntegrityError as error:
             if _broken_constraint(error) != NAME_CONSTRAINT:
                 raise
-            continue  # somebody else created this name between our look and our insert: now it is there to be renewed
+            continue  # another client created this name between our query and our insert: the next round renews it
     raise OpenScanError("This project is being created by several clients at once; try again.", 503)
 
 
 def start_scan(token: Token, name: str, address: str = "") -> Scan:
-    """Starts a scan whose parts are all there. Started before: nothing happens, and that is fine.
+    """Starts a scan once all its parts are there. Starting it again does nothing.
 
-    Raises OpenScanError (400) where parts are missing or do not add up; the scan then stays created.
+    Raises OpenScanError (400) if parts are missing or their sizes do not add up; the scan then stays created.
     """
     with transaction.atomic():
         scan = _find_locked(token, name)
@@ -87,12 +87,12 @@ def start_scan(token: Token, name: str, address: str = "") -> Scan:
 
 
 def reset_scan(token: Token, name: str, address: str = "") -> bool:
-    """Forgets a scan: its name is free, its files go, what was only held is given back. False if there was none.
+    """Resets a scan: frees its name, removes its files, and gives back credit that was only held. False if there was none.
 
-    Raises OpenScanError (400) where the name belongs to another client of a public token.
+    Raises OpenScanError (400) if the name belongs to another client of a public token.
     """
     if not limits.is_name(name):
-        return False  # no scan can have such a name, and a rig stays stuck on any error
+        return False  # no scan can have such a name, and a rig gets stuck on any error
     with transaction.atomic():
         scan = _find_locked(token, name)
         if scan is None:
@@ -103,7 +103,7 @@ def reset_scan(token: Token, name: str, address: str = "") -> bool:
 
 
 def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator reset it.") -> bool:
-    """What `reset_scan` does, for a row in hand. False if it was reset before.
+    """Like `reset_scan`, for a scan that the caller already has. False if it was reset before.
 
     :param actor: the user who wants it
     :param why: for the scan's history
@@ -114,7 +114,7 @@ def reset_scan_row(scan: Scan, actor: str = "", why: str = "An administrator res
 
 
 def find_scan(token: Token, name: str, address: str = "") -> Scan:
-    """The scan `name` of `token`. Raises OpenScanError (401) where this client has none of that name."""
+    """The scan `name` of `token`. Raises OpenScanError (401) if this client has no scan of that name."""
     scan = _scans(token, name).first() if limits.is_storable(name) else None
     if scan is None or not _is_allowed(scan, token, address):
         raise OpenScanError("This project is not known under this token; it was reset, or never created.",
@@ -124,20 +124,20 @@ def find_scan(token: Token, name: str, address: str = "") -> Scan:
 
 
 def missing_parts(scan: Scan) -> list[int]:
-    """The numbers (from 1) of the parts of `scan` that have not come."""
+    """The numbers (from 1) of the parts of `scan` that have not arrived."""
     there = set(scan.parts.values_list("number", flat=True))
     return [number for number in range(1, scan.parts_count + 1) if number not in there]
 
 
 def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
-    """Gives up scans that were created long ago and never started: credit back, parts away. Returns how many."""
+    """Expires scans that were created long ago and never started: gives back credit and drops parts. Returns how many."""
     now = now or timezone.now()
     limit = now - datetime.timedelta(hours=conf.unstarted_hours)
     due = Scan.objects.filter(state=Scan.CREATED, created_at__lt=limit, links_expire_at__lt=now)
     expired = 0
     for scan_id in list(due.values_list("pk", flat=True)):
         with transaction.atomic():
-            # Asked again under the lock: its client may have renewed or started it meanwhile.
+            # Check again under the lock: the client may have renewed or started it meanwhile.
             row = due.select_for_update().filter(pk=scan_id).first()
             if row is None:
                 continue
@@ -147,8 +147,12 @@ def expire_unstarted(now: Optional[datetime.datetime] = None) -> int:
 
 
 def release_idle_holds(now: Optional[datetime.datetime] = None) -> int:
-    """Give back public tokens' credit that is held for projects of which no byte has come. Their links stay valid: the credit is
-    held again, if there is some left, when the first byte comes. :return: how many"""
+    """Release public tokens' credit that is held for projects without any received byte.
+
+    Their links stay valid. When the first byte arrives, the credit is held again if enough is left.
+
+    :return: of how many projects
+    """
     now = now or timezone.now()
     due = Scan.objects.filter(
         state=Scan.CREATED, held_bytes__gt=0, first_byte_at=None, token__kind=Token.PUBLIC,
@@ -156,7 +160,7 @@ def release_idle_holds(now: Optional[datetime.datetime] = None) -> int:
     released = 0
     for scan_id in list(due.values_list("pk", flat=True)):
         with transaction.atomic():
-            # Asked again under the lock: a byte may have come meanwhile.
+            # Check again under the lock: a byte may have arrived meanwhile.
             row = Scan.objects.select_for_update().filter(pk=scan_id, state=Scan.CREATED, held_bytes__gt=0, first_byte_at=None).first()
             if row is not None:
                 lifecycle.apply(row.pk, lifecycle.LAPSE)
@@ -165,7 +169,7 @@ def release_idle_holds(now: Optional[datetime.datetime] = None) -> int:
 
 
 def hold_again(scan: Scan) -> None:
-    """Hold the credit of a created scan whose hold has lapsed; one that holds its credit is left alone.
+    """Hold the credit of a created scan again if its hold has lapsed. Does nothing to a scan that still holds its credit.
 
     :raises OpenScanError: there is too little credit left
     """
@@ -203,12 +207,12 @@ def _abandoned(scan: Scan) -> Scan:
 
 
 def _broken_constraint(error: IntegrityError) -> str:
-    """The name of the database constraint that an insert or update ran into."""
+    """The name of the database constraint that an insert or update violated."""
     return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
 
 
 def _check_owner_and_room(token: Token, name: str, filesize_bytes: int) -> None:
-    """Check quota and disk against what is there, less what is promised to other projects."""
+    """Check that quota and disk have room for the set, after what other projects were promised."""
     owner = tokens.token_owner(token)
     if owner is None:
         raise OpenScanError("The WebODM user of this token was deleted; ask the site's administrator to choose another one.")
@@ -225,9 +229,9 @@ def _check_owner_and_room(token: Token, name: str, filesize_bytes: int) -> None:
 
 
 def check_disk(wanted_bytes: int, promised_bytes: int = 0) -> None:
-    """Raises OpenScanError (507) where `wanted_bytes` would eat into the reserve that has to stay free.
+    """Raises OpenScanError (507) if `wanted_bytes` would use the reserve that must stay free.
 
-    :param promised_bytes: what others were told that they may upload and has not come yet
+    :param promised_bytes: what other projects may still upload
     """
     usable = media.free_bytes(part_files.incoming_dir()) - promised_bytes - conf.free_reserve_bytes
     if wanted_bytes > usable:
@@ -239,7 +243,8 @@ def check_disk(wanted_bytes: int, promised_bytes: int = 0) -> None:
 def _create(token: Token, name: str, client: str, base_url: str, declared: dict) -> Optional[Scan]:
     """Create a scan. None if another client created it while this one waited for the token's row.
 
-    An insert would wait for whoever renews that scan, and that one for the token's row, which is locked here.
+    Inserting it anyway could deadlock: the insert would wait for a client that is renewing that scan, and that client would wait
+    for the token's row, which is locked here.
     """
     locked = Token.objects.select_for_update().get(pk=token.pk)
     if _scans(token, name).exists():
@@ -286,7 +291,7 @@ def _check_complete(scan: Scan) -> None:
 
 
 def _forget(scan: Scan, why: str = "", actor: str = "") -> bool:
-    """Reset a scan. Its row stays for the books; the WebODM task is removed by a job. False if it was reset before."""
+    """Reset a scan. Its row stays for the books; a job removes its WebODM task. False if it was reset before."""
     note_fields(scan=scan.pk)
     if lifecycle.apply(scan.pk, lifecycle.RESET, why=why, actor=actor) is None:
         return False
@@ -295,7 +300,7 @@ def _forget(scan: Scan, why: str = "", actor: str = "") -> bool:
 
 
 def _applied(scan: Scan, event: str, **fields: Any) -> Scan:
-    """Apply an event to a scan that is locked and known to be in the right state."""
+    """Apply an event to a locked scan that is known to be in the right state."""
     row = lifecycle.apply(scan.pk, event, **fields)
     if row is None:
         raise RuntimeError(f"scan {scan.pk} is {scan.state} and locked, yet cannot {event}")

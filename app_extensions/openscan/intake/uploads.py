@@ -1,7 +1,7 @@
-"""Takes one part of a scan's archive in: checked, streamed, synced, and in one transaction both renamed and booked.
+"""Receives one part of a scan's archive: checks it, streams it to disk and syncs it; one transaction renames and records it.
 
-Nothing of a part is kept unless all of it came: it is written under a name in `.incoming` that no row knows, and
-removed again on any error. See `storage` for what a killed process may leave and how that goes away.
+A part is kept only if all of it arrived. Until then it has a name in `.incoming` that no row refers to, and any error removes
+it. See `part_files` for what a killed process may leave behind and how that is removed.
 """
 import errno
 import fcntl
@@ -34,14 +34,14 @@ _ZIP = b"PK\x03\x04"
 
 
 class Upload:
-    """An upload link that was found good: which part of which scan, and how large it may be."""
+    """A valid upload link: which part of which scan it is for, and how large that part may be."""
 
     def __init__(self, scan: Scan, number: int):
         self.scan = scan
         self.number = number
-        #: What a zip may add to the declared size. Only the first bytes tell whether it is one.
+        #: By how much a zip may exceed the declared size. Set to 0 once the first bytes show that it is not a zip.
         self.packing_bytes = limits.packing_bytes(scan.parts_count, scan.photos)
-        #: The CRC-32 of what was received, for clients that want to know whether it came as they sent it.
+        #: The CRC-32 of the received bytes, so that clients can check that they arrived intact.
         self.crc32 = 0
 
     @property
@@ -50,12 +50,12 @@ class Upload:
         return min(self.scan.token.limit_part_bytes, self.scan.declared_bytes + self.packing_bytes)
 
     def note_beginning(self, first: bytes) -> None:
-        """Take note of the body's first bytes: what is not a zip has to be as large as declared."""
+        """Look at the body's first bytes: only a zip may exceed the declared size."""
         if not first.startswith(_ZIP[:len(first)]):
             self.packing_bytes = 0
 
     def check_length(self, length: Optional[int]) -> None:
-        """Raises OpenScanError for an announced length (None: not announced) that cannot become a part."""
+        """Raises OpenScanError if a part cannot have the announced length (None: not announced)."""
         if length is None:
             return
         if length <= 0:
@@ -67,7 +67,7 @@ class Upload:
         self.check_total(length, self.scan, self._other_bytes())
 
     def check_total(self, size_bytes: int, scan: Scan, other_bytes: int) -> None:
-        """Raises OpenScanError where this part's size and those of the others are more than was declared."""
+        """Raises OpenScanError if this part and the others together exceed the declared size."""
         if size_bytes + other_bytes > scan.declared_bytes + self.packing_bytes:
             raise OpenScanError(
                 f"The parts are larger than declared: {format_exact_bytes(size_bytes + other_bytes)} with part "
@@ -80,7 +80,10 @@ class Upload:
 
 
 def open_upload(link_text: str) -> Upload:
-    """What an upload link is good for now. Raises OpenScanError: 404 for no link of ours, 410 expired, 409 started."""
+    """Check an upload link.
+
+    Raises OpenScanError: 404 if the link is not ours, 410 if it, its token or its scan has ended, 409 if the scan was started.
+    """
     link = links.read_upload_link(link_text)
     scan = Scan.objects.select_related("token").filter(pk=link.scan_id).first() if link else None
     if link is None or scan is None or not link.is_signed_for(scan):
@@ -95,10 +98,10 @@ def open_upload(link_text: str) -> Upload:
 
 
 def receive(upload: Upload, chunks: Iterable[bytes], length: Optional[int]) -> Part:
-    """Writes the body in `chunks` (of `length` bytes, None: until it ends) and makes it the part of `upload`.
+    """Writes the body in `chunks` (`length` bytes; None: until it ends) and stores it as the part of `upload`.
 
-    Uses as much memory as one chunk. Raises OpenScanError for a body that is empty, too large or too short, for a
-    disk that is full (507), and for a scan that was started or reset meanwhile; nothing of the body is kept then.
+    Uses as much memory as one chunk. Raises OpenScanError and keeps nothing if the body is empty, too large or too short, if the
+    disk is full (507), or if the scan was started or reset meanwhile.
     """
     upload.check_length(length)
     scans.check_disk(length or 0)
@@ -112,7 +115,7 @@ def receive(upload: Upload, chunks: Iterable[bytes], length: Optional[int]) -> P
             os.fsync(descriptor)
             return _keep(upload, path, size)
         finally:
-            path.unlink(missing_ok=True)  # nothing is there any more once the part was renamed
+            path.unlink(missing_ok=True)  # already gone if the part was renamed
             os.close(descriptor)
 
 
@@ -136,18 +139,18 @@ def _write(upload: Upload, descriptor: int, chunks: Iterable[bytes], length: Opt
             view = view[os.write(descriptor, view):]
     if length is not None and size != length:
         raise OpenScanError(f"Part {upload.number} broke off: {format_exact_bytes(size)} of "
-                            f"{format_exact_bytes(length)} came; send it again.")
+                            f"{format_exact_bytes(length)} arrived; send it again.")
     upload.check_length(size)
     return size
 
 
 def _note_first_byte(upload: Upload) -> None:
-    """The scan is being uploaded: its credit does not lapse any more, and one that has lapsed is held again.
+    """Record that the upload has begun: the scan's credit no longer lapses. If it has lapsed, hold it again.
 
-    :raises OpenScanError: it has lapsed, and there is too little credit left
+    :raises OpenScanError: the hold has lapsed, and too little credit is left
     """
     if upload.scan.first_byte_at is not None and upload.scan.held_bytes:
-        return  # no lock for what most parts do
+        return  # true for most parts, which need no lock then
     with transaction.atomic():
         scan = Scan.objects.select_for_update().get(pk=upload.scan.pk)
         _check_created(scan)
@@ -158,7 +161,7 @@ def _note_first_byte(upload: Upload) -> None:
 
 
 def _keep(upload: Upload, received: Path, size: int) -> Part:
-    """Makes a received file the part, if its scan still waits for one. The old file of a re-sent part goes at last."""
+    """Stores the received file as this part if the scan still accepts parts. If the part was sent before, its old file goes last."""
     file_name = f"{upload.number}-{secrets.token_hex(8)}{part_files.PART_SUFFIX}"
     with transaction.atomic():
         scan = Scan.objects.select_for_update().get(pk=upload.scan.pk)
@@ -183,7 +186,7 @@ def _keep(upload: Upload, received: Path, size: int) -> Part:
 
 
 def _place(received: Path, part: Part, file_name: str) -> None:
-    """The last step before the commit, so that only a failing commit can leave a file for the sweep."""
+    """Moves the file. Last step before the commit, so that only a failing commit can leave a file for the sweep."""
     try:
         part_files.place(received, part, file_name)
     except OSError:
@@ -200,7 +203,7 @@ def _check_created(scan: Scan) -> None:
 
 @contextmanager
 def _full_disk_is_a_refusal() -> Iterator[None]:
-    """Turns the errors of a full disk or quota into a sentence for the client; others stay what they are."""
+    """Turns errors of a full disk or quota into a refusal for the client. Other errors pass through."""
     try:
         yield
     except OSError as error:

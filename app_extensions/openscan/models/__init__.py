@@ -1,4 +1,4 @@
-"""The OpenScan app's tables, one noun a module."""
+"""The OpenScan app's tables, one noun per module."""
 from app_extensions.openscan.models.client import ClientDay
 from app_extensions.openscan.models.event import ScanEvent
 from app_extensions.openscan.models.ledger import LedgerEntry, Refill

@@ -11,7 +11,7 @@ class LedgerError(Exception):
 
 
 class LedgerQuerySet(models.QuerySet):
-    """Refuses what an append-only table must not do in bulk."""
+    """Refuses bulk updates and deletes, because the table is append-only."""
 
     def update(self, **kwargs: Any) -> int:
         raise LedgerError("The ledger is append-only: entries are not changed.")
@@ -21,11 +21,11 @@ class LedgerQuerySet(models.QuerySet):
 
 
 class LedgerEntry(models.Model):
-    """One movement of a token's credit. `amount_bytes` is what the balance changed by (a hold is negative).
+    """One movement of a token's credit. `amount_bytes` is the change of the balance (negative for a hold).
 
-    `key` names the movement (`post:17`, `refill:3:2026-05-01`) and is unique: the database refuses to do it twice.
-    A scan's hold ends in exactly one of post and void. A hold of another amount is two entries: one that gives the old hold back,
-    if anything of it comes back, and one that takes the new one. An opening changes nothing: the upgrade that brought the present
+    `key` names the movement (`post:17`, `refill:3:2026-05-01`) and is unique, so the database refuses to book it twice.
+    A scan's hold ends in exactly one post or void. Changing the amount of a hold takes two entries: one gives the old hold back,
+    if anything of it comes back, and one takes the new hold. An opening changes nothing. The upgrade that introduced the present
     rule for daily credit wrote it, and `books` proves the rule from there on.
     """
 
@@ -66,10 +66,10 @@ class LedgerEntry(models.Model):
 
 
 class Refill(models.Model):
-    """How much of a daily top-up still stands.
+    """How much of a daily top-up still stands, in bytes.
 
-    A set that costs nothing in the end would have left more credit over at midnight, so less would have been topped up. When its
-    credit comes back, the difference is taken from here instead of being given twice.
+    If a set costs nothing in the end, the token should have had more credit at midnight and a smaller top-up. When the set's
+    credit comes back, that difference is taken from here, so that it is not given twice.
     """
 
     token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="refills")

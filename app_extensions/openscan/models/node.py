@@ -1,12 +1,12 @@
-"""What we know of WebODM's processing nodes beyond WebODM itself, and how scans on them get on.
+"""What we know about processing nodes beyond what WebODM stores, and the progress of scans on them.
 
-Nodes are plain ids: WebODM must be able to delete its own rows.
+Nodes are referenced by plain ids, so that WebODM can delete its own rows.
 """
 from django.db import models
 
 
 class NodeRecord(models.Model):
-    """A processing node: what it said of itself when asked, and its last trouble."""
+    """A processing node: what it reported when asked, and its last trouble."""
 
     node_id = models.IntegerField(unique=True)
     is_cluster = models.BooleanField(default=False, help_text="A ClusterODM: many machines behind one address")
@@ -21,7 +21,7 @@ class NodeRecord(models.Model):
 
 
 class NodeWatch(models.Model):
-    """The last signs of life of a released scan's task. Times are when a sign was first seen, or the watch began anew."""
+    """The last signs of life of a released scan's task. A time is when a sign was first seen, or when the watch started over."""
 
     scan = models.OneToOneField("openscan.Scan", on_delete=models.CASCADE, related_name="watch")
     progress = models.CharField(max_length=200, help_text="Changes when the task gets on")

@@ -1,16 +1,19 @@
-"""What lies in object storage: results, and public sets that are kept for research. Each row is written before its bytes are
-sent and outlives them, so that nothing in the bucket is unknown here and nothing is forgotten there."""
+"""What is in object storage: results, and public sets that are kept for research.
+
+Each row is written before its bytes are sent and stays after they are removed. So we know every object in the bucket, and none
+is forgotten there.
+"""
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 
 class Stored(models.Model):
-    """What both have: where it lies, how far it is, and what went wrong last.
+    """Common fields: where the bytes are, their state, and the last failure.
 
-    writing  its bytes are on their way, or wait for the next attempt
+    writing  being sent, or waiting for the next attempt
     stored   complete and verified
-    leaving  nobody refers to it; it is removed as soon as the storage answers
+    leaving  nothing refers to it any more; removed as soon as the storage answers
     gone     removed; the row stays for the figures
     """
 
@@ -55,7 +58,7 @@ class StoredObject(Stored):
 
 
 class ArchivedSet(Stored):
-    """A public set's photos, model and consent under a prefix of their own, independent of the WebODM task."""
+    """A public set's photos, model and consent under one prefix, independent of the WebODM task."""
 
     scan = models.OneToOneField("openscan.Scan", on_delete=models.PROTECT, related_name="archived_set")
     prefix = models.CharField(max_length=300, unique=True)

@@ -1,10 +1,10 @@
-"""A person's wish for a private token, and the attempts that are counted against a client address."""
+"""Requests for private tokens and for more credit, and attempts counted per client address."""
 from django.db import models
 from django.utils import timezone
 
 
 class TokenRequest(models.Model):
-    """One row per email address: asking again only counts, so a token is never mailed to an address twice."""
+    """One row per email address. Asking again only raises the count, so no address gets a token twice."""
 
     PENDING, APPROVED, REFUSED = "pending", "approved", "refused"
     STATES = tuple((state, state) for state in (PENDING, APPROVED, REFUSED))
@@ -42,7 +42,7 @@ class RequestAttempt(models.Model):
 
 
 class CreditRequest(models.Model):
-    """The wish for more credit on a token. Open until `decided_at`."""
+    """A request for more credit on a token. Open until `decided_at` is set."""
 
     token = models.ForeignKey("openscan.Token", on_delete=models.PROTECT, related_name="credit_requests")
     wanted_bytes = models.BigIntegerField()

@@ -7,12 +7,11 @@ from django.utils import timezone
 class Scan(models.Model):
     """One photo set from createProject to its expiry.
 
-    `state` is what this app has done, not what the client sees (that is `status.scan_status`, which also asks the
-    WebODM task):
+    `state` is what this app has done. What the client sees is `status.scan_status`, which also looks at the WebODM task.
 
-    created      credit held, links signed, parts may come
+    created      credit held, links signed, parts may arrive
     initialized  started by the client, waits for ingest
-    approved     archive checked, images lie in a waiting WebODM task, credit posted; waits in the queue
+    approved     archive checked, images are in a waiting WebODM task, credit posted; waits in the queue
     released     the task was handed to WebODM
     done         the result was packed and can be downloaded
     failed       refused by ingest or failed in processing; `error` tells the owner why
@@ -97,7 +96,7 @@ class Scan(models.Model):
                          name="openscan_scan_open"),
             models.Index(fields=["result_file"], condition=~Q(result_file=""), name="openscan_scan_result"),
             models.Index(fields=["-finished_at"], condition=Q(processing_seconds__gt=0), name="openscan_scan_pace"),
-            # The periodic jobs look for a few rows among all that have ended; one more of these is in migration 0012.
+            # The periodic jobs look for a few rows among all that have ended. Migration 0012 has one more index for them.
             models.Index(fields=["id"], condition=Q(state__in=["released", "approved"]), name="openscan_scan_moving"),
             models.Index(fields=["reset_at"], condition=Q(state="reset", discarded_at=None), name="openscan_scan_discard"),
             models.Index(fields=["finished_at"], condition=Q(state="failed", released_at=None), name="openscan_scan_refused"),
@@ -110,7 +109,7 @@ class Scan(models.Model):
 
 
 class Part(models.Model):
-    """A received part of a scan; its file lies in the directory of the scan."""
+    """A received part of a scan. Its file is in the scan's directory."""
 
     id = models.BigAutoField(primary_key=True)
     scan = models.ForeignKey(Scan, on_delete=models.CASCADE, related_name="parts")

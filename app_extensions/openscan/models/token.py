@@ -20,7 +20,7 @@ def default_limit_part() -> int:
 
 
 class Token(models.Model):
-    """A right to upload. The token's own text is shown once and kept only as its first characters and a SHA-256.
+    """A right to upload. The token's text is shown once; we store only its first characters and a SHA-256.
 
     `credit_bytes` is the balance; only `ledger` writes it, under this row's lock. A public token is shared by many and
     topped up to `daily_bytes` every day; a private one belongs to the person named here.
@@ -64,7 +64,7 @@ class Token(models.Model):
                 name="openscan_token_limits_positive",
             ),
         ]
-        # A third index, for the operators' page, is in migration 0012: Django 2.2 cannot say where missing times go.
+        # Migration 0012 has a third index, for the operators' page: Django 2.2 cannot declare where missing times are sorted.
         indexes = [
             models.Index(fields=["id"], condition=Q(kind="public"), name="openscan_token_public"),
             models.Index(fields=["id"], condition=Q(daily_bytes__gt=0), name="openscan_token_daily"),

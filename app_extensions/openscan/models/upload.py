@@ -1,4 +1,4 @@
-"""What a browser said it would send: the names of the photos, which bare photos as parts do not carry."""
+"""What a browser said it would send: file names and sizes, because a bare photo does not carry its name."""
 import json
 
 from django.db import models
@@ -6,7 +6,7 @@ from django.utils import timezone
 
 
 class BrowserUpload(models.Model):
-    """The files behind a scan's parts, in the order of the parts. Gone with the scan's row; not needed once it is taken in."""
+    """The files behind a scan's parts, in the order of the parts. Deleted with the scan's row, and not needed after ingest."""
 
     scan = models.OneToOneField("openscan.Scan", on_delete=models.CASCADE, primary_key=True, related_name="browser_upload")
     files = models.TextField(help_text="JSON: a list of [path, bytes], one a part")

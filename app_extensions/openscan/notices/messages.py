@@ -1,6 +1,6 @@
-"""Mail that people get: done and failed to the owners of private tokens, requests to admins, a new token to its person.
+"""Writes the mail that people get: results and failures to owners of private tokens, requests to admins, new tokens to their persons.
 
-Called in the transaction of what they tell about; sent by a job once that is committed. Public tokens have no owner to
+Call these functions in the transaction of the event. A job sends the mail once that is committed. Public tokens have no person to
 write to.
 """
 from datetime import timedelta
@@ -38,7 +38,7 @@ def scan_done(scan: Scan, link: str) -> None:
 
 
 def scan_failed(scan: Scan) -> None:
-    """Tell a private token's person that there will be no model, why, and what became of the credit."""
+    """Tell a private token's person that there will be no model, why, and what happened to the credit."""
     _to_person(scan, "failed", f"Your 3D model “{_short(scan.name)}” could not be made", {
         "error": scan.error,
         "credit_is_back": scan.charge in (Scan.VOIDED, Scan.REFUNDED, Scan.NOT_CHARGED),
@@ -51,11 +51,11 @@ def scan_gone(scan: Scan) -> None:
 
 
 def tell_of_requests() -> int:
-    """Tell the admins of everybody who has asked for a private token since the last email about it, in one email.
+    """Tell the admins in one email who has asked for a private token since the last such email.
 
-    One such email goes out in ``conf.token_request_mail_minutes`` at most: whoever sends requests in bulk must not fill mailboxes.
+    At most one is sent per ``conf.token_request_mail_minutes``, so that requests in bulk cannot fill mailboxes.
 
-    :return: of how many requests
+    :return: how many new requests there were
     """
     to = _admins()
     now = timezone.now()
@@ -70,7 +70,7 @@ def tell_of_requests() -> int:
             "token-request", to, f"OpenScan token requested by {first.forename} {first.surname}" if len(new) == 1
             else f"{len(new)} OpenScan tokens requested", {
                 "requests": new[:MOST_REQUESTS], "more": max(0, len(new) - MOST_REQUESTS),
-                # Not the address that the request came to: whoever asks writes that, and admins log in where it leads.
+                # Not the address that the request was sent to: the sender chooses that, and admins would log in there.
                 "admin_url": f"{links.base_url()}/admin/openscan/tokenrequest/" if links.base_url() else "",
             }, reply_to=first.mail if len(new) == 1 else "")
         TokenRequest.objects.filter(pk__in=[request.pk for request in new]).update(told_at=now)
@@ -78,7 +78,7 @@ def tell_of_requests() -> int:
 
 
 def credit_requested(request: CreditRequest) -> None:
-    """Tell the admins that somebody wants more credit; an answer to the mail goes to that person."""
+    """Tell the admins that somebody wants more credit. A reply to the mail goes to that person."""
     to = _admins()
     if to:
         base = links.base_url()
@@ -91,7 +91,7 @@ def credit_requested(request: CreditRequest) -> None:
 def credit_granted(token: Token, amount: str) -> None:
     """Tell a private token's person that there is more credit.
 
-    :param amount: how much, in words
+    :param amount: how much, as text
     """
     if token.mail and not token.is_public:
         _send("credit", [token.mail], "You have more OpenScan credit", {
@@ -99,10 +99,10 @@ def credit_granted(token: Token, amount: str) -> None:
 
 
 def send_token(token: Token, text: str, base_url: str = "") -> OutgoingMail:
-    """Mail a new token to its person, the only time that it is sent.
+    """Mail a new token to its person. It is sent only this once.
 
-    :param text: the token; it waits encrypted and is wiped on delivery
-    :param base_url: where this WebODM is reached, if no setting says it
+    :param text: the token; it is encrypted while it waits and wiped on delivery
+    :param base_url: this WebODM's address, if no setting gives it
     """
     base_url = links.base_url() or base_url
     return _send("token", [token.mail], "Your OpenScan token", {
@@ -113,7 +113,7 @@ def send_token(token: Token, text: str, base_url: str = "") -> OutgoingMail:
 
 
 def deliver() -> int:
-    """Send what is due. :return: how many"""
+    """Send the mail that is due. :return: how many"""
     return deliver_due(OutgoingMail)
 
 
@@ -140,13 +140,13 @@ def _send(kind: str, to: "list[str]", subject: str, context: "dict[str, Any]", r
 
 
 def _admins() -> "list[str]":
-    """Whom requests go to."""
+    """The addresses that requests go to."""
     return conf.admin_mails or list(
         get_user_model().objects.filter(is_superuser=True, is_active=True).exclude(email="").values_list("email", flat=True))
 
 
 def _page(scan: Scan) -> str:
-    """The address of a scan's page; empty where nobody told under which address we are reached."""
+    """The address of a scan's page; empty if our own address is not known."""
     base = links.base_url() or scan.base_url
     return page_links.page_url(scan, base) if base else ""
 

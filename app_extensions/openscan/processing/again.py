@@ -1,4 +1,4 @@
-"""A scan processed once more at its owner's wish, if they like with another preset. It costs nothing."""
+"""Processes a scan again because its owner asks for it, with another preset if they like. This costs nothing."""
 from typing import Any
 
 from django.db import transaction
@@ -18,9 +18,9 @@ CONFLICT = 409
 def run_again(scan: Scan, preset: Any = "", actor: str = "") -> None:
     """Process a scan again.
 
-    :param preset: a name of WebODM's presets; empty for the options it had
-    :param actor: who wants it; empty for the holder of a token
-    :raises OpenScanError: it is under way, nothing is left of it, or there is no such preset
+    :param preset: the name of a WebODM preset; empty keeps the scan's options
+    :param actor: the user who asked for it; empty for the holder of a token
+    :raises OpenScanError: the scan is being processed, nothing is left of it, or there is no such preset
     """
     if not isinstance(preset, str):
         raise OpenScanError("The preset has to be a name.")
@@ -42,7 +42,7 @@ def run_again(scan: Scan, preset: Any = "", actor: str = "") -> None:
 
 
 def _options(scan: Scan, preset: str) -> "list[dict]":
-    """A preset's options as far as the nodes that may get the task know them."""
+    """The options of a preset that every node which may get the task knows."""
     owner = tokens.token_owner(scan.token)
     try:
         options = presets.preset_options(preset, owner)

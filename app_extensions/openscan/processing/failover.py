@@ -1,9 +1,9 @@
-"""A scan whose processing node fails it goes back into the queue and on to another node: free of charge, a few times.
+"""If a processing node fails a scan, puts the scan back into the queue for another node: free of charge, a few times.
 
-WebODM itself hands a task on only while it waits in a node's own queue. A task that was running when its node died ends as
-failed there, one whose node forgets it too, and one whose node hangs stands still for ever. This module tells a node's faults
-from those of the photos, takes the task off the node, and makes the scan wait again where it was; what was charged stays
-charged once. Failures that nobody can lay at the node's door end the scan as before (``finish``).
+WebODM moves a task to another node only while the task waits in a node's own queue. A running task fails in WebODM if its node
+dies or forgets it, and stands still forever if its node hangs. This module tells a node's faults from those of the photos, takes
+the task off the node, and puts the scan back in its place in the queue. The scan is charged only once. A failure that is not
+clearly the node's ends the scan as usual (``finish``).
 """
 import logging
 from datetime import datetime, timedelta
@@ -26,24 +26,24 @@ from app_extensions.openscan.processing import nodes
 
 logger = logging.getLogger("app.logger")
 
-#: Minutes until the next attempt where no other node is there to take the scan.
+#: Minutes until the next attempt if no other node can take the scan.
 WAITS_MINUTES = (1, 5, 15)
-#: How long a job waits for WebODM to end its step with the task; a step that asks a node which hangs takes 30 s.
+#: How long a job waits for WebODM to finish its current step with the task. A step that queries a hanging node takes 30 s.
 PATIENCE_SECONDS = 45
-#: Looks further apart than this say nothing of what was in between: the worker that polls the nodes was away, too.
+#: If two looks are further apart than this, they say nothing about the time between: the worker that polls the nodes was away, too.
 GAP = timedelta(minutes=5)
 WATCH_SECONDS = 60
 _LONGEST_NOTES = 4000
 
 
 def watch() -> int:
-    """Look at every scan that is on a node, and have those moved whose node is dead or hangs. :return: how many"""
+    """Look at every scan that is on a node, and queue a move for those on nodes that are dead or hang. :return: how many"""
     now, moved = timezone.now(), 0
     NodeWatch.objects.exclude(scan__state=Scan.RELEASED).delete()
     for scan in Scan.objects.filter(state=Scan.RELEASED).select_related("token"):
         task = host_tasks.get_task(scan.webodm_task_id)
         if task is None:
-            continue  # catch_up sees to it
+            continue  # catch_up handles this
         note_signs(scan, task, now)
         if _trouble(scan, task) is not None:
             with log_fields(scan=scan.pk):
@@ -53,10 +53,10 @@ def watch() -> int:
 
 
 def note_signs(scan: Scan, task: Any, now: datetime) -> NodeWatch:
-    """Write down a released scan's signs of life as they are now."""
+    """Record the current signs of life of a released scan."""
     progress, answer = processing.life_signs(task)
     seen = NodeWatch.objects.filter(scan_id=scan.pk).first()
-    # While it waits in the node's own queue nothing has to happen.
+    # A task that waits in its node's own queue need not show any progress.
     anew = seen is None or now - seen.looked_at > GAP or not processing.is_running(task)
     seen, _ = NodeWatch.objects.update_or_create(scan_id=scan.pk, defaults={
         "looked_at": now, "progress": progress[:200], "answer": answer[:220],
@@ -66,7 +66,7 @@ def note_signs(scan: Scan, task: Any, now: datetime) -> NodeWatch:
 
 
 def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
-    """What is wrong with a released scan's node, if anything is."""
+    """What is wrong with a released scan's node; None if nothing is."""
     state = host_tasks.task_state(task)
     if state.pending_action is not None:
         return None
@@ -76,13 +76,13 @@ def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
     if state.status not in (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING):
         return None
     if node_id is None:
-        return None if task.auto_processing_node else REMOVED  # WebODM leaves a task without its node alone
+        return None if task.auto_processing_node else REMOVED  # WebODM does nothing with a task that lost its node
     if not is_online:
         return OFFLINE
     seen = NodeWatch.objects.filter(scan_id=scan.pk).first()
     if seen is None or not processing.is_running(task) or _disk_is_full(task):
         return None
-    # Only what was looked at counts: `looked_at` is now, or it was the worker that was away.
+    # Compare with `looked_at` and not with now: time in which the worker was away does not count against the node.
     if seen.looked_at - seen.answer_at >= timedelta(minutes=conf.silent_minutes):
         return SILENT
     if 0 < conf.stalled_minutes <= (seen.looked_at - seen.progress_at).total_seconds() / 60:
@@ -91,12 +91,12 @@ def _trouble(scan: Scan, task: Any) -> Optional[Trouble]:
 
 
 def _disk_is_full(task: Any) -> bool:
-    """Then WebODM cannot fetch results, whatever the node does, and its task stands still."""
+    """Whether the disk is full. WebODM cannot fetch results then and the task stands still, which is not the node's fault."""
     return media.free_bytes(host_tasks.task_path(task)) < conf.free_reserve_bytes
 
 
 def move(scan_id: int) -> None:
-    """Take a scan off its node, if there still is something wrong with it. Safe to call at any time."""
+    """Take a scan off its node if something is still wrong with the node. Safe to call at any time."""
     with scan_lock(scan_id) as mine:
         scan = Scan.objects.select_related("token").filter(pk=scan_id, state=Scan.RELEASED).first() if mine else None
         if scan is None:
@@ -107,9 +107,10 @@ def move(scan_id: int) -> None:
 
 
 def take_elsewhere(scan: Scan, task: Any) -> bool:
-    """What ``finish`` asks of a task that failed: whether the scan goes to another node, so that it has not failed (yet).
+    """Send a scan with a failed task to another node, if the node was at fault and attempts are left. Hold the scan's lock.
 
-    Hold the scan's lock. True as well while WebODM still has the task in hand; the next look comes back to it.
+    :return: True if the scan has not failed (yet): it moves to another node, or WebODM is still busy with the task and the next
+        look tries again
     """
     if scan.state != Scan.RELEASED or not _has_attempts(scan) or _trouble(scan, task) is None:
         return False
@@ -118,9 +119,9 @@ def take_elsewhere(scan: Scan, task: Any) -> bool:
 
 
 def is_on_its_way(scan: Scan, error: str) -> bool:
-    """Whether a task that failed with this error has not failed its scan: another node is going to get it.
+    """Whether a scan goes on although its task failed with this error, because another node will get it.
 
-    Clients stop asking once they are told of a failure.
+    If so, clients must not see a failure: they stop polling at the first one.
     """
     return scan.state == Scan.RELEASED and _has_attempts(scan) and fault_in(error) is not None
 
@@ -132,15 +133,15 @@ def _has_attempts(scan: Scan) -> bool:
 def _move(scan: Scan) -> bool:
     with processing.task_lock(scan.webodm_task_id, PATIENCE_SECONDS) as lock:
         task = host_tasks.get_task(scan.webodm_task_id) if lock else None
-        trouble = _trouble(scan, task) if task is not None else None  # the step that we waited for may have mended it
+        trouble = _trouble(scan, task) if task is not None else None  # the step that we waited for may have fixed it
         if trouble is None:
             return False
         node_id, label, is_online = processing.node_of(task)
         if is_online:
-            # First of all: a crash behind this leaves a task that its node has forgotten, which is moved as well.
+            # Do this first: after a crash behind this line the node does not know the task, and such a task is moved as well.
             processing.drop_on_node(task)
             if not lock.renew():
-                return False  # a worker is at the task again; the next look sees what it made of it
+                return False  # a worker is busy with the task again; the next look sees the outcome
         with transaction.atomic():
             row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.RELEASED).first()
             if row is None:
@@ -166,14 +167,14 @@ def _back_to_queue(row: Scan, task: Any, trouble: Trouble, node_id: Optional[int
     others = [node for node in places.usable(owner) if node.id != node_id] if owner is not None else []
     minutes = WAITS_MINUTES[min(row.moves + 1, len(WAITS_MINUTES)) - 1]
     changes["retry_at"] = None if others else now + timedelta(minutes=minutes)
-    lifecycle.apply(row.pk, lifecycle.MOVE, why=f"Node {label or '(none)'} failed it: {trouble.words}.", **changes)
+    lifecycle.apply(row.pk, lifecycle.MOVE, why=f"Node {label or '(none)'} failed: {trouble.words}.", **changes)
     NodeWatch.objects.filter(scan_id=row.pk).delete()
     logger.warning("OpenScan: scan %s is taken off node %s, %s: %s", row.pk, label or "(none)", trouble.words,
                    "back into the queue" if others else f"no other node is there, next attempt in {minutes} min")
 
 
 def _give_up(row: Scan, task: Any, trouble: Trouble) -> None:
-    """Its last node hangs: end its task as failed, so that the scan fails and its credit goes back."""
+    """No attempts are left: end the task as failed, so that the scan fails and its credit is refunded."""
     Scan.objects.filter(pk=row.pk).update(node_notes=_noted(row, timezone.now(), processing.node_of(task)[1], trouble))
     processing.fail_task(task.id, given_up(trouble, row.moves + 1))
     dispatch_on_commit("finish_scan", row.pk)
@@ -181,14 +182,14 @@ def _give_up(row: Scan, task: Any, trouble: Trouble) -> None:
 
 
 def noted_error(row: Scan, state: Any) -> str:
-    """A scan's notes on nodes, for administrators, with what the node said of a failed task added, masked."""
+    """A scan's notes on nodes, for administrators, plus what the node said about a failed task, with secrets masked."""
     if not state.node_error:
         return row.node_notes
     return _with_line(row, timezone.now(), f"failed on {state.node_label or 'its node'}: {for_admins(state.node_error)}")
 
 
 def _noted(row: Scan, now: datetime, label: str, trouble: Trouble) -> str:
-    """A scan's notes on nodes with this trouble added."""
+    """A scan's notes on nodes, plus this trouble."""
     return _with_line(row, now, f"taken off {label or 'its node'}, {trouble.words} ({trouble.kind})")
 
 

@@ -1,7 +1,7 @@
-"""What follows when a scan's WebODM task comes to its end, however we learn of it: by signal, or by looking.
+"""Handles the end of a scan's WebODM task, whether a signal or a periodic look reports it.
 
-``finish`` compares the task as it is now with what the scan's row says and brings the row up to date, once. It may be
-called at any time and any number of times.
+``finish`` compares the task with the scan's row and brings the row up to date. It may be called at any time and any number of
+times; a second call changes nothing.
 """
 import logging
 import shutil
@@ -80,7 +80,7 @@ def _complete(scan: Scan, task: Any, state: Any) -> None:
 
 
 def _put_off(scan: Scan, problem: OSError) -> None:
-    """Packing failed through a full disk or the like: the model is safe in WebODM, so try for as long as it takes."""
+    """Packing failed, for example because the disk is full. The model is safe in WebODM, so retry for as long as it takes."""
     minutes = WAITS_MINUTES[min(scan.finish_attempts, len(WAITS_MINUTES) - 1)]
     Scan.objects.filter(pk=scan.pk).update(
         finish_attempts=scan.finish_attempts + 1, retry_at=timezone.now() + timedelta(minutes=minutes))
@@ -88,7 +88,7 @@ def _put_off(scan: Scan, problem: OSError) -> None:
 
 
 def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
-    """The scan's processing failed or was canceled; told once for each run that ends so, as `restarted` marks where one begins."""
+    """Record that processing failed or was canceled. The owner is notified once per run; `restarted` marks where a new run begins."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
         if row.state not in lifecycle.HANDED_OVER or (row.state == Scan.FAILED and row.error == (sentence or _sentence(state))):
@@ -100,14 +100,14 @@ def _fail(scan: Scan, state: Any, sentence: str = "", source: str = "") -> None:
 
 
 def _failure(state: Any) -> str:
-    """Which event a task's end is. Only failures that may be ours give the credit back."""
+    """The event for a task that did not complete. Only failures that may be ours refund the credit."""
     if state.status == "canceled":
         return lifecycle.CANCEL
     return lifecycle.FAIL_BY_PHOTOS if PHOTOS_AT_FAULT.search(state.node_error) else lifecycle.FAIL
 
 
 def restarted(task_id: Any) -> None:
-    """A task is processed again at its owner's wish: a scan that had failed is under way, and how this run ends is told as well."""
+    """The owner restarted a task in WebODM: its failed scan is in processing again, and the end of this run is reported as well."""
     with transaction.atomic():
         failed = Scan.objects.select_for_update().filter(webodm_task_id=task_id, state=Scan.FAILED, released_at__isnull=False)
         for row in failed:
@@ -122,7 +122,7 @@ def _sentence(state: Any) -> str:
 
 
 def _lose_task(scan: Scan) -> None:
-    """The scan's task is gone from WebODM: its owner deleted it, or WebODM's quota job did."""
+    """Handle a scan with a task that is gone from WebODM: its owner deleted it, or WebODM's quota job did."""
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
         if row.state == Scan.EXPIRED and not row.result_file and not row.result_object and not row.webodm_task_id:
@@ -137,7 +137,7 @@ def _lose_task(scan: Scan) -> None:
 
 
 def expire_results() -> int:
-    """End results whose time is over. :return: how many"""
+    """Expire results that are past their time. :return: how many"""
     expired = 0
     due = Scan.objects.filter(state=Scan.DONE, result_expires_at__lte=timezone.now()).values_list("pk", flat=True)
     for scan_id in list(due):
@@ -153,13 +153,13 @@ def expire_results() -> int:
 def discard(scan_id: int) -> None:
     """Remove what a reset or refused scan left in WebODM and among the results.
 
-    A model that was finished stays in WebODM, with its owner or for research; an unfinished task goes.
+    A finished model stays in WebODM, for its owner or for research. An unfinished task is removed.
     """
     with scan_lock(scan_id) as mine:
         if not mine:
-            return  # an ingest is on its way out; a periodic job comes back
+            return  # an ingest is still ending; a periodic job comes back
         with transaction.atomic():
-            # An administrator's retry comes before this or after it, never in between: it leaves a task that is being removed alone.
+            # The row lock keeps an administrator's retry before or after this: a retry does not reuse a task that is being removed.
             scan = Scan.objects.select_for_update().filter(pk=scan_id).first()
             if scan is None or not is_discardable(scan):
                 return
@@ -191,12 +191,12 @@ def _incoming_of(scan: Scan) -> "list[Any]":
 
 
 def is_discardable(scan: Scan) -> bool:
-    """Whether nothing of the scan is to stay: reset, or refused before WebODM had it."""
+    """Whether nothing of the scan should stay: it was reset, or refused before WebODM processed it."""
     return scan.state == Scan.RESET or (scan.state == Scan.FAILED and scan.released_at is None)
 
 
 def drop_old_parts(hours: int) -> int:
-    """Remove parts that were kept for another attempt at ingest and that nobody asked for. :return: of how many scans"""
+    """Remove parts that were kept for another ingest attempt that nobody asked for. :return: of how many scans"""
     before = timezone.now() - timedelta(hours=hours)
     dropped = 0
     for scan in Scan.objects.filter(state=Scan.FAILED, finished_at__lt=before, parts__isnull=False).distinct():

@@ -1,7 +1,7 @@
-"""Which processing nodes get scans, and how many at a time.
+"""Decides which processing nodes get scans, and how many at a time.
 
-WebODM knows a node's queue and nothing of how much it can do at once; a ClusterODM has an empty queue whatever it does, and
-does not tell how many machines stand behind it. So a setting says it, or the node when asked, or a default does.
+WebODM knows the length of a node's queue, but not how many tasks the node can run at once. A ClusterODM always has an empty queue
+and does not say how many machines it has. So the number comes from a setting, from the node itself, or from a default.
 """
 import logging
 from datetime import timedelta
@@ -16,14 +16,14 @@ from app_extensions.openscan.models import NodeRecord
 
 logger = logging.getLogger("app.logger")
 
-#: How long what a node said of itself is believed.
+#: How long a node's answer about itself is used.
 ASK_EVERY = timedelta(minutes=5)
-#: No machine does more at once; a number beyond it means that there is no limit.
+#: No machine runs more tasks at once. A larger number means that the node has no limit.
 _MOST_PARALLEL = 1000
 
 
 class Places:
-    """How many scans each node takes at a time: ``Places()(node)``. Reads what is known once."""
+    """How many scans each node takes at a time: ``Places()(node)``. Reads settings and node records once."""
 
     def __init__(self) -> None:
         self._by_name = conf.node_tasks
@@ -39,21 +39,21 @@ class Places:
         return record.parallel if record.parallel is not None and record.parallel <= _MOST_PARALLEL else conf.tasks_per_cluster
 
     def is_cluster(self, node_id: int) -> bool:
-        """Whether many machines stand behind it: then one of them that fails says nothing of the others."""
+        """Whether the node has many machines behind it. If one of them fails, that says nothing about the others."""
         return node_id in self._records and self._records[node_id].is_cluster
 
     def rests(self, node_id: int) -> bool:
-        """Whether it had trouble of its own lately."""
+        """Whether the node gets no scans for a while because it failed one."""
         record = self._records.get(node_id)
         return record is not None and record.rests_until is not None and record.rests_until > timezone.now()
 
     def usable(self, owner: Any) -> "list[host_nodes.NodeInfo]":
-        """The nodes that take scans of this WebODM user now: permitted, online, not resting, not kept free by a setting."""
+        """The nodes that take this WebODM user's scans now: permitted, online, not resting, and not set to zero scans."""
         return [node for node in host_nodes.nodes_for(owner) if node.online and not self.rests(node.id) and self(node) > 0]
 
 
 def ask_nodes() -> int:
-    """Ask every node that is online what it is, if that was not done lately. :return: how many answered"""
+    """Ask each online node about itself, unless it answered recently. :return: how many answered"""
     now, answered = timezone.now(), 0
     known = set(NodeRecord.objects.filter(asked_at__gte=now - ASK_EVERY).values_list("node_id", flat=True))
     for node in host_nodes.all_nodes():
@@ -68,10 +68,10 @@ def ask_nodes() -> int:
 
 
 def note_trouble(node_id: int, words: str, rests: bool) -> None:
-    """A scan was taken off a node.
+    """Record that a scan was taken off a node.
 
-    :param words: why, for people
-    :param rests: whether other scans are to be kept off it for a while
+    :param words: the reason, for people
+    :param rests: whether the node should get no other scans for a while
     """
     record, _ = NodeRecord.objects.get_or_create(node_id=node_id)
     fields: dict = {"troubles": F("troubles") + 1, "last_trouble": words[:200]}

@@ -1,4 +1,4 @@
-"""A token's WebODM project, in which every scan of the token is a task."""
+"""Keeps a WebODM project per token, with a task per scan."""
 from typing import Any
 
 from django.db import connection, transaction
@@ -8,16 +8,16 @@ from app_extensions.host import tasks as host_tasks
 from app_extensions.openscan.accounts import tokens
 from app_extensions.openscan.models import Scan, Token
 
-#: What the project of a public token carries, so that consent can be seen (and searched) in WebODM itself.
+#: Tag on a public token's project, so that consent can be seen and searched in WebODM itself.
 CONSENT_TAG = "research-consent"
 
 
 class NoOwner(Exception):
-    """The token's WebODM user is gone and nobody else is named."""
+    """The token's WebODM user is gone and no other one was chosen."""
 
 
 def project_for(token: Token) -> Any:
-    """The token's project; made on the first scan, and again if it was deleted in WebODM. Call it in a transaction.
+    """The token's project. Created for the first scan, and again if it was deleted in WebODM. Call it in a transaction.
 
     :raises NoOwner: there is nobody to own it
     """
@@ -51,19 +51,19 @@ def _tags(token: Token) -> "list[str]":
 
 
 def write_tags_by_spaces() -> int:
-    """Bring the tags of projects that an earlier version made into WebODM's form. :return: how many projects were changed"""
+    """Convert the tags of projects that an earlier version created to WebODM's form. :return: how many projects were changed"""
     ids = Token.objects.exclude(webodm_project_id=None).values_list("webodm_project_id", flat=True)
     return host_projects.write_tags_by_spaces(ids)
 
 
 def rewrite_old_tags(**_: Any) -> None:
-    """After each ``migrate``: tags with commas are of an earlier version. Not in a migration, because the rows are WebODM's."""
+    """Rewrite tags with commas, which an earlier version wrote. Runs after ``migrate``, not in one, as the rows are WebODM's."""
     if Token._meta.db_table in connection.introspection.table_names():  # not after `migrate openscan zero`
         write_tags_by_spaces()
 
 
 def make_waiting_task(scan: Scan) -> Any:
-    """A scan's waiting WebODM task; the row of it and the scan's pointer to it are written together or not at all.
+    """A scan's waiting WebODM task. The task's row and the scan's pointer to it are written together or not at all.
 
     :raises NoOwner: as ``project_for``
     """

@@ -1,11 +1,11 @@
 """The queue of approved scans: whose turn it is, when there is room, and how long it will take.
 
 Private tokens come before public ones. Within a kind, tokens take turns, and so do the clients of a public token: anybody's first scan
-stands before anybody's second, scans that run count as had turns, and between equals the one started first goes first. A scan is
-handed to WebODM only while the nodes that its owner may use have room, so that the order stays ours and not the node's.
+comes before anybody's second. Running scans count as turns taken. Between equals, the scan that was started first goes first. A scan
+is handed to WebODM only while the nodes that its owner may use have room, so that we and not the node decide the order.
 
-An administrator may hold a scan back (``on_hold``) or move it to the front (``queue_rank``). The database puts the queue in order, so that
-a rig that asks for its place costs one number and not the whole queue.
+An administrator may put a scan on hold (``on_hold``) or move it to the front (``queue_rank``). The database sorts the queue, so a rig
+that asks for its place costs one number and not the whole queue.
 """
 import logging
 from typing import Any, NamedTuple, Optional
@@ -28,12 +28,12 @@ from app_extensions.openscan.processing.nodes import Places
 
 logger = logging.getLogger("app.logger")
 
-#: Used until a site has processed something itself; a quick node's pace at full photo size.
+#: Used until the site has processed a scan. This is a fast node's pace at full photo size.
 FIRST_GUESS_SECONDS_PER_PHOTO = 5.0
 _RECENT = 20
 
 
-#: The queue as the database sees it. A turn belongs to a token, or to one client of a public token; what runs counts as a turn.
+#: The queue in SQL. A turn belongs to a token, or to one client of a public token. Each running scan counts as a turn taken.
 _LINE = """
     WITH running AS (
         SELECT token_id, client_address, COUNT(*) AS number FROM openscan_scan WHERE state = 'released' GROUP BY 1, 2
@@ -47,7 +47,7 @@ _LINE = """
         LEFT JOIN running r ON r.token_id = s.token_id AND r.client_address = s.client_address
         WHERE s.state = ANY(%s) AND NOT s.on_hold
     ) """
-#: Whose turn comes first.
+#: The order of the queue, first to last.
 _ORDER = "queue_rank, is_public, turn, started_at, id"
 _IN_ORDER = _LINE + f"""
     SELECT id, token_id, is_public, started_at, photos, owner_id, retry_at, tried_nodes FROM line
@@ -58,7 +58,7 @@ _FRONT = _LINE + f""", placed AS (
     SELECT id, place, COUNT(*) OVER () FROM placed WHERE %s OR owner_id = %s ORDER BY place LIMIT %s"""  # noqa: S608
 _POSITION = _LINE + f"""
     SELECT COUNT(*) FROM line WHERE ({_ORDER}) <= (SELECT {_ORDER} FROM line WHERE id = %s)"""  # noqa: S608
-#: Scans before one that would be sent now: its turn comes after those that its client has had and waits for.
+#: The scans ahead of one that would be sent now. Its turn comes after all running and waiting scans of the same client.
 _AHEAD = _LINE + """
     SELECT COUNT(*), COALESCE(SUM(photos), 0) FROM line WHERE (queue_rank, is_public, turn) <= (0, %s, 1 + (
         SELECT COUNT(*) FROM openscan_scan WHERE token_id = %s AND client_address = %s AND state = ANY(%s)))"""  # noqa: S608
@@ -67,7 +67,7 @@ _ON_THEIR_WAY = [Scan.APPROVED, Scan.INITIALIZED]
 
 
 class Waiting(NamedTuple):
-    """A scan in the queue, and what has to be known to hand it over."""
+    """A scan in the queue, with what is needed to hand it over."""
 
     pk: int
     token_id: int
@@ -87,17 +87,17 @@ def waiting_scans() -> "list[Waiting]":
 
 
 class Front(NamedTuple):
-    """The scans that are released next: their places by id, in order, and how many wait in all."""
+    """The scans that are released next: their places by scan id, in order, and how many scans wait in all."""
 
     places: "dict[int, int]"
     waiting: int
 
 
 def front(most: int, owner_id: Optional[int] = None) -> Front:
-    """The first scans in the queue, for a page that shows no more of them.
+    """The first scans in the queue, for a page.
 
     :param most: how many at most
-    :param owner_id: only those of this WebODM user's tokens, with their places among all
+    :param owner_id: only scans of this WebODM user's tokens, with their places in the whole queue
     """
     with connection.cursor() as cursor:
         cursor.execute(_FRONT, [_WAITING, owner_id is None, owner_id, most])
@@ -118,7 +118,7 @@ def position(scan: Scan) -> int:
 
 
 def what_it_waits_for(scan: Scan) -> str:
-    """One sentence for a waiting scan's owner where it cannot go on by itself, else empty."""
+    """One sentence for the owner of a waiting scan that cannot proceed by itself, else empty."""
     if scan.on_hold:
         return "An administrator of this site has put it on hold; ask them if it takes long."
     owner = tokens.token_owner(scan.token)
@@ -139,9 +139,9 @@ def what_it_waits_for(scan: Scan) -> str:
 
 
 def release(patience_seconds: float = 5) -> int:
-    """Hand over to WebODM what there is room for. Only one process does it at a time.
+    """Hand over to WebODM the scans that there is room for. Only one process does this at a time.
 
-    :param patience_seconds: how long to wait for another that does it; a periodic job comes back after that
+    :param patience_seconds: how long to wait for another process that does this; a periodic job comes back later
     :return: how many scans were handed over
     """
     with job_lock("openscan.queue", patience_seconds) as mine:
@@ -161,12 +161,12 @@ def release(patience_seconds: float = 5) -> int:
             with log_fields(scan=entry.pk):
                 if _hand_over(entry, room.owner, node, alone=len(host_nodes.nodes_for(room.owner)) == 1):
                     released += 1
-                    rooms.clear()  # owners share nodes: whoever comes next is told of the room that is left now
+                    rooms.clear()  # owners share nodes, so compute the room again for the next scan
         return released
 
 
 class _Room(NamedTuple):
-    """What an owner's nodes have room for."""
+    """The room on an owner's nodes."""
 
     owner: Any
     usable: "list[Any]"
@@ -180,19 +180,19 @@ def _room(owner_id: Optional[int], places: Places) -> _Room:
 
 
 def hold(scan: Scan) -> bool:
-    """Keep a scan in the queue until somebody lets it go on. False if it does not wait there."""
+    """Keep a scan in the queue until somebody lets it go. False if the scan is not waiting."""
     return bool(Scan.objects.filter(pk=scan.pk, state__in=(Scan.INITIALIZED, Scan.APPROVED)).update(on_hold=True))
 
 
 def let_go(scan: Scan) -> bool:
-    """Let a scan go on that was held back. False if it was not."""
+    """Let a scan go that was on hold. False if it was not."""
     changed = bool(Scan.objects.filter(pk=scan.pk, on_hold=True).update(on_hold=False))
     dispatch_on_commit("release_queue")
     return changed
 
 
 def move_to_front(scan: Scan) -> bool:
-    """Make a scan the next one, before everything else that waits. False if it does not wait."""
+    """Put a scan in front of everything else that waits. False if it does not wait."""
     with transaction.atomic():
         waiting = Scan.objects.select_for_update().filter(state__in=(Scan.INITIALIZED, Scan.APPROVED))
         ranks = dict(waiting.values_list("pk", "queue_rank"))
@@ -206,9 +206,11 @@ def _large_enough(nodes: "list[Any]", photos: int) -> "list[Any]":
 
 
 def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, int]":
-    """How many more tasks each of an owner's nodes takes: by what WebODM knows of them, and in all no more than our own
-    released scans leave, since a task that was just handed over may show on no node yet. One that has a node which is not theirs
-    leaves them alone."""
+    """How many more tasks each of an owner's nodes takes, by what WebODM knows of them.
+
+    In total it is no more than our own released scans leave free, since a task that was just handed over may not show on any node
+    yet. Released scans that are on other nodes, or that can only go to other nodes, do not count.
+    """
     ids = {node.id for node in nodes}
     ours = 0
     released = list(Scan.objects.filter(state=Scan.RELEASED).values_list("webodm_task_id", "token__owner_id"))
@@ -228,7 +230,7 @@ def _free_places(owner: Any, nodes: "list[Any]", places: Places) -> "dict[int, i
 
 
 def _choose(scan: Waiting, room: _Room) -> Optional[Any]:
-    """The node for a scan: large enough, not one that failed it if there is another, and the one with the most room."""
+    """The node for a scan: large enough, if possible not one that failed this scan before, and with the most room."""
     if not any(room.free.values()):
         return None
     fitting = _large_enough(room.usable, scan.photos)
@@ -239,7 +241,7 @@ def _choose(scan: Waiting, room: _Room) -> Optional[Any]:
 
 
 def _hand_over(scan: Waiting, owner: Any, node: Any, alone: bool) -> bool:
-    """:param alone: the owner has this node only, and WebODM finds it itself"""
+    """:param alone: this is the owner's only node, so WebODM finds it by itself"""
     options = _options(owner, [node])
     with transaction.atomic():
         row = Scan.objects.select_for_update().filter(pk=scan.pk, state=Scan.APPROVED, on_hold=False).first()
@@ -250,11 +252,11 @@ def _hand_over(scan: Waiting, owner: Any, node: Any, alone: bool) -> bool:
             return False
         state = host_tasks.task_state(task)
         if state.pending_action == "remove":
-            return False  # its owner deleted it a moment ago; a start would take that back
+            return False  # its owner has just deleted it; starting it would undo that
         lifecycle.apply(row.pk, lifecycle.HAND_OVER, why=f"Node {node.label} has room.")
-        # A task that its owner started in WebODM by hand is on its way already.
+        # If its owner started the task by hand in WebODM, it is already on its way.
         if state.status == "waiting":
-            # WebODM would choose by the length of queues alone, and a ClusterODM's is always empty.
+            # Left alone, WebODM would choose by queue length only, and a ClusterODM's queue is always empty.
             host_tasks.commit_task(task, options=options, node_id=None if alone else node.id)
     logger.info("OpenScan: scan %s (%d photos) handed to WebODM as task %s, node %s", row.pk, row.images_count,
                 row.webodm_task_id, node.label)
@@ -274,24 +276,24 @@ def _options(owner: Any, nodes: "list[Any]") -> "list[dict]":
 
 
 def with_glb(options: "list[dict]", nodes: "list[Any]") -> "list[dict]":
-    """The options, and ODM's `gltf` where every node that may get the task knows it: a scan's page rotates a GLB."""
+    """Add ODM's `gltf` to the options if every node that may get the task knows it: a scan's page displays a GLB."""
     if nodes and all("gltf" in node.option_names for node in nodes) and all(option["name"] != "gltf" for option in options):
         return [*options, {"name": "gltf", "value": True}]
     return options
 
 
 def retry(scan: Scan, actor: str = "") -> None:
-    """Take a scan up again where it got stuck or failed, free of charge.
+    """Restart a scan from the step where it got stuck or failed, free of charge.
 
-    :param actor: the administrator who wants it
-    :raises OpenScanError: there is nothing left to try again with, or nothing to try
+    :param actor: the administrator who asked for it
+    :raises OpenScanError: nothing is left to try again with, or there is nothing to try
     """
     with transaction.atomic():
         row = Scan.objects.select_for_update().get(pk=scan.pk)
         task = host_tasks.get_task(row.webodm_task_id) if row.webodm_task_id else None
         complete = row.parts.count() == row.parts_count
         if row.state == Scan.INITIALIZED or (row.state == Scan.FAILED and row.released_at is None and complete):
-            # A refused attempt's task is on its way out; the new attempt gets its own.
+            # The task of a refused attempt is being removed, so the new attempt gets its own.
             leaving = task is not None and host_tasks.task_state(task).pending_action == "remove"
             fields: dict[str, Any] = {"webodm_task_id": None} if leaving else {}
             lifecycle.apply(row.pk, lifecycle.RETRY_INGEST, actor=actor, **fields)
@@ -309,7 +311,7 @@ def _process_again(row: Scan, task: Any, actor: str) -> None:
     if state.status in ("queued", "running"):
         raise OpenScanError("Its task is being processed already.")
     if state.status == "completed":
-        # Processing went well; it is the result that is packed anew.
+        # Processing succeeded, so only the result is packed again.
         lifecycle.apply(row.pk, lifecycle.REPACK, actor=actor)
         return
     lifecycle.apply(row.pk, lifecycle.RETRY, actor=actor)
@@ -317,7 +319,7 @@ def _process_again(row: Scan, task: Any, actor: str) -> None:
 
 
 def seconds_per_photo() -> float:
-    """The pace of the last scans that were processed here."""
+    """Seconds per photo that the last scans on this site took to process."""
     recent = list(
         Scan.objects.filter(processing_seconds__gt=0, images_count__gt=0, finished_at__isnull=False)
         .order_by("-finished_at").values_list("processing_seconds", "images_count")[:_RECENT]
@@ -328,10 +330,10 @@ def seconds_per_photo() -> float:
 
 
 def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
-    """How long a set sent now would wait for its processing to begin; 0 where a node is free.
+    """How many seconds a set sent now would wait until its processing begins; 0 if a node is free.
 
-    :param token: whose set it would be; without one, a public token's place in the queue is assumed
-    :param address: the client's
+    :param token: the token of the set; without one, a public token's place in the queue is assumed
+    :param address: the client's address
     """
     is_public = token.is_public if token else True
     client = address if is_public else ""
@@ -348,7 +350,7 @@ def estimate_seconds(token: Optional[Token] = None, address: str = "") -> int:
 
 
 def wait_seconds(scan: Scan) -> int:
-    """How long a waiting scan will probably wait for its processing to begin; 0 where it is next and a node is free."""
+    """How many seconds a waiting scan will probably wait until its processing begins; 0 if it is next and a node is free."""
     line = waiting_scans()
     ahead = []
     for entry in line:

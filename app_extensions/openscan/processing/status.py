@@ -1,6 +1,6 @@
-"""What a client is told of its scan, derived live from the scan's row and its WebODM task.
+"""The status of a scan as its client sees it, derived live from the scan's row and its WebODM task.
 
-The words and their order are the wire contract's: created → initialized → file approved → processing started →
+The wire contract fixes the words and their order: created → initialized → file approved → processing started →
 processing done | processing failed; expired once the result is gone.
 """
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from app_extensions.openscan.results import packing
 CREATED, INITIALIZED, APPROVED = "created", "initialized", "file approved"
 STARTED, DONE, FAILED, EXPIRED = "processing started", "processing done", "processing failed", "expired"
 
-#: States in which the WebODM task, not the row, says what is going on.
+#: States in which the status comes from the WebODM task, not from the row.
 _LIVE = (Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED)
 
 
 class Look(NamedTuple):
-    """A scan seen at one moment: the contract's word, progress from 0 to 1, and the task's state if there is one."""
+    """A scan at one moment: the contract's status, progress from 0 to 1, and the task's state if there is a task."""
 
     status: str
     progress: float
@@ -30,7 +30,7 @@ class Look(NamedTuple):
 
 
 class Known:
-    """What pages with many scans read once for all of them: their tasks, the queue, and what scans of one owner wait for."""
+    """Data that a page with many scans reads once for all of them: tasks, queue, and what the scans of an owner wait for."""
 
     def __init__(self, scans: "Iterable[Scan]", places: "Optional[dict[int, int]]" = None):
         """:param places: the scans' places in the queue, if the caller has read them already"""
@@ -39,7 +39,7 @@ class Known:
         self._waits: dict[tuple, str] = {}
 
     def task(self, scan: Scan) -> Optional[Any]:
-        """The scan's task, None where it is gone."""
+        """The scan's task, None if it is gone."""
         return self.tasks.get(scan.webodm_task_id)
 
     def position(self, scan: Scan) -> int:
@@ -48,13 +48,13 @@ class Known:
 
     @cached_property
     def _places(self) -> "dict[int, int]":
-        # Most scans of most tokens have ended, and then nobody asks for the queue.
+        # Read lazily: most scans have ended and do not need the queue.
         if self._given_places is not None:
             return self._given_places
         return {entry.pk: place for place, entry in enumerate(queue.waiting_scans(), 1)}
 
     def what_it_waits_for(self, scan: Scan) -> str:
-        """As ``queue.what_it_waits_for``, asked once for scans that are alike in what it depends on."""
+        """As ``queue.what_it_waits_for``, computed once for all scans that must get the same answer."""
         alike = (scan.token.owner_id, scan.images_count, scan.moves > 0, scan.on_hold)
         if alike not in self._waits:
             self._waits[alike] = queue.what_it_waits_for(scan)
@@ -62,7 +62,7 @@ class Known:
 
 
 def look(scan: Scan, known: Optional[Known] = None) -> Look:
-    """See how a scan is doing; at most one task is read."""
+    """Find out how a scan is doing. Reads at most one task."""
     if scan.state == Scan.CREATED:
         return Look(CREATED, 0.0, None)
     if scan.state == Scan.INITIALIZED:
@@ -70,7 +70,7 @@ def look(scan: Scan, known: Optional[Known] = None) -> Look:
     if scan.state == Scan.RESET or not scan.webodm_task_id:
         return Look(FAILED if scan.state == Scan.FAILED else EXPIRED, 0.0, None)
     if scan.state == Scan.FAILED and scan.released_at is None:
-        return Look(FAILED, 0.0, None)  # refused by ingest; what is left of its task is being removed
+        return Look(FAILED, 0.0, None)  # refused by ingest; the rest of its task is being removed
     task = known.task(scan) if known else host_tasks.get_task(scan.webodm_task_id)
     if task is None:
         return Look(EXPIRED, 0.0, None)
@@ -85,7 +85,7 @@ def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
         return STARTED, state.progress
     if state.status in ("failed", "canceled"):
         return FAILED, state.progress
-    # Completed. "Done" stops clients from asking, so it is said only when there is something to download.
+    # Completed. Clients stop polling at "done", so report it only when there is something to download.
     if packing.is_current(scan, task):
         if scan.state == Scan.DONE and not packing.is_expired(scan):
             return DONE, 1.0
@@ -94,12 +94,12 @@ def _live(scan: Scan, task: Any, state: Any) -> "tuple[str, float]":
 
 
 def scan_status(scan: Scan) -> str:
-    """The contract's word for a scan, e.g. ``processing started``."""
+    """The contract's status for a scan, e.g. ``processing started``."""
     return look(scan).status
 
 
 def project_info(token: Token, name: str, address: str = "", base_url: str = "") -> dict:
-    """What getProjectInfo answers: `dlink`, `status`, `ulink`, and more for newer clients. Cheap: rigs poll it.
+    """The answer of getProjectInfo: `dlink`, `status`, `ulink`, and more for newer clients. Cheap, because rigs poll it.
 
     Raises OpenScanError (401) for an unknown project.
     """
@@ -119,11 +119,13 @@ def project_info(token: Token, name: str, address: str = "", base_url: str = "")
 
 
 def scan_details(scan: Scan, base_url: str = "", known: Optional[Known] = None) -> "dict[str, Any]":
-    """What getProjectInfo says beyond the row: ``status``, ``dlink``, ``progress`` (0 to 1), ``queue_position`` (0: not
-    waiting), ``message`` (what it waits for) and ``set_aside`` (members left out, a sentence each).
+    """The derived part of getProjectInfo's answer.
 
-    :param base_url: what ``dlink`` begins with
-    :param known: what was read before for many scans
+    It has ``status``, ``dlink``, ``progress`` (0 to 1), ``queue_position`` (0: not waiting), ``message`` (what it waits for),
+    ``set_aside`` (members left out, a sentence each) and, for a failed scan, ``error_text``.
+
+    :param base_url: the start of ``dlink``
+    :param known: data that was read once for many scans
     """
     seen = look(scan, known)
     details = {

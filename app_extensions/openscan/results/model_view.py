@@ -1,4 +1,4 @@
-"""A finished model for looking at: its GLB file, how many triangles it has, and a picture of a scan for lists."""
+"""Shows a finished model: finds its GLB file, counts its triangles, and makes a picture of a scan for lists."""
 import json
 import os
 import struct
@@ -14,14 +14,14 @@ from app_extensions.openscan.models import Scan
 from app_extensions.openscan.results import packing, research
 
 PICTURE_PIXELS = 320
-#: Larger pictures are not decoded for a thumbnail: a web process has no gigabytes for them.
+#: Larger pictures are not decoded for a thumbnail, because a web process does not have gigabytes for them.
 MOST_PIXELS = 120_000_000
 _LARGEST_JSON_BYTES = 20_000_000
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
 class Model(NamedTuple):
-    """A GLB file. `triangles` is 0 where the file does not tell."""
+    """A GLB file. `triangles` is 0 if the file does not say."""
 
     path: Path
     size_bytes: int
@@ -30,7 +30,7 @@ class Model(NamedTuple):
 
 
 def find_model(task: Any) -> Optional[Model]:
-    """The GLB of a completed task's model, None where the node made none."""
+    """The GLB of a completed task's model, None if the node made none."""
     try:
         found = [path for path in packing.model_files(assets.assets_dir(task)) if path.suffix.lower() == ".glb"]
         if not found:
@@ -44,7 +44,7 @@ def find_model(task: Any) -> Optional[Model]:
 
 @lru_cache(maxsize=512)
 def _triangles(path: str, version: str) -> int:
-    """Counted from the file's JSON chunk (glTF 2.0, 4.4: binary glTF layout; 3.7.2.1: primitive modes)."""
+    """Count triangles in the file's JSON chunk (glTF 2.0, 4.4: binary glTF layout; 3.7.2.1: primitive modes)."""
     try:
         with open(path, "rb") as file:
             magic, _, _, length, kind = struct.unpack("<4sIIII", file.read(20))
@@ -64,9 +64,9 @@ def _triangles(path: str, version: str) -> int:
 
 
 def picture(scan: Scan) -> Optional[Path]:
-    """A small JPEG of the model, or of the first photo before there is one; None where there is nothing to show.
+    """A small JPEG of the model, or of the first photo before there is a model; None if there is nothing to show.
 
-    Kept in WebODM's directory for short-lived files, made again when it is asked for after a day.
+    It is kept in WebODM's directory for temporary files, which deletes it after a day, and is made again on demand.
     """
     task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
     source = _picture_source(task) if task is not None else None

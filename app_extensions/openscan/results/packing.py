@@ -1,8 +1,8 @@
-"""Results: the model packed once into one zip, a signed link to it, and its end.
+"""Results: packs a model into one zip, signs the link to it, and removes it in the end.
 
-A result is packed from the task's own files into a new file that is renamed into place before the row names it, so a link never gives
-half a zip; where a bucket is named, it then moves there (``object_storage.publish``). Which files it came from is kept as a
-fingerprint: a task restarted in WebODM has others, and its result is packed anew.
+The task's files are packed into a new file, which is renamed into place before the row refers to it. So a link never delivers half a
+zip. If a bucket is set, the result then moves there (``object_storage.publish``). A fingerprint records which files were packed: a
+task that was restarted in WebODM has other files, so its result is packed again.
 """
 import base64
 import datetime
@@ -36,13 +36,13 @@ logger = logging.getLogger("app.logger")
 DOWNLOAD_PATH = "/api/openscan/download/"
 NOT_FOUND, GONE, AWAY = 404, 410, 503
 TEMPORARY_SUFFIX = ".packing"
-#: Names that `new_file_name` gives, and those of files being packed.
+#: The names from `new_file_name`, and those of files that are being packed.
 _OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.zip(\.packing)?")
-#: What belongs to a model; ODM leaves settings and intermediate files beside it.
+#: File types that belong to a model. ODM leaves settings and intermediate files beside it.
 _MODEL_SUFFIXES = (".obj", ".mtl", ".glb", ".ply", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 #: Already compressed: deflating them again costs time and saves nothing.
 _STORED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".glb", ".laz")
-#: For people: a page that shows the model offline and a picture of it, as our engine makes them.
+#: Files that our engine makes for people: a page that shows the model offline, and a picture of it.
 _FOR_PEOPLE = ("viewer.html", "odm_report/preview.png")
 _FALLBACKS = ("odm_georeferencing/odm_georeferenced_model.laz", "odm_georeferencing/odm_georeferenced_model.ply")
 _FORM = re.compile(r"(\d{1,18})\.(\d{1,12})\.([A-Za-z0-9_-]{22})\Z", re.ASCII)
@@ -52,11 +52,11 @@ _NAMES_AT_ONCE = 500
 
 
 class NoModel(Exception):
-    """The node said it was done and delivered no model."""
+    """The node reported success but delivered no model."""
 
 
 class Result(NamedTuple):
-    """A result that may be handed out: a file here, or an address at the object storage."""
+    """A result that can be downloaded: a local file, or an address in object storage."""
 
     path: Optional[Path]
     file_name: str
@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
 
 def model_files(directory: Path) -> "list[Path]":
-    """A task's files that make up its model, sorted, then what shows it; the point cloud where there is no mesh.
+    """The files of a task's model, sorted, then the files that show it to people. The point cloud if there is no mesh.
 
     :param directory: the task's assets
     """
@@ -90,9 +90,9 @@ def _regular_files(directory: Path) -> "list[Path]":
 
 
 def fingerprint(files: "list[Path]", *, exact: bool = False) -> str:
-    """What tells one run's files from another's: names, sizes and times. Empty for no files.
+    """A hash of names, sizes and times, which differs between runs of a task. Empty for no files.
 
-    :param exact: times in nanoseconds, as older versions took them. A backup with tar keeps whole seconds only.
+    :param exact: use times in nanoseconds, as older versions did. By default we use whole seconds, which survive a backup with tar.
     """
     if not files:
         return ""
@@ -101,14 +101,14 @@ def fingerprint(files: "list[Path]", *, exact: bool = False) -> str:
 
 
 def is_current(scan: Scan, task: Any) -> bool:
-    """Whether the scan's outcome (result, or its lack) belongs to what the completed task holds now."""
+    """Whether the scan's outcome (its result, or having none) matches the completed task's present files."""
     if scan.state not in (Scan.DONE, Scan.EXPIRED, Scan.FAILED) or scan.released_at is None:
         return False
     return scan.result_source == source_of(task) or scan.result_source == source_of(task, exact=True)
 
 
 def source_of(task: Any, *, exact: bool = False) -> str:
-    """The fingerprint of a task's model; ``none`` where it has none. :param exact: as in ``fingerprint``"""
+    """The fingerprint of a task's model; ``none`` if it has no model. :param exact: as in ``fingerprint``"""
     try:
         return fingerprint(model_files(assets.assets_dir(task)), exact=exact) or "none"
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def pack(files: "list[Path]", name: str) -> "tuple[Path, int]":
     """Zip a model's files, all at the archive's root.
 
     :param name: the result's file name; a random one, never the project's
-    :return: its path and bytes; it is complete and durable
+    :return: path and size in bytes of the zip, which is complete and durable
     :raises NoModel: there is nothing to pack
     :raises OSError: the disk is full, or a file vanished
     """
@@ -145,7 +145,7 @@ def write_zip(out: Any, files: "list[Path]") -> None:
 
     :param out: a binary file
     """
-    # Not strict: zips cannot hold years before 1980, which some nodes write.
+    # Not strict: some nodes write dates before 1980, which zips cannot hold.
     with zipfile.ZipFile(out, "w", allowZip64=True, strict_timestamps=False) as archive:
         for path in files:
             compressed = path.suffix.lower() in _STORED_SUFFIXES
@@ -153,29 +153,29 @@ def write_zip(out: Any, files: "list[Path]") -> None:
 
 
 def new_file_name(scan: Scan) -> str:
-    """A file name for a scan's next result that no earlier one had."""
+    """A new file name for a scan's next result."""
     return f"{scan.pk}-{secrets.token_hex(8)}.zip"
 
 
 def expiry() -> datetime.datetime:
-    """When a result that is packed now ends."""
+    """When a result that is packed now will expire."""
     return timezone.now() + datetime.timedelta(days=conf.result_days)
 
 
 def new_link() -> str:
-    """What makes a result's link its own: links to an earlier result of the scan end with it. Worthless by itself."""
+    """A nonce for a result's link. It ends the links to the scan's earlier results. It is no secret by itself."""
     return secrets.token_hex(8)
 
 
 def is_expired(scan: Scan) -> bool:
-    """Whether a result is past its end, its file removed or not."""
+    """Whether a result has expired, even if its file is still there."""
     return not (scan.result_file or scan.result_object) or scan.result_expires_at is None or scan.result_expires_at <= timezone.now()
 
 
 def result_url(scan: Scan, base_url: str = "") -> str:
-    """The result's absolute link: good without a login until it expires, without anything that has to be quoted.
+    """The result's absolute link. It works without a login until it expires and has no characters that need quoting.
 
-    :param base_url: what it begins with; empty: the setting, or the address under which the scan was created
+    :param base_url: the link's start if no setting gives it; empty: the address under which the scan was created
     """
     base = links.base_url() or base_url or scan.base_url
     expires = int(scan.result_expires_at.timestamp())
@@ -183,11 +183,11 @@ def result_url(scan: Scan, base_url: str = "") -> str:
 
 
 def find_result(link_text: str) -> Result:
-    """What a link gives now: the object, else the file.
+    """The result behind a link: the object, else the file.
 
-    :param link_text: what stands between ``download/`` and ``.zip``
-    :raises OpenScanError: 404 for no link of ours, 410 once it has expired or its result was replaced or reset, 503 while the
-        object storage is away and there is no file
+    :param link_text: the text between ``download/`` and ``.zip``
+    :raises OpenScanError: 404 if the link is not ours or a newer result has replaced its own, 410 if the result has expired, was reset
+        or is missing, 503 if the object storage does not answer and there is no file
     """
     match = _FORM.match(link_text)
     number, expires, signature = match.groups() if match else ("0", "0", "")
@@ -212,7 +212,7 @@ def find_result(link_text: str) -> Result:
 
 
 def open_file(path: Path) -> FileIO:
-    """A result's file, unbuffered: what Python read ahead, sendfile would skip. Raises OpenScanError (410) where it vanished."""
+    """Open a result's file, unbuffered: sendfile would skip what Python had read ahead. Raises OpenScanError (410) if it vanished."""
     try:
         return FileIO(path)
     except OSError as problem:
@@ -222,14 +222,14 @@ def open_file(path: Path) -> FileIO:
 
 
 def download_name(scan: Scan) -> str:
-    """What a download is called: the project's name in letters, digits and ``._-``."""
+    """The file name of a download: the project's name in letters, digits and ``._-``."""
     return f"{plain(scan.name).strip('._-')[:80] or 'model'}.zip"
 
 
 def _published(scan: Scan) -> Optional[Result]:
-    """The object of a result; None where it cannot be had and a file can.
+    """The object of a result; None if it is unavailable but the file is there.
 
-    :raises OpenScanError: 503 where there is neither; the result is being packed again then
+    :raises OpenScanError: 503 if neither is available; the result is then packed again
     """
     try:
         offered = offer.offer(scan, download_name(scan))
@@ -251,18 +251,18 @@ def _sign(scan_id: int, expires: int, nonce: str) -> str:
 
 
 def remove_file(name: str) -> None:
-    """Remove a result's file; one that is gone is fine."""
+    """Remove a result's file if it exists."""
     if name:
         (part_files.results_dir() / name).unlink(missing_ok=True)
 
 
 def stray_files(min_age_seconds: float) -> "list[Path]":
-    """Files of results that no row names: left by a process killed between packing and its commit, or before a removal."""
+    """Result files that no row refers to. A process leaves them if it is killed between packing and commit, or before a removal."""
     before = timezone.now().timestamp() - min_age_seconds
     old = []
     for path in part_files.results_dir().iterdir():
         try:
-            # Others are somebody else's, should our directory be shared.
+            # Leave other files alone, in case our directory is shared.
             if _OURS.fullmatch(path.name) and path.stat().st_ctime <= before:
                 old.append(path)
         except FileNotFoundError:
@@ -270,6 +270,6 @@ def stray_files(min_age_seconds: float) -> "list[Path]":
     named: set[str] = set()
     for start in range(0, len(old), _NAMES_AT_ONCE):
         names = [path.name for path in old[start:start + _NAMES_AT_ONCE]]
-        # The exclusion repeats what the list says, in the words of the index.
+        # The exclusion is redundant, but it matches the condition of the index.
         named.update(Scan.objects.filter(result_file__in=names).exclude(result_file="").values_list("result_file", flat=True))
     return [path for path in old if path.name not in named]

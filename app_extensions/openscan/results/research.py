@@ -1,7 +1,7 @@
-"""Public sets for research: which sets their senders gave to research, their files, and what is said of them.
+"""Public sets for research: which sets may be used, their files, and their description.
 
-A set that its sender reset is left out. Names, addresses and tokens of people are left out too. What cameras wrote into the
-photos (EXIF, perhaps a place) stays, as photos are kept byte for byte.
+Sets that their sender reset are left out, and so are names, addresses and tokens of people. What cameras wrote into the photos
+(EXIF, perhaps a location) stays, because photos are kept byte for byte.
 """
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +21,7 @@ MANIFEST = "scan.json"
 
 
 def agreed() -> QuerySet:
-    """The scans whose senders agreed: public, not reset, photos once in WebODM."""
+    """The scans that may be used for research: sent under a public token, not reset, photos reached WebODM."""
     return Scan.objects.filter(
         research_consent=True, token__kind=Token.PUBLIC, approved_at__isnull=False,
         state__in=(Scan.APPROVED, Scan.RELEASED, Scan.DONE, Scan.FAILED, Scan.EXPIRED),
@@ -29,7 +29,7 @@ def agreed() -> QuerySet:
 
 
 def consented(since: Optional[datetime] = None) -> QuerySet:
-    """The scans that may be exported: public, not reset, photos in WebODM.
+    """The scans that may be exported: public, not reset, and with a WebODM task.
 
     :param since: only those started at or after this time
     """
@@ -38,7 +38,7 @@ def consented(since: Optional[datetime] = None) -> QuerySet:
 
 
 def in_webodm(since: Optional[datetime] = None) -> "Iterator[tuple[Scan, Any]]":
-    """The consented scans whose task is there, and their tasks.
+    """The consented scans that have a task in WebODM, each with its task.
 
     :param since: only those started at or after this time
     """
@@ -49,7 +49,7 @@ def in_webodm(since: Optional[datetime] = None) -> "Iterator[tuple[Scan, Any]]":
 
 
 def photo_files(task: Any) -> "list[Path]":
-    """A set's photos as WebODM keeps them, sorted; none of a task whose directory is gone."""
+    """A set's photos in WebODM, sorted. Empty if the task's directory is gone."""
     try:
         return sorted(path for path in host_tasks.task_path(task).iterdir()
                       if path.is_file() and path.suffix.lower() in PHOTO_EXTENSIONS)
@@ -58,16 +58,16 @@ def photo_files(task: Any) -> "list[Path]":
 
 
 def model_files(task: Any) -> "list[Path]":
-    """The files of a completed task's model; none before."""
+    """The files of a completed task's model. Empty for other tasks."""
     return packing.model_files(assets.assets_dir(task)) if host_tasks.task_state(task).status == "completed" else []
 
 
 def manifest(scan: Scan, status: str, photos: "list[dict]", model: "list[dict]") -> "dict[str, Any]":
-    """What `scan.json` says of a set: the consent, times, and each file with its size and SHA-256; nobody's name.
+    """The content of `scan.json`: consent, times, and each file with its size and SHA-256, but nobody's name.
 
-    :param status: its task's, in our words
-    :param photos: `name`, `bytes` and `sha256` of each
-    :param model: the same
+    :param status: the task's status, in our words
+    :param photos: `name`, `bytes` and `sha256` of each photo
+    :param model: `name`, `bytes` and `sha256` of each file of the model
     """
     return {
         "scan": scan.pk, "consent": CONSENT, "sent_at": scan.started_at.isoformat() if scan.started_at else None,

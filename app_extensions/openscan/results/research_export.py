@@ -1,4 +1,4 @@
-"""Copies public sets out of WebODM, or out of the archive, for research."""
+"""Exports public sets for research, from WebODM or from the archive."""
 import hashlib
 import json
 import os
@@ -16,11 +16,11 @@ from app_extensions.openscan.results.object_storage import archive
 
 
 class PhotosGone(Exception):
-    """A set's photos are not there any more: its task was compacted in WebODM, or its files were removed."""
+    """A set's photos are gone: its task was compacted in WebODM, or its files were removed."""
 
 
 class Exported(NamedTuple):
-    """One set of an export: where it lies, and whether it was there before; or why it could not be exported."""
+    """One set of an export: its path and whether this export created it, or why it could not be exported."""
 
     scan_id: int
     path: Path
@@ -29,12 +29,13 @@ class Exported(NamedTuple):
 
 
 def export(directory: Path, since: Optional[datetime] = None) -> Iterator[Exported]:
-    """Copy each set into a directory of its own, complete or not at all; what is there already is left alone. Sets whose task was
-    deleted in WebODM come from the object storage, where they were archived. A set without its photos does not stop the others.
+    """Copy each set into its own directory, either completely or not at all. Existing directories are left alone.
 
-    :param directory: made if missing
+    Sets whose task was deleted in WebODM come from the archive in object storage. A set without photos does not stop the others.
+
+    :param directory: created if missing
     :raises OSError: the disk is full, or the directory cannot be written
-    :raises StorageError: the object storage does not answer; what WebODM has was copied before
+    :raises StorageError: the object storage does not answer; sets in WebODM have been copied by then
     """
     directory.mkdir(parents=True, exist_ok=True)
     for scan, task in research.in_webodm(since):

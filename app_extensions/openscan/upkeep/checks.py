@@ -16,7 +16,7 @@ TASKS_MODULE = "app_extensions.openscan.tasks"
 
 
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """What is wrong with the settings, each with a hint that says what to write instead."""
+    """Find what is wrong with the settings, each with a hint that says what to write instead."""
     found: list[CheckMessage] = []
     for problem in conf.unreadable():
         found.append(Error(problem, hint="See docs/admin/settings.md for what the setting takes.", id="openscan.E001"))
@@ -24,7 +24,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return found
     if not conf.basic_user or not conf.basic_password or ":" in conf.basic_user:
         found.append(Error(
-            "WO_OPENSCAN_BASIC_USER and WO_OPENSCAN_BASIC_PASSWORD must not be empty, and the user has no colon.",
+            "WO_OPENSCAN_BASIC_USER and WO_OPENSCAN_BASIC_PASSWORD must not be empty, and the user must not contain a colon.",
             hint="Leave both unset for openscan:free, which the rigs use.", id="openscan.E002"))
     url_problem = public_url_problem(conf.public_url)
     if url_problem:
@@ -34,43 +34,43 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
               for variable, problem in conf.out_of_bounds()]
     found += [Error(f"{name} cannot be used: {problem}.", hint=hint, id="openscan.E009") for name, problem, hint in _wrong_texts()]
     found += [Warning(f"{name} is not a setting and has no effect.", id="openscan.W006",
-                      hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
+                      hint=f"Did you mean {meant}?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     if any(network.prefixlen == 0 for network in conf.trusted_proxies):
         found.append(Warning("WO_OPENSCAN_TRUSTED_PROXIES trusts every address: any client can pose as another, which lifts the limit on "
                              "token requests and opens other clients' public scans.",
                              hint="Give only the network of the TLS proxy.", id="openscan.W007"))
     if conf.bind_public_names and is_blind():
-        # No error: a site that is updated must still start, and until then the secret keeps its public scans apart.
+        # Only a warning: an updated site must still start, and until this is fixed the secret keeps its public scans apart.
         found.append(Warning(
             "WO_BEHIND_TLS_PROXY says that a TLS proxy is in front, but WO_OPENSCAN_TRUSTED_PROXIES names none: all clients seem to "
             "have the proxy's address. Until then, scans under public tokens need the secret that createProject returns; rigs send none.",
             hint="Set WO_OPENSCAN_TRUSTED_PROXIES to the address or network that the proxy's requests come from: 127.0.0.1 for a proxy on "
                  "this machine, 172.16.0.0/12 for one in front of Docker.", id="openscan.W010"))
     if TASKS_MODULE not in getattr(settings, "CELERY_INCLUDE", []):
-        # No error: WebODM itself must still start.
+        # Only a warning: WebODM itself must still start.
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would never be read in.",
-                             hint="Let app_extensions/settings_override.py be WebODM's settings override.",
+                             hint="Use app_extensions/settings_override.py as WebODM's settings override.",
                              id="openscan.W003"))
     if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
         found.append(Warning("WebODM runs with TLS, but WO_OPENSCAN_PUBLIC_URL is not set: links would begin with http://.",
                              hint="Set it to the address that the rigs use.", id="openscan.W001"))
     found += check_object_storage()
     if conf.limit_part_bytes < 200_000_000:
-        found.append(Warning("Parts below 200,000,000 bytes turn away OpenScan2, OpenScan3 and uploader.py as shipped.",
+        found.append(Warning("With parts below 200,000,000 bytes, OpenScan2, OpenScan3 and uploader.py as shipped are refused.",
                              id="openscan.W002"))
     return found
 
 
 def _wrong_texts() -> "list[tuple[str, str, str]]":
-    """Variable, what is wrong, and what to write instead. Texts of the object storage have checks of their own."""
+    """(variable, what is wrong, what to write instead) of each wrong text. Object storage settings are checked elsewhere."""
     wrong = []
     directory = conf.storage_dir
     if directory and not os.path.isabs(directory):
-        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it is not an absolute path, and web server and worker do not run in one directory",
+        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it is not an absolute path, and web server and worker run in different directories",
                       "Write it like /srv/openscan."))
     elif os.path.exists(directory) and not os.path.isdir(directory):
-        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "there is something that is no directory", "Choose a separate directory."))
+        wrong.append(("WO_OPENSCAN_STORAGE_DIR", "it exists but is not a directory", "Choose a separate directory."))
     problem = queue_problem(conf.celery_queue)
     if problem:
         wrong.append(("WO_OPENSCAN_CELERY_QUEUE", problem, "Leave it unset for WebODM's own queue."))

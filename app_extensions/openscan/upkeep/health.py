@@ -1,4 +1,4 @@
-"""Whether this process can serve rigs, and what is amiss: for load balancers and people."""
+"""Reports whether this process can serve rigs and what is wrong, for load balancers and people."""
 import os
 from typing import Any
 
@@ -13,11 +13,11 @@ OK, DEGRADED, UNAVAILABLE = "ok", "degraded", "unavailable"
 
 
 def health(plugin: str) -> "dict[str, Any]":
-    """``status`` and, unless all is well, ``problems`` by name.
+    """``status`` and, unless all is well, the names of the ``problems``.
 
-    Unavailable, so that a balancer sends nobody here: the plugin is off, the database is away, the storage is not there.
-    Degraded, since it is the same on every host and taking them all out would help nobody: the broker is away (uploads go
-    on, jobs are found again later), the disk has no room for uploads (downloads go on).
+    Unavailable means that a load balancer should send nobody here: the plugin is off, the database does not answer, or the storage
+    is missing. Degraded means that the problem is the same on every host, so taking hosts out would not help: the broker does not
+    answer (uploads continue, and jobs are found later), or the disk has no room for uploads (downloads continue).
     """
     problems = []
     try:

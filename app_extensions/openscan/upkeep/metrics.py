@@ -25,7 +25,7 @@ def collect() -> Iterable[Metric]:
 
 
 def connect() -> None:
-    """Joins the page of figures."""
+    """Registers the figures with the metrics page."""
     register("openscan", collect)
 
 
@@ -53,7 +53,7 @@ def _scans() -> Iterable[Metric]:
 
     failed = Scan.objects.filter(state=Scan.FAILED)
     ours = Q(released_at=None, ingest_attempts__gte=conf.ingest_attempts)
-    failures = Metric("openscan_failures", "Scans that failed: the set was refused, it could not be read in, or in processing")
+    failures = Metric("openscan_failures", "Scans that failed: the set was refused, could not be read in, or failed in processing")
     failures.add(failed.filter(released_at=None).exclude(ours).count(), cause="refused")
     failures.add(failed.filter(ours).count(), cause="ingest")
     failures.add(failed.exclude(released_at=None).count(), cause="processing")
@@ -62,7 +62,7 @@ def _scans() -> Iterable[Metric]:
 
 def _objects() -> Iterable[Metric]:
     objects = Metric("openscan_objects", "What is in object storage or on its way there, by kind and state")
-    kept = Metric("openscan_object_bytes", "Bytes that lie in object storage")
+    kept = Metric("openscan_object_bytes", "Bytes that are in object storage")
     sent = Metric("openscan_published_bytes_total", "Bytes that were sent to object storage, repeats included", COUNTER)
     failures = Metric("openscan_object_failures_total", "Attempts at object storage that failed", COUNTER)
     for kind, model in (("result", StoredObject), ("research", ArchivedSet)):
@@ -75,22 +75,24 @@ def _objects() -> Iterable[Metric]:
         sent.add(sums["sent"] or 0, kind=kind)
         failures.add(sums["failures"] or 0, kind=kind)
     yield from (objects, kept, sent, failures)
-    yield Metric("openscan_results_in_file_system", "Results that lie in the file system, not in object storage").add(
+    yield Metric("openscan_results_in_file_system", "Results that are in the file system, not in object storage").add(
         Scan.objects.filter(state=Scan.DONE).exclude(result_file="").count())
 
 
 def _traffic() -> Iterable[Metric]:
-    """What only rises, which the rows do not (a reset takes a scan's bytes back): counted in Redis for all processes, and left out
-    while that does not answer."""
+    """Figures that only rise. Rows cannot provide them, because a reset takes a scan's bytes back.
+
+    All processes count in Redis. While Redis does not answer, these figures are left out.
+    """
     counted = counters.counted()
     if counted is not None:
         yield Metric("openscan_received_bytes_total", "Bytes of parts that were kept, also of scans that were reset", COUNTER).add(
             counted.get("openscan_received_bytes", 0))
-        yield Metric("openscan_sent_bytes_total", "Bytes of results that were sent, ranges as far as they went", COUNTER).add(
+        yield Metric("openscan_sent_bytes_total", "Bytes of results that were sent, including partial downloads", COUNTER).add(
             counted.get("openscan_sent_bytes", 0))
         yield Metric("openscan_downloads_total", "Downloads of results, each range counted", COUNTER).add(
             counted.get("openscan_downloads", 0))
-        yield Metric("openscan_redirects_total", "Downloads that were sent on to object storage, whose bytes it counts", COUNTER).add(
+        yield Metric("openscan_redirects_total", "Downloads that were redirected to object storage, which counts their bytes", COUNTER).add(
             counted.get("openscan_redirects", 0))
 
 
@@ -99,7 +101,7 @@ def _nodes() -> Iterable[Metric]:
     troubles = NodeRecord.objects.aggregate(number=Sum("troubles"), resting=Count("pk", filter=Q(rests_until__gt=now)))
     yield Metric("openscan_node_troubles_total", "Scans that were taken off a processing node that failed them", COUNTER).add(
         troubles["number"] or 0)
-    yield Metric("openscan_nodes_resting", "Processing nodes that get no scans after trouble of their own").add(troubles["resting"])
+    yield Metric("openscan_nodes_resting", "Processing nodes that get no scans for a while after failing one").add(troubles["resting"])
 
 
 def _credit() -> Iterable[Metric]:
@@ -111,7 +113,7 @@ def _credit() -> Iterable[Metric]:
         credit.add(row["left"] or 0, kind=row["kind"])
     yield tokens
     yield credit
-    used = Metric("openscan_credit_used_bytes", "Credit that scans have used up; what was given back is not in it")
+    used = Metric("openscan_credit_used_bytes", "Credit that scans have used up, without what was given back")
     for row in Scan.objects.values("token__kind").annotate(used=Sum("posted_bytes")).order_by("token__kind"):
         used.add(row["used"] or 0, kind=row["token__kind"])
     yield used

@@ -1,4 +1,4 @@
-"""What pages show: a token's state for the person who holds it, and queue, scans and tokens for those who run the site."""
+"""Data for pages: a token's state for its holder, and queue, scans and tokens for the people who run the site."""
 from collections import Counter
 from typing import Any, NamedTuple, Optional
 
@@ -12,7 +12,7 @@ from app_extensions.openscan.processing import queue, status
 from app_extensions.openscan.results.object_storage import client, lifecycle
 
 MOST_ROWS = 30
-#: A scan's word → how it is coloured.
+#: A scan's status → the tone that pages show it in.
 TONES = {status.DONE: "good", status.FAILED: "bad", status.EXPIRED: "past", status.STARTED: "busy"}
 
 
@@ -42,8 +42,8 @@ class TokenRow(NamedTuple):
 def scan_rows(scans: "list[Scan]", base_url: str = "", known: Optional[status.Known] = None) -> "list[ScanRow]":
     """A line for each scan, its status read live.
 
-    :param base_url: what download links begin with
-    :param known: what was read before, for these scans and others
+    :param base_url: the start of download links
+    :param known: data that was already read for these scans and others
     """
     known = known or status.Known(scans)
     return [_scan_row(scan, base_url, known) for scan in scans]
@@ -64,10 +64,10 @@ def _scan_row(scan: Scan, base_url: str, known: status.Known) -> ScanRow:
 
 
 def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]":
-    """What the holder of a token is shown. A public token is shared, so its scans are nobody's to list.
+    """What the holder of a token sees. A public token is shared, so its scans are not listed.
 
-    :param base_url: what download links begin with
-    :param address: the client's
+    :param base_url: the start of download links
+    :param address: the client's address
     """
     ledger.refill(token)
     scans: list[ScanRow] = []
@@ -81,10 +81,10 @@ def for_token(token: Token, base_url: str, address: str = "") -> "dict[str, Any]
 
 
 def for_operator(user: Any) -> "dict[str, Any]":
-    """What a WebODM user is shown: everything to a superuser, one's own tokens and their scans to others."""
+    """What a WebODM user sees: a superuser everything, others only their own tokens and the scans of these."""
     mine = Token.objects.all() if user.is_superuser else Token.objects.filter(owner=user)
     scans = Scan.objects.all() if user.is_superuser else Scan.objects.filter(token__in=mine)
-    # In the order in which a scan goes: one that moves on between two queries is listed twice and not left out.
+    # Query in the order in which scans advance: a scan that advances between two queries is then listed twice and not missed.
     arriving = list(_arriving(scans))
     front = queue.front(MOST_ROWS, None if user.is_superuser else user.pk)
     waiting = scans.in_bulk(list(front.places))
@@ -116,7 +116,7 @@ def for_operator(user: Any) -> "dict[str, Any]":
 
 
 def lost_tokens() -> QuerySet:
-    """Approved requests whose token never arrived, as its email was given up; approved again, they get a new token."""
+    """Approved requests whose token never arrived because its email was given up. Approving them again makes a new token."""
     return TokenRequest.objects.filter(state=TokenRequest.APPROVED, token_mail__state=OutgoingMail.GIVEN_UP, token__last_used_at=None)
 
 
@@ -129,8 +129,8 @@ def _ended(scans: QuerySet) -> QuerySet:
 
 
 def _with_counts(mine: QuerySet) -> "list[Token]":
-    """The tokens of the page, each with how many scans it has. Scans of other tokens are not counted, as there may be many."""
-    # PostgreSQL holds a missing time for the latest: unsaid, revoked tokens would come first and push the others off the page.
+    """The tokens on the page, each with its numbers of scans. Scans of other tokens are not counted, as there may be many."""
+    # PostgreSQL sorts a missing time as the latest. By default, revoked tokens would come first and push the others off the page.
     shown = list(mine.order_by(F("revoked_at").asc(nulls_first=True), F("last_used_at").desc(nulls_last=True), "-pk")[:MOST_ROWS])
     counts: dict[int, Counter] = {token.pk: Counter() for token in shown}
     rows = Scan.objects.filter(token_id__in=list(counts)).values_list("token_id", "state").annotate(number=Count("pk")).order_by()
@@ -148,13 +148,13 @@ def _token_row(token: Token, granted_bytes: int) -> TokenRow:
 
 
 def _granted(tokens: "list[Token]") -> "dict[int, int]":
-    """What each token was ever granted, in bytes."""
+    """All bytes that were ever granted, by token id."""
     rows = LedgerEntry.objects.filter(token_id__in=[token.pk for token in tokens], kind=LedgerEntry.GRANT).values_list("token_id")
     return dict(rows.annotate(granted=Sum("amount_bytes")).order_by())
 
 
 def _credit_percent(token: Token, granted_bytes: int) -> int:
-    """Credit left against what the token is given: the daily amount, or all that was ever granted."""
+    """The credit left as a percentage of what the token gets: the daily amount, or all that was ever granted."""
     given = token.daily_bytes or granted_bytes
     return min(100, round(100 * token.credit_bytes / given)) if given else 0
 

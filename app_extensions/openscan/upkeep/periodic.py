@@ -1,7 +1,7 @@
-"""What is done again and again: the safety net under every signal and queued job, and the end of things.
+"""Periodic jobs: a safety net for lost signals and queued jobs, and the expiry of everything that has an end.
 
-The jobs run in WebODM's own beat. ``catch_up`` looks at scans in motion every minute, ``watch_nodes`` at the nodes that they
-are on (``failover``); ``tidy_up`` at everything that has a time to end, every ten minutes.
+WebODM's own beat schedules them. Every minute, ``catch_up`` looks at scans in motion and ``watch_nodes`` at their nodes
+(``failover``). Every ten minutes, ``tidy_up`` ends what is past its time.
 """
 import logging
 from collections.abc import Iterator
@@ -33,24 +33,24 @@ CATCH_UP_SECONDS = 60
 RELEASE_SECONDS = 15
 MAILS_SECONDS = 60
 TIDY_UP_SECONDS = 600
-#: A job queued by the one who changed the scan gets this long before it is queued again.
+#: After a scan's change, the job that was queued with it gets this long before we queue it again.
 GRACE_SECONDS = 20
 _STRAY_SECONDS = 3600
-#: Messages of each kind that ``catch_up`` sends a minute at most: what waits is rows, and a backlog must not fill the broker.
+#: Most messages of each kind that ``catch_up`` sends per minute. Waiting work is kept in rows, so a backlog need not fill the broker.
 _MOST_MESSAGES = 50
-#: Results and sets that go to object storage a minute at most: a backlog must not keep new scans from the worker.
+#: Most results, and most sets, that are queued for object storage per minute: a backlog must not keep new scans from the worker.
 _MOST_OBJECTS = 10
-#: How long tasks of ended scans are watched for a restart in WebODM whose signal was lost.
+#: For how many days after a scan's end its task is checked for a restart in WebODM with a lost signal.
 _WATCH_DAYS = 30
-#: So many of them are looked at in one run, at most.
+#: How many scan numbers one run checks.
 _MOST_ENDED = 100
 _AT_ONCE = 500
-#: Words for tasks that have not ended.
+#: Statuses of tasks that have not ended.
 _ON_THEIR_WAY = (host_tasks.WAITING, host_tasks.QUEUED, host_tasks.RUNNING)
 
 
 def schedule() -> None:
-    """Put the jobs into WebODM's beat; called while the app loads."""
+    """Add the jobs to WebODM's beat. Called while the app loads."""
     prefix = "app_extensions.openscan.tasks."
     for name, seconds in (("release_queue", RELEASE_SECONDS), ("deliver_mails", MAILS_SECONDS),
                           ("catch_up", CATCH_UP_SECONDS), ("tidy_up", TIDY_UP_SECONDS), ("watch_nodes", failover.WATCH_SECONDS)):
@@ -58,17 +58,17 @@ def schedule() -> None:
 
 
 def catch_up() -> int:
-    """Queue what should be under way for scans in motion. What is under way is not done twice: each job takes the scan's
+    """Queue the jobs that scans in motion need. Work that is already running is not done twice, because each job takes the scan's
     lock. :return: how many jobs were queued"""
     now = timezone.now()
     grace = now - timedelta(seconds=GRACE_SECONDS)
     wanted = []
-    # One that fails again and again waits for its next attempt, and so does not keep the place of others. Leftovers have no such time, so
-    # they are chosen at random: those of tasks that WebODM does not get to remove must not keep the others waiting for ever.
+    # A scan that keeps failing has a `retry_at`, so it does not take the place of others. Leftovers have none, so they are chosen at
+    # random: those of tasks that WebODM never gets to remove must not keep the others waiting forever.
     ready = Q(retry_at=None) | Q(retry_at__lte=now)
     wanted += [("ingest_scan", pk) for pk in _ids(ready, state=Scan.INITIALIZED, started_at__lte=grace)
                .order_by("started_at", "pk")[:_MOST_MESSAGES]]
-    # What a reset leaves stays to be discarded until that was done once: whether the task had failed or finished before says nothing.
+    # The leftovers of a reset are queued until they were discarded once, whether or not the task had failed or finished before.
     left = Q(webodm_task_id__isnull=False) | ~Q(result_file="") | ~Q(result_object="")
     wanted += [("discard_scan", pk) for pk in _ids(left, state=Scan.RESET, discarded_at=None, reset_at__lte=grace)
                .order_by("?")[:_MOST_MESSAGES]]
@@ -89,15 +89,17 @@ def _ids(*conditions: Q, **fields: object) -> QuerySet:
 
 
 def _with_ended_tasks(scans: QuerySet) -> Iterator[int]:
-    """The numbers of those scans whose task came to an end that the scan does not know of. Most tasks are still on their way, and of
-    those only the status is read, many at a time."""
+    """Yield the ids of scans that have not noticed the end of their task.
+
+    Most tasks have not ended. Of those only the status is read, many at a time.
+    """
     last = 0
     while True:
         some = list(scans.filter(pk__gt=last).order_by("pk").values_list("pk", "webodm_task_id")[:_AT_ONCE])
         if not some:
             return
         first, last = some[0][0], some[-1][0]
-        # A query within the query: hundreds of ids would cost more to send than to look up.
+        # A subquery, because sending hundreds of ids costs more than looking them up.
         statuses = host_tasks.statuses_by_id(scans.filter(pk__range=(first, last)).values("webodm_task_id"))
         ended = Scan.objects.filter(pk__in=[pk for pk, task_id in some if statuses.get(task_id) not in _ON_THEIR_WAY]).order_by("pk")
         tasks = host_tasks.task_rows(scan.webodm_task_id for scan in ended if scan.webodm_task_id)
@@ -105,7 +107,7 @@ def _with_ended_tasks(scans: QuerySet) -> Iterator[int]:
 
 
 def _needs_finish(scan: Scan, task: Optional[Any]) -> bool:
-    """Whether a scan has to follow its task's end. :param task: the task's row, or None if the task is gone"""
+    """Whether a scan must catch up with its task's end. :param task: the task's row, or None if the task is gone"""
     if task is None:
         return scan.state != Scan.EXPIRED
     status = host_tasks.task_status(task)
@@ -115,7 +117,7 @@ def _needs_finish(scan: Scan, task: Optional[Any]) -> bool:
 
 
 def tidy_up() -> None:
-    """End what is past its time, in one process at a time. One step that fails does not keep the others from their work.
+    """End what is past its time, in one process at a time. If a step fails, the others still run.
 
     :raises Exception: the first failure, after all steps were tried
     """
@@ -147,9 +149,9 @@ def _remove_stray_results() -> None:
 
 
 def _look_at_ended() -> None:
-    """Find tasks that were restarted or deleted in WebODM after their scan had ended, where the signal was lost.
+    """Find tasks that were restarted or deleted in WebODM after their scan had ended, in case the signal was lost.
 
-    A run looks at one block of numbers, so that it costs the same however many scans there are. The blocks take turns.
+    Each run checks one block of scan numbers, so its cost does not grow with the number of scans. The blocks take turns.
     """
     now = timezone.now()
     since = now - timedelta(days=_WATCH_DAYS)
@@ -165,10 +167,10 @@ def _look_at_ended() -> None:
 
 
 def _block_of(run: int, first: int, last: int) -> int:
-    """The block of ``_MOST_ENDED`` numbers whose turn it is; it may lie behind the last scan.
+    """The block of ``_MOST_ENDED`` scan numbers that this run checks. It may be beyond the last scan.
 
-    The number of turns is a power of two. If it were the number of blocks, each new block would change everybody's turn, and some
-    would be passed over again and again.
+    The number of turns is a power of two. If it were the number of blocks, each new block would shift all turns, and some blocks
+    would be skipped again and again.
 
     :param run: the number of this run; consecutive runs count up by one
     """

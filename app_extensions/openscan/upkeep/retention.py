@@ -14,21 +14,21 @@ _MOST_SCANS = 5000
 
 
 def forget_people() -> None:
-    """Everything that is past its time. Repeatable; what is left over is done in the next run."""
+    """Delete everything that is past its time. Safe to repeat; the next run does what this one left over."""
     forget_addresses()
     now = timezone.now()
     TokenRequest.objects.filter(state=TokenRequest.REFUSED, decided_at__lt=now - timedelta(days=conf.refused_days)).delete()
     RequestAttempt.objects.filter(created_at__lt=now - timedelta(hours=1)).delete()
-    # The row of a token's email that was given up tells the admin that its token was lost.
+    # Keep the row of a token's email that was given up: it tells the admin that the token was lost.
     mail.forget_old(OutgoingMail, now - timedelta(days=conf.mail_days), state=OutgoingMail.GIVEN_UP, token_requests__isnull=False)
 
 
 def forget_addresses() -> int:
-    """Replace the client addresses of scans that ended by fingerprints, and remove those of scans that were reset.
+    """Replace the client addresses of ended scans with fingerprints, and remove those of reset scans.
 
     The fingerprint keeps a name under a public token bound to its client, who may still ask for the result.
 
-    :return: how many
+    :return: how many addresses were replaced
     """
     before = timezone.now() - timedelta(days=conf.address_days)
     known = Scan.objects.exclude(client_address="")

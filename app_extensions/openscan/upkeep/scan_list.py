@@ -1,4 +1,4 @@
-"""A visitor's scans as a list: filtered, sorted, a page at a time. 10,000 scans cost what one page costs, and a count."""
+"""A visitor's scans as a filtered and sorted list, one page at a time. Even with 10,000 scans, a page reads only its rows and a count."""
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,7 +12,7 @@ from app_extensions.openscan.upkeep.overview import TONES
 
 ROWS = 24
 LONGEST_SEARCH = 255
-#: What people filter by → the states of our rows. What WebODM did meanwhile shows in each row's own word.
+#: Filter → the states of our rows. A row's own status may be newer, because it also looks at WebODM.
 GROUPS = {
     "arriving": (Scan.CREATED,), "waiting": (Scan.INITIALIZED, Scan.APPROVED), "processing": (Scan.RELEASED,),
     "done": (Scan.DONE,), "failed": (Scan.FAILED,), "expired": (Scan.EXPIRED,),
@@ -28,8 +28,8 @@ def page_of_scans(visitor: Visitor, *, search: str = "", group: str = "", sort: 
     :param group: a key of ``GROUPS``; empty for all
     :param sort: a key of ``SORTS``
     :param token_id: only this token's; empty for all
-    :param page: from 1; beyond the last page is the last page
-    :raises OpenScanError: an unknown group or sort, or a page that is no number
+    :param page: from 1; too large a number gives the last page
+    :raises OpenScanError: the group or sort is unknown, or the page or token is not a number
     """
     if group and group not in GROUPS:
         raise OpenScanError(f"There is no filter {group[:20]}; take one of {', '.join(GROUPS)}.")
@@ -65,6 +65,6 @@ def _row(scan: Scan, known: status.Known) -> "dict[str, Any]":
         "bytes": scan.declared_bytes, "created_at": scan.created_at.isoformat(), "token": scan.token.person or scan.token.prefix,
         "public": scan.token.is_public, "left_out": len(scan.set_aside.splitlines()),
         "error": status.error_text(scan, seen) if seen.status == status.FAILED else "",
-        # Asked for again after each change; a scan without photos in WebODM has none.
+        # Part of the picture's address, so that browsers reload it after a change. A scan without photos in WebODM has no picture.
         "picture": f"{scan.state}-{scan.result_link}" if task is not None and scan.approved_at else "",
     }

@@ -23,7 +23,7 @@ _ENDED = (status.DONE, status.FAILED, status.EXPIRED)
 def for_page(visitor: Visitor, access: Access, base_url: str = "") -> "dict[str, Any]":
     """A scan as its page shows it, its status read live.
 
-    :param base_url: what the download's link begins with; empty for a path on this server
+    :param base_url: the start of the download link; empty for a path on this server
     """
     scan = access.scan
     seen = status.look(scan)
@@ -69,7 +69,7 @@ def _presets(scan: Scan) -> "dict[str, Any]":
 
 
 def _history(scan: Scan) -> "list[dict[str, str]]":
-    """Each transition of the scan, oldest first. Who did it is told where it was a person."""
+    """Each transition of the scan, oldest first, with the person who caused it, if any."""
     return [{"what": event.to_state, "event": event.event, "at": _time(event.at), "why": event.why, "actor": event.actor}
             for event in scan.events.order_by("pk")]
 
@@ -89,7 +89,7 @@ def _model(scan: Scan, word: str) -> "Optional[dict[str, Any]]":
 
 
 def model_for(access: Access) -> model_view.Model:
-    """The file to rotate. Raises OpenScanError (404) where there is none, or its time is over."""
+    """The model file for the viewer. Raises OpenScanError (404) if there is none or it has expired."""
     task = host_tasks.get_task(access.scan.webodm_task_id) if status.scan_status(access.scan) == status.DONE else None
     found = model_view.find_model(task) if task is not None else None
     if found is None:
@@ -98,15 +98,15 @@ def model_for(access: Access) -> model_view.Model:
 
 
 def output_of(scan: Scan) -> str:
-    """The end of what the processing node said, for the scan's owner; at most 60 kB."""
+    """The last 60 kB, at most, of the processing node's output, for the scan's owner."""
     task = host_tasks.get_task(scan.webodm_task_id) if scan.webodm_task_id else None
     return host_tasks.console_tail(task, MOST_OUTPUT_BYTES) if task is not None else ""
 
 
 def share(scan: Scan, days: Any, base_url: str) -> "dict[str, str]":
-    """A link to look at the model and download it, without a token, for some days.
+    """A link to look at the model and download it without a token, for a number of days.
 
-    :raises OpenScanError: the days are no number from 1 on, or there is no model
+    :raises OpenScanError: `days` is not a whole number from 1 to 3660, or there is no model
     """
     if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 3660:
         raise OpenScanError("Say for how many days the link should be valid: a whole number, 1 or more.")

@@ -21,7 +21,7 @@ _BEAT_MINUTES = 5
 
 
 def for_admin(user: Any) -> "dict[str, Any]":
-    """Everything on the page, from a handful of queries; figures over time are in ``figures``."""
+    """Everything on the page except figures over time, which are in ``figures``. Takes a handful of queries."""
     return {
         "requests": [_request(row) for row in TokenRequest.objects.filter(state=TokenRequest.PENDING).order_by("created_at")[:MOST_ROWS]],
         "credit_requests": [_credit_request(row) for row in CreditRequest.objects.filter(decided_at=None).select_related("token")
@@ -51,7 +51,7 @@ def _queue() -> "dict[str, Any]":
     front = queue.front(MOST_ROWS)
     waiting = Scan.objects.filter(state=Scan.APPROVED).select_related("token")
     first = waiting.in_bulk(list(front.places))
-    # Those held back have no place. They are listed however long the queue is: nobody else lets them go on.
+    # Scans on hold have no place. They are always listed, however long the queue is, because only an administrator can let them go.
     rows = [first[pk] for pk in front.places if pk in first] + list(waiting.filter(on_hold=True).order_by("started_at", "pk")[:MOST_ROWS])
     return {"waiting": [_waiting(scan, front.places.get(scan.pk, 0)) for scan in rows], "count": queue.waiting_count(),
             "running": Scan.objects.filter(state=Scan.RELEASED).count()}
@@ -63,7 +63,7 @@ def _waiting(scan: Scan, place: int) -> "dict[str, Any]":
 
 
 def failures() -> "list[dict[str, Any]]":
-    """Scans that failed lately, grouped by their sentences without names and numbers, most frequent first."""
+    """Scans that failed recently, grouped by error sentence without names and numbers, most frequent first."""
     since = timezone.now() - timedelta(days=FAILURE_DAYS)
     groups: dict[str, dict[str, Any]] = {}
     for scan in Scan.objects.filter(state=Scan.FAILED, finished_at__gt=since).order_by("-pk").defer("set_aside")[:2000]:
@@ -75,7 +75,7 @@ def failures() -> "list[dict[str, Any]]":
 
 
 def _cause(sentence: str) -> str:
-    """A sentence without what differs from scan to scan."""
+    """An error sentence without the parts that differ between scans."""
     return re.sub(r"\d[\d,.]*", "…", re.sub(r"“[^”]*”", "“…”", sentence))[:200] or "No reason was given."
 
 
@@ -100,7 +100,7 @@ def figures(days: bool) -> "dict[str, list]":
     """Scans and photos finished, and the median wait in seconds, per hour of the last day or per day of the last month.
 
     :param days: per day, else per hour
-    :return: `at` (seconds since 1970), `scans`, `photos`, `waits` (None where nothing was released), all of one length
+    :return: `at` (seconds since 1970), `scans`, `photos`, `waits` (None if nothing was released), all of the same length
     """
     step = timedelta(days=1) if days else timedelta(hours=1)
     number = DAYS if days else HOURS

@@ -227,7 +227,7 @@ def test_a_set_that_fails_every_time_is_given_up_for_free_and_an_admin_may_retry
         Scan.objects.filter(pk=scan.pk).update(retry_at=None)
         run.ingest(scan.pk)
     scan.refresh_from_db()
-    assert scan.state == Scan.FAILED and scan.ingest_attempts == 3 and "no fault of yours" in scan.error
+    assert scan.state == Scan.FAILED and scan.ingest_attempts == 3 and "not your fault" in scan.error
     assert credit(token) == 100_000_000 and files_of_parts(scan)
     monkeypatch.undo()
     queue.retry(scan)

@@ -274,8 +274,8 @@ TRIALS = {
         "“gcp_list.txt”: line 10 was left out: it has 5 values, and a point needs 6 (east, north, height, pixel column, pixel row, photo).",
         ), beside=("gcp_list.txt",)),
     "50i GCP, a system that is none": Row(with_text(ROWS, system="Gauß-Krüger 4"), 16, (
-        "“gcp_list.txt” was left out: line 1 must name the coordinate system, as EPSG:32633, WGS84 UTM 33N or a +proj string, "
-        "and it says “Gauß-Krüger 4”.",)),
+        "“gcp_list.txt” was left out: line 1 must name the coordinate system (EPSG:32633, WGS84 UTM 33N or a +proj string), "
+        "but it says “Gauß-Krüger 4”.",)),
     "50j GCP, a photo that is not there": Row(with_text([*ROWS, "576001 5188001 198 12 13 DSC_9999.JPG"]), 16, (
         "“gcp_list.txt”: line 10 names a photo that is not in this set.",), beside=("gcp_list.txt",)),
     "51 geo.txt with BOM": Row(with_text(b"\xef\xbb\xbf" + GEO.encode(), "geo.txt"), 16, beside=("geo.txt",)),

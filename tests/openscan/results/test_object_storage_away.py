@@ -109,7 +109,7 @@ def test_a_site_that_changes_its_bucket(scan, store, settings):
     scan.refresh_from_db()
     entry = StoredObject.objects.get(key=scan.result_object)
     assert entry.place.endswith("/another-bucket") and not scan.result_file
-    assert any("which the settings do not name any more" in sentence for sentence in lifecycle.discrepancies())
+    assert any("which is no longer in the settings" in sentence for sentence in lifecycle.discrepancies())
 
 
 def test_a_restart_while_the_result_is_sent_wins(scan, store):

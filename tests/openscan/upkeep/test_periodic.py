@@ -60,7 +60,7 @@ def test_a_start_while_the_broker_is_away_is_caught_up_with(stack, rig):
     done = subprocess.run([sys.executable, "-c", code], cwd=HOST_DIR, timeout=120, capture_output=True,
                           env={**stack.environment(), "WO_BROKER": "redis://127.0.0.1:1"}, text=True)
     assert done.returncode == 0 and "started" in done.stdout, done.stderr
-    assert "a periodic job will see to it" in done.stderr and time.monotonic() - began < 60
+    assert "a periodic job will pick it up" in done.stderr and time.monotonic() - began < 60
     assert rig.info(project)["status"] == "initialized"
     Scan.objects.filter(pk=scan.pk).update(started_at=timezone.now() - timezone.timedelta(minutes=1))
     wait_for(rig, project, "processing done")

@@ -1,4 +1,4 @@
-"""`manage.py openscan_check`: proves the books, and that files and rows belong together."""
+"""`manage.py openscan_check`: proves that the credit books add up, and that files and rows match."""
 import json
 from typing import Any
 
@@ -12,7 +12,7 @@ from app_extensions.openscan.results.object_storage.client import StorageError
 
 
 class Command(BaseCommand):
-    help = "Proves that every token's credit is the sum of its ledger entries, and that parts and files belong together."
+    help = "Proves that every token's credit is the sum of its ledger entries, and that parts and files match."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--sweep", action="store_true", help="first remove files that killed processes left behind")

@@ -1,4 +1,4 @@
-"""`manage.py openscan_export_research DIR`: copies public sets, whose senders agreed to it, out for research."""
+"""`manage.py openscan_export_research DIR`: exports public sets for research. Their senders have agreed to this."""
 import datetime
 from argparse import ArgumentParser
 from pathlib import Path
@@ -45,6 +45,6 @@ class Command(BaseCommand):
                     there += 1
         except (OSError, StorageError) as error:
             raise CommandError(f"The export stopped after {fresh} sets: {error}. Run it again to continue.") from error
-        # No failure: nothing can be done about them, and a nightly export must not fail for ever.
-        gone = f" {failed} left out, their photos are gone." if failed else ""
+        # Not a failure: nothing can be done about them, and a nightly export must not fail forever.
+        gone = f" {failed} left out because their photos are gone." if failed else ""
         self.stdout.write(self.style.SUCCESS(f"{fresh} sets exported, {there} were there before.{gone}"))

@@ -1,4 +1,4 @@
-"""`manage.py openscan_token`: makes, lists, credits and ends tokens, and decides requests for them."""
+"""`manage.py openscan_token`: creates, lists, credits and revokes tokens, and decides requests for them."""
 import json
 from functools import partial
 from typing import Any, Optional
@@ -15,10 +15,10 @@ from app_extensions.shared.settings import parse_bytes
 
 
 class Command(BaseCommand):
-    help = "Makes, lists, credits and revokes OpenScan tokens, and approves or refuses requests for them."
+    help = "Creates, lists, credits and revokes OpenScan tokens, and approves or refuses requests for them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        # Django does not tell the parsers of actions who called, so a mistyped one would end in a traceback.
+        # Django does not pass this flag to the parsers of actions, so a mistyped option would end in a traceback.
         parsers = partial(CommandParser, called_from_command_line=parser.called_from_command_line)
         actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=parsers)
         actions.required = True
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         grant.add_argument("amount", type=_size, help="how much, like 10GB")
         grant.add_argument("--note", default="", help="why; kept in the ledger")
 
-        revoke = actions.add_parser("revoke", help="end a token")
+        revoke = actions.add_parser("revoke", help="revoke a token, so that it can no longer be used")
         revoke.add_argument("which", help="the token's number, or its first characters")
 
         approve = actions.add_parser("approve", help="give the person of a request a token; it is emailed once")
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         said = f"Token {token.pk} was made and is mailed to {request.mail}."
         if not mail.is_working():
             said = (f"{secret}\nThis is the only time the token is shown. Hand token {token.pk} to {request.mail} over a safe channel: the "
-                    "mail server does not take mail just now, so the email waits.")
+                    "mail server does not accept mail at the moment, so the email waits.")
         return {"token": secret, **_described(token)}, said
 
     def _refuse(self, options: dict) -> tuple[dict, str]:
@@ -113,7 +113,7 @@ def _size(text: str) -> int:
     return parse_bytes(text)
 
 
-_size.__name__ = "size"  # what argparse calls it when a value is none
+_size.__name__ = "size"  # argparse shows this name for an invalid value
 
 
 def _described(token: Token) -> dict:
@@ -129,7 +129,7 @@ def _user(name: Optional[str]) -> Optional[object]:
         return None
     user = get_user_model().objects.filter(username=name).first()
     if user is None:
-        raise CommandError(f"WebODM knows no user {name}.")
+        raise CommandError(f"WebODM has no user {name}.")
     return user
 
 
@@ -137,7 +137,7 @@ def _token(which: str) -> Token:
     found = list(Token.objects.filter(pk=int(which)) if which.isdigit() and len(which) < 10
                  else Token.objects.filter(prefix=which[:6]))
     if len(found) != 1:
-        raise CommandError(f"{len(found) or 'No'} tokens go by {which[:6]}; name one by its number from the list.")
+        raise CommandError(f"{len(found) or 'No'} tokens match {which[:6]}; give a token's number from the list instead.")
     return found[0]
 
 

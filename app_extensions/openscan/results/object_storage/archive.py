@@ -2,9 +2,9 @@
 
     <prefix>research/scan-<id>-<random>/photos/…  model/…  scan.json
 
-`scan.json` is written last: a set without it is not complete. What is there already (by size and tag) is not sent again, so a set
-can be archived any number of times, cut anywhere, and again with its model once that is made. Which sets may be archived is
-`research.consented`'s to say, asked before the first byte and again before a set counts as kept.
+`scan.json` is written last: a set without it is not complete. Files that are already there (by size and tag) are not sent again. So
+archiving can be interrupted anywhere and repeated at any time, and runs again once the model is made. `research.agreed` decides which
+sets may be archived. Consent is checked before the first byte, and again before a set counts as kept.
 """
 import hashlib
 import json
@@ -34,12 +34,12 @@ _ANY = "application/octet-stream"
 
 
 def lock_name(scan_id: int) -> str:
-    """The job lock of one set: whoever archives or removes it holds it."""
+    """The name of a set's job lock, which whoever archives or removes the set holds."""
     return f"openscan.archive.{scan_id}"
 
 
 def sets_to_archive(most: int) -> "list[int]":
-    """Public scans that are not archived yet, or not with the model they have now; oldest first."""
+    """Public scans that are not archived yet, or not with their present model; oldest first."""
     if not client.is_configured() or not conf.s3_research:
         return []
     put_off = ArchivedSet.objects.filter(retry_at__gt=timezone.now()).values("scan_id")
@@ -48,14 +48,14 @@ def sets_to_archive(most: int) -> "list[int]":
 
 
 def _wanted() -> QuerySet:
-    """The scans that their senders gave to research and that are not archived, or not as they are now."""
+    """The scans that may be used for research and are not archived, or not in their present state."""
     known = ArchivedSet.objects.filter(state=ArchivedSet.STORED, place=client.place())
     current = known.filter(Q(scan__result_source="") | Q(source=F("scan__result_source"))).values("scan_id")
     return research.agreed().exclude(pk__in=current)
 
 
 def hold_back(task_id: Any) -> None:
-    """A task is about to leave WebODM: keep its files if they are for research and not archived yet."""
+    """Keep the files of a task that is about to leave WebODM, if they are for research and not archived yet."""
     if not client.is_configured() or not conf.s3_research:
         return
     for scan in _wanted().filter(webodm_task_id=task_id):
@@ -68,8 +68,8 @@ def hold_back(task_id: Any) -> None:
 
 
 def let_go_of_held() -> None:
-    """Remove the held files of sets that were reset or are archived. While no bucket is named they wait for one."""
-    there = held.scan_ids()  # first: what comes in while the rows are read is none of these
+    """Remove the held files of sets that were reset or are archived. While no bucket is set, they wait for one."""
+    there = held.scan_ids()  # before reading the rows, so that sets held in the meantime are not dropped
     wanted = set(_wanted().filter(pk__in=there).values_list("pk", flat=True))
     for scan_id in there:
         if scan_id not in wanted:
@@ -78,7 +78,7 @@ def let_go_of_held() -> None:
 
 
 def archive_set(scan_id: int) -> None:
-    """Bring a public set's archive up to date. Nothing happens to a set that nobody agreed to."""
+    """Bring a public set's archive up to date. Does nothing for a set without consent."""
     with job_lock(lock_name(scan_id)) as mine:
         scan = research.agreed().filter(pk=scan_id).first() if mine and conf.s3_research else None
         if scan is None:
@@ -87,7 +87,7 @@ def archive_set(scan_id: int) -> None:
         if contents is None or not client.is_configured() or records.is_pausing():
             return
         entry, _ = ArchivedSet.objects.get_or_create(scan=scan, defaults={"place": client.place(), "prefix": _new_prefix(scan)})
-        if entry.place != client.place():  # another bucket is named now; the old one keeps what it has
+        if entry.place != client.place():  # another bucket is set now; the old one keeps what it has
             entry.place, entry.prefix, entry.state = client.place(), _new_prefix(scan), entry.WRITING
             entry.save(update_fields=["place", "prefix", "state"])
         try:
@@ -97,7 +97,7 @@ def archive_set(scan_id: int) -> None:
             logger.warning("OpenScan: the public set %s could not be archived yet: %s", scan_id, problem)
             return
         except FileNotFoundError as problem:
-            # Its task is being deleted or processed anew; either is seen the next time.
+            # Its task is being deleted or processed again; the next attempt sees which.
             logger.info("OpenScan: %s of the public set %s vanished from WebODM", Path(problem.filename or "").name, scan_id)
             return
         _keep(entry, scan, copied)
@@ -110,7 +110,7 @@ def _contents(scan: Scan) -> "Optional[held.Contents]":
 
 
 def _new_prefix(scan: Scan) -> str:
-    """Where no other set ever was: a database that was begun anew counts its scans from 1 again."""
+    """A prefix that no other set ever had. The scan's id is not enough: a new database counts its scans from 1 again."""
     return f"{conf.s3_prefix}research/scan-{scan.pk}-{secrets.token_hex(4)}/"
 
 
@@ -135,8 +135,8 @@ class _Copy:
         self._named: set[str] = set()
 
     def everything(self, scan: Scan, contents: held.Contents) -> "_Copy":
-        """Copy photos and model, then write the manifest, then remove what an earlier model left."""
-        if not contents.photos or not contents.is_there():  # WebODM deletes the row first: until then the list is whole
+        """Copy photos and model, then write the manifest, then remove the files of an earlier model."""
+        if not contents.photos or not contents.is_there():  # WebODM deletes the row first: while it exists, the list is complete
             raise StorageError("its task is being deleted in WebODM")
         photos = [self._file(path, "photos") for path in contents.photos]
         model = [self._file(path, "model") for path in contents.model]
@@ -144,7 +144,7 @@ class _Copy:
         key = self._prefix + research.MANIFEST
         self._bucket.put(key, text.encode("utf-8"), {"ContentType": "application/json"})
         self._bucket.delete(sorted(set(self._there) - self._named - {key}))
-        with suppress(StorageError):  # what a killed worker began; else it goes with the set
+        with suppress(StorageError):  # started by a killed worker; if this fails, they go with the set
             self._bucket.give_up_uploads(self._prefix)
         return self
 
@@ -159,7 +159,7 @@ class _Copy:
 
 
 def archived() -> QuerySet:
-    """The complete sets in the bucket that the settings name now, of senders who did not take them back."""
+    """The complete sets in the bucket of the present settings, without those that were reset."""
     kept = ArchivedSet.objects.filter(state=ArchivedSet.STORED, place=client.place()).exclude(scan__state=Scan.RESET)
     return kept.select_related("scan").order_by("scan_id")
 
@@ -167,8 +167,8 @@ def archived() -> QuerySet:
 def fetch(entry: ArchivedSet, directory: Path) -> None:
     """Copy an archived set out of the bucket, each file checked against the manifest's SHA-256.
 
-    :param directory: a new one; complete when this returns
-    :raises StorageError: it is not there, damaged, or the storage does not answer
+    :param directory: a new directory; complete when this returns
+    :raises StorageError: the set is missing or damaged, or the storage does not answer
     """
     bucket = client.required()
     text = b"".join(bucket.chunks(entry.prefix + research.MANIFEST))

@@ -1,4 +1,4 @@
-"""System checks of the object storage's settings, openscan.E005 to E008 and W004, W005; and a try whether it works."""
+"""System checks of the object storage settings, openscan.E005 to E008 and W004, W005, and a test whether the storage works."""
 import ipaddress
 import os
 import re
@@ -18,7 +18,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9/._-]{0,100}", re.ASCII)
 
 
 def check_object_storage() -> "list[CheckMessage]":
-    """What is wrong with the settings, each with a hint that says what to write instead. Nothing is asked of the storage."""
+    """Find what is wrong with the settings, each with a hint that says what to write instead. Does not contact the storage."""
     given = {"WO_OPENSCAN_S3_ENDPOINT": conf.s3_endpoint, "WO_OPENSCAN_S3_PUBLIC_ENDPOINT": conf.s3_public_endpoint,
              "WO_OPENSCAN_S3_REGION": conf.s3_region, "WO_OPENSCAN_S3_ACCESS_KEY": conf.s3_access_key,
              "WO_OPENSCAN_S3_SECRET_KEY": conf.s3_secret_key}
@@ -44,7 +44,7 @@ def check_object_storage() -> "list[CheckMessage]":
 
 
 def _wrong_values() -> "list[tuple[str, str, str]]":
-    """Name, what is wrong, and what to write instead."""
+    """(name, what is wrong, what to write instead) of each wrong setting."""
     wrong = []
     if conf.s3_bucket and not _BUCKET.fullmatch(conf.s3_bucket):
         wrong.append(("WO_OPENSCAN_S3_BUCKET", "no bucket has such a name",
@@ -90,7 +90,7 @@ def _is_endpoint(url: str) -> bool:
 
 
 def _is_private(host: str) -> bool:
-    """A name without dots is one in a network of containers."""
+    """Whether a host is in a private network. A name without dots belongs to a network of containers."""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
@@ -98,9 +98,9 @@ def _is_private(host: str) -> bool:
 
 
 def try_it() -> str:
-    """Write, look for, list and remove a small object, as an upload would.
+    """Write, find, list and remove a small object, as an upload would.
 
-    :return: what the storage would not do; empty where all went well or no bucket is named
+    :return: what the storage refused to do; empty if all went well or no bucket is set
     """
     try:
         bucket = client.current()

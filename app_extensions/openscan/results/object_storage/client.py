@@ -1,6 +1,6 @@
-"""One bucket of an S3-compatible storage, as the settings name it.
+"""Talks to one bucket of an S3-compatible storage, given by the settings.
 
-Whatever the storage or the line to it does wrong becomes a `StorageError`, whose sentence holds neither a key nor a signature.
+Any failure of the storage or the network becomes a `StorageError`. Its sentence contains neither a key nor a signature.
 """
 import os
 import re
@@ -21,9 +21,9 @@ _ABSENT = {"404", "NoSuchKey", "NotFound"}
 
 
 class StorageError(Exception):
-    """The storage did not do what it was asked; worth another attempt later. Its text may be shown to an administrator.
+    """The storage failed; try again later. The text may be shown to an administrator.
 
-    sent_bytes: what went over the line for nothing.
+    sent_bytes: bytes that were sent for nothing.
     """
 
     sent_bytes = 0
@@ -34,18 +34,18 @@ class ObjectMissing(StorageError):
 
 
 class UploadMissing(StorageError):
-    """The multipart upload is over: completed, or given up."""
+    """The multipart upload no longer exists: it was completed or aborted."""
 
 
 class Found(NamedTuple):
-    """An object as the storage describes it. `etag` has no quotes, and is empty where it is no checksum of the bytes."""
+    """An object as the storage describes it. `etag` has no quotes, and is empty if it is not a checksum of the bytes."""
 
     size_bytes: int
     etag: str
 
 
 class _Settings(NamedTuple):
-    """All that a connection depends on; a change makes a new one."""
+    """All settings that a connection depends on. If one changes, a new connection is made."""
 
     bucket: str
     prefix: str
@@ -59,17 +59,17 @@ class _Settings(NamedTuple):
 
 
 def is_configured() -> bool:
-    """Whether the settings name a bucket."""
+    """Whether a bucket is set."""
     return bool(conf.s3_bucket)
 
 
 def place() -> str:
-    """Where objects go, in words: endpoint and bucket. Empty without a bucket."""
+    """Where objects go, as text: endpoint and bucket. Empty without a bucket."""
     return f"{conf.s3_endpoint or AMAZON}/{conf.s3_bucket}" if is_configured() else ""
 
 
 def current() -> "Optional[Bucket]":
-    """The bucket that the settings name now, None where they name none. :raises StorageError: it cannot even be tried"""
+    """The bucket of the present settings, None if none is set. :raises StorageError: the settings cannot even be tried"""
     if not is_configured():
         return None
     settings = _Settings(conf.s3_bucket, conf.s3_prefix, conf.s3_endpoint, conf.s3_public_endpoint or conf.s3_endpoint,
@@ -78,7 +78,7 @@ def current() -> "Optional[Bucket]":
 
 
 def required() -> "Bucket":
-    """The bucket that the settings name now. :raises StorageError: they name none, or it cannot even be tried"""
+    """The bucket of the present settings. :raises StorageError: none is set, or the settings cannot even be tried"""
     bucket = current()
     if bucket is None:
         raise StorageError("the settings name no bucket")
@@ -92,14 +92,14 @@ def _bucket(settings: _Settings, pid: int) -> "Bucket":
 
 @contextmanager
 def _told(doing: str) -> Iterator[None]:
-    """Errors of boto3 and of the line become ours. A service's own message is left out: some quote what was signed."""
+    """Turn errors of boto3 and the network into ours. The service's own message is left out, because some quote what was signed."""
     import boto3.exceptions
     import botocore.exceptions
 
     try:
         yield
     except boto3.exceptions.S3UploadFailedError as error:
-        answer = error.__context__  # boto3 wraps the service's answer, and repeats its message
+        answer = error.__context__  # boto3 wraps the service's answer and repeats its message
         raise _answered(doing, answer) if isinstance(answer, botocore.exceptions.ClientError) else StorageError(doing) from None
     except botocore.exceptions.ClientError as error:
         raise _answered(doing, error) from None
@@ -117,11 +117,14 @@ def _answered(doing: str, error: Any) -> StorageError:
 
 
 class Bucket:
-    """Calls to one bucket. `patient` calls repeat what fails and wait a minute for an answer; the others are for a client that
-    waits for us, and give up after a few seconds."""
+    """Calls to one bucket.
+
+    `patient` calls retry failures and wait a minute for an answer. The others are for a client that waits for us, and give up after a
+    few seconds.
+    """
 
     def __init__(self, settings: _Settings):
-        """:raises StorageError: boto3 is missing, or refuses the settings"""
+        """:raises StorageError: boto3 is missing or rejects the settings"""
         try:
             import boto3
             from botocore.config import Config
@@ -129,7 +132,7 @@ class Bucket:
             raise StorageError(f"boto3 cannot be imported: {error}") from None
         self.name = settings.bucket
         self.prefix = settings.prefix
-        # boto3 refuses virtual hosts for names with dots, whose certificates would not match.
+        # boto3 refuses virtual hosts for names with dots, because their certificates would not match.
         style = settings.addressing
         if style == "auto":
             style = "path" if settings.endpoint or "." in settings.bucket else "virtual"
@@ -156,25 +159,26 @@ class Bucket:
         return self.prefix + name
 
     def find(self, key: str, patient: bool = True) -> Found:
-        """What lies under a key. :raises ObjectMissing: nothing"""
+        """The object under a key. :raises ObjectMissing: there is none"""
         with _told("looking for an object"):
             answer = (self._patient if patient else self._quick).head_object(Bucket=self.name, Key=key)
         return Found(int(answer["ContentLength"]), _checksum(answer))
 
     def put(self, key: str, data: bytes, headers: "dict[str, str]") -> None:
-        """Writes a small object whole; boto3 sends its checksum.
+        """Writes a small object in one call; boto3 sends its checksum.
 
-        :param headers: what goes with its downloads, by boto3's names: `ContentType`, `ContentDisposition`
+        :param headers: headers for its downloads, by boto3's names: `ContentType`, `ContentDisposition`
         """
         with _told("writing an object"):
             self._patient.put_object(Bucket=self.name, Key=key, Body=data, **headers)
 
     def upload(self, path: Path, key: str, headers: "dict[str, str]", part_bytes: int, sent: Callable[[int], None]) -> None:
-        """Writes a file; a large one in parts, one after the other, so that only one part is in memory. boto3 repeats what fails,
-        sends a checksum with each part, and gives up what it began where it cannot end it.
+        """Writes a file. A large file is sent in parts, one after the other, so that only one part is in memory.
+
+        boto3 retries failures, sends a checksum with each part, and aborts an upload that it cannot finish.
 
         :param headers: as for `put`
-        :param sent: called with each number of bytes that went over the line
+        :param sent: called with the number of bytes after each send
         """
         from boto3.s3.transfer import TransferConfig
 
@@ -188,21 +192,23 @@ class Bucket:
             return [one for page in pages for one in page.get("Uploads", ())]
 
     def give_up_uploads(self, prefix: str) -> None:
-        """Ends every unfinished upload for keys that begin so; their parts cost no more room. (MinIO lists such uploads only for
-        a whole key, and gives up by itself what is older than a day.)"""
+        """Aborts all unfinished uploads with keys that begin with `prefix`, so that their parts take no more space.
+
+        MinIO lists such uploads only for a whole key, and aborts those older than a day by itself.
+        """
         for one in self._open_uploads(prefix):
             with suppress(UploadMissing), _told("giving an upload up"):
                 self._patient.abort_multipart_upload(Bucket=self.name, Key=one["Key"], UploadId=one["UploadId"])
 
     def listed(self, prefix: str) -> "Iterator[tuple[str, Found]]":
-        """Every object whose key begins with `prefix`."""
+        """All objects with keys that begin with `prefix`."""
         with _told("listing objects"):
             for page in self._patient.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
                 for one in page.get("Contents", ()):
                     yield one["Key"], Found(int(one["Size"]), one["ETag"].strip('"'))
 
     def delete(self, keys: "list[str]") -> None:
-        """Removes objects; those that are gone are fine."""
+        """Removes objects. Missing ones are fine."""
         for start in range(0, len(keys), MOST_KEYS_A_CALL):
             wanted = [{"Key": key} for key in keys[start:start + MOST_KEYS_A_CALL]]
             with _told("removing objects"):
@@ -212,7 +218,7 @@ class Bucket:
                 raise StorageError(f"removing objects: the storage answered {first.get('Code', '?')} for {len(answer['Errors'])}")
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        """An object's bytes. :raises ObjectMissing: nothing there :raises StorageError: also where they break off"""
+        """An object's bytes. :raises ObjectMissing: there is none :raises StorageError: also if the bytes break off"""
         import urllib3.exceptions
 
         with _told("reading an object"):
@@ -223,7 +229,7 @@ class Bucket:
                 raise StorageError(f"reading an object: {type(error).__name__}") from None
 
     def link(self, key: str, file_name: str, seconds: int) -> str:
-        """A presigned link to download an object under `file_name`; made without asking the storage.
+        """A presigned link to download an object as `file_name`. Made without contacting the storage.
 
         :param file_name: letters, digits and `._-` only
         """
@@ -234,13 +240,16 @@ class Bucket:
 
 
 def disposition(file_name: str) -> str:
-    """What has a browser save a download under a name of letters, digits and `._-`."""
+    """The Content-Disposition header that makes a browser save a download as `file_name` (letters, digits and `._-`)."""
     return f'attachment; filename="{file_name}"'
 
 
 def _checksum(answer: "dict[str, Any]") -> str:
-    """An answer's ETag where it is made of MD5 sums: not under encryption with a key service or a customer's key, and not with
-    storages that make tags of their own (some do for objects of several parts)."""
+    """An answer's ETag if it is made of MD5 sums, else empty.
+
+    Tags are something else if the object is encrypted with a key service or a customer's key. Some storages also make other tags, for
+    example for objects of several parts.
+    """
     tag = answer["ETag"].strip('"')
     encrypted = "kms" in answer.get("ServerSideEncryption", "") or answer.get("SSECustomerAlgorithm")
     return "" if encrypted or not _MD5_TAG.fullmatch(tag) else tag

@@ -1,10 +1,10 @@
-"""Public sets whose task leaves WebODM before they are archived: held as hard links, which cost no copy, until they are.
+"""Holds public sets that are not archived yet when their task leaves WebODM. Hard links keep the files without a copy.
 
     <media>/openscan/held/<scan>/photos/…  model/…  status
 
-The links are made while WebODM says that it is about to remove the task, so that neither a storage that is away nor the minute
-until the next look at what is to be archived loses a set. They lie in the media directory whatever a setting says of our own
-storage, as links reach no further than their file system.
+The links are made when WebODM announces that it will remove the task. So no set is lost while the storage does not answer, or in
+the minute before the next archiving run. They are always in the media directory, whatever the setting for our own storage says,
+because hard links cannot leave their file system.
 """
 import logging
 import os
@@ -25,7 +25,7 @@ _UNFINISHED_SECONDS = 3600
 
 
 class Contents(NamedTuple):
-    """A set's files and what WebODM said last of its processing. `is_there` tells whether the list can be believed still."""
+    """A set's files and its last processing status in WebODM. `is_there` says whether the list of files is still valid."""
 
     photos: "list[Path]"
     model: "list[Path]"
@@ -40,9 +40,9 @@ def of_task(task: Any) -> Contents:
 
 
 def hold(scan_id: int, task: Any) -> None:
-    """Link a set's files to where WebODM does not remove them.
+    """Hard-link a set's files to a place where WebODM does not remove them.
 
-    :raises OSError: the file system of the media directory knows no hard links, or is full
+    :raises OSError: the media directory's file system does not support hard links, or is full
     """
     final = _directory(scan_id)
     contents = of_task(task)
@@ -53,13 +53,13 @@ def hold(scan_id: int, task: Any) -> None:
         for path in paths:
             os.link(path, unfinished / folder / path.name)
     (unfinished / "status").write_text(contents.status)
-    drop(scan_id)  # of a removal that was cut: the task may have got a model since
+    drop(scan_id)  # left by an interrupted removal: the task may have got a model since
     os.replace(unfinished, final)
     logger.info("OpenScan: the files of the public set %s are held until they are archived, its task is being removed", scan_id)
 
 
 def contents(scan_id: int) -> Optional[Contents]:
-    """What is held of a set; None where nothing is."""
+    """What is held of a set, None if nothing is."""
     directory = _directory(scan_id)
     try:
         return Contents(sorted((directory / "photos").iterdir()), sorted((directory / "model").iterdir()),
@@ -69,23 +69,23 @@ def contents(scan_id: int) -> Optional[Contents]:
 
 
 def scan_ids() -> "list[int]":
-    """The scans of which something is held."""
+    """The ids of scans that have held files."""
     return sorted(int(path.name) for path in _entries() if path.name.isdigit())
 
 
 def drop(scan_id: int) -> None:
-    """Let go of a set's files; nothing held is fine."""
+    """Remove a set's held files, if there are any."""
     shutil.rmtree(_directory(scan_id), ignore_errors=True)
 
 
 def drop_unfinished() -> None:
-    """Remove what a killed process left half."""
+    """Remove half-made directories of killed processes."""
     for path in _entries():
         try:
             if path.name.endswith(_UNFINISHED) and time.time() - path.stat().st_ctime > _UNFINISHED_SECONDS:
                 shutil.rmtree(path)
         except FileNotFoundError:
-            continue  # another process had the same thought
+            continue  # another process removed it at the same time
 
 
 def _directory(scan_id: int) -> Path:

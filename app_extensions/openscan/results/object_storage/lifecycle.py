@@ -1,7 +1,7 @@
-"""The end of objects: what expired, was reset, replaced, withdrawn or never became complete leaves the bucket.
+"""Removes objects from the bucket that expired, were reset, replaced or withdrawn, or were never completed.
 
-A row says `leaving` in the same transaction that takes its last reference away; the bytes go afterwards, as often tried as it
-takes. A storage that is away only delays it.
+A row is set to `leaving` in the transaction that removes the last reference to it. The bytes are removed later, and that is retried
+until it works. A storage that does not answer only delays it.
 """
 import logging
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ MOST_A_RUN = 500
 
 
 def tidy() -> int:
-    """Let go of what has no more use, and remove what leaves. :return: how many objects and sets went"""
+    """Let go of objects without further use, and remove those that leave. :return: how many objects and sets were removed"""
     if not client.is_configured():
         return 0
     for entry in records.unfinished(timezone.now() - timedelta(hours=conf.s3_abort_hours)):
@@ -36,12 +36,12 @@ def tidy() -> int:
 
 
 def _withdrawn() -> Q:
-    """Sets that were reset, and those whose task went before they were complete and whose files could not be held."""
+    """Sets that were reset, and incomplete sets that lost their task without their files being held."""
     return Q(scan__state=Scan.RESET) | (Q(scan__webodm_task_id=None, state=ArchivedSet.WRITING) & ~Q(scan_id__in=held.scan_ids()))
 
 
 def remove_leaving() -> int:
-    """Remove what leaves the bucket that the settings name now. :return: how many went; those that fail stay for the next time"""
+    """Remove leaving objects from the bucket of the present settings. :return: how many; those that fail stay for the next run"""
     gone = 0
     try:
         bucket = client.current()
@@ -73,7 +73,7 @@ def _remove_set(bucket: Bucket, entry: ArchivedSet) -> None:
 
 
 def discrepancies() -> "list[str]":
-    """A sentence for every object that a row names and the bucket does not have so, and for every result there without a row.
+    """One sentence for each object that differs from its row or is missing, and for each result in the bucket without a row.
 
     :raises StorageError: the storage does not answer
     """
@@ -87,9 +87,9 @@ def discrepancies() -> "list[str]":
     found += [f"The object {key} belongs to no scan." for key in sorted(set(there) - known)]
     for entry in archive.archived():
         if not any(key.endswith("/scan.json") for key, _ in bucket.listed(entry.prefix + "scan.json")):
-            found.append(f"The archived set {entry.prefix} has no scan.json: it is not complete any more.")
+            found.append(f"The archived set {entry.prefix} has no scan.json, so it is no longer complete.")
     elsewhere = StoredObject.objects.exclude(place=place).exclude(state=StoredObject.GONE).values("place")
-    found += [f"{row['number']} objects lie in {row['place']}, which the settings do not name any more."
+    found += [f"{row['number']} objects are in {row['place']}, which is no longer in the settings."
               for row in elsewhere.annotate(number=Count("pk")).order_by("place")]
     return found
 
@@ -108,7 +108,7 @@ def _missing(bucket: Bucket, there: "dict[str, Found]") -> Iterator[str]:
 
 
 def summary() -> "dict[str, object]":
-    """What pages and figures tell: place, counts and bytes by state, and the failure that is not over, if there is one."""
+    """Data for pages and figures: place, counts by state, bytes, and the last failure that is not resolved, if there is one."""
     objects, sets = StoredObject.objects, ArchivedSet.objects
     failed = [entry for model in (objects, sets) for entry in
               model.exclude(problem="").filter(state=StoredObject.WRITING).order_by("-failed_at")[:1]]

@@ -1,4 +1,4 @@
-"""A published result handed out: looked at, then a presigned link to it."""
+"""Offers a published result for download: checks that it is there, then makes a presigned link to it."""
 from typing import NamedTuple
 
 from django.utils import timezone
@@ -7,12 +7,12 @@ from app_extensions.openscan.conf import conf
 from app_extensions.openscan.models import Scan, StoredObject
 from app_extensions.openscan.results.object_storage import client
 
-#: Downloads are begun at the storage at least this long before a link ends, however near the result's own end is.
+#: A link is valid at least this long, even if the result itself expires sooner.
 _LEAST_SECONDS = 60
 
 
 class Offered(NamedTuple):
-    """A result that can be had from the storage now."""
+    """A result that the storage can deliver now."""
 
     url: str
     etag: str
@@ -21,7 +21,7 @@ class Offered(NamedTuple):
 
 
 def stored_object(scan: Scan) -> StoredObject:
-    """The row of the object that a scan names. :raises client.ObjectMissing: there is none"""
+    """The row of a scan's object. :raises client.ObjectMissing: there is none"""
     entry = StoredObject.objects.filter(key=scan.result_object, scan_id=scan.pk, state=StoredObject.STORED).first()
     if entry is None:
         raise client.ObjectMissing("no row names this object")
@@ -29,26 +29,27 @@ def stored_object(scan: Scan) -> StoredObject:
 
 
 def look(entry: StoredObject, patient: bool) -> client.Bucket:
-    """The bucket in which an object lies as it was published.
+    """Check that an object is in the bucket as it was published, and return the bucket.
 
-    :raises client.ObjectMissing: it is gone, or another one lies there
-    :raises client.StorageError: nobody can tell now
+    :raises client.ObjectMissing: the object is gone, or another one has its key
+    :raises client.StorageError: this cannot be determined now
     """
     if entry.place != client.place():
-        raise client.StorageError(f"the object lies in {entry.place}, which is not what the settings name now")
+        raise client.StorageError(f"the object is in {entry.place}, which is no longer in the settings")
     bucket = client.required()
     found = bucket.find(entry.key, patient)
     if found.size_bytes != entry.size_bytes or (found.etag and entry.etag and found.etag != entry.etag):
-        raise client.ObjectMissing("another object lies under its key")
+        raise client.ObjectMissing("another object has its key")
     return bucket
 
 
 def offer(scan: Scan, file_name: str) -> Offered:
-    """A presigned link to a scan's published result, after a look whether it is there: a link that leads to an error page of the
-    storage would help nobody.
+    """A presigned link to a scan's published result.
 
-    :param file_name: what the download is to be called: letters, digits and `._-`
-    :raises client.StorageError: it cannot be had from there now; `ObjectMissing`: nor later
+    Checks first that the result is there, because a link to an error page of the storage would help nobody.
+
+    :param file_name: the download's file name: letters, digits and `._-`
+    :raises client.StorageError: the storage cannot deliver it now; `ObjectMissing`: nor later
     """
     entry = stored_object(scan)
     bucket = look(entry, patient=False)

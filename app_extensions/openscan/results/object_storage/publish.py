@@ -1,7 +1,7 @@
-"""Results moved to the bucket: packed into the file system, sent, and then removed from it.
+"""Moves results to the bucket: sends a packed result, then removes it from the file system.
 
-A result can be downloaded from the moment it is packed. Where the storage fails, it is handed out from the file system until a later
-attempt succeeds.
+A result can be downloaded as soon as it is packed. If the storage fails, downloads come from the file system until a later attempt
+succeeds.
 """
 import logging
 from contextlib import suppress
@@ -24,15 +24,17 @@ ZIP = "application/zip"
 
 
 class Published(NamedTuple):
-    """An object that is complete and that no scan names yet."""
+    """A complete object that no scan refers to yet."""
 
     entry: StoredObject
     written: upload.Written
 
 
 def publish_file(scan_id: int) -> None:
-    """Move a result that lies in the file system to the bucket. One that lies in both, since the storage was away for a while,
-    loses its file once the storage answers again."""
+    """Move a result from the file system to the bucket.
+
+    A result can be in both places after the storage did not answer for a while. Its file is removed once the storage answers again.
+    """
     with scan_lock(scan_id) as mine:
         scan = Scan.objects.filter(pk=scan_id, state=Scan.DONE).exclude(result_file="").first() if mine else None
         if scan is None or packing.is_expired(scan) or not client.is_configured() or records.is_pausing():
@@ -58,7 +60,7 @@ def publish_file(scan_id: int) -> None:
 
 
 def restore(scan_id: int) -> None:
-    """Pack a published result into the file system again, while the storage is away or because its object is gone."""
+    """Pack a published result into the file system again, because the storage does not answer or the object is gone."""
     with scan_lock(scan_id) as mine:
         scan = Scan.objects.filter(pk=scan_id, state=Scan.DONE, result_file="").exclude(result_object="").first() if mine else None
         if scan is None or packing.is_expired(scan):
@@ -89,7 +91,7 @@ def restore(scan_id: int) -> None:
 
 
 def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
-    """Send a result's file. :return: None, and the failure noted, where the storage did not take it"""
+    """Send a result's file. :return: None if the storage did not take it; the failure is then recorded"""
     entry, begun = records.begin(scan, source)
     try:
         bucket = client.current()
@@ -98,12 +100,12 @@ def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
         existing = None
         if begun:
             with suppress(client.ObjectMissing):
-                existing = bucket.find(entry.key)  # complete, but killed before the row said so
-        # The presigned link asks for the name too; not every storage listens.
+                existing = bucket.find(entry.key)  # complete if a worker was killed between sending and the row's update
+        # The presigned link sets the file name too, but not every storage respects that.
         headers = {"ContentType": ZIP, "ContentDisposition": client.disposition(packing.download_name(scan))}
         written = upload.send(bucket, path, entry.key, headers, existing)
         if begun:
-            with suppress(client.StorageError):  # else it is tried again when the object goes
+            with suppress(client.StorageError):  # retried when the object is removed
                 bucket.give_up_uploads(entry.key)
         return Published(entry, written)
     except upload.Differs as problem:
@@ -118,7 +120,7 @@ def _send(scan: Scan, source: str, path: Path) -> Optional[Published]:
 
 
 def _is_still_there(scan: Scan) -> bool:
-    """Whether the scan needs nothing more: its object is there (the file goes), or the storage is still away."""
+    """Whether nothing must be sent: the object is there (its file is removed now), or the storage still does not answer."""
     try:
         entry = offer.stored_object(scan)
         offer.look(entry, patient=True)
@@ -130,7 +132,7 @@ def _is_still_there(scan: Scan) -> bool:
         return False
     except client.StorageError as problem:
         if entry.place != client.place():
-            return False  # another bucket is named now: the result moves there, and the old object is nobody's
+            return False  # another bucket is set now: the result moves there, and nothing refers to the old object
         records.note_failure(entry, str(problem))
         return True
     with transaction.atomic():
@@ -143,7 +145,7 @@ def _is_still_there(scan: Scan) -> bool:
 
 
 def _drop_file(row: Scan) -> None:
-    """A locked scan's file goes once the transaction is committed; downloads under way read it to their end."""
+    """Remove a locked scan's file once the transaction is committed. Running downloads can still read it to the end."""
     name, row.result_file = row.result_file, ""
     row.save(update_fields=["result_file", "result_object", "result_bytes"])
     transaction.on_commit(lambda: packing.remove_file(name))

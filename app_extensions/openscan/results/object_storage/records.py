@@ -1,4 +1,4 @@
-"""The rows of what is in object storage: begun, kept, let go, and put off after failures."""
+"""Keeps the rows of objects in object storage: begins, keeps and lets go of objects, and puts them off after failures."""
 import secrets
 from datetime import datetime, timedelta
 
@@ -13,15 +13,15 @@ from app_extensions.openscan.results.object_storage import client
 from app_extensions.openscan.results.object_storage.upload import Written
 
 WAITS_MINUTES = (1, 5, 15, 60)
-#: After a failure, results go to the file system at once for this long, and one job in it tries whether the storage is back: they
-#: must not all wait for it, each in its turn.
+#: For this long after a failure, results stay in the file system; then one job tries whether the storage is back. Otherwise each result
+#: in turn would wait for a storage that does not answer.
 PAUSE_SECONDS = 60
 
 
 def begin(scan: Scan, source: str) -> "tuple[StoredObject, bool]":
-    """The row of an object about to be written, and whether an earlier attempt may have sent some of it.
+    """The row of an object that is about to be written, and whether an earlier attempt may have sent some of it.
 
-    :param source: what it is made from; unfinished rows made from something else are let go
+    :param source: what the object is made from; the scan's unfinished rows with another source are let go
     """
     unfinished = StoredObject.objects.filter(scan=scan, state=StoredObject.WRITING)
     entry = unfinished.filter(source=source, place=client.place()).order_by("-pk").first()
@@ -33,9 +33,9 @@ def begin(scan: Scan, source: str) -> "tuple[StoredObject, bool]":
 
 
 def keep(scan: Scan, entry: StoredObject, written: Written) -> bool:
-    """Make a written object the one that a locked scan names; the one before leaves. Call it in a transaction, and save the scan.
+    """Make a written object the locked scan's object; the earlier one leaves. Call it in a transaction, and save the scan.
 
-    :return: False where it was let go meanwhile
+    :return: False if the new object was let go meanwhile
     """
     mine = StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING)
     if not mine.select_for_update().exists():
@@ -49,7 +49,7 @@ def keep(scan: Scan, entry: StoredObject, written: Written) -> bool:
 
 
 def let_go(scan: Scan) -> None:
-    """Have a locked scan name no object any more; what there was is removed. Call it in a transaction, and save the scan."""
+    """Detach a locked scan from its objects, which are then removed. Call it in a transaction, and save the scan."""
     left = StoredObject.objects.filter(scan=scan, state__in=(StoredObject.WRITING, StoredObject.STORED)).update(
         state=StoredObject.LEAVING)
     scan.result_object = ""
@@ -58,22 +58,22 @@ def let_go(scan: Scan) -> None:
 
 
 def abandon(entry: StoredObject) -> None:
-    """Let go of an object that no scan names. One that another worker has completed meanwhile stays: the scan names it."""
+    """Let go of an object that no scan refers to. If another worker has completed it meanwhile, it stays: its scan refers to it."""
     StoredObject.objects.filter(pk=entry.pk, state=StoredObject.WRITING).update(state=StoredObject.LEAVING)
 
 
 def lost(scan: Scan) -> None:
-    """Somebody removed or replaced a scan's object. Call it in a transaction with the scan locked, and save the scan."""
+    """Record that somebody removed or replaced a scan's object. Call it in a transaction with the scan locked, and save the scan."""
     StoredObject.objects.filter(scan=scan, state=StoredObject.STORED).update(
         state=StoredObject.LEAVING, problem="It was removed from the bucket, or replaced there, by somebody else.")
     scan.result_object = ""
 
 
 def note_failure(entry: Stored, problem: str, sent_bytes: int = 0, storage_failed: bool = True) -> None:
-    """Keep what went wrong, and when to try again.
+    """Record what went wrong, and when to try again.
 
-    :param sent_bytes: what went over the line for nothing
-    :param storage_failed: False where it was our own fault: others need not wait then
+    :param sent_bytes: bytes that were sent for nothing
+    :param storage_failed: False if it was our own fault, so that other objects need not wait
     """
     now = timezone.now()
     minutes = WAITS_MINUTES[min(entry.attempts, len(WAITS_MINUTES) - 1)]
@@ -84,7 +84,7 @@ def note_failure(entry: Stored, problem: str, sent_bytes: int = 0, storage_faile
 
 
 def is_pausing() -> bool:
-    """Whether the storage failed a moment ago and nothing went well since."""
+    """Whether the storage failed a moment ago and nothing has succeeded since."""
     since = timezone.now() - timedelta(seconds=PAUSE_SECONDS)
     failed = [at for model in (StoredObject, ArchivedSet) for at in
               model.objects.filter(failed_at__gte=since).order_by("-failed_at").values_list("failed_at", flat=True)[:1]]
@@ -93,7 +93,7 @@ def is_pausing() -> bool:
 
 
 def results_to_publish(most: int) -> "list[int]":
-    """Scans whose result lies in the file system and is due to be moved to the bucket, oldest first."""
+    """Scans with a result in the file system that is due to move to the bucket, oldest first."""
     if not client.is_configured():
         return []
     put_off = StoredObject.objects.filter(
@@ -103,6 +103,6 @@ def results_to_publish(most: int) -> "list[int]":
 
 
 def unfinished(before: datetime) -> "list[StoredObject]":
-    """Objects that were begun before this time, or whose scan has no more use for them, and never became complete."""
+    """Incomplete objects that were begun before this time, or that their scan no longer needs."""
     dead = Q(scan__state__in=(Scan.RESET, Scan.EXPIRED, Scan.FAILED))
     return list(StoredObject.objects.filter(Q(created_at__lt=before) | dead, state=StoredObject.WRITING))

@@ -1,4 +1,4 @@
-"""A file on its way to an object. boto3 sends it, in parts where it is large; here its checksums tell whether it arrived whole."""
+"""Sends a file to an object. boto3 does the sending, in parts if the file is large; checksums show whether it arrived intact."""
 import hashlib
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -8,11 +8,11 @@ from app_extensions.openscan.results.object_storage.client import Bucket, Found,
 
 
 class Differs(StorageError):
-    """Another object lies under the key than the file that was sent."""
+    """The object under the key is not the file that was sent."""
 
 
 class Written(NamedTuple):
-    """An object that is complete and was compared with its file. `sent_bytes`: how much of it went over the line now."""
+    """A complete object that was compared with its file. `sent_bytes`: bytes that this call sent."""
 
     size_bytes: int
     sha256: str
@@ -21,10 +21,10 @@ class Written(NamedTuple):
 
 
 def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existing: Optional[Found] = None) -> Written:
-    """Make a file an object; one that lies there already is not sent again.
+    """Store a file as an object. If the object is already there, it is not sent again.
 
     :param headers: as for `Bucket.put`
-    :param existing: what lies under the key now
+    :param existing: the object that is under the key now, if any
     :raises OSError: the file cannot be read
     :raises StorageError: it could not be sent; `Differs`: it arrived damaged
     """
@@ -42,7 +42,7 @@ def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existi
     except StorageError as problem:
         problem.sent_bytes = sum(sent)
         try:
-            found = bucket.find(key)  # the answer was lost, or another process that sends the same was first
+            found = bucket.find(key)  # the answer was lost, or another process sent the same file first
         except StorageError:
             raise problem from None
         if not is_it(found):
@@ -55,7 +55,7 @@ def send(bucket: Bucket, path: Path, key: str, headers: "dict[str, str]", existi
 
 
 def _checksums(path: Path, part_bytes: int) -> "tuple[int, str, tuple[str, str]]":
-    """A file's size, its SHA-256, and the tags that a storage may give it: the MD5 of the whole, and that of its parts' MD5 sums."""
+    """A file's size, its SHA-256, and the tags that a storage may give it: the MD5 of the file, and that of its parts' MD5 sums."""
     sha256, whole, parts, size_bytes = hashlib.sha256(), hashlib.md5(), [], 0  # noqa: S324 - S3's own checksum
     with open(path, "rb") as file:
         while True:
