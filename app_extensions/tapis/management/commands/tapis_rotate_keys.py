@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--generate", action="store_true", help="print a new random key, change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Rotate every model that has encrypted fields. :raises CommandError: some values no key opens"""
+        """Rotate every model that has encrypted fields. :raises CommandError: no configured key can decrypt some of the values"""
         if options["generate"]:
             self.stdout.write(get_random_string(64))
             return
