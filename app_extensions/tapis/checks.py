@@ -1,4 +1,4 @@
-"""Numbered system checks of the Tapis settings, seen by ``manage.py check`` and at start."""
+"""Numbered system checks of the Tapis settings. They run at start and with ``manage.py check``."""
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from app_extensions.tapis.models.clients import validate_service_url
 
 @register("tapis")
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Every setting can be read and makes sense."""
+    """Check that every setting can be read and makes sense."""
     found: list[CheckMessage] = []
     found += [Error(problem, id="tapis.E001") for problem in conf.unreadable()]
     if found:
@@ -41,7 +41,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _wrong_texts() -> Iterator[tuple[str, str]]:
-    """Property and what is wrong with its text."""
+    """Yield each text setting that is wrong, with the reason."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", conf.tenant_id, re.ASCII):
         yield "tenant_id", "a tenant's name has letters, digits, . _ and -"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", conf.system_prefix, re.ASCII):

@@ -1,4 +1,4 @@
-"""The settings of the Tapis app. ``conf.NAME`` is the value of the moment; ``docs/admin/settings.md`` is made from this file."""
+"""The settings of the Tapis app. ``conf.NAME`` is the current value. ``docs/admin/settings.md`` is generated from this file."""
 import re
 
 from app_extensions.host import celery_queue
@@ -13,7 +13,7 @@ def parse_tiles(value: str) -> str:
     address = parse_text(value)
     if address.lower() == "none":
         return ""
-    # Its origin goes into a header, so no more than an address may have.
+    # Its origin goes into an HTTP header, so only the characters of an address are allowed.
     if not re.fullmatch(r"https?://[A-Za-z0-9.:{}\[\]-]+/[A-Za-z0-9._~/?&=%@{}-]*", address, re.ASCII):
         raise ValueError(f"{value!r} is neither an address such as https://tile.example.org/{{z}}/{{x}}/{{y}}.png nor none")
     if not all(part in address for part in ("{z}", "{x}", "{y}")):

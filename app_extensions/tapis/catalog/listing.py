@@ -83,7 +83,7 @@ class TapisListing:
         self.calls = 0
 
     def _call_seconds_left(self) -> float:
-        """Seconds that one call may take, including its whole body. Without a limit, a trickling answer would block its thread for hours."""
+        """Seconds that one call may take, including its body. Without a limit, a trickling answer would block its thread for hours."""
         return min(self.seconds_left(), 4 * conf.timeout)
 
     def seconds_left(self) -> float:
