@@ -281,7 +281,7 @@ def _complete(job: TapisJob, results: "dict[str, Any]") -> None:
 
 
 def fail(job: TapisJob, problem: TapisProblem) -> None:
-    """End a discovery that cannot go on. One that nobody asked for gives the cooldown back: the next login may try again."""
+    """End a discovery that cannot continue. If no user asked for it, restore the cooldown, so that the next login can try again."""
     logger.warning("Tapis: discovery %s of user %s failed: %s", job.pk, job.user_id, problem)
     told = {"status": problem.status, "error": problem.error, "detail": problem.detail}
     with transaction.atomic():
