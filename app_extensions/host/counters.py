@@ -33,7 +33,7 @@ def count(**amounts: int) -> None:
                 pipe.hincrby(KEY, name, amount)
             pipe.execute()
     except redis.RedisError as problem:
-        logger.warning("Redis does not count just now (%s); what is counted here is added later", type(problem).__name__)
+        logger.warning("Redis does not answer (%s); the counted amounts are added later", type(problem).__name__)
         with _lock:
             _pending.update(waiting)
 

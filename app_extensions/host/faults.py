@@ -34,7 +34,7 @@ _FAULTS = (
     (re.compile(r"no nodes (are )?(available|online)|failed to forward task|maximum upload retries|"
                 r"maximum number of concurrent tasks|^uuh, slow down", re.I),
      Trouble("no machine", "none of its machines took the task")),
-    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it failed by itself")),
+    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it had an internal error")),
 )
 SILENT = Trouble("silent", "it did not answer any more", rests=True)
 STALLED = Trouble("stalled", "it made no progress any more", rests=True)

@@ -123,7 +123,7 @@ def free_left_locks() -> int:
         if value is not None and now - since >= SUSPECT_SECONDS:
             if not redis_client.eval(_FREE, 2, _LOCK + task_id, _OWNER + task_id, value):
                 continue  # somebody holds it after all
-            logger.warning("WebODM's lock on task %s was left behind by a worker that died, and is given back", task_id)
+            logger.warning("WebODM's lock on task %s was left behind by a worker that died, and is released", task_id)
             freed += 1
         else:
             redis_client.hset(_SUSPECTS, task_id, since)
@@ -168,7 +168,7 @@ def drop_on_node(task: Task) -> bool:
     try:
         task.processing_node.api_client(timeout=DROP_SECONDS).get_task(task.uuid).remove()
     except OdmError as problem:
-        logger.info("%s: its node does not drop it: %s", task, problem)
+        logger.info("%s: the node did not delete it: %s", task, problem)
         return False
     return True
 

@@ -257,9 +257,9 @@ def _hint(owner: User, known: dict[int, str]) -> str:
 def _find_hint(owner: User) -> str:
     nodes = nodes_for(owner)
     if not nodes:
-        return f"{owner.get_username()} may not use any processing node; an administrator can permit one in WebODM's admin."
+        return f"{owner.get_username()} may not use any processing node. An administrator can permit one in WebODM's administration."
     if not any(node.online for node in nodes):
-        return "No processing node that may be used is online."
+        return "None of the processing nodes that the project's owner may use is online."
     return ""
 
 

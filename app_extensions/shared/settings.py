@@ -156,4 +156,4 @@ def words(default: str, doc: str) -> "Setting[list[str]]":
 
 def queue_problem(queue: str) -> str:
     """Why a Celery queue cannot have this name; empty if it can."""
-    return "" if _QUEUE.fullmatch(queue) else "only letters, digits, . _ and - may be in it, at most 100"
+    return "" if _QUEUE.fullmatch(queue) else "it may only have letters, digits, . _ and -, at most 100 in total"

@@ -29,7 +29,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found += [Error(f"{variable} {problem}.", id="tapis.E005") for variable, problem in conf.out_of_bounds()]
     found += [Error(f"WO_TAPIS_{name.upper()} cannot be used: {problem}.", id="tapis.E006") for name, problem in _wrong_texts()]
     found += [Warning(f"{name} is not a setting and has no effect.", id="tapis.W002",
-                      hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
+                      hint=f"Did you mean {meant}?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     try:
         key_texts()
@@ -43,11 +43,11 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def _wrong_texts() -> Iterator[tuple[str, str]]:
     """Yield each text setting that is wrong, with the reason."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", conf.tenant_id, re.ASCII):
-        yield "tenant_id", "a tenant's name has letters, digits, . _ and -"
+        yield "tenant_id", "a tenant's name has only letters, digits, . _ and -"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", conf.system_prefix, re.ASCII):
-        yield "system_prefix", "ids of systems have letters, digits, . _ and -"
+        yield "system_prefix", "system ids have only letters, digits, . _ and -"
     if conf.bearer_clients not in ("any", "own"):
-        yield "bearer_clients", "it is any or own"
+        yield "bearer_clients", "it must be any or own"
     problem = queue_problem(conf.queue)
     if problem:
         yield "queue", problem

@@ -156,7 +156,7 @@ def _due_at(queue: bool) -> datetime:
 
 def _check_waiting(waiting: QuerySet) -> None:
     if waiting.count() >= MOST_DISCOVERIES:
-        raise TapisProblem(f"{MOST_DISCOVERIES} discoveries of yours are waiting. Wait until some of them have ended.", status=429,
+        raise TapisProblem(f"{MOST_DISCOVERIES} of your discoveries are waiting. Wait until some of them have ended.", status=429,
                            error="Too many requests")
 
 
@@ -284,7 +284,7 @@ def take_up_again() -> int:
     _resume_where_possible()
     for job in due().filter(lease_until__lt=Now()):
         with log_fields(flight=job.flight_id, tapis_job=job.pk):
-            logger.warning("Tapis: the worker of %s gave no sign of life; another takes it up", job)
+            logger.warning("Tapis: the worker of %s stopped responding; another one takes over", job)
     found = due().count()
     if found:
         wake()

@@ -38,12 +38,12 @@ class Transition(NamedTuple):
 
 
 TABLE = (
-    Transition(CLAIM, (QUEUED, RUNNING), RUNNING, False, False, False, "a worker takes a turn"),
-    Transition(PUT_OFF, (QUEUED, RUNNING), QUEUED, False, False, True, "there is something to wait for; the job is due again later"),
-    Transition(PAUSE, (QUEUED, RUNNING), PAUSED, True, False, True, "the Tapis login ended; what is here stays"),
-    Transition(RESUME, (PAUSED,), QUEUED, False, False, True, "the user logged in to Tapis again, or asked again"),
+    Transition(CLAIM, (QUEUED, RUNNING), RUNNING, False, False, False, "a worker starts a turn"),
+    Transition(PUT_OFF, (QUEUED, RUNNING), QUEUED, False, False, True, "the job has to wait for something, and is due again later"),
+    Transition(PAUSE, (QUEUED, RUNNING), PAUSED, True, False, True, "the Tapis login ended; the images fetched so far stay"),
+    Transition(RESUME, (PAUSED,), QUEUED, False, False, True, "the user logged in to Tapis again, or asked for the sync again"),
     Transition(COMPLETE, (RUNNING,), COMPLETED, True, True, True, "everything is done"),
-    Transition(FAIL, (QUEUED, RUNNING), FAILED, True, True, True, "the job cannot go on"),
+    Transition(FAIL, (QUEUED, RUNNING), FAILED, True, True, True, "the job cannot continue"),
     Transition(CANCEL, (QUEUED, RUNNING, PAUSED), CANCELED, False, True, True, "the task was canceled or removed in WebODM"),
 )
 _BY_EVENT = {row.event: row for row in TABLE}

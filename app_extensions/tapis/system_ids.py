@@ -23,5 +23,5 @@ def check_system_id(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.startswith(prefix) or len(value) == len(prefix) or len(value) > 255:
         raise BadInput(field, f"must be a system id that starts with {prefix}")
     if set(value) & set("/\\\0") or not value.isprintable():
-        raise BadInput(field, "holds a character that no system id has")
+        raise BadInput(field, "has a character that is not allowed in system ids")
     return value

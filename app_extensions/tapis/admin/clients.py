@@ -12,7 +12,7 @@ class ClientForm(forms.ModelForm):
 
     client_secret = forms.CharField(
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}), required=False,
-        strip=True, help_text="Tapis calls it client_key. Stored encrypted and never shown; empty: unchanged.",
+        strip=True, help_text="Tapis calls it client_key. It is stored encrypted and never shown. Leave empty to keep it.",
     )
 
     class Meta:

@@ -56,7 +56,7 @@ def discover_and_create(access: TapisAccess, systems: "Optional[list[str]]" = No
         _create(access, flight, results, dry_run=dry_run)
     if len(new) > most:
         results["errors"].append(f"The limit of {most} projects per discovery is reached: {len(new) - most} flights are left for "
-                                 "the next one (max_projects_per_discovery)")
+                                 "the next discovery (max_projects_per_discovery)")
     return results
 
 
@@ -226,7 +226,7 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
     elif left > 0:
         most = preferences_of(access.user).max_projects_per_discovery
         results["errors"].append(f"The limit of {most} projects per discovery is reached: {left} flights are left for "
-                                 "the next one (max_projects_per_discovery)")
+                                 "the next discovery (max_projects_per_discovery)")
     job.results = {**job.results, "results": results}
     return True
 

@@ -26,7 +26,7 @@ from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import PathNotFound, RequestRefused, SystemNotAccessible, TapisProblem, TapisUnreachable, TokenExpired
 from app_extensions.tapis.transport import BoundedAdapter
 
-#: Default and maximum of ``limit``; a shorter page is the last.
+#: Default and maximum of ``limit``. A shorter page is the last one.
 PAGE = 1000
 ATTEMPTS = 4
 #: Works whether the service searches for the pattern or matches whole names.
@@ -217,7 +217,7 @@ class TapisListing:
         while True:
             if self.seconds_left() <= 0:
                 raise SystemNotAccessible(
-                    f"Listing was given up after {self._seconds:g} seconds in all (WO_TAPIS_LISTING_SECONDS).", status=502)
+                    f"Listing stopped after {self._seconds:g} seconds in total (WO_TAPIS_LISTING_SECONDS).", status=502)
             token = self.access.token()
             try:
                 self.calls += 1
@@ -231,7 +231,7 @@ class TapisListing:
             except tapipy_errors.ForbiddenError as error:
                 raise SystemNotAccessible(f"Tapis forbids it: {_reason(error)}") from None
             except tapipy_errors.NotFoundError as error:
-                raise PathNotFound(f"Tapis does not find it: {_reason(error)}") from None
+                raise PathNotFound(f"Tapis cannot find it: {_reason(error)}") from None
             except tapipy_errors.BadRequestError as error:
                 raise RequestRefused(f"Tapis refuses the request: {_reason(error)}") from None
             except tapipy_errors.BaseTapyException as error:
@@ -356,7 +356,7 @@ def _temporary(error: tapipy_errors.BaseTapyException, timed_out: bool) -> "tupl
     if "timed out" in reason.lower():
         return TapisUnreachable(f"No answer within {conf.timeout:g} seconds."), not timed_out
     if "redirects" in reason.lower():
-        return TapisUnreachable("Tapis redirects elsewhere; the token does not follow."), False
+        return TapisUnreachable("Tapis redirects to another address. WebODM does not send the token there."), False
     if isinstance(error, tapipy_errors.InvalidServerResponseError):
         return SystemNotAccessible(f"Tapis's answer cannot be read: {reason}", status=502), False
     return TapisUnreachable("The connection to Tapis failed."), True

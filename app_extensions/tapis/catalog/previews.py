@@ -16,7 +16,7 @@ from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.models import FlightPreview, PreviewImage, SeenFlight
 from app_extensions.tapis.problems import BadInput, NoToken, TapisProblem, TokenExpired
 
-#: Flights that one request may name.
+#: Most flights that one request may name.
 MOST_FLIGHTS = 50
 #: After this long, a failed preview is fetched again when somebody looks at the flight.
 FAILURE_HOLDS = timedelta(minutes=10)

@@ -118,6 +118,6 @@ def client_for(user: Any, client_id: Optional[str] = None) -> TapisOAuth2Client:
 
 
 def require_token(user: Any, client: TapisOAuth2Client) -> None:
-    """:raises NoToken: the user has no stored token for the client"""
+    """Check that the user has a stored token for the client. :raises NoToken: there is none"""
     if not TapisOAuth2Token.objects.filter(user_id=user.pk, client=client).exists():
         raise NoToken("Log in to Tapis first.")

@@ -45,14 +45,14 @@ class BadState(TapisProblem):
 
 
 class LoginRefused(TapisProblem):
-    """Tapis answered 400 to the code that the browser brought."""
+    """Tapis answered 400 to the code from the browser."""
 
     status = 400
     error = "The Tapis login did not work"
 
 
 class Denied(TapisProblem):
-    """Tapis came back without a code."""
+    """Tapis sent the browser back without a code."""
 
     status = 403
     error = "Tapis did not allow the login"
@@ -60,7 +60,7 @@ class Denied(TapisProblem):
 
 @dataclass(frozen=True)
 class Login:
-    """A login that was finished."""
+    """A finished login."""
 
     identity: TapisIdentity
     client: TapisOAuth2Client

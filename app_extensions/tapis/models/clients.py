@@ -33,7 +33,7 @@ def validate_service_url(url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValidationError("Give a plain http(s) address without user, query or fragment.")
     if parts.scheme == "http" and not settings.DEBUG and not _is_loopback(parts.hostname):
-        raise ValidationError("Secrets are sent there: use https.")
+        raise ValidationError("Secrets are sent to this address, so it must use https.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -87,7 +87,7 @@ def _claimed(job: TapisJob) -> Optional[Claim]:
     owner = uuid4().hex
     if lifecycle.apply(job.pk, lifecycle.CLAIM, claimed_at=timezone.now()) is None:
         # WebODM deleted the job's user while this app was not loaded. Our tables have no database constraint that prevents this.
-        logger.warning("Tapis: %s %s has no user any more and is forgotten", job.kind, job.pk)
+        logger.warning("Tapis: %s %s is deleted, because its user no longer exists", job.kind, job.pk)
         TapisJob.objects.filter(pk=job.pk).delete()
         return None
     batch = None

@@ -253,7 +253,7 @@ class ContentFetcher:
         if status in AGAIN:
             raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
         if status == 404:
-            raise FileProblem("Tapis does not find it any more", missing=True)
+            raise FileProblem("Tapis no longer finds it", missing=True)
         raise FileProblem(f"Tapis answers {status}: {text}", refused=status < 500)
 
 

@@ -75,7 +75,7 @@ def wait_for_login(job: TapisJob, problem: TapisProblem) -> None:
 
 def _wait_for_copy(job: TapisJob) -> None:
     seconds = max(LEAST_WAIT_SECONDS, min(conf.settle_seconds, MOST_WAIT_SECONDS))
-    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits until the flight no longer changes at Tapis: it may still be being copied.",
+    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits until the flight no longer changes at Tapis. It may still be copied there.",
                     phase=TapisJob.LISTING, due_at=timezone.now() + timedelta(seconds=seconds))
     jobs.wake(seconds)
 

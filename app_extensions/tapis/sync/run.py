@@ -86,7 +86,7 @@ def _stop(claimed: claims.Claim, problem: TapisProblem) -> None:
     """Record why a job cannot continue. If this worker's lease ended while it was listing, leave the job to the worker that has it now."""
     job = claimed.job
     if claimed.batch is None and not claims.keep(claimed):
-        logger.info("Tapis: %s %s is not this worker's any more, which ran into: %s", job.kind, job.pk, problem)
+        logger.info("Tapis: %s %s belongs to another worker now; this worker failed with: %s", job.kind, job.pk, problem)
     elif job.kind == TapisJob.DISCOVERY:
         discovery.fail(job, problem)
     elif job.kind == TapisJob.PREVIEW:

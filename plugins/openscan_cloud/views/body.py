@@ -74,7 +74,7 @@ class RequestBody:
             self._is_broken = True
             if "timed out" in str(error):
                 raise OpenScanError(
-                    f"Nothing came for {conf.upload_idle_seconds} seconds, so the upload was given up; send this part again.",
+                    f"No data came for {conf.upload_idle_seconds} seconds, so the upload was stopped. Send this part again.",
                     408) from error
             raise OpenScanError("The upload broke off; send this part again.") from error
 

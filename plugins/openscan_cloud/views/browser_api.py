@@ -55,7 +55,7 @@ def _text_of(content: "dict[str, Any]", name: str) -> str:
     """A text field of a JSON object; empty if it is missing. Raises OpenScanError (400) for a value of another type."""
     value = content.get(name, "")
     if not isinstance(value, str):
-        raise OpenScanError(f"The field {name} has to be text.")
+        raise OpenScanError(f"The field {name} must be text.")
     return value
 
 
@@ -271,7 +271,7 @@ def credit_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
 def _own_token(visitor: Visitor, token_id: str) -> Token:
     found = visitor.tokens().filter(pk=int(token_id)).first()
     if found is None:
-        raise OpenScanError("This is none of your tokens.", visitors.NOT_FOUND)
+        raise OpenScanError("This is not one of your tokens.", visitors.NOT_FOUND)
     return found
 
 

@@ -77,14 +77,14 @@ def json_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return refusal("The server's database does not answer just now; try again in a minute.", 503)
         except Exception:
             logger.exception("OpenScan: %s failed", view.__name__)
-            return refusal("Something went wrong on the server; its log tells the administrator more.", 500)
+            return refusal("Something went wrong on the server. Its log has details for the administrator.", 500)
 
     return guarded
 
 
 def method_not_allowed(allowed: list[str]) -> HttpResponse:
     """405 in JSON, with its Allow header."""
-    response = refusal(f"This address takes {' and '.join(allowed)} only.", 405)
+    response = refusal(f"This address accepts only {' and '.join(allowed)}.", 405)
     response["Allow"] = ", ".join(allowed)
     return response
 

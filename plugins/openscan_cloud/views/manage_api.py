@@ -19,7 +19,7 @@ def _require_admin(visitor: Visitor) -> str:
     if visitor.user is None:
         raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)
     if not visitor.is_admin:
-        raise OpenScanError("This is for WebODM's administrators.", visitors.FORBIDDEN)
+        raise OpenScanError("Only WebODM's administrators may do this.", visitors.FORBIDDEN)
     return visitor.user.get_username()
 
 
@@ -43,7 +43,7 @@ def request_view(request: HttpRequest, visitor: Visitor, number: str, what: str)
     actor = _require_admin(visitor)
     row = TokenRequest.objects.filter(pk=int(number)).first()
     if row is None:
-        raise OpenScanError("This request is gone.", visitors.NOT_FOUND)
+        raise OpenScanError("This request no longer exists.", visitors.NOT_FOUND)
     if what == "approve":
         token_requests.approve(row, actor=actor, base_url=links.base_url(request))
     else:
@@ -58,9 +58,9 @@ def credit_request_view(request: HttpRequest, visitor: Visitor, number: str) -> 
     row = CreditRequest.objects.filter(pk=int(number)).first()
     granted = body_of(request).get("bytes")
     if row is None:
-        raise OpenScanError("This request is gone.", visitors.NOT_FOUND)
+        raise OpenScanError("This request no longer exists.", visitors.NOT_FOUND)
     if granted is not None and (not isinstance(granted, int) or isinstance(granted, bool) or granted <= 0):
-        raise OpenScanError("Grant a number of bytes above zero.")
+        raise OpenScanError("The credit to grant must be a number of bytes above zero.")
     self_service.decide(row, granted, actor)
     return {}
 
@@ -71,7 +71,7 @@ def mail_anew_view(request: HttpRequest, visitor: Visitor, number: str) -> dict:
     _require_admin(visitor)
     token = Token.objects.filter(pk=int(number)).first()
     if token is None:
-        raise OpenScanError("This token is gone.", visitors.NOT_FOUND)
+        raise OpenScanError("This token no longer exists.", visitors.NOT_FOUND)
     self_service.mail_anew(token, links.base_url(request))
     return {}
 
@@ -85,5 +85,5 @@ def queue_view(request: HttpRequest, visitor: Visitor, key: str, what: str) -> d
     """Hold a waiting scan back, release it, or move it to the front of the queue."""
     _require_admin(visitor)
     if not _QUEUE[what](visitors.require_own(visitor, key)):
-        raise OpenScanError("This scan does not wait in the queue any more.", self_service.CONFLICT)
+        raise OpenScanError("This scan is no longer waiting in the queue.", self_service.CONFLICT)
     return {}

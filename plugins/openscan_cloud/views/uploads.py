@@ -15,8 +15,9 @@ _DRAIN_MORE_BYTES = 64_000_000
 
 @rig_view
 def upload_view(request: HttpRequest, link: str) -> HttpResponse:
-    """Receive a part. Answers exactly 200 once the part is safely on disk and in the database. Else reads and drops the body first.
+    """Receive a part. Answers exactly 200 once the part is safely on disk and in the database.
 
+    On an error, first reads and drops the rest of the body, then answers with the reason.
     If this process has as many transfers as it may, answers 503 at once without reading the body, so that no thread is blocked.
     """
     if request.method not in _METHODS:

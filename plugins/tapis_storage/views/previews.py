@@ -82,7 +82,7 @@ def _access(request: Request, base_url: str, tenant_id: str) -> TapisAccess:
     carried = bearer(request)
     if carried is not None:
         if (carried.client.base_url, carried.client.tenant_id) != (base_url, tenant_id):
-            raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")
+            raise TapisProblem("The token belongs to another tenant than the flight.", status=403, error="Not allowed")
         return TapisAccess(request.user, carried.client, carried.access_token)
     client = jobs.client_at(request.user.pk, base_url, tenant_id)
     if client is None:

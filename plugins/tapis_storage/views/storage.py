@@ -30,7 +30,7 @@ def access_for(request: Request) -> TapisAccess:
         return TapisAccess(request.user, carried.client, carried.access_token)
     wanted = request.query_params.get("client_id") or (body(request).get("client_id") if request.data else None)
     if wanted is not None and not isinstance(wanted, str):
-        raise BadInput("client_id", "must be a text")
+        raise BadInput("client_id", "must be text")
     client = client_for(request.user, wanted)
     require_token(request.user, client)
     return TapisAccess(request.user, client)

@@ -34,7 +34,7 @@ class Command(BaseCommand):
         """The documented options."""
         parser.add_argument("--user", required=True, help="WebODM user to make the projects for")
         parser.add_argument("--client-id", help="Tapis OAuth2 client (default: that of the user's latest login)")
-        parser.add_argument("--dry-run", action="store_true", help="make nothing, say what would be made")
+        parser.add_argument("--dry-run", action="store_true", help="make nothing, only show what would be made")
         parser.add_argument("--systems", nargs="+", action="extend", metavar="ID", help="systems to look at (default: all)")
         parser.add_argument("--sync", action="store_true", help="fetch the images of all flights found, now")
         parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         except BadInput as problem:
             return self._problem(USAGE, str(problem), options)
         except NoClient as problem:
-            return self._problem(LOGIN, f"{problem} tapis_client lists those that are registered.", options)
+            return self._problem(LOGIN, f"{problem} Run tapis_client to list the registered clients.", options)
         except (NoToken, TokenExpired) as problem:
             return self._problem(LOGIN, f"{problem} ({user.get_username()}, at /api/oauth2/tapis/)", options)
         except TapisProblem as problem:

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     """Registers a client. Reads the secret from standard input, because all users of the machine can see arguments."""
 
     help = (
-        "Registers, in this WebODM, an OAuth2 client that exists at Tapis, or changes it; without arguments, lists the "
+        "Registers an OAuth2 client, which must exist at Tapis, in this WebODM, or changes it. Without arguments, lists the "
         "clients. The client's secret (Tapis' client_key) is read from standard input."
     )
 
