@@ -62,7 +62,7 @@ def fault_in(error: str) -> Optional[Trouble]:
 
 
 def given_up(trouble: Trouble, attempts: int) -> str:
-    """The error of a task that no node could finish."""
+    """The error to store for a task that no node could finish."""
     return f"The processing node failed: {trouble.words}. {attempts} attempts were made."
 
 

@@ -181,7 +181,7 @@ def _attempt(mail: AbstractOutgoingMail) -> Optional[Exception]:
         return ValueError(problem)
     try:
         _send(mail, payload)
-    except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: settings or an address that Django refuses
+    except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: Django refuses the settings or an address
         _put_off(mail, problem)
         return problem
     _finish(mail, mail.SENT, "")

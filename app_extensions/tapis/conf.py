@@ -9,7 +9,7 @@ _YEAR_HOURS = 366 * 24
 
 
 def parse_tiles(value: str) -> str:
-    """The address of map tiles; empty for `none`. Raises ValueError."""
+    """Check the address of map tiles. Empty for `none`. Raises ValueError."""
     address = parse_text(value)
     if address.lower() == "none":
         return ""

@@ -114,7 +114,7 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
         purpose=name, request=request, due_at=due_at or _due_at(queue),
     )
     if joined and due_at is None and job.due_at > timezone.now():
-        TapisJob.objects.filter(pk=job.pk, state=TapisJob.QUEUED).update(due_at=timezone.now())  # it was planned for later
+        TapisJob.objects.filter(pk=job.pk, state=TapisJob.QUEUED).update(due_at=timezone.now())  # the job was planned for later
     note_fields(tapis_job=job.pk)
     logger.info("Tapis: discovery %s %s", job.pk, "is joined" if joined else "is started")
     if queue:

@@ -18,7 +18,7 @@ def preferences_of(user: Any) -> TapisPreferences:
 
 
 def as_dict(preferences: TapisPreferences) -> "dict[str, Any]":
-    """The documented form."""
+    """The documented form of the preferences."""
     found = {key: getattr(preferences, key) for key in KEYS}
     last = preferences.last_auto_discovery
     found["last_auto_discovery"] = last.isoformat() if last else None

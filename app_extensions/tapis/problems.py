@@ -7,7 +7,7 @@ from typing import Any, Union
 
 
 class TapisProblem(Exception):
-    """Tapis did not do what was asked."""
+    """Base of all problems: Tapis, or this app, did not do what was asked."""
 
     status = 502
     error = "Tapis did not answer as expected"

@@ -20,11 +20,11 @@ class TapisStorageService:
         self.access = TapisAccess(user, client)
 
     def discover_project_systems(self) -> "list[dict[str, str]]":
-        """The user's enabled systems: ``id, host, systemType, description, created``. :raises TapisProblem:"""
+        """The user's enabled systems, each with ``id, host, systemType, description, created``. :raises TapisProblem:"""
         return systems.project_systems(self.access)
 
     def scan_system_for_flights(self, system_id: str) -> "list[dict[str, Any]]":
-        """A system's flights: ``flight_name, system_id, images_path, image_count, discovered_at``. :raises TapisProblem:"""
+        """A system's flights, each with ``flight_name, system_id, images_path, image_count, discovered_at``. :raises TapisProblem:"""
         return [flight.as_dict() for flight in scan_system(self.access, system_id)]
 
     def create_project_from_flight(self, flight_info: "dict[str, Any]") -> Any:

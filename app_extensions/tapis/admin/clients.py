@@ -46,7 +46,7 @@ class ClientAdmin(admin.ModelAdmin):
     readonly_fields = ("created_at", "updated_at")
 
     def users(self, client: TapisOAuth2Client) -> int:
-        """People with valid tokens of this client."""
+        """How many people have valid tokens of this client."""
         return client.tokens.filter(is_valid=True).count()
 
     def get_changeform_initial_data(self, request: Any) -> dict[str, str]:

@@ -68,7 +68,7 @@ class JobAdmin(ReadOnlyAdmin):
 
 @admin.register(Flight)
 class FlightAdmin(ReadOnlyAdmin):
-    """Flights that are, or were, projects here."""
+    """Flights that have or had a project here."""
 
     list_display = ("name", "system_id", "user", "project_id", "image_count", "discovered_at", "synced_at")
     list_filter = ("tenant_id",)

@@ -162,7 +162,7 @@ def errors_of(job: TapisJob) -> "list[str]":
 
 
 def found_flights(job: TapisJob) -> "list[FoundFlight]":
-    """The flights that a discovery has found so far, by system and name."""
+    """The flights that a discovery has found so far, sorted by system and name."""
     rows = SeenFlight.objects.filter(job_id=job.pk).order_by("system_id", "name")
     return sorted((FoundFlight(row.name, row.system_id, row.image_count or 0, row.seen_at, row.total_bytes or 0) for row in rows),
                   key=lambda flight: (flight.system_id, flight.flight_name))

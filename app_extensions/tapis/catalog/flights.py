@@ -39,7 +39,7 @@ class FoundFlight:
         return f"{self.flight_name}/code/images"
 
     def as_dict(self) -> dict[str, Any]:
-        """The documented form."""
+        """The documented form of a flight."""
         return {
             "flight_name": self.flight_name,
             "system_id": self.system_id,

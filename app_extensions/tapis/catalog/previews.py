@@ -66,13 +66,13 @@ def thumbnail_of(user: Any, preview_id: int, number: int) -> Optional[bytes]:
 
 
 def forget_unused() -> int:
-    """Remove previews that nobody has looked at for 90 days. :returns: how many"""
+    """Remove previews that nobody has looked at for ``KEEP_UNUSED``. :returns: how many"""
     rows = FlightPreview.objects.filter(used_at__lt=timezone.now() - KEEP_UNUSED)
     return rows.delete()[1].get("tapis.FlightPreview", 0)
 
 
 def as_dict(row: FlightPreview) -> "dict[str, Any]":
-    """The documented form."""
+    """The documented form of a preview."""
     images = list(row.images.all()) if row.state == FlightPreview.READY else []
     days = sorted(image.taken_at[:10] for image in images if image.taken_at)
     cameras = [image.camera for image in images if image.camera]
@@ -104,7 +104,7 @@ def _missing(name: "tuple[str, str, str]") -> "dict[str, Any]":
 
 
 def _found(user: Any, named: "list[tuple[str, str, str]]") -> "list[Optional[SeenFlight]]":
-    """The flights in the user's own catalog; None for one that is not in it."""
+    """The named flights from the user's own catalog. None for each that is not in it."""
     rows = SeenFlight.objects.filter(user_id=user.pk, name__in={name for name, _, _ in named},
                                      system_id__in={system_id for _, system_id, _ in named}).select_related("preview").order_by("-seen_at")
     found: dict[tuple[str, str, str], SeenFlight] = {}

@@ -127,7 +127,7 @@ def ensure_task(flight: Flight) -> Optional[Any]:
     return task
 
 
-#: What flight projects can be sorted by.
+#: Keys for sorting flight projects, and their columns.
 SORTS = {
     "created": "project_id", "flight": "name", "system": "system_id", "images": "image_count", "bytes": "total_bytes",
     "synced": "synced_at", "project": "project_name",

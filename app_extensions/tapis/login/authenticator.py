@@ -99,14 +99,14 @@ def _ends(token: dict[str, Any]) -> datetime:
 
 
 def exchange_code(client: TapisOAuth2Client, code: str) -> TokenAnswer:
-    """Tokens for an authorization code. :raises Refused, TapisUnreachable, TapisProblem:"""
+    """Get tokens for an authorization code. :raises Refused, TapisUnreachable, TapisProblem:"""
     return _post_tokens(client, "exchange the code", {
         "grant_type": "authorization_code", "code": code, "redirect_uri": client.callback_url,
     })
 
 
 def refresh(client: TapisOAuth2Client, refresh_token: str) -> TokenAnswer:
-    """New tokens for a refresh token. :raises Refused, TapisUnreachable, TapisProblem:"""
+    """Get new tokens for a refresh token. :raises Refused, TapisUnreachable, TapisProblem:"""
     return _post_tokens(client, "refresh the token", {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
 

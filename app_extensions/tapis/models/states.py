@@ -12,7 +12,7 @@ LIFETIME = timedelta(minutes=10)
 
 
 def default_expiry() -> datetime:
-    """Ten minutes from now."""
+    """The time when a login that begins or changes now expires."""
     return timezone.now() + LIFETIME
 
 

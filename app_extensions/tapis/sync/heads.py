@@ -1,4 +1,4 @@
-"""What a photo's first bytes say: when, where and with which camera it was taken, and a thumbnail. All of it is checked.
+"""Read from a photo's first bytes when, where and with which camera it was taken, and a thumbnail. Implausible values are dropped.
 
 No Django here. Every function accepts any bytes, needs bounded time and memory, and raises no exception.
 Sources: ITU T.81 annex B (JPEG's segments), TIFF 6.0 section 2 (directories), CIPA DC-008 (EXIF).
@@ -90,7 +90,7 @@ def is_enough(data: Buffer, is_whole_wanted: bool) -> bool:
 
 
 def read_head(data: bytes) -> Head:
-    """Read an image's first bytes, or all of them."""
+    """Read what an image says about itself. :param data: its first bytes, or all of them"""
     if not data.startswith(_START):
         return Head(is_jpeg=False)
     block, _ = _exif_block(data)

@@ -21,7 +21,7 @@ class Caller:
     """An admitted client: its address and, on request, its token and the owner of the scans that it may use."""
 
     def __init__(self, request: HttpRequest, parameters: Parameters):
-        """Raises OpenScanError (401) without the right Basic pair or a valid Bearer token."""
+        """Admit a client. Raises OpenScanError (401) if it has neither the right Basic pair nor a valid Bearer token."""
         self.address = address_of(request)
         self._parameters = parameters
         self._bearer: Optional[Token] = None

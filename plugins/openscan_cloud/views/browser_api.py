@@ -152,7 +152,7 @@ def output_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 
 @api_view("POST")
 def share_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """A link to share for some days."""
+    """Make a link for sharing the scan for some days."""
     return scan_page.share(visitors.require_own(visitor, key), body_of(request).get("days"), links.base_url(request))
 
 
@@ -227,7 +227,7 @@ def tokens_view(request: HttpRequest, visitor: Visitor) -> dict:
 
 @api_view("GET")
 def ledger_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
-    """A page of a token's ledger in words."""
+    """One page of a token's ledger, as readable entries."""
     before = request.GET.get("before", "")
     entries = self_service.entries_in_words(_own_token(visitor, token_id), int(before) if before.isdecimal() and len(before) < 10 else 0)
     return {"entries": entries, "more": len(entries) == self_service.MOST_ENTRIES}

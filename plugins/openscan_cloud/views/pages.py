@@ -72,7 +72,7 @@ def upload_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def scans_page(request: HttpRequest) -> HttpResponse:
-    """The visitor's scans with a picture of each."""
+    """The visitor's scans, with a picture of each."""
     visitor = visitor_of(request)
     if visitor.user is None and visitor.token is None:
         return redirect(OUTSIDE)

@@ -45,7 +45,7 @@ def sign_in(response: HttpResponse, token: Token, request: HttpRequest) -> None:
 
 
 def sign_out(response: HttpResponse) -> None:
-    """Forget the token."""
+    """Delete the cookie with the token."""
     response.delete_cookie(COOKIE, path=OUTSIDE)
 
 
