@@ -60,7 +60,7 @@ def safe_tag(text: str) -> str:
 
 
 def write_tags_by_spaces(project_ids: Iterable[int]) -> int:
-    """Rewrite the tags that an earlier version of ours separated by commas. A second run changes nothing. :return: how many projects"""
+    """Rewrite tags that an earlier version separated by commas. A second run changes nothing. :return: number of changed projects"""
     changed = 0
     for project in Project.objects.filter(pk__in=list(project_ids), tags__contains=","):
         project.tags = _join(project.tags.replace(",", " ").split())

@@ -425,7 +425,7 @@ def write_usable(path: Union[str, Path], photo: PhotoFile, target: Union[str, Pa
 
 
 def _exif_of(image: Image.Image) -> bytes:
-    """A picture's EXIF, as far as it fits into a JPEG (64 kB). If it is too long, the maker's notes and preview are removed."""
+    """A picture's EXIF for a JPEG, which can hold 64 kB. If it is longer, drop the maker's notes and preview; empty if still too long."""
     raw = image.info.get("exif") or b""
     if raw and not raw.startswith(b"Exif\x00\x00"):
         raw = b"Exif\x00\x00" + raw

@@ -91,7 +91,7 @@ def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]"
 
 @app.task(name=jobs.NAMES + "sync_all_flight_projects")
 def sync_all_flight_projects() -> int:
-    """Start a sync of every flight whose task is not being processed. :returns: how many"""
+    """Start a sync of every flight that can be synced now and has a user with a valid Tapis login. :returns: how many"""
     started = 0
     usable: dict[tuple[int, int], bool] = {}
     rows = Flight.objects.filter(task_id__isnull=False, user__is_active=True).select_related("user")

@@ -1,4 +1,4 @@
-"""Verify that a token is an access token of the expected tenant, and whose. With weaker checks, anyone could log in as anyone."""
+"""Verify that a token is an access token of the expected tenant, and find its user. Weaker checks would let anyone log in as anyone."""
 import threading
 import time
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 BLOCK_BYTES = 1 << 18
 #: Block size for reading only the beginning of a file.
 SMALL_BLOCK_BYTES = 1 << 16
-#: Lowest average speed. A slower download is given up, or a trickle would hold its connection for ever.
+#: Lowest average speed. Slower downloads are stopped, or a trickle would hold its connection forever.
 LEAST_BYTES_A_SECOND = 5000
 #: Longest download of a file of unknown size.
 MOST_SECONDS = 3600.0

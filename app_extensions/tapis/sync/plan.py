@@ -175,7 +175,7 @@ def _size(path: Path) -> int:
 
 
 def note_plan(job: TapisJob, plan: Plan) -> bool:
-    """Write the plan's numbers to the job and start its fetching phase, unless another worker has the job meanwhile.
+    """Write the plan's numbers to the job and start its fetching phase, unless another worker has the job now.
 
     :returns: whether this worker still had the job
     """
