@@ -1,5 +1,5 @@
-"""The one door to WebODM's own code: nothing else of ours imports ``app.*``, ``nodeodm.*`` or ``worker.*``.
+"""The only package that imports WebODM's own code (``app.*``, ``nodeodm.*``, ``worker.*``).
 
-(``plugin.py`` of a plugin does too: it needs ``app.plugins``, and must load without this package.) The facts that these
-modules rely on are in ``contracts/webodm.md``; ``tests/contract`` holds each of them against the sandbox and a real WebODM.
+The exception is each plugin's ``plugin.py``, which needs ``app.plugins`` and must load without this package. ``contracts/webodm.md`` lists
+the facts about WebODM that these modules rely on. ``tests/contract`` checks each fact against the sandbox and a real WebODM.
 """

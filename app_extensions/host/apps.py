@@ -1,4 +1,4 @@
-"""The Django application that ties the door to WebODM: overlay, masked logs, heartbeat. It has no models."""
+"""The Django app that connects the project to WebODM: overlay, masked logs, heartbeat. It has no models."""
 from typing import Any
 
 from django.apps import AppConfig
@@ -9,14 +9,14 @@ from app_extensions import overlay
 
 
 class HostConfig(AppConfig):
-    """Runs in web, worker, beat and manage.py before they fork: no database, no threads."""
+    """Configuration of the app. ``ready`` runs before the processes fork, so it must not use the database or start threads."""
 
     name = "app_extensions.host"
     label = "webodm_extensions"
     verbose_name = "WebODM extensions"
 
     def ready(self) -> None:
-        """Makes ``app.models.<ours>`` importable, masks secrets in logs and has beat show that it is alive."""
+        """Make our modules under ``app.models`` importable, mask secrets in logs, and schedule the heartbeat."""
         from app_extensions.host import heartbeat, logs
 
         overlay.extend_models()
@@ -26,7 +26,7 @@ class HostConfig(AppConfig):
 
 
 def check_override(app_configs: Any, **kwargs: Any) -> "list[checks.Warning]":
-    """What the settings override could not do, as warnings of every ``manage.py`` command."""
+    """Problems of the settings override, as warnings of every ``manage.py`` command."""
     return [
         checks.Warning(problem, hint="Run `webodm.sh doctor`.", id="webodm_extensions.W001")
         for problem in getattr(settings, "APP_EXTENSIONS_PROBLEMS", [])

@@ -1,6 +1,6 @@
-"""WebODM's Celery application, for tasks of ours and for queueing them by name.
+"""WebODM's Celery application, for defining our tasks and queueing them by name.
 
-Celery's own ``current_app`` is set in the importing thread only: a web server's other threads would talk to no broker.
+Celery's own ``current_app`` is only set in the thread that imports it. In a web server's other threads, it would not reach the broker.
 """
 from collections.abc import Sequence
 from typing import Any, Optional

@@ -1,10 +1,10 @@
-"""Our own Celery queue, and the one way in which workers divide our work.
+"""Our own Celery queue, and the way workers share our work.
 
-**Queue.** Our jobs go to a queue of our own, so that WebODM's jobs never wait behind them. ``./webodm.sh install`` starts a worker for
-it. Where no such worker runs, ``WO_EXTENSIONS_QUEUE=celery`` sends our jobs to WebODM's default queue.
+**Queue.** Our jobs go to a separate queue, so that WebODM's jobs never wait behind them. ``./webodm.sh install`` starts a worker for it.
+If no such worker runs, set ``WO_EXTENSIONS_QUEUE=celery`` to send our jobs to WebODM's default queue.
 
 **Work is rows, not messages.** A job is a row. A short Celery task takes one row with ``claim_one`` and works on it for a while. A
-message only wakes a worker: a lost one costs a minute (beat sends another), and one too many finds nothing to claim.
+message only wakes a worker. If one is lost, beat sends another within a minute; an extra one finds nothing to claim.
 """
 import os
 from typing import Optional, TypeVar
@@ -17,12 +17,12 @@ from app_extensions.host.celery_app import app
 
 Row = TypeVar("Row", bound=models.Model)
 
-#: The queue that the installer starts a worker for.
+#: The installer starts a worker for this queue.
 OWN_QUEUE = "extensions"
 
 
 def queue_name() -> str:
-    """The queue that our jobs are sent to: the setting ``EXTENSIONS_QUEUE``, else ``WO_EXTENSIONS_QUEUE``, else our own."""
+    """The queue for our jobs: the setting ``EXTENSIONS_QUEUE``, else ``WO_EXTENSIONS_QUEUE``, else ``OWN_QUEUE``."""
     configured = getattr(settings, "EXTENSIONS_QUEUE", None) or os.environ.get("WO_EXTENSIONS_QUEUE", "")
     return str(configured).strip() or OWN_QUEUE
 
@@ -33,7 +33,7 @@ def default_queue() -> str:
 
 
 def listening_workers(queue: Optional[str] = None, timeout_seconds: float = 3.0) -> "list[str]":
-    """The names of the running workers that take jobs from a queue (ours by default). Asks them over the broker.
+    """The names of the running workers that take jobs from a queue (by default ours). Asks the workers through the broker.
 
     :raises kombu.exceptions.OperationalError: the broker does not answer
     """
@@ -43,19 +43,19 @@ def listening_workers(queue: Optional[str] = None, timeout_seconds: float = 3.0)
 
 
 def claim_one(rows: "QuerySet[Row]") -> Optional[Row]:
-    """Lock the first row that no other worker has locked (``SELECT … FOR UPDATE SKIP LOCKED``). None where all are taken.
+    """Lock the first row that no other worker has locked (``SELECT … FOR UPDATE SKIP LOCKED``). None if all are locked.
 
-    Call it in a transaction, and write into the row who has it and until when before the transaction ends.
+    Call this in a transaction. Before it ends, write into the row who holds it and until when.
 
-    :param rows: what is to be done now, ordered
+    :param rows: the rows that are due, the most urgent first
     """
     return rows.select_for_update(skip_locked=True, of=("self",)).first()
 
 
 def hold(lock: int) -> None:
-    """Wait for an advisory lock and keep it until the transaction ends. Callers count what is under way in it.
+    """Wait for an advisory lock, and keep it until the transaction ends. Callers use it to count what is running.
 
-    :raises TransactionManagementError: outside of a transaction, where the lock would be let go of at once
+    :raises TransactionManagementError: not in a transaction, where the lock would be released at once
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("an advisory lock of a transaction needs one")

@@ -1,7 +1,7 @@
-"""Numbers that only rise, counted by many processes: kept in Redis, so that each page of figures shows the sum.
+"""Counters that many processes increase. They are kept in Redis, so that every metrics page shows the sum.
 
-A counter begins anew where Redis does, which monitoring systems expect of counters. Counting never stands in the way of what
-is counted: an amount that Redis does not take now is added to the next one of the same process.
+If Redis loses its data, counters start again at zero, which monitoring systems expect. Counting never blocks the work that is counted: if
+Redis does not answer, the process adds the amount to its next one.
 """
 import logging
 import threading
@@ -22,7 +22,7 @@ _connection: Optional[redis.Redis] = None
 
 
 def count(**amounts: int) -> None:
-    """Adds to counters by name. Never raises for Redis' sake."""
+    """Increase counters, by name. Never raises an error because of Redis."""
     with _lock:
         _pending.update(amounts)
         waiting = {name: amount for name, amount in _pending.items() if amount}
@@ -33,13 +33,13 @@ def count(**amounts: int) -> None:
                 pipe.hincrby(KEY, name, amount)
             pipe.execute()
     except redis.RedisError as problem:
-        logger.warning("Redis does not count just now (%s); what is counted here is added later", type(problem).__name__)
+        logger.warning("Redis does not answer (%s); the counted amounts are added later", type(problem).__name__)
         with _lock:
             _pending.update(waiting)
 
 
 def counted() -> Optional["dict[str, int]"]:
-    """All counters by name; None where Redis does not answer."""
+    """All counters by name; None if Redis does not answer."""
     try:
         return {name.decode(): int(value) for name, value in _redis().hgetall(KEY).items()}
     except redis.RedisError:
@@ -47,7 +47,7 @@ def counted() -> Optional["dict[str, int]"]:
 
 
 def answers() -> bool:
-    """Whether Redis, which is the broker as well, answers within a second or two."""
+    """Whether Redis, which is also the broker, answers within a second or two."""
     try:
         return bool(_redis().ping())
     except redis.RedisError:
@@ -55,7 +55,7 @@ def answers() -> bool:
 
 
 def _redis() -> redis.Redis:
-    """This process' connections; made at first use, so after the fork."""
+    """This process' connections. They are made at the first use, which is after the fork."""
     global _connection
     if _connection is None:
         _connection = redis.Redis.from_url(settings.CELERY_BROKER_URL, socket_timeout=_TIMEOUT_SECONDS,

@@ -1,28 +1,28 @@
-"""What a failed task's error says, in our own words.
+"""Explain a failed task's error in our own words.
 
-WebODM stores what pyodm, the node or the network library said. That text may hold the node's address with its API token, so it never
-reaches clients, mails or pages: they get a sentence of ours per class of fault. Administrators may see the text, masked.
+WebODM stores the error text of pyodm, the node or the network library. That text may hold the node's address with its API token, so it
+never reaches clients, mails or pages. They get one of our sentences for each class of fault. Administrators may see the masked text.
 """
 import re
 from typing import NamedTuple, Optional
 
 from app_extensions.host.logs import mask
 
-#: The cause of an error stands at its beginning; some nodes append pages of output.
+#: Characters of an error to read: the cause is at its beginning, and some nodes append pages of output.
 _READ_CHARACTERS = 2000
 _SHOWN_CHARACTERS = 500
 
 
 class Trouble(NamedTuple):
-    """A node's fault: its name for logs, words for people, and whether other scans had better be kept off the node."""
+    """A node's fault. kind: its name for logs. words: for users. rests: whether to keep other scans off the node for a while."""
 
     kind: str
     words: str
     rests: bool = False
 
 
-#: What task errors look like that are a node's: our own node's, NodeODM's, ClusterODM's, and WebODM's on the way to them.
-#: A lack of memory is not among them: the next node needs as much.
+#: Task errors that are a node's fault. They come from our own node, NodeODM, ClusterODM, or from WebODM on the way to them.
+#: Lack of memory is not one of them, because another node would need as much.
 _FAULTS = (
     (re.compile(r"no space left|disk (is )?full|no room on the node|ENOSPC", re.I),
      Trouble("full", "its disk was full", rests=True)),
@@ -34,27 +34,27 @@ _FAULTS = (
     (re.compile(r"no nodes (are )?(available|online)|failed to forward task|maximum upload retries|"
                 r"maximum number of concurrent tasks|^uuh, slow down", re.I),
      Trouble("no machine", "none of its machines took the task")),
-    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it failed by itself")),
+    (re.compile(r"^invalid zip file|^the processing node (failed|could not work)", re.I), Trouble("broken", "it had an internal error")),
 )
 SILENT = Trouble("silent", "it did not answer any more", rests=True)
 STALLED = Trouble("stalled", "it made no progress any more", rests=True)
 OFFLINE = Trouble("offline", "it went offline")
 REMOVED = Trouble("removed", "it was taken out of WebODM")
 _TROUBLES = (*(trouble for _, trouble in _FAULTS), SILENT, STALLED, OFFLINE, REMOVED)
-#: Node errors that tell of the photos: another node would say the same, and they cost what they cost.
+#: Node errors that the photos cause. Another node would report the same, and the credit is not refunded.
 PHOTOS_AT_FAULT = re.compile(
     r"photos? could be placed|images? could be (placed|matched)|not enough (overlap|features|matches|images)|"
     r"too few (photos|images|features|matches)|overlap", re.IGNORECASE)
 _PLACED = re.compile(r"\b([0-9]{1,6}) of ([0-9]{1,6}) photos could be placed", re.IGNORECASE)
 _BACKGROUND = re.compile(r"background did not move", re.IGNORECASE)
 _MEMORY = re.compile(r"out of memory|not enough memory|bad_alloc|cannot allocate memory|MemoryError", re.IGNORECASE)
-#: What `given_up` makes, which comes back to us as the task's error.
+#: Matches the text of `given_up`, which we get back as the task's error.
 _GIVEN_UP = re.compile("The processing node failed: ({})\\. [0-9]+ attempts were made\\.".format(
     "|".join(re.escape(trouble.words) for trouble in _TROUBLES)))
 
 
 def fault_in(error: str) -> Optional[Trouble]:
-    """The node's fault that a failed task's error tells of; None where it is the photos', or not known whose."""
+    """The node's fault in a failed task's error. None if the photos are at fault, or the cause is unknown."""
     error = error[:_READ_CHARACTERS]
     if PHOTOS_AT_FAULT.search(error):
         return None
@@ -62,14 +62,14 @@ def fault_in(error: str) -> Optional[Trouble]:
 
 
 def given_up(trouble: Trouble, attempts: int) -> str:
-    """The error of a task that no node could finish."""
+    """The error to store for a task that no node could finish."""
     return f"The processing node failed: {trouble.words}. {attempts} attempts were made."
 
 
 def explain(error: str) -> str:
-    """One or more sentences of ours on why a task failed and what to do, without a word of the error itself but its numbers.
+    """Say in our own sentences why a task failed and what to do. Only numbers are taken from the error itself.
 
-    :param error: as WebODM stored it, empty for none
+    :param error: as WebODM stored it; may be empty
     """
     error = error[:_READ_CHARACTERS]
     if _GIVEN_UP.fullmatch(error):
@@ -100,5 +100,5 @@ def _advice(error: str) -> str:
 
 
 def for_admins(error: str) -> str:
-    """The beginning of the error itself on one line, with tokens and passwords masked. For administrators only."""
+    """The beginning of the error itself, in one line, with tokens and passwords masked. For administrators only."""
     return mask(" ".join(error[:_READ_CHARACTERS].split()))[:_SHOWN_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Shows that beat runs and that workers take its jobs: once a minute a job in each queue leaves the time in Redis."""
+"""Show that beat and the workers run: once per minute, a job in each queue writes the time to Redis."""
 import time
 from typing import Optional
 
@@ -9,7 +9,7 @@ from worker.celery import app
 from app_extensions.host import celery_queue
 from app_extensions.host.beat import add_periodic
 
-#: Written by a job in WebODM's queue, and by one in the queue of our jobs.
+#: Redis keys: the first is written by a job in WebODM's queue, the second by a job in our queue.
 KEY = "app_extensions:heartbeat"
 OWN_KEY = "app_extensions:heartbeat:own"
 PERIOD_SECONDS = 60
@@ -17,28 +17,28 @@ PERIOD_SECONDS = 60
 
 @app.task(name="app_extensions.host.heartbeat.note", ignore_result=True)
 def note() -> None:
-    """Writes the time."""
+    """Record that a worker took a job from WebODM's queue."""
     _redis().set(KEY, repr(time.time()))
 
 
 @app.task(name="app_extensions.host.heartbeat.note_own", ignore_result=True)
 def note_own() -> None:
-    """Writes the time at which a worker took a job out of the queue of our jobs."""
+    """Record that a worker took a job from our queue."""
     _redis().set(OWN_KEY, repr(time.time()))
 
 
 def last_beat_at() -> Optional[float]:
-    """When a worker last ran the job in WebODM's queue, in seconds since 1970. None if never, as far as Redis knows."""
+    """When a worker last took the job from WebODM's queue, in seconds since 1970. None if Redis has no record of it."""
     return _time_at(KEY)
 
 
 def last_own_job_at() -> Optional[float]:
-    """When a worker last took a job out of the queue of our jobs, in seconds since 1970. None if never, as far as Redis knows."""
+    """When a worker last took the job from our queue, in seconds since 1970. None if Redis has no record of it."""
     return _time_at(OWN_KEY)
 
 
 def schedule() -> None:
-    """Has beat run both jobs."""
+    """Add both jobs to beat's schedule."""
     add_periodic("app-extensions-heartbeat", note.name, PERIOD_SECONDS)
     add_periodic("app-extensions-heartbeat-own", note_own.name, PERIOD_SECONDS, queue=celery_queue.queue_name())
 

@@ -1,7 +1,7 @@
-"""What a log line is about, from the request to the worker: `request=… scan=… flight=… job=…` at the end of each line.
+"""Add fields to log lines, from the request to the worker: `request=… scan=… flight=… job=…` at the end of each line.
 
-Fields hold inside a block and travel with every Celery job that is queued in it, WebODM's own included, so that one word in
-all logs finds the whole way of a scan or a flight. They are ids: nothing secret, and nothing that a client wrote.
+Fields apply inside a block. Every Celery job that is queued in the block carries them along, even WebODM's own jobs. So searching all logs
+for one id finds everything that happened to a scan or a flight. Fields are ids: never a secret, and never text from a client.
 """
 import re
 import secrets
@@ -13,12 +13,12 @@ from typing import Any, Optional
 from celery import signals
 from django.http import HttpRequest
 
-#: The header of a message in which fields travel, and of a request and its answer in which the request's id does.
+#: The header of Celery messages that carries the fields, and the HTTP header of requests and answers that carries the request's id.
 MESSAGE_HEADER = "app_extensions_log"
 REQUEST_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z", re.ASCII)
 _VALUE = re.compile(r"[A-Za-z0-9._:@/-]{1,64}\Z", re.ASCII)
-#: Jobs of ours; their lines also get the first letters of the job's id.
+#: Prefixes of our own jobs. Their log lines also get the first letters of the job's id.
 _OURS = ("app_extensions.", "app.tasks.tapis_storage.")
 _MOST_FIELDS = 8
 
@@ -27,13 +27,13 @@ _jobs: "dict[str, Token]" = {}
 
 
 def current() -> "dict[str, str]":
-    """The fields of this moment, in the order in which they were set."""
+    """The current fields, in the order in which they were set."""
     return _fields.get() or {}
 
 
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Adds fields to all log lines, and to the jobs queued, inside the block."""
+    """Add fields to all log lines and queued jobs inside the block."""
     token = _fields.set(_merged(fields))
     try:
         yield
@@ -42,14 +42,14 @@ def log_fields(**fields: Any) -> Iterator[None]:
 
 
 def note_fields(**fields: Any) -> None:
-    """Adds fields from here to the end of the block around; nothing where there is none."""
+    """Add fields from here to the end of the enclosing block. Does nothing outside of a block."""
     if _fields.get() is not None:
         _fields.set(_merged(fields))
 
 
 @contextmanager
 def request_fields(request: HttpRequest) -> Iterator[str]:
-    """The block of a web request. Gives its id: the one that a proxy in front gave it (``X-Request-ID``), or a new one."""
+    """The block for a web request. Yields the request's id: the one that a proxy set (``X-Request-ID``), or a new one."""
     given = request.META.get("HTTP_X_REQUEST_ID", "")
     request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(6)
     with log_fields(request=request_id):
@@ -57,7 +57,7 @@ def request_fields(request: HttpRequest) -> Iterator[str]:
 
 
 def connect() -> None:
-    """Has fields travel with Celery's messages; call it once in every process."""
+    """Make Celery's messages carry the fields. Call this once in every process."""
     signals.before_task_publish.connect(_send, dispatch_uid="app_extensions.log_fields.send")
     signals.task_prerun.connect(_begin, dispatch_uid="app_extensions.log_fields.begin")
     signals.task_postrun.connect(_end, dispatch_uid="app_extensions.log_fields.end")
@@ -75,7 +75,7 @@ def _send(headers: Any = None, **_: Any) -> None:
 
 def _begin(task_id: str, task: Any, **_: Any) -> None:
     carried = task.request.get(MESSAGE_HEADER)
-    # The broker is trusted with jobs, but whatever comes from outside the process is looked at before it is printed.
+    # We trust the broker with jobs, but still check anything from outside the process before printing it.
     fields = {name: value for name, value in list(carried.items())[:_MOST_FIELDS]
               if name.isidentifier() and isinstance(value, str) and _VALUE.match(value)} if isinstance(carried, dict) else {}
     if task.name.startswith(_OURS):

@@ -1,4 +1,4 @@
-"""Where files are kept."""
+"""WebODM's directories, and the free space in them."""
 import os
 import shutil
 from pathlib import Path
@@ -13,14 +13,14 @@ def media_root() -> Path:
 
 
 def tmp_dir() -> Path:
-    """WebODM's directory for short-lived files. It deletes what is older than 24 hours."""
+    """WebODM's directory for short-lived files. WebODM deletes files there after 24 hours."""
     path = Path(settings.MEDIA_TMP)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def free_bytes(path: Union[str, Path]) -> int:
-    """Bytes that may still be written where ``path`` is, or will be."""
+    """Free bytes on the disk of ``path``, which need not exist yet."""
     path = Path(os.path.abspath(path))
     while not path.exists():
         path = path.parent

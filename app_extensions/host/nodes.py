@@ -1,6 +1,6 @@
 """Processing nodes that a user may use, and whether they have room.
 
-WebODM gives a task only to nodes on which its owner (or a group of theirs) has the object permission ``view_processingnode``.
+WebODM only gives a task to nodes for which its owner, or one of the owner's groups, has the object permission ``view_processingnode``.
 """
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Union
@@ -13,8 +13,8 @@ from nodeodm import status_codes
 from nodeodm.models import ProcessingNode
 from pyodm.exceptions import OdmError
 
-#: What ClusterODM says of its processors, its memory, and its parallel tasks where no limit is set (``libs/proxy.js``,
-#: ``/info``): it does not tell what stands behind it, and its queue is always empty.
+#: ClusterODM reports this as its number of processors, its memory, and its parallel tasks if no limit is set (``libs/proxy.js``,
+#: ``/info``). It does not report the nodes behind it, and its queue is always empty.
 CLUSTER_FIGURE = 99999999999
 ASK_SECONDS = 5
 
@@ -24,8 +24,10 @@ _UNFINISHED = Q(status=None) | Q(status__in=[status_codes.QUEUED, status_codes.R
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """A node as WebODM saw it last. ``max_images`` is None without a limit; ``address`` is ``host:port``; ``options`` is what its
-    ``/options`` said."""
+    """A node as WebODM last saw it.
+
+    ``max_images`` is None without a limit. ``address`` is ``host:port``. ``options`` is the answer of its ``/options``.
+    """
 
     id: int
     label: str
@@ -38,7 +40,7 @@ class NodeInfo:
 
     @property
     def option_names(self) -> frozenset[str]:
-        """Names of the options that the node knows."""
+        """Names of the options that the node supports."""
         return frozenset(option["name"] for option in self.options)
 
 
@@ -55,7 +57,7 @@ def _info(node: ProcessingNode) -> NodeInfo:
 
 
 def nodes_for(user: User) -> list[NodeInfo]:
-    """The nodes that WebODM would give this user's tasks to, shortest queue first."""
+    """The nodes to which WebODM may give this user's tasks, shortest queue first."""
     return [_info(node) for node in _usable(user)]
 
 
@@ -66,14 +68,14 @@ def all_nodes() -> list[NodeInfo]:
 
 @dataclass(frozen=True)
 class NodeLimits:
-    """What a node says of itself when asked: whether it is a ClusterODM, and how many tasks it does at once (None: not told)."""
+    """A node's answer about itself: whether it is a ClusterODM, and how many tasks it runs at once (None: it does not say)."""
 
     is_cluster: bool
     parallel: Optional[int]
 
 
 def ask_limits(node_id: int) -> Optional[NodeLimits]:
-    """Asks a node itself (5 s at most): WebODM does not keep these. None where it does not answer or is gone."""
+    """Ask a node for its limits, which WebODM does not store. Takes at most 5 s. None if it does not answer or is gone."""
     node = ProcessingNode.objects.filter(pk=node_id).first()
     if node is None:
         return None
@@ -90,13 +92,13 @@ PerNode = Union[int, Callable[[NodeInfo], int]]
 
 
 def places_by_node(user: User, per_node: PerNode = 1, refresh: bool = True) -> dict[int, int]:
-    """How many more tasks each node that is online and that the user may use would take: node id → places.
+    """How many more tasks each usable online node would take: node id → places.
 
-    Counts what the node itself reported last (tasks of other WebODMs too) and what WebODM has on it meanwhile. WebODM's
-    knowledge of a node is up to 30 s old: with ``refresh``, a node that only seems busy by that is asked itself (5 s at most
-    each, for jobs; requests had better do without).
+    Counts the tasks that the node last reported (which may belong to other WebODMs) and those that this WebODM has on it now. WebODM's
+    data about a node is up to 30 s old.
 
-    :param per_node: how many tasks a node takes, for all or by node
+    :param per_node: how many tasks a node takes: one number for all nodes, or a function of the node
+    :param refresh: ask a node that seems busy only because of other tasks. Takes up to 5 s per node, so leave it off in web requests
     """
     places = {}
     for node in _usable(user):
@@ -110,15 +112,17 @@ def places_by_node(user: User, per_node: PerNode = 1, refresh: bool = True) -> d
 
 
 def free_places(user: User, per_node: PerNode = 1, refresh: bool = True) -> int:
-    """How many more tasks of the user start at once: the places of :func:`places_by_node` without those that this user's
-    tasks which still wait for a node will take."""
+    """How many more tasks of the user would start at once.
+
+    These are the places of :func:`places_by_node`, minus the user's tasks that still wait for a node.
+    """
     homeless = Task.objects.filter(
         _UNFINISHED, project__owner=user, processing_node=None, auto_processing_node=True, partial=False).count()
     return max(0, sum(places_by_node(user, per_node, refresh).values()) - homeless)
 
 
 def permit_node(user: User, node_id: int) -> None:
-    """Lets a user's tasks onto a node. Raises ProcessingNode.DoesNotExist."""
+    """Allow a user's tasks on a node. Raises ProcessingNode.DoesNotExist."""
     from guardian.shortcuts import assign_perm
 
     assign_perm("view_processingnode", user, ProcessingNode.objects.get(pk=node_id))

@@ -1,6 +1,6 @@
 """The Content-Security-Policy of our pages inside WebODM's frame."""
 
-#: The frame holds inline scripts, and WebODM's bundles use eval; what we can still forbid, we do.
+#: As strict as WebODM allows: its frame has inline scripts, and its bundles use eval.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' blob: data:{images}; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; "
@@ -10,7 +10,7 @@ _POLICY = (
 def policy(*, images_from: str = "", ancestors: str = "'none'") -> str:
     """The header's value.
 
-    :param images_from: another origin that pictures may come from
-    :param ancestors: pages that may show this one in a frame, as ``frame-ancestors`` wants it
+    :param images_from: another origin from which pictures may come
+    :param ancestors: value of ``frame-ancestors``: the pages that may show this one in a frame
     """
     return _POLICY.format(images=f" {images_from}" if images_from else "", ancestors=ancestors)

@@ -1,7 +1,7 @@
-"""WebODM's work on a task that is on a node, seen from outside: its lock, its signs of life, and taking the task off the node.
+"""Watch and change a task while it is on a node: WebODM's lock, signs of life, and taking the task off the node.
 
-WebODM does one step of a task at a time under a lock in Redis (``worker.tasks.process_task``). Each step ends with a save of
-the whole row, so whoever changes a task that is on a node has to hold that lock, or his change is overwritten.
+WebODM does one step of a task at a time under a lock in Redis (``worker.tasks.process_task``). Each step ends by saving the whole row. So
+hold that lock to change a task that is on a node, or the change is overwritten.
 """
 import logging
 import secrets
@@ -23,7 +23,7 @@ logger = logging.getLogger("app.logger")
 
 _LOCK = "task_lock_"
 _OWNER = "app_extensions:task_lock_owner:"
-#: Redis runs a script as one step. Keys: WebODM's lock, our proof. Arguments: who we are, now, how many seconds a lock lasts.
+#: Redis runs each script as one step. Keys: WebODM's lock, and our proof. Arguments: our id, the time now, and the lock's seconds.
 _TAKE = """
 if not redis.call('set', KEYS[1], ARGV[2], 'NX', 'EX', ARGV[3]) then return 0 end
 redis.call('set', KEYS[2], ARGV[1], 'EX', ARGV[3] - 1)
@@ -36,29 +36,29 @@ return 1"""
 _GIVE_BACK = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
 return redis.call('del', KEYS[1], KEYS[2])"""
-#: Removes a lock that still has the value which was seen, and that none of us holds.
+#: Removes a lock if its value has not changed since it was read, and none of our processes holds it.
 _FREE = """
 if redis.call('get', KEYS[1]) ~= ARGV[1] or redis.call('exists', KEYS[2]) == 1 then return 0 end
 return redis.call('del', KEYS[1])"""
-#: WebODM takes a lock that was not renewed for so long for one that was left behind.
+#: If a lock is not renewed for this long, WebODM considers it left behind.
 LOCK_SECONDS = 30
 _POLL_SECONDS = 0.1
-#: How long a node is given to drop a task. Less than the lock lasts.
+#: How long a node may take to drop a task. Must be less than the lock lasts.
 DROP_SECONDS = 10
-#: Locks without a worker at the last look: task → since when, in seconds since 1970.
+#: Redis hash of the locks that had no worker at the last check: task → since when, in seconds since 1970.
 _SUSPECTS = "app_extensions:left_locks"
-#: How long a lock has to be without a worker to count as left behind, over at least two looks.
+#: A lock counts as left behind if it has no worker for this long, in at least two checks.
 SUSPECT_SECONDS = 25
-#: Looks further apart than this are not put together.
+#: Checks that are further apart than this do not count together.
 FORGET_SECONDS = 300
 _ASK_WORKERS_SECONDS = 3.0
 
 
 class TaskLock:
-    """WebODM's lock on one task as this process tried to get it; true while it is ours for certain.
+    """WebODM's lock on one task, as this process tries to hold it. True while it is certainly ours.
 
-    WebODM overwrites the lock's value at each of its attempts, so the value does not tell whose it is. Nobody takes a lock that was
-    renewed within 30 s, though: a second key, which names us and ends a second earlier, is the proof that it is still ours.
+    WebODM overwrites the lock's value at each of its attempts, so the value does not show who holds it. But nobody takes a lock that was
+    renewed within the last 30 s. So a second key, which has our id and ends a second earlier, proves that the lock is still ours.
     """
 
     def __init__(self, task_id: Any) -> None:
@@ -69,15 +69,15 @@ class TaskLock:
         return redis_client.get(self._keys[1]) == self._me.encode()
 
     def take(self) -> bool:
-        """Get it if it is free. :return: whether it is ours now"""
+        """Take the lock if it is free. :return: whether it is ours now"""
         return self._run(_TAKE)
 
     def renew(self) -> bool:
-        """Keep it for another 30 s. :return: False where it was lost meanwhile; then it is left alone"""
+        """Keep the lock for another 30 s. :return: False if it was lost meanwhile; then it is not touched"""
         return self._run(_RENEW)
 
     def give_back(self) -> None:
-        """Free it, unless it was lost meanwhile: another process may have it by now."""
+        """Release the lock, unless it was lost meanwhile: another process may have it by now."""
         self._run(_GIVE_BACK)
 
     def _run(self, script: str) -> bool:
@@ -88,7 +88,7 @@ class TaskLock:
 def task_lock(task_id: Any, patience_seconds: float = 0) -> Iterator[TaskLock]:
     """WebODM's lock on the task. While it is true, no worker does a step of the task.
 
-    :param patience_seconds: how long to wait for the step at hand; one that asks a node which hangs takes half a minute
+    :param patience_seconds: how long to wait for a step that is running; if its node hangs, a step takes half a minute
     """
     lock = TaskLock(task_id)
     deadline = time.monotonic() + patience_seconds
@@ -101,10 +101,10 @@ def task_lock(task_id: Any, patience_seconds: float = 0) -> Iterator[TaskLock]:
 
 
 def free_left_locks() -> int:
-    """Gives back the locks of workers that were killed. :return: how many
+    """Release the locks of workers that were killed. :return: how many
 
-    WebODM means them to run out after 30 s, but each of its polls, every 5 s, renews them: while other workers run, the task
-    of a killed one would stand still for ever. A lock is left behind if twice in a row no worker says that it is at the task.
+    WebODM intends these locks to end after 30 s, but its polls renew them every 5 s. So while other workers run, the task of a killed
+    worker would never continue. A lock counts as left behind if no worker reports that it works on the task, twice in a row.
     """
     before = _locked_tasks()
     answers = app.control.inspect(timeout=_ASK_WORKERS_SECONDS).active() if before else None
@@ -114,7 +114,7 @@ def free_left_locks() -> int:
     now, freed = time.time(), 0
     known = {task_id.decode(): float(since) for task_id, since in redis_client.hgetall(_SUSPECTS).items()}
     redis_client.delete(_SUSPECTS)
-    # Most are held for a moment: only those count that are there before the workers answer and after it.
+    # Most locks are held for a moment only. So look only at those that exist both before and after the workers answered.
     for task_id in before & _locked_tasks():
         if task_id in at_work:
             continue
@@ -122,8 +122,8 @@ def free_left_locks() -> int:
         value = redis_client.get(_LOCK + task_id)
         if value is not None and now - since >= SUSPECT_SECONDS:
             if not redis_client.eval(_FREE, 2, _LOCK + task_id, _OWNER + task_id, value):
-                continue  # somebody has it after all
-            logger.warning("WebODM's lock on task %s was left behind by a worker that died, and is given back", task_id)
+                continue  # somebody holds it after all
+            logger.warning("WebODM's lock on task %s was left behind by a worker that died, and is released", task_id)
             freed += 1
         else:
             redis_client.hset(_SUSPECTS, task_id, since)
@@ -136,8 +136,11 @@ def _locked_tasks() -> "set[str]":
 
 
 def life_signs(task: Task) -> "tuple[str, str]":
-    """What a task shows of its life on a node: a text that changes when it gets on, and one that changes as well whenever its
-    node answers for it (a node counts a running task's time)."""
+    """Two texts for detecting whether a task on a node is alive.
+
+    The first changes when the task makes progress. The second also changes whenever its node answers, because a node reports a running
+    task's time.
+    """
     try:
         console = getsize(task.data_path("console_output.txt"))
     except OSError:
@@ -147,31 +150,31 @@ def life_signs(task: Task) -> "tuple[str, str]":
 
 
 def is_running(task: Task) -> bool:
-    """Whether a node has it in hand, or is being sent it, as opposed to having it in a queue."""
+    """Whether a node is processing the task or is receiving its images, as opposed to having it in its queue."""
     return task.processing_node_id is not None and (
         task.status == status_codes.RUNNING or (task.status is None and task.pending_action is None))
 
 
 def node_of(task: Task) -> "tuple[Optional[int], str, bool]":
-    """Its node: id, name for people, and whether WebODM holds it to be online. (None, "", False) without one."""
+    """The task's node: id, name for users, and whether WebODM considers it online. (None, "", False) without a node."""
     node = task.processing_node
     return (node.id, str(node), node.is_online()) if node else (None, "", False)
 
 
 def drop_on_node(task: Task) -> bool:
-    """Asks the task's node to stop it and to drop its files, as far as the node answers within 10 s."""
+    """Ask the task's node to stop the task and delete its files. :return: whether the node did so within 10 s"""
     if task.processing_node is None or not task.uuid:
         return False
     try:
         task.processing_node.api_client(timeout=DROP_SECONDS).get_task(task.uuid).remove()
     except OdmError as problem:
-        logger.info("%s: its node does not drop it: %s", task, problem)
+        logger.info("%s: the node did not delete it: %s", task, problem)
         return False
     return True
 
 
 def take_off_node(task_id: UUID) -> None:
-    """Makes a task wait for its start as if no node ever had it; its files stay. Hold :func:`task_lock`."""
+    """Make a task wait for its start as if it had never been on a node. Its files stay. Hold :func:`task_lock`."""
     with transaction.atomic():
         row = Task.objects.select_for_update(of=("self",)).get(pk=task_id)
         row.uuid, row.status, row.last_error, row.pending_action, row.processing_node = "", None, None, None, None
@@ -184,7 +187,7 @@ def take_off_node(task_id: UUID) -> None:
 
 
 def fail_task(task_id: UUID, error: str) -> None:
-    """Ends a task as failed, with a sentence for its owner. Hold :func:`task_lock`."""
+    """End a task as failed, with a sentence for its owner. Hold :func:`task_lock`."""
     with transaction.atomic():
         row = Task.objects.select_for_update(of=("self",)).get(pk=task_id)
         row.status, row.last_error, row.pending_action = status_codes.FAILED, error, None

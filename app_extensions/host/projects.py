@@ -1,4 +1,4 @@
-"""WebODM's projects: made, found, named, tagged, and who may do what with them."""
+"""Make, find, name and tag WebODM's projects, and check permissions on them."""
 from collections.abc import Iterable
 from typing import Optional
 
@@ -12,7 +12,7 @@ NAME_LENGTH = 255
 
 
 def clip_name(text: str, suffix: str = "") -> str:
-    """``text`` and ``suffix`` in at most 255 characters; what is too much goes from ``text``, and the cut shows as "…"."""
+    """``text`` and ``suffix`` in at most 255 characters. If necessary, ``text`` is cut and ends with "…"."""
     room = NAME_LENGTH - len(suffix)
     if len(text) > room:
         text = text[: room - 1] + "…"
@@ -20,26 +20,26 @@ def clip_name(text: str, suffix: str = "") -> str:
 
 
 def create_project(owner: User, name: str, description: str = "", tags: Iterable[str] = ()) -> Project:
-    """Makes a project; WebODM gives its owner all permissions on it. Names too long are clipped."""
+    """Make a project. WebODM gives its owner all permissions on it. A name that is too long is clipped."""
     return Project.objects.create(
         owner=owner, name=clip_name(name), description=description, tags=_join(tags)
     )
 
 
 def get_project(project_id: Optional[int]) -> Optional[Project]:
-    """The project, or None where it is gone or on its way out."""
+    """The project, or None if it is gone or is being deleted."""
     if project_id is None:
         return None
     return Project.objects.filter(pk=project_id, deleting=False).first()
 
 
 def project_tags(project: Project) -> list[str]:
-    """The tags: one text in the database, separated by spaces (``app/api/tags.py`` of WebODM 3.2)."""
+    """The project's tags. The database has them in one text, separated by spaces (``app/api/tags.py`` of WebODM 3.2)."""
     return project.tags.split()
 
 
 def delete_project(project: Project) -> None:
-    """Deletes the project: at once without tasks, otherwise once WebODM's workers have removed them."""
+    """Delete the project: at once if it has no tasks, otherwise when WebODM's workers have removed them."""
     project.delete()
 
 
@@ -50,16 +50,17 @@ def user_can(user: User, perm: str, project: Project) -> bool:
 
 
 def safe_tag(text: str) -> str:
-    """A text as one of WebODM's tags. Spaces part tags, and commas part them where tags are told as text: both become ``_``.
+    """A text as one of WebODM's tags.
 
-    A tag that starts with ``.`` is hidden in the dashboard, and one with ``#`` cannot be searched for: these become ``_`` as well.
+    Spaces separate tags, and so do commas if tags are given as text. A tag that starts with ``.`` is hidden in the dashboard, and a tag
+    with ``#`` cannot be searched for. All of these characters become ``_``.
     """
     joined = "_".join(text.replace(",", " ").replace("#", "_").split())
     return "_" + joined[1:] if joined.startswith(".") else joined
 
 
 def write_tags_by_spaces(project_ids: Iterable[int]) -> int:
-    """Rewrites the tags of projects that an earlier version of ours made, with commas. A second run changes nothing. :return: how many"""
+    """Rewrite tags that an earlier version separated by commas. A second run changes nothing. :return: number of changed projects"""
     changed = 0
     for project in Project.objects.filter(pk__in=list(project_ids), tags__contains=","):
         project.tags = _join(project.tags.replace(",", " ").split())
@@ -73,20 +74,20 @@ def _join(tags: Iterable[str]) -> str:
 
 
 def visible_ids(user: User) -> QuerySet:
-    """The ids of the projects that WebODM lets the user see: the own ones and shared ones. A query, to be used within others.
+    """The ids of the projects that the user may see in WebODM: the user's own and shared ones. A query, for use within other queries.
 
-    Superusers may see every project; here they get those that are theirs or shared with them, as everybody does.
+    Superusers may see every project, but here they also get only their own projects and those shared with them.
     """
     seen = get_objects_for_user(user, "view_project", Project, with_superuser=False, accept_global_perms=False)
     return seen.filter(deleting=False).order_by().values("pk")
 
 
 def projects_by_id(project_ids: Iterable[int]) -> list[Project]:
-    """Those of the projects that exist and are not on their way out."""
+    """The given projects, without those that are gone or are being deleted."""
     return list(Project.objects.filter(pk__in=list(project_ids), deleting=False))
 
 
 def task_counts(project_ids: Iterable[int]) -> dict[int, int]:
-    """How many tasks each project has, in one query; projects without any are missing."""
+    """Number of tasks per project, in one query. Projects without tasks are missing."""
     rows = Project.objects.filter(pk__in=list(project_ids), task__isnull=False)
     return dict(rows.annotate(number=Count("task")).order_by().values_list("pk", "number"))

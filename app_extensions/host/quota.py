@@ -1,4 +1,4 @@
-"""Disk quotas. WebODM does not ask at creation; its hourly check deletes the newest tasks of those who have too much."""
+"""Disk quotas. WebODM does not check them when a task is made. Instead, an hourly job deletes the newest tasks of users over quota."""
 from typing import Optional
 
 from django.contrib.auth.models import User
@@ -7,7 +7,7 @@ BYTES_PER_MEGABYTE = 1024 * 1024
 
 
 def quota_exceeded(user: User, extra_bytes: int = 0) -> bool:
-    """Whether the user's tasks take more than the quota, or would with ``extra_bytes`` more."""
+    """Whether the user's tasks exceed the quota, or would with ``extra_bytes`` more."""
     profile = user.profile
     if not profile.has_quota():
         return False
@@ -15,7 +15,7 @@ def quota_exceeded(user: User, extra_bytes: int = 0) -> bool:
 
 
 def quota_left_bytes(user: User) -> Optional[int]:
-    """Bytes that the user's quota leaves; None without a quota. Negative where it is exceeded."""
+    """Bytes left in the user's quota. Negative if it is exceeded; None without a quota."""
     profile = user.profile
     if not profile.has_quota():
         return None

@@ -1,7 +1,7 @@
-"""WebODM's signals on tasks, each with ``task_id``.
+"""WebODM's signals about tasks. Each has a ``task_id``.
 
-Sent in the worker, whether a plugin is enabled or not. ``task_failed`` comes only where a node reports a failure: errors on
-the way to a node set the state without a signal, so whoever wants to know of every failure looks at the state as well.
+WebODM sends them in the worker, whether a plugin is enabled or not. ``task_failed`` is only sent if a node reports a failure. Errors on the
+way to a node set the state without a signal, so check the state as well to notice every failure.
 """
 from typing import Any
 
@@ -13,8 +13,8 @@ from django.dispatch import Signal
 
 __all__ = ["task_completed", "task_failed", "task_removed", "task_removing", "task_restarting"]
 
-#: Ours, as WebODM tells nobody: somebody asked for the task to be processed again. Sent in the web server, and perhaps more than
-#: once, until a worker takes the wish up.
+#: Somebody asked to process the task again. This is our own signal, as WebODM has none. Sent in the web server, possibly more than once
+#: until a worker takes the request up.
 task_restarting = Signal(providing_args=["task_id"])
 
 

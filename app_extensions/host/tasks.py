@@ -1,7 +1,7 @@
-"""WebODM's tasks: one that waits for its files, its directories, its start, and its state in words.
+"""WebODM's tasks: make tasks that wait for their files, find their directories, start them, and describe their state.
 
-A task here waits with ``auto_processing_node=False``, no node and ``partial=False``: the poll of pending tasks passes it by,
-and the hourly clean-up, which deletes partial tasks after 72 hours, does too.
+A waiting task has ``auto_processing_node=False``, no node and ``partial=False``. So WebODM's poll of pending tasks ignores it, and so does
+the hourly clean-up, which deletes partial tasks after 72 hours.
 """
 import logging
 import re
@@ -43,7 +43,7 @@ _STATUS = {
 _ACTIONS = {number: name.lower() for number, name in Task.PENDING_ACTIONS}
 
 
-#: Columns that ``task_state`` and the pages' addresses look at.
+#: Columns that ``task_state`` and the functions for addresses use.
 _SHOWN = (
     "id", "project_id", "processing_node_id", "auto_processing_node", "status", "pending_action", "partial", "last_error",
     "processing_time", "images_count", "upload_progress", "running_progress", "available_assets",
@@ -51,18 +51,18 @@ _SHOWN = (
 
 
 class TaskBusyError(Exception):
-    """The task is on a node, and cannot be started a second time meanwhile."""
+    """The task is on a node and cannot be started again until it ends."""
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task's state as people are told it.
+    """A task's state as users see it.
 
     status: one of ``waiting`` (for its files or its start), ``queued``, ``running``, ``failed``, ``completed``, ``canceled``.
-    progress: 0 … 1 of the processing; upload_progress: 0 … 1 of the images' way to the node.
-    processing_seconds: None until the node tells it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
-    error: why it failed, in our own words ("" otherwise). node_error: what WebODM stored, which may hold the node's token: it decides what
-    follows, and nobody is shown it. hint: why nothing happens, where that is known ("" otherwise).
+    progress: 0 to 1 of the processing. upload_progress: 0 to 1 of sending the images to the node.
+    processing_seconds: None until the node reports it. pending_action: ``cancel``, ``remove``, ``restart`` … or None.
+    error: why it failed, in our own words ("" otherwise). node_error: the error as WebODM stored it. It may hold the node's token, so use
+    it for decisions, but never show it. hint: why nothing happens, if that is known ("" otherwise).
     """
 
     status: str
@@ -78,9 +78,9 @@ class TaskState:
 
 
 def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (), import_url: str = "") -> Task:
-    """Makes a task that nothing touches until :func:`commit_task`. Names too long are clipped.
+    """Make a task that WebODM leaves alone until :func:`commit_task`. A name that is too long is clipped.
 
-    Raises ValidationError for options without a name or with a value that is false, as WebODM does.
+    Raises ValidationError, as WebODM does, for options without a name or with a false value.
     """
     return Task.objects.create(
         project=project, name=clip_name(name), options=list(options), import_url=import_url,
@@ -88,7 +88,7 @@ def create_waiting_task(project: Project, name: str, options: Iterable[dict] = (
 
 
 def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
-    """The task, or None where it is gone or the id is none."""
+    """The task, or None if it is gone or the id is None or invalid."""
     if task_id is None:
         return None
     try:
@@ -98,9 +98,9 @@ def get_task(task_id: Union[str, UUID, None]) -> Optional[Task]:
 
 
 def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
-    """What pages show of many tasks, in three queries however many there are: good for :func:`task_state` and the pages' addresses.
+    """Rows of many tasks for :func:`task_state` and the functions for addresses, always in three queries.
 
-    WebODM's ``Task`` looks up its project whenever one is made of a row, so that objects of it cost one query each.
+    WebODM's ``Task`` looks up its project whenever an object is made from a row, so those would cost one query each.
     """
     rows = Task.objects.filter(pk__in=list(task_ids)).values("project__owner_id", "project__name", *_SHOWN)
     rows = list(rows)
@@ -112,7 +112,7 @@ def task_rows(task_ids: Iterable[UUID]) -> "dict[UUID, Any]":
 
 
 def statuses_by_id(task_ids: QuerySet) -> "dict[UUID, str]":
-    """The status word of each task that exists, in one query that reads no more than that.
+    """The status word of each task that exists, in one query that only reads the necessary columns.
 
     :param task_ids: a query of ids
     """
@@ -127,48 +127,52 @@ def task_status(task: Any) -> str:
 
 
 def nodes_of(task_ids: "Iterable[UUID]") -> "dict[UUID, Optional[int]]":
-    """Which processing node each task is on, None where it has none yet; tasks that are gone are missing."""
+    """The id of each task's processing node, None if it has no node yet. Tasks that are gone are missing."""
     return dict(Task.objects.filter(pk__in=list(task_ids)).values_list("pk", "processing_node_id"))
 
 
 def task_path(task: Task) -> Path:
-    """Where the task's directory is, whether it is there or not: for looking at a task that may be on its way out."""
+    """The path of the task's directory, which may not exist. For looking at a task that may be in removal."""
     return Path(task.task_path())
 
 
 def task_dir(task: Task) -> Path:
-    """The task's directory, made if need be. WebODM counts **every** file at its top level as an image."""
+    """The task's directory. Makes it if it is missing. WebODM counts **every** file at its top level as an image."""
     path = task_path(task)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def incoming_dir(task: Task) -> Path:
-    """A directory for files on their way in: the task directory's file system, but outside of it. Made if need be."""
+    """A directory for incoming files: on the same file system as the task's directory, but outside of it. Makes it if it is missing."""
     path = incoming_path(task.id)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def incoming_path(task_id: Union[str, UUID]) -> Path:
-    """Where :func:`incoming_dir` is; for tidying up after tasks that are gone. WebODM's clean-up of orphaned projects looks
-    at numbers only."""
+    """The path of :func:`incoming_dir`, which may not exist. For cleaning up after tasks that are gone.
+
+    WebODM's clean-up of orphaned projects does not touch it, because it only looks at directories with numbers as names.
+    """
     return Path(settings.MEDIA_ROOT) / "project" / ".incoming" / str(UUID(str(task_id)))
 
 
 def image_path(task: Task, name: str) -> Path:
-    """Where an image of this name belongs. Raises SuspiciousFileOperation when that is outside the task's directory, and
-    ValueError when it is not a plain file name."""
+    """The path for an image with this name.
+
+    Raises ValueError if it is not a plain file name, and SuspiciousFileOperation if the path is outside the task's directory.
+    """
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise ValueError(f"{name!r} is not a file name")
     return Path(task.get_image_path(name))
 
 
 def commit_task(task: Task, *, options: Optional[Iterable[dict]] = None, node_id: Optional[int] = None) -> None:
-    """All files are there: has WebODM process the task, on a node of its choice or on ``node_id``.
+    """Have WebODM process the task now that all files are there, on a node of its choice or on ``node_id``.
 
-    A task that is finished, failed or canceled is sent to a node anew with the files it has now. The job is queued once the
-    transaction around this call is committed. Raises TaskBusyError while a node is at it, ValidationError for bad options.
+    A task that is finished, failed or canceled is sent to a node again with the files that it has now. The job is queued once the
+    surrounding transaction is committed. Raises TaskBusyError while a node has the task, and ValidationError for bad options.
     """
     with transaction.atomic():
         row = Task.objects.select_for_update(of=("self",)).get(pk=task.pk)
@@ -190,21 +194,21 @@ def commit_task(task: Task, *, options: Optional[Iterable[dict]] = None, node_id
 
 
 def make_waiting(task: Task) -> None:
-    """Makes a task that was cancelled wait for its files again, as a new one does."""
+    """Make a canceled task wait for its files again, like a new one."""
     task.status = task.pending_action = task.processing_node = None
     task.last_error, task.auto_processing_node, task.partial = None, False, False
     task.save(update_fields=["status", "pending_action", "processing_node", "last_error", "auto_processing_node", "partial"])
 
 
 def update_counts(task: Task) -> None:
-    """Counts the images and the bytes in the task's directory, and saves both, without touching anything else."""
+    """Count the images and the bytes in the task's directory. Save only these two."""
     task.images_count = len(task.scan_images())
     task.update_size()
     task.save(update_fields=["images_count", "size"])
 
 
 def update_size(task: Task) -> None:
-    """Counts the bytes in the task's directory for the owner's quota, and nothing else; a task that is gone is left alone."""
+    """Count the bytes in the task's directory for the owner's quota. Save only these. Does nothing if the task is gone."""
     try:
         task.update_size()
     except FileNotFoundError:
@@ -214,9 +218,9 @@ def update_size(task: Task) -> None:
 
 
 def task_state(task: Task, hints: Optional[dict[int, str]] = None) -> TaskState:
-    """The state of the row as given; read the row anew first if it may have changed.
+    """The state of the given row. Read the row again first if it may have changed.
 
-    hints: kept between calls for many tasks, so that the nodes are looked at once an owner and not once a task.
+    hints: pass the same dictionary for many tasks, so that the nodes are looked up once per owner, not once per task.
     """
     action = _ACTIONS.get(task.pending_action)
     node = task.processing_node
@@ -244,7 +248,7 @@ def _status(status: Optional[int], pending_action: Optional[int], partial: bool,
 
 
 def _hint(owner: User, known: dict[int, str]) -> str:
-    """WebODM lets tasks of users who may not use any node wait for ever, and says nothing."""
+    """Why a queued task does not start. WebODM does not say so, and lets tasks wait forever if their owner may not use any node."""
     if owner.pk not in known:
         known[owner.pk] = _find_hint(owner)
     return known[owner.pk]
@@ -253,19 +257,19 @@ def _hint(owner: User, known: dict[int, str]) -> str:
 def _find_hint(owner: User) -> str:
     nodes = nodes_for(owner)
     if not nodes:
-        return f"{owner.get_username()} may not use any processing node; an administrator can permit one in WebODM's admin."
+        return f"{owner.get_username()} may not use any processing node. An administrator can permit one in WebODM's administration."
     if not any(node.online for node in nodes):
-        return "No processing node that may be used is online."
+        return "None of the processing nodes that the project's owner may use is online."
     return ""
 
 
 def cancel_task(task: Task) -> None:
-    """Stops the task, on the node too."""
+    """Stop the task, also on its node."""
     _act(task, pending_actions.CANCEL)
 
 
 def restart_task(task: Task) -> None:
-    """Starts the task again: on its node, or as a new one where it never had a node."""
+    """Start the task again: on its node, or as a new task if it never had a node."""
     if task.processing_node_id is None:
         commit_task(task)
     else:
@@ -273,19 +277,19 @@ def restart_task(task: Task) -> None:
 
 
 def set_options(task: Task, options: Iterable[dict]) -> None:
-    """Replaces the options of the task's next run. Raises ValidationError for bad ones."""
+    """Replace the options for the task's next run. Raises ValidationError for bad options."""
     task.options = list(options)
     task.full_clean(validate_unique=False)
     task.save(update_fields=["options"])
 
 
 def remove_task(task: Task) -> None:
-    """Deletes the task and its files, on the node too."""
+    """Delete the task and its files, also on its node."""
     _act(task, pending_actions.REMOVE)
 
 
 def _act(task: Task, action: int) -> None:
-    """Asks a worker for an action, as the dashboard's buttons do."""
+    """Ask a worker for an action, as the dashboard's buttons do."""
     task.pending_action = action
     task.partial = False
     task.last_error = None
@@ -294,7 +298,7 @@ def _act(task: Task, action: int) -> None:
 
 
 def console_tail(task: Task, most_bytes: int) -> str:
-    """The end of what the processing node said about a task, from a line's beginning; empty before it said anything."""
+    """The end of the processing node's output for a task, from the start of a line. Empty if there is no output yet."""
     try:
         with open(task.data_path("console_output.txt"), "rb") as file:
             start = max(0, file.seek(0, 2) - most_bytes)
@@ -306,22 +310,24 @@ def console_tail(task: Task, most_bytes: int) -> str:
 
 
 def task_url(task: Task) -> str:
-    """The path of the dashboard with this task unfolded. The dashboard shows ten projects per page, newest first, and unfolds only what
-    is on the page: it is told to search for the project's name."""
+    """The path of the dashboard with this task unfolded.
+
+    The dashboard shows ten projects per page, newest first, and only unfolds tasks on that page. So search for the project's name.
+    """
     opened = f"project_task_open={task.project_id}&project_task_expanded={task.id}"
-    words = re.sub(r"[#@:]", " ", task.project.name).split()  # WebODM takes these for tags and users
+    words = re.sub(r"[#@:]", " ", task.project.name).split()  # these characters mark tags and users in WebODM's search
     if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
         return f"/dashboard/?search={quote_plus(' '.join(words))}&{opened}"
     return f"/dashboard/?{opened}"
 
 
 def map_url(task: Task) -> str:
-    """The path of the map with this task's orthophoto or surface; "" where there is none to show."""
+    """The path of the map with this task's orthophoto or surface; "" if there is none."""
     shown = {"orthophoto.tif", "dsm.tif", "dtm.tif"} & set(task.available_assets)
     return f"/map/project/{task.project_id}/task/{task.id}/" if shown else ""
 
 
 def model_url(task: Task) -> str:
-    """The path of the page that shows this task's model or point cloud; "" where there is none to show."""
+    """The path of the page that shows this task's model or point cloud; "" if there is none."""
     shown = {"georeferenced_model.laz", "textured_model.zip", "textured_model.glb"} & set(task.available_assets)
     return f"/3d/project/{task.project_id}/task/{task.id}/" if shown else ""

@@ -1,7 +1,7 @@
-"""Modules of ours that appear inside WebODM's ``app`` package under their documented names.
+"""Make some of our modules importable from WebODM's ``app`` package, under their documented names.
 
-What lies in ``overlay/services``, ``overlay/tasks`` and ``overlay/models`` is imported as ``app.services.…``, ``app.tasks.…``
-and ``app.models.…``. The modules are thin: they name what ``app_extensions.tapis`` has.
+The modules in ``overlay/services``, ``overlay/tasks`` and ``overlay/models`` are imported as ``app.services.…``, ``app.tasks.…``
+and ``app.models.…``. They only re-export names from ``app_extensions.tapis``.
 """
 import importlib
 import sys
@@ -12,14 +12,14 @@ DIRECTORY = Path(__file__).resolve().parent
 
 
 def extend_app() -> None:
-    """Makes ``app.services`` and ``app.tasks`` importable; from the settings on, before any application is loaded."""
+    """Make ``app.services`` and ``app.tasks`` importable. The settings call this, before any application is loaded."""
     import app
 
     _append(app.__path__, DIRECTORY)
 
 
 def extend_models() -> None:
-    """Makes ``app.models.<ours>`` importable. ``app.models`` is a regular package and needs the registry: once apps load."""
+    """Make our modules under ``app.models`` importable. Call this once apps load: importing ``app.models`` needs the app registry."""
     _append(importlib.import_module("app.models").__path__, DIRECTORY / "models")
 
 

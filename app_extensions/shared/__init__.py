@@ -1,1 +1,1 @@
-"""What the OpenScan and the Tapis app both need: encrypted fields, mail, formatting, retries."""
+"""Code that both the OpenScan and the Tapis app use: encrypted fields, mail, formatting, retries, settings, photo files."""

@@ -1,9 +1,9 @@
 """Encryption at rest for secrets that must be read back (OAuth2 tokens, client secrets).
 
 Fernet (AES-128-CBC + HMAC-SHA256) through ``MultiFernet``: the first key encrypts, every key decrypts. Keys are
-derived with HKDF-SHA256 from texts, so a site needs no setting: Django's ``SECRET_KEY`` is always the last text.
-``ENCRYPTION_KEYS`` (environment ``WO_ENCRYPTION_KEYS``, texts separated by commas or white space, newest first) puts
-others in front of it. A site that changes its ``SECRET_KEY`` lists the old one there, rotates, and drops it.
+derived from texts with HKDF-SHA256. The last text is always Django's ``SECRET_KEY``, so a site needs no setting.
+``ENCRYPTION_KEYS`` (environment ``WO_ENCRYPTION_KEYS``: texts separated by commas or white space, newest first) puts
+others in front of it. To change ``SECRET_KEY``, list the old one there, rotate, and remove it again.
 """
 import base64
 import logging
@@ -24,33 +24,33 @@ from django.db.models.functions import Cast
 
 logger = logging.getLogger("app.logger")
 
-#: Marks our ciphertexts, so that a dump can be loaded again and a later format told apart.
+#: Marks our ciphertexts, so that a dump can be loaded again, and a later format can be distinguished.
 PREFIX = "fernet1:"
 MINIMUM_KEY_LENGTH = 16
 
 
 class DecryptionError(ValueError):
-    """The text was not encrypted with any key that is configured now."""
+    """The text was not encrypted with any of the configured keys."""
 
 
 class Ciphertext(str):
-    """A text that is encrypted already: an ``EncryptedTextField`` stores it as it is."""
+    """A text that is already encrypted. An ``EncryptedTextField`` stores it as it is."""
 
 
 class Unreadable(str):
-    """What a field holds when no key opens it: an empty text that, saved again, leaves the database as it was."""
+    """The value of a field that no key can decrypt: an empty text. Saving it again does not change the database."""
 
     ciphertext: str
 
     def __new__(cls, ciphertext: str) -> "Unreadable":
-        """:param ciphertext: the database's value, kept for a key that may come back"""
+        """:param ciphertext: the stored value, kept in case its key is configured again"""
         made = super().__new__(cls, "")
         made.ciphertext = ciphertext
         return made
 
 
 def key_texts() -> tuple[str, ...]:
-    """The texts that keys derive from, newest first, ``SECRET_KEY`` last. :raises ImproperlyConfigured: a short one."""
+    """The texts from which keys are derived, newest first, ``SECRET_KEY`` last. :raises ImproperlyConfigured: a text is too short"""
     given = getattr(settings, "ENCRYPTION_KEYS", None)
     if given is None:
         given = os.environ.get("WO_ENCRYPTION_KEYS", "")
@@ -67,7 +67,7 @@ def key_texts() -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _cipher(texts: tuple[str, ...]) -> MultiFernet:
     def derive(text: str) -> Fernet:
-        # No salt: the texts are long random secrets, and every process must come to the same key (RFC 5869, 3.1).
+        # No salt: the texts are long random secrets, and every process must derive the same key (RFC 5869, 3.1).
         hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"app_extensions.shared.crypto field key 1")
         return Fernet(base64.urlsafe_b64encode(hkdf.derive(text.encode())))
 
@@ -80,7 +80,7 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(ciphertext: str) -> str:
-    """The text that ``encrypt`` was given. :raises DecryptionError: not ours, damaged, or from a key that is gone"""
+    """Undo ``encrypt``. :raises DecryptionError: the value is not ours, is damaged, or its key is not configured"""
     try:
         return _cipher(key_texts()).decrypt(_body(ciphertext)).decode()
     except InvalidToken:
@@ -102,20 +102,20 @@ def _body(ciphertext: str) -> bytes:
 
 
 class EncryptedTextField(models.TextField):
-    """A text that is plain in Python and encrypted in the database, in dumps and in backups.
+    """A text that is plain in Python, but encrypted in the database, in dumps and in backups.
 
-    It can be compared with nothing but NULL in a query, as each encryption of the same text differs. A value that no
-    key opens loads as ``Unreadable`` (empty), so that one lost key does not take whole pages down.
+    Queries can only compare it with NULL, because each encryption of the same text differs. A value that no key can
+    decrypt loads as ``Unreadable`` (empty), so that one lost key does not break whole pages.
     """
 
     description = "Encrypted text"
 
-    if TYPE_CHECKING:  # what Django makes of it in a row
+    if TYPE_CHECKING:  # the attribute that Django makes of it on a row
         def __get__(self, row: Any, model: Any) -> str: ...
         def __set__(self, row: Any, value: str) -> None: ...
 
     def from_db_value(self, value: Optional[str], expression: Any, connection: Any) -> Optional[str]:
-        """Decrypt what the database holds."""
+        """Decrypt the database's value."""
         if value is None or value == "":
             return value
         try:
@@ -125,13 +125,13 @@ class EncryptedTextField(models.TextField):
             return Unreadable(value)
 
     def to_python(self, value: Any) -> Any:
-        """Plain text; a ciphertext out of a fixture (``loaddata``) is decrypted."""
+        """The value as plain text. A ciphertext from a fixture (``loaddata``) is decrypted."""
         if isinstance(value, str) and value.startswith(PREFIX):
             return self.from_db_value(value, None, None)
         return value if value is None or isinstance(value, str) else str(value)
 
     def get_prep_value(self, value: Any) -> Optional[str]:
-        """Encrypt for the database; NULL and the empty text stay what they are."""
+        """Encrypt for the database. NULL and the empty text stay as they are."""
         if isinstance(value, Unreadable):
             return value.ciphertext
         if value is None or value == "" or isinstance(value, Ciphertext):
@@ -139,11 +139,11 @@ class EncryptedTextField(models.TextField):
         return encrypt(str(value))
 
     def value_to_string(self, obj: models.Model) -> str:
-        """What ``dumpdata`` writes: the ciphertext."""
+        """The ciphertext, for ``dumpdata``."""
         return self.get_prep_value(self.value_from_object(obj)) or ""
 
     def get_lookup(self, lookup_name: str) -> Any:
-        """Only ``isnull``. :raises FieldError: any other lookup, which could never match"""
+        """Allow only ``isnull``. :raises FieldError: any other lookup, because it could never match"""
         if lookup_name != "isnull":
             raise FieldError(f"{self} is encrypted and cannot be searched with '{lookup_name}'")
         return super().get_lookup(lookup_name)
@@ -154,7 +154,7 @@ class EncryptedTextField(models.TextField):
 
 
 class Rotation(NamedTuple):
-    """What ``rotate_model`` did: numbers of values."""
+    """The result of ``rotate_model``, in numbers of values."""
 
     rotated: int
     unreadable: int
@@ -166,7 +166,7 @@ def encrypted_fields(model: models.base.ModelBase) -> Iterable[EncryptedTextFiel
 
 
 def rotate_model(model: models.base.ModelBase) -> Rotation:
-    """Encrypt every secret of a model with the newest key, row by row under a lock; unreadable ones are left alone."""
+    """Encrypt every secret of a model with the newest key, row by row under a lock. Unreadable values stay as they are."""
     rotated = unreadable = 0
     for field in encrypted_fields(model):
         for pk in model._base_manager.values_list("pk", flat=True).order_by("pk"):

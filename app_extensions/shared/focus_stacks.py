@@ -1,14 +1,14 @@
-"""Focus stacks: the same view photographed with several focus settings, merged into one photo that is sharp throughout.
+"""Find focus stacks (photos of the same view with different focus) and merge each into one photo that is sharp throughout.
 
-No Django here; needs OpenCV, numpy and Pillow, on any of the versions that WebODM and the engine use. Without OpenCV,
+No Django here. Needs OpenCV, numpy and Pillow, in any version that WebODM or the engine uses. Without OpenCV,
 ``AVAILABLE`` is False and nothing is merged.
 
-- ``stacks_by_name(names)`` finds frames that say so: ``scan01_001_fs00.jpg``, ``scan01_001_fs01.jpg`` …
-- ``stacks_by_content(count, read)`` finds them under any name: every k photos in a row show the same view.
-- ``Merger`` merges one stack after the other. It holds two frames at a time, so a set may be of any length.
+- ``stacks_by_name(names)`` recognizes frames by their names: ``scan01_001_fs00.jpg``, ``scan01_001_fs01.jpg`` …
+- ``stacks_by_content(names, read)`` recognizes them under any name: every k photos in a row show the same view.
+- ``Merger`` merges one stack after the other. It holds two frames at a time, so a set may have any length.
 
-A frame that is focused nearer shows a little more or less of the scene ("focus breathing"). ``Merger`` measures that in
-the first stacks and uses it for the others: a rig repeats its focus settings at every position.
+A frame with a nearer focus shows a little more or less of the scene ("focus breathing"). ``Merger`` measures this in the
+first stacks and uses the result for the others, because a rig repeats its focus settings at every position.
 """
 import importlib
 import importlib.util
@@ -22,22 +22,22 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from PIL import Image
 
-#: Loaded when they are first needed: OpenCV and numpy are 100 MB that a web server's process can do without.
+#: Loaded at the first use: OpenCV and numpy take 100 MB of memory that a web server's process does not need.
 cv2: Any = None
 np: Any = None
-#: Whether stacks can be merged here; without OpenCV, frames stay as they are.
+#: Whether stacks can be merged here. If not, frames stay as they are.
 AVAILABLE = all(importlib.util.find_spec(name) is not None for name in ("cv2", "numpy"))
 JPEG_QUALITY = 95
-#: More frames than this of one view are no focus stack.
+#: A view with more frames than this is not a focus stack.
 MOST_FRAMES = 64
-#: Stacks in which the focus breathing is measured before it is taken as known.
+#: The focus breathing is measured in this many stacks, and then used for the others.
 MEASURED_STACKS = 3
-#: Pixels at a frame's corners by which two measurements may differ to be taken as the same.
+#: Two measurements count as equal if they differ by at most this many pixels at a frame's corners.
 SAME_PIXELS = 1.0
-#: Frames are aligned at this width; finer adds time and no precision.
+#: Frames are aligned at this width. A larger one takes more time but is not more precise.
 _ALIGN_WIDTH = 640
 _NAMED = re.compile(r"(?P<stem>.+?)[ _-]?(?:fs|focus|stack|fstack)[ _-]?(?P<frame>\d{1,3})\Z", re.IGNORECASE)
-#: By content: so many photos are looked at before the search is given up.
+#: The search by content looks at this many photos before it gives up.
 _LOOKED_AT = 40
 _LOOK = (64, 48)
 _MOST_PERIOD = 16
@@ -45,14 +45,14 @@ _SAME_BRIGHTNESS = 0.1
 
 
 class Stack(NamedTuple):
-    """One view: the name of its merged photo without an ending, and the indices of its frames in the order of their focus."""
+    """One view: the name for its merged photo without an ending, and the indices of its frames in the order of their focus."""
 
     name: str
     frames: tuple[int, ...]
 
 
 class Merged(NamedTuple):
-    """What was written: its size in pixels, and how many frames it was made from (1: the sharpest one was taken)."""
+    """A merged photo: its size in pixels, and how many frames it was made from (1: only the sharpest was used)."""
 
     width: int
     height: int
@@ -66,9 +66,9 @@ def _load() -> None:
 
 
 def stacks_by_name(names: Sequence[str]) -> "list[Stack]":
-    """Frames whose names differ only in their focus number (``_fs00``, ``-focus2``, ``_stack03``), two or more per view.
+    """Find stacks of two or more frames with names that only differ in a focus number (``_fs00``, ``-focus2``, ``_stack03``).
 
-    :param names: paths with ``/``; frames in different folders are different views
+    :param names: paths with ``/``; frames in different folders belong to different views
     """
     groups: dict[str, list[tuple[int, int]]] = {}
     for index, name in enumerate(names):
@@ -81,21 +81,21 @@ def stacks_by_name(names: Sequence[str]) -> "list[Stack]":
 
 
 def natural_order(names: Sequence[str]) -> "list[int]":
-    """Indices of names in the order in which people count: ``photo2`` before ``photo10``."""
+    """Indices of names in natural order: ``photo2`` before ``photo10``."""
     def key(index: int) -> "list[Any]":
         return [(0, int(piece), "") if piece.isdigit() else (1, 0, piece.lower()) for piece in re.split(r"(\d+)", names[index]) if piece]
     return sorted(range(len(names)), key=key)
 
 
 def stacks_by_content(names: Sequence[str], read: Callable[[int], bytes]) -> "list[Stack]":
-    """Find views that were photographed k times in a row, under whatever names.
+    """Find views that were photographed k times in a row, whatever their names are.
 
-    Photos of one view differ in their focus only: shrunk and blurred they look alike, far more than photos of different
-    views do. The whole set has to follow that rhythm; otherwise nothing is found. Doubles and exposure brackets are no
-    focus stacks. Reads 40 photos of an ordinary set.
+    Photos of one view differ only in their focus. Shrunk and blurred, they look far more alike than photos of different
+    views. The whole set must follow this rhythm, or nothing is found. Duplicates and exposure brackets do not count as
+    focus stacks. Reads only 40 photos of a set without stacks.
 
     :param names: in any order
-    :param read: gives the bytes of a photo by its index in ``names``
+    :param read: returns the bytes of a photo, given its index in ``names``
     """
     if not AVAILABLE or len(names) < 6:
         return []
@@ -123,13 +123,13 @@ def stacks_by_content(names: Sequence[str], read: Callable[[int], bytes]) -> "li
 
 
 def _step(one: "tuple[Any, float]", other: "tuple[Any, float]") -> float:
-    """How much two photos differ; a lot where one is brighter."""
+    """How much two photos differ. A different brightness counts as a large difference."""
     brighter = abs(one[1] - other[1]) / max(one[1], other[1], 1.0)
     return float(np.abs(one[0] - other[0]).mean()) if brighter < _SAME_BRIGHTNESS else 10.0
 
 
 def _look(data: bytes) -> "Optional[tuple[Any, float]]":
-    """A photo as a small blurred picture with its brightness evened out, and its brightness; None if it cannot be read."""
+    """A photo as a small blurred picture with normalized brightness, and its brightness. None if it cannot be read."""
     if not data:
         return None
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
@@ -141,7 +141,7 @@ def _look(data: bytes) -> "Optional[tuple[Any, float]]":
 
 
 def _period(steps: Any) -> int:
-    """The smallest k so that every k photos look alike, 0 without one."""
+    """The smallest k such that every k photos look alike; 0 if there is none."""
     return next((period for period in range(2, _MOST_PERIOD + 1) if len(steps) + 1 >= 2 * period and _fits(steps, period)), 0)
 
 
@@ -152,13 +152,13 @@ def _fits(steps: Any, period: int) -> bool:
 
 
 class NotMerged(ValueError):
-    """These frames cannot be merged; the text says why."""
+    """These frames cannot be merged. The text says why."""
 
 
 class Merger:
-    """Merges stacks one after the other, with what it learned from the first ones.
+    """Merges stacks one after the other, and reuses the focus breathing that it measured in the first ones.
 
-    :param seconds: CPU time for all stacks together; once it is used up, the sharpest frame of each further stack is taken
+    :param seconds: CPU time for all stacks together; after that, only the sharpest frame of each stack is used
     """
 
     def __init__(self, seconds: float = float("inf")) -> None:
@@ -168,9 +168,9 @@ class Merger:
         self._warps: dict[tuple, list[Any]] = {}
 
     def merge(self, frames: Sequence[Path], target: Path) -> Merged:
-        """Merge the frames of one view. The photo has the EXIF of the middle frame.
+        """Merge the frames of one view. The merged photo gets the EXIF of the middle frame.
 
-        :param frames: whole photos of one size, in the order of their focus
+        :param frames: complete photos of one size, in the order of their focus
         :param target: a JPEG, overwritten
         :raises NotMerged: OpenCV is missing, a frame cannot be decoded, or their sizes differ
         :raises OSError: a file cannot be read or written
@@ -202,10 +202,10 @@ class Merger:
             frame = cv2.warpAffine(frame, warps[index], (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                    borderMode=cv2.BORDER_REPLICATE)
             sharp = _sharpness(frame)
-            # Where both are about equally sharp, they are mixed, which also takes away noise.
+            # Where both are about equally sharp, mix them, which also reduces noise.
             share = np.clip(0.5 + 1.5 * np.log2((sharp + 1.0) / (best + 1.0)), 0.0, 1.0)
             share = cv2.resize(cv2.GaussianBlur(share, (0, 0), 1.5), (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
-            for top in range(0, height, 512):  # in strips: a whole frame of floats more would double the memory
+            for top in range(0, height, 512):  # in strips, because another whole frame of floats would double the memory
                 rows = slice(top, top + 512)
                 picture[rows] += share[rows] * (frame[rows].astype(np.float32) - picture[rows])
             best = np.maximum(best, sharp)
@@ -214,7 +214,7 @@ class Merger:
         return Merged(width, height, len(frames))
 
     def _warps_of(self, frames: Sequence[Path], reference: Any) -> "list[Any]":
-        """Per frame, the transform from the reference's pixels to its own; measured, or as known from earlier stacks."""
+        """For each frame, the transform from the reference's pixels to its own: measured, or known from earlier stacks."""
         key = (len(frames), reference.shape)
         known = self._warps.setdefault(key, [])
         if len(known) >= MEASURED_STACKS and _agree(known, reference.shape):
@@ -246,7 +246,7 @@ def _decode(path: Path) -> Any:
 
 
 def _sharpness(picture: Any) -> Any:
-    """How much fine detail there is around each pixel, at half the size."""
+    """How much fine detail there is around each pixel, at half the resolution."""
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.float32)
     detail = np.abs(cv2.Laplacian(small, cv2.CV_32F, ksize=3))
@@ -254,7 +254,7 @@ def _sharpness(picture: Any) -> Any:
 
 
 def _measure(frames: Sequence[Path], reference: Any) -> "list[Any]":
-    """Align each frame with its neighbor on the way to the middle one: neighbors differ little in blur."""
+    """Align each frame with its neighbor towards the middle frame, because neighbors differ little in blur."""
     middle = len(frames) // 2
     height, width = reference.shape[:2]
     scale = min(1.0, _ALIGN_WIDTH / max(width, height))
@@ -277,12 +277,12 @@ def _small(picture: Any, scale: float) -> Any:
 
 
 def _align(fixed: Any, moving: Any) -> Any:
-    """The transform from ``fixed`` to ``moving``; none where it cannot be found or is more than focus breathing."""
+    """The transform from ``fixed`` to ``moving``; the identity if it cannot be found, or is too large for focus breathing."""
     warp = np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-5)
     try:
         _, warp = cv2.findTransformECC(fixed, moving, warp, cv2.MOTION_AFFINE, stop, None, 5)
-    except cv2.error:  # it did not converge, as on a plain picture
+    except cv2.error:  # the search did not converge, for example on a plain picture
         return np.eye(3)
     if np.abs(warp[:, :2] - np.eye(2)).max() > 0.05 or np.abs(warp[:, 2]).max() > 0.05 * max(fixed.shape):
         return np.eye(3)
@@ -290,7 +290,7 @@ def _align(fixed: Any, moving: Any) -> Any:
 
 
 def _agree(known: "list[Any]", shape: "tuple[int, ...]") -> bool:
-    """Whether the measured stacks show the same breathing, at the corners of the frames."""
+    """Whether all measured stacks show the same focus breathing at the corners of the frames."""
     height, width = shape[:2]
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], dtype=np.float64).T
     places = np.array([[warp @ corners for warp in warps] for warps in known])
@@ -298,7 +298,7 @@ def _agree(known: "list[Any]", shape: "tuple[int, ...]") -> bool:
 
 
 def _with_exif(data: bytes, source: Path) -> bytes:
-    """A JPEG with the EXIF of another photo, whose pixels are stored the same way round."""
+    """A JPEG with the EXIF of another photo, which has the same pixel orientation."""
     try:
         with Image.open(io.BytesIO(source.read_bytes())) as image:
             exif = image.info.get("exif") or b""
@@ -310,7 +310,7 @@ def _with_exif(data: bytes, source: Path) -> bytes:
 
 
 def report(stacks: "Iterable[Merged]") -> "list[str]":
-    """Sentences on what was merged."""
+    """Sentences that say what was merged."""
     merged = [stack for stack in stacks if stack.frames > 1]
     taken = [stack for stack in stacks if stack.frames == 1]
     found = []

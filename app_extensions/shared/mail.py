@@ -1,17 +1,17 @@
-"""Outgoing mail that survives restarts: a row an app's table, sent by a Celery job, tried again with growing waits.
+"""Outgoing mail that survives restarts. Each mail is a row; a Celery job sends it and retries with growing waits.
 
-An app makes the abstract model its own, so that neither app needs the other::
+Each app derives its own model from the abstract one, so that neither app needs the other::
 
     class OutgoingMail(AbstractOutgoingMail):
         class Meta(AbstractOutgoingMail.Meta):
             abstract = False
 
-It calls ``enqueue(OutgoingMail, …)`` in the transaction of what the mail tells about (both are kept or neither), runs
-``deliver_due(OutgoingMail)`` in a short Celery job after the commit, and again every minute for what is due then.
+The app calls ``enqueue(OutgoingMail, …)`` in the transaction of the event that the mail reports, so that both are kept or
+neither. It runs ``deliver_due(OutgoingMail)`` in a short Celery job after the commit, and again every minute.
 
-Who it goes to and what it says are encrypted while it waits and wiped on delivery: a mail may carry a token. Delivery
-is at least once, as SMTP cannot do better: a program killed between the server's "250" and its own commit sends again,
-with the same Message-ID, by which mail programs know the copy.
+A mail may contain a token, so its addresses and content are encrypted while it waits, and deleted after delivery. A mail
+is delivered at least once; SMTP cannot promise more. If a process is killed between the server's "250" and its own commit,
+the mail is sent again with the same Message-ID, so that mail programs recognize the copy.
 """
 import json
 import logging
@@ -34,19 +34,19 @@ from .crypto import EncryptedTextField
 
 logger = logging.getLogger("app.logger")
 
-#: Minutes until the next attempt, after the first, second … failure; then the last one again.
+#: Minutes until the next attempt, after the first, second … failure. The last value repeats.
 WAITS_MINUTES = (1, 5, 15, 60, 180, 360)
-#: 1 + 5 + 15 + 60 + 180 minutes, then every six hours: about four days, as mail servers do it.
+#: 1 + 5 + 15 + 60 + 180 minutes, then every six hours: about four days in all, like mail servers.
 MAX_ATTEMPTS = 20
-#: A mail whose sender was killed is free again after this; an SMTP conversation never takes so long (see TIMEOUT).
+#: If a worker is killed while sending, the mail is due again after this. A delivery never takes that long (see TIMEOUT_SECONDS).
 CLAIM_SECONDS = 600
 CHECK_SECONDS = 5
-#: Django's backends that hand mail over to nobody.
+#: Django's backends that do not send mail to anybody.
 _TO_NOBODY = tuple(f"django.core.mail.backends.{name}" for name in ("console", "dummy", "filebased"))
-#: How long one step of an SMTP conversation may take, and how long after its start a delivery begins with another mail.
+#: Longest step of an SMTP conversation, and seconds after which a delivery job starts no further mail.
 TIMEOUT_SECONDS = 30
 MOST_SECONDS = 60
-_LOCK_GROUP = 0x4D41494C  # "MAIL": the first number of an advisory lock, the second one stands for the table
+_LOCK_GROUP = 0x4D41494C  # "MAIL": the first number of the advisory lock; the second stands for the table
 
 
 class AbstractOutgoingMail(models.Model):
@@ -81,9 +81,9 @@ def enqueue(
 
     :param model: the calling app's model
     :param to: addresses; at least one
-    :param html: the same in HTML, or empty
-    :param reply_to: where an answer goes, empty: to the sender
-    :raises ValueError: no address, or a line break in a header
+    :param html: the same text in HTML, or empty
+    :param reply_to: address for answers; empty: the sender's
+    :raises ValueError: there is no address, or a header has a line break
     """
     if not to:
         raise ValueError("a mail needs a recipient")
@@ -95,12 +95,12 @@ def enqueue(
 
 
 def deliver_due(model: type[AbstractOutgoingMail], limit: int = 50) -> int:
-    """Send what is due, oldest first. One delivery per table runs at a time; a second one has nothing to do.
+    """Send the mails that are due, the oldest first. Only one delivery per table runs at a time; a second one returns at once.
 
-    It ends early when the server cannot be reached or hangs, since the next mail would fare no better: a server that is away costs a
+    It ends early if the server cannot be reached or hangs, because the next mail would fail as well. So an unreachable server costs a
     worker one time limit per run, not one per mail.
 
-    :param limit: at most so many, to keep the job short
+    :param limit: most mails to send, to keep the job short
     :return: how many were sent
     """
     sent, end = 0, time.monotonic() + MOST_SECONDS
@@ -117,7 +117,7 @@ def deliver_due(model: type[AbstractOutgoingMail], limit: int = 50) -> int:
 
 
 def is_working() -> bool:
-    """Whether mail can be handed over now: connects and logs in, without sending anything. Takes a few seconds at most."""
+    """Whether mail can be sent now. Connects to the server and logs in, but sends nothing. Takes a few seconds at most."""
     if settings.EMAIL_BACKEND.rpartition(".")[0] in _TO_NOBODY:
         return False
     server = get_connection(timeout=CHECK_SECONDS)
@@ -130,9 +130,10 @@ def is_working() -> bool:
 
 
 def forget_old(model: type[AbstractOutgoingMail], before: datetime, **but: Any) -> int:
-    """Delete the rows of mails that were sent or given up, by when they were written.
+    """Delete the rows of mails that were sent or given up.
 
-    :param but: fields of rows that stay
+    :param before: delete rows that were created before this time
+    :param but: filter for rows to keep
     :return: how many
     """
     old = model.objects.filter(state__in=(model.SENT, model.GIVEN_UP), created_at__lt=before)
@@ -141,7 +142,7 @@ def forget_old(model: type[AbstractOutgoingMail], before: datetime, **but: Any) 
 
 @contextmanager
 def _only_one(model: type[AbstractOutgoingMail]) -> Iterator[bool]:
-    """Whether this process may deliver a table's mail; if so, no other does inside the block."""
+    """Yield whether this process may deliver a table's mail. If so, no other process does so inside the block."""
     numbers = [_LOCK_GROUP, zlib.crc32(model._meta.label.encode()) & 0x7FFFFFFF]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", numbers)
@@ -155,7 +156,7 @@ def _only_one(model: type[AbstractOutgoingMail]) -> Iterator[bool]:
 
 
 def _claim(model: type[AbstractOutgoingMail]) -> Optional[AbstractOutgoingMail]:
-    """The next due mail, its next attempt put off so that nobody else takes it and a crash here frees it again."""
+    """The next due mail. Its next attempt is set to later, so that nobody else takes it, but it is due again after a crash."""
     with transaction.atomic():
         now = timezone.now()
         mail = (
@@ -180,7 +181,7 @@ def _attempt(mail: AbstractOutgoingMail) -> Optional[Exception]:
         return ValueError(problem)
     try:
         _send(mail, payload)
-    except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: settings or an address that Django refuses
+    except (smtplib.SMTPException, OSError, ValueError) as problem:  # ValueError: Django refuses the settings or an address
         _put_off(mail, problem)
         return problem
     _finish(mail, mail.SENT, "")
@@ -188,13 +189,13 @@ def _attempt(mail: AbstractOutgoingMail) -> Optional[Exception]:
 
 
 def _is_away(problem: Exception) -> bool:
-    """Whether it is the server that cannot be reached or hangs, and not this mail that it does not want."""
+    """Whether the server cannot be reached or hangs, as opposed to refusing this mail."""
     return isinstance(problem, (smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError)) or (
         isinstance(problem, OSError) and not isinstance(problem, smtplib.SMTPException))
 
 
 def _send(mail: AbstractOutgoingMail, payload: dict[str, Any]) -> None:
-    # A site's timeout may be None (Django's default) or very long, which could hold a worker for ever.
+    # A site's timeout may be None (Django's default) or very long, which could block a worker forever.
     server = get_connection(timeout=min(settings.EMAIL_TIMEOUT or TIMEOUT_SECONDS, TIMEOUT_SECONDS))
     message = EmailMultiAlternatives(
         payload["subject"], payload["text"], settings.DEFAULT_FROM_EMAIL, payload["to"], connection=server,
@@ -226,8 +227,10 @@ def _finish(mail: AbstractOutgoingMail, state: str, problem: str) -> None:
 
 
 def _is_final(problem: Exception) -> bool:
-    """Whether the server will never take it: this mailbox or this message is refused (RFC 5321, 4.2.2 and 4.2.3). The
-    other 5yz tell of a server in trouble or of our own login, which somebody may put right."""
+    """Whether the server will never accept the mail, because it refuses the mailbox or the message (RFC 5321, 4.2.2 and 4.2.3).
+
+    Other 5yz codes report trouble of the server or with our login, which somebody may fix.
+    """
     if isinstance(problem, smtplib.SMTPRecipientsRefused):
         return all(_is_final_code(code) for code, _ in problem.recipients.values())
     return isinstance(problem, smtplib.SMTPResponseException) and _is_final_code(problem.smtp_code)
@@ -238,7 +241,7 @@ def _is_final_code(code: int) -> bool:
 
 
 def _telling(problem: Exception) -> str:
-    """The error for the log and the admin: its kind and number, no text of the server, which repeats addresses."""
+    """The error for the log and the admin page: its class and number, but not the server's text, which repeats addresses."""
     if isinstance(problem, smtplib.SMTPRecipientsRefused):
         codes = sorted({code for code, _ in problem.recipients.values()})
         return "recipient refused ({})".format(", ".join(map(str, codes)))

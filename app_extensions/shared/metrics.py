@@ -1,4 +1,4 @@
-"""Figures for a monitoring system. Each application registers a collector for its own; `prometheus_client` writes the text."""
+"""Metrics for a monitoring system. Each app registers a collector for its own metrics; `prometheus_client` writes the text."""
 from collections.abc import Iterable
 from typing import Callable, Union
 
@@ -9,14 +9,14 @@ GAUGE, COUNTER = "gauge", "counter"
 
 
 class Metric(prometheus_client.Metric):
-    """One figure, or one per set of labels. Names follow Prometheus: base units, counters end in `_total`."""
+    """One metric, with one value or one per set of labels. Names follow Prometheus: base units, counters end in `_total`."""
 
     def __init__(self, name: str, help: str, kind: str = GAUGE) -> None:
         super().__init__(name[:-len("_total")] if kind == COUNTER else name, help, kind)
         self._sample_name = name
 
     def add(self, value: Union[int, float], **labels: str) -> "Metric":
-        """Adds a sample; returns itself."""
+        """Add a sample. Returns the metric itself."""
         self.add_sample(self._sample_name, labels, value)
         return self
 
@@ -25,7 +25,7 @@ _collectors: dict[str, Callable[[], Iterable[Metric]]] = {}
 
 
 class _Page(Collector):
-    """What `prometheus_client` asks for the figures of now."""
+    """Gives `prometheus_client` the current metrics of all collectors."""
 
     def collect(self) -> Iterable[Metric]:
         for name in sorted(_collectors):
@@ -33,7 +33,7 @@ class _Page(Collector):
 
 
 def register(name: str, collector: Callable[[], Iterable[Metric]]) -> None:
-    """Has `render` ask `collector` too; call it in `AppConfig.ready()`. The same name replaces."""
+    """Add a collector to `render`. Call this in `AppConfig.ready()`. A collector replaces an earlier one with the same name."""
     _collectors[name] = collector
 
 
@@ -42,5 +42,5 @@ _registry.register(_Page())
 
 
 def render() -> str:
-    """All figures of now as text/plain; version=0.0.4."""
+    """All current metrics as text/plain; version=0.0.4."""
     return prometheus_client.generate_latest(_registry).decode()

@@ -1,19 +1,15 @@
-"""What counts as a photo: the one definition for rigs' uploads, the Tapis sync and the engine.
+"""Decide what counts as a photo. Rigs' uploads, the Tapis sync and the engine all use this definition.
 
-No Django here, only the standard library and Pillow; ``pillow-heif`` is used where it is installed. Works on Python 3.9
-and later.
+No Django here, only the standard library and Pillow, and ``pillow-heif`` if it is installed. Works on Python 3.9 and later.
 
-Questions and the functions that answer them:
-
-- ``role_of(path)`` judges by name alone: may this be a photo, or is it a mask, a file manager's clutter, a backup, a file
-  from a camera's card, a text, an archive?
-- ``rig_extras(paths)`` finds what an OpenScan rig sends beside its photos: its preview, our texture, stacked-over frames.
-- ``examine(path)`` judges by content alone: the kind of picture, its size in pixels, whether all of it is there. What is
-  not usable raises ``NotUsable``, whose text says why; ``PROBLEMS`` holds the remedy.
-- ``summarize(problems)`` turns many such results into a few sentences, one per reason.
-
-``write_usable`` gives any photo a form that every processing node reads: HEIC, WebP and BMP become JPEG (PNG if they are
-transparent) with their EXIF, and a JPEG without its end mark gets one.
+- ``role_of(path)`` judges by the name alone: a photo, a mask, a file manager's clutter, a backup, a file from a camera's
+  card, a text, or an archive.
+- ``rig_extras(paths)`` finds extra files that an OpenScan rig sends: its preview, our texture, and frames that it merged.
+- ``examine(path)`` judges by the content alone: the kind of picture, its size in pixels, and whether it is complete. For
+  other files it raises ``NotUsable`` with the reason; ``PROBLEMS`` has the remedy.
+- ``summarize(left_out)`` turns many such results into a few sentences, one per reason.
+- ``write_usable`` converts a photo to a format that every processing node reads: HEIC, WebP and BMP become JPEG (PNG if
+  they are transparent) with their EXIF, and a JPEG without its end mark gets one.
 """
 import io
 import mmap
@@ -32,28 +28,28 @@ from .photo_headers import Broken, Header
 
 try:
     import pillow_heif
-except ImportError:  # no wheel for this platform: HEIC photos are then reported with what to do
+except ImportError:  # no wheel for this platform: HEIC photos are then reported as unreadable, with advice
     pillow_heif = None
 
-#: Above this a picture is a bomb to whatever decodes it: four times what the largest cameras take.
+#: Larger pictures are refused, because decoding them could exhaust the memory. The largest cameras take a quarter of this.
 MAX_PIXELS = 400_000_000
-#: Bytes from a file's start that ``kind_of`` wants to see.
+#: Bytes from the start of a file that ``kind_of`` needs.
 HEAD_BYTES = 512
 
 JPEG, PNG, TIFF, WEBP, BMP, HEIC = "jpeg", "png", "tiff", "webp", "bmp", "heic"
-#: Kinds that are photos, and the file name endings under which they are kept; the first one is given to other names.
+#: Kinds of photos, and the name endings that fit them. A file with another ending gets the first one.
 ENDINGS = {
     JPEG: (".jpg", ".jpeg"), PNG: (".png",), TIFF: (".tif", ".tiff"),
     WEBP: (".webp",), BMP: (".bmp",), HEIC: (".heic", ".heif", ".hif"),
 }
-#: Kinds that ODM's nodes read as they are; ``write_usable`` converts the others.
+#: Kinds that all of ODM's nodes read. ``write_usable`` converts the others.
 READ_EVERYWHERE = frozenset([JPEG, PNG, TIFF])
-#: Endings under which photos arrive. Other names, and names without an ending, are judged by content as well.
+#: Usual endings of photos. Other names, and names without an ending, are judged by content as well.
 PHOTO_ENDINGS = frozenset([".jfif", ".jpe", *(ending for endings in ENDINGS.values() for ending in endings)])
-#: Names in a sentence for users.
+#: The kinds of photos, for sentences to users.
 ACCEPTED = "JPEG, PNG, TIFF, WebP, HEIC or BMP"
 JPEG_QUALITY = 95
-#: A JPEG without an end mark is decoded in memory; no camera's file comes near this.
+#: Largest JPEG without an end mark to decode in memory. Cameras' files are far smaller.
 LARGEST_DECODED_BYTES = 300_000_000
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -80,18 +76,18 @@ _ARCHIVE_ENDINGS = frozenset([".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz
 
 
 def ending_of(path: str) -> str:
-    """The ending of a name in small letters with its dot, ``""`` without one."""
+    """The ending of a name in lower case with its dot; ``""`` if there is none."""
     base = path.replace("\\", "/").rpartition("/")[2]
     stem, dot, ending = base.rpartition(".")
     return f".{ending.lower()}" if dot and stem.strip(".") else ""
 
 
 def role_of(path: str) -> str:
-    """What a file is by its name: PHOTO (its content decides), MASK, CLUTTER, BACKUP, CARD, TEXT, ARCHIVE or OTHER.
+    """Judge a file by its name: PHOTO (its content decides later), MASK, CLUTTER, BACKUP, CARD, TEXT, ARCHIVE or OTHER.
 
-    A name without an ending, or with an unknown one, is a PHOTO as well: rigs and download folders make such names.
+    A name without an ending, or with an unknown one, is a PHOTO as well, because rigs and browsers' downloads have such names.
 
-    :param path: a path with ``/`` or ``\\``; folders count only for clutter (``__MACOSX``)
+    :param path: a path with ``/`` or ``\\``; folders only matter for clutter (``__MACOSX``)
     """
     *folders, base = path.replace("\\", "/").split("/")
     low, ending = base.lower(), ending_of(path)
@@ -111,12 +107,12 @@ def role_of(path: str) -> str:
 
 
 def is_raw_name(path: str) -> bool:
-    """Whether a name is that of a camera's raw file (.NEF, .DNG …)."""
+    """Whether the name is that of a camera's raw file (.NEF, .DNG …)."""
     return ending_of(path) in _RAW_ENDINGS
 
 
 def mask_stem(path: str) -> Optional[str]:
-    """The stem of the photo that a mask belongs to (``NAME_mask.png`` masks ``NAME.jpg``), or None for other names."""
+    """The stem of the photo that a mask belongs to (``NAME_mask.png`` masks ``NAME.jpg``). None for other names."""
     base = path.replace("\\", "/").rpartition("/")[2]
     stem, dot, _ = base.rpartition(".")
     return stem[:-len("_mask")] if dot and stem.lower().endswith("_mask") and len(stem) > len("_mask") else None
@@ -130,19 +126,19 @@ _TEXTURE = re.compile(r"(odm_)?textured_model.*_map_k[ad].*", re.IGNORECASE)
 
 
 def rig_extras(paths: Iterable[str]) -> "dict[str, str]":
-    """What an OpenScan3 rig packs beside its photos: it sends every ``.jpg`` below its project folder.
+    """Find the files in an OpenScan3 rig's set that are not photos for the model: a rig sends every ``.jpg`` in its project folder.
 
-    Its project folder is one that holds ``scanNN/`` folders, or photos named ``scanNN_NNN.jpg``. There, ``thumbnail.jpg``
-    is the project's preview, ``model/`` holds the texture of a model that was downloaded, and a photo in
-    ``scanNN/stacked/`` replaces the focus frames of its position, as the rig merged them itself. (If the names there tell
-    no position, they replace all frames.) A texture of ODM is recognized by its name anywhere. Other sets are left alone.
+    A project folder has ``scanNN/`` folders, or photos named ``scanNN_NNN.jpg``. There, ``thumbnail.jpg`` is the project's
+    preview, ``model/`` has the texture of a downloaded model, and a photo in ``scanNN/stacked/`` replaces the focus frames
+    of its position, because the rig merged them itself. If a name there shows no position, all frames of that scan are replaced. A
+    texture of ODM is recognized by its name in any folder. Nothing is found in other sets.
 
     :param paths: all files of a set, with ``/`` between folders
     :return: path → ``rig_thumbnail``, ``model_texture`` or ``stacked_frame`` (keys of ``PROBLEMS``)
     """
     split = {path: tuple(piece for piece in path.split("/") if piece not in ("", ".")) for path in paths}
     projects: set[tuple[str, ...]] = set()
-    stacked: dict[tuple[str, ...], set[Optional[int]]] = {}  # scan folder → positions that the rig merged
+    stacked: dict[tuple[str, ...], set[Optional[int]]] = {}  # scan folder → positions that the rig merged (None: unknown, so all)
     for pieces in split.values():
         for depth, folder in enumerate(pieces[:-1]):
             if _SCAN_FOLDER.fullmatch(folder):
@@ -172,7 +168,7 @@ def rig_extras(paths: Iterable[str]) -> "dict[str, str]":
 
 
 class Problem(NamedTuple):
-    """Why files are left out: the reason for one file and for several (after "it"/"they"), and what to do."""
+    """Why files are left out: the reason for one file and for several (to follow "it" and "they"), and what to do."""
 
     one: str
     many: str
@@ -180,7 +176,7 @@ class Problem(NamedTuple):
 
 
 _AGAIN = "Copy {them} from the camera again and send the set again."
-#: Every reason by its code.
+#: Reasons by code.
 PROBLEMS = {
     "empty": Problem("is empty", "are empty", _AGAIN),
     "not_photo": Problem("is not a photo", "are not photos", f"Photos are {ACCEPTED}."),
@@ -196,7 +192,7 @@ PROBLEMS = {
     "avif": Problem("is an AVIF or JPEG XL picture", "are AVIF or JPEG XL pictures", "Export {them} as JPEG."),
     "gif": Problem("is a GIF", "are GIFs", "Export {them} as JPEG."),
     "raw": Problem("is a camera's raw file", "are cameras' raw files", "Export {them} as JPEG, or let the camera save JPEG as well."),
-    "film": Problem("is a film or an animation", "are films or animations", "Take photos, or export sharp single pictures as JPEG."),
+    "film": Problem("is a video or an animation", "are videos or animations", "Take photos, or export sharp single pictures as JPEG."),
     "document": Problem("is a drawing or a document", "are drawings or documents", "Export {them} as JPEG."),
     "undecodable": Problem("cannot be decoded", "cannot be decoded", "Export {them} as JPEG."),
     "rig_thumbnail": Problem("is the rig's own preview picture", "are the rig's own preview pictures"),
@@ -207,7 +203,7 @@ PROBLEMS = {
                        "Pack the photos as an ordinary zip (stored or deflated)."),
     "link": Problem("is a link or a device, not a file", "are links or devices, not files", "Pack the files themselves."),
     "unnamed": Problem("has no name", "have no name"),
-    "bad_frame": Problem("is a frame of a focus stack and is not whole", "are frames of focus stacks and are not whole"),
+    "bad_frame": Problem("is an incomplete frame of a focus stack", "are incomplete frames of focus stacks"),
     "double": Problem("is the same photo as another one", "are the same photos as others"),
     "mask_alone": Problem("is a mask without its photo", "are masks without their photos", "A mask of a.jpg is named a_mask.png."),
     "card": Problem("comes from a camera card and is not a photo", "from a camera card"),
@@ -216,7 +212,7 @@ PROBLEMS = {
 }
 
 
-#: Reasons that cost a set one of its photos. The others name what never was a photo of the set.
+#: Reasons that cost the set a photo. Files with other reasons never were photos of the set.
 LOST = frozenset([
     "empty", "not_photo", "damaged", "broken_off", "no_picture", "rare_jpeg", "too_large", "heic", "avif", "raw", "undecodable",
     "encrypted", "packing",
@@ -224,10 +220,10 @@ LOST = frozenset([
 
 
 class NotUsable(ValueError):
-    """A file that is not a usable photo. ``code`` is a key of ``PROBLEMS``; ``str()`` goes after the file's name."""
+    """The file is not a usable photo. ``code`` is a key of ``PROBLEMS``; ``str()`` gives a text to follow the file's name."""
 
     def __init__(self, code: str, detail: str = "") -> None:
-        """:param detail: replaces the reason's general wording, as "is a PNG that breaks off before its end" """
+        """:param detail: replaces the reason's general wording, for example "is a PNG that breaks off before its end" """
         super().__init__(detail or PROBLEMS[code].one)
         self.code = code
 
@@ -235,7 +231,7 @@ class NotUsable(ValueError):
 class PhotoFile(NamedTuple):
     """A usable photo: its kind, and its size in pixels as stored (before any EXIF rotation).
 
-    ``without_end``: a JPEG that lacks only its last two bytes; all of its pixels are there.
+    ``without_end``: it is a JPEG that lacks only its end mark; all of its pixels are there.
     ``transparent``: it has an alpha channel.
     """
 
@@ -251,7 +247,7 @@ class PhotoFile(NamedTuple):
         return self.width * self.height
 
     def ending(self, name: str) -> str:
-        """The ending that fits the content: the name's own in small letters where it is right."""
+        """The ending that fits the content: the name's own in lower case if it fits, else the kind's usual one."""
         given = ending_of(name)
         return given if given in ENDINGS[self.kind] else ENDINGS[self.kind][0]
 
@@ -260,7 +256,7 @@ def kind_of(head: bytes) -> str:
     """The kind of file that begins with these bytes.
 
     :param head: at least the first 12 bytes, better ``HEAD_BYTES``
-    :return: a key of ``ENDINGS`` for photos, a key of ``PROBLEMS`` for what is known and not usable, ``""`` for the rest
+    :return: a key of ``ENDINGS`` for photos, a key of ``PROBLEMS`` for known kinds that are not usable, ``""`` for anything else
     """
     if head.startswith(b"\xff\xd8\xff"):
         return JPEG
@@ -295,7 +291,7 @@ def kind_of(head: bytes) -> str:
 
 
 def usable_kind(head: bytes) -> str:
-    """The kind under which ``write_usable`` keeps a photo that begins with these bytes; its own where nodes read that.
+    """The kind that a photo with these first bytes will have after ``write_usable``. Kinds that all nodes read stay as they are.
 
     :param head: as for ``kind_of``
     """
@@ -311,12 +307,12 @@ _LABELS = {JPEG: "JPEG", PNG: "PNG", TIFF: "TIFF", WEBP: "WebP", BMP: "BMP", HEI
 
 
 def examine(path: Union[str, Path]) -> PhotoFile:
-    """Judge a file by its content, without decoding it (only a JPEG without an end mark is decoded, to see whether pixels are missing).
+    """Judge a file by its content in a few milliseconds. Data after a JPEG's end mark is ignored.
 
-    Takes milliseconds, whatever the file holds. Whatever lies behind a JPEG's end mark is ignored.
+    Nothing is decoded, with one exception: a JPEG without an end mark, to see whether pixels are missing.
 
-    :raises NotUsable: not a photo, not whole, absurdly large, or of a kind that cannot be decoded here
-    :raises OSError: it cannot be read
+    :raises NotUsable: not a photo, not complete, absurdly large, or of a kind that cannot be decoded here
+    :raises OSError: the file cannot be read
     """
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -344,24 +340,24 @@ def examine(path: Union[str, Path]) -> PhotoFile:
 
 
 def _named(code: str, kind: str) -> NotUsable:
-    """The reason with the kind of picture, as far as that says something."""
+    """The reason, with the kind of picture if that is useful."""
     sentence = {"damaged": "is a damaged {}", "broken_off": "is a {} that breaks off before its end",
                 "no_picture": "is a {} without a picture"}
     return NotUsable(code, sentence[code].format(_LABELS[kind]) if code in sentence else "")
 
 
 def _has_all_pixels(data: Any, header: Header) -> bool:
-    """Whether a JPEG without an end mark holds all of its pixels, to a few blocks in its last corner.
+    """Whether a JPEG without an end mark has all of its pixels, except perhaps a few blocks in the last corner.
 
-    libjpeg fills missing pixels with gray and says nothing. But it stops, and Pillow reports it, where the data ends
-    without any mark. It reads up to eight bytes ahead, so eight zeros are put behind the data. Zeros at the file's end
-    are cut first: they are what a card leaves in place of data, and would pass for plain gray. A progressive picture
-    needs its end mark to be decoded at all; without one it counts as broken off.
+    libjpeg silently fills missing pixels with gray. But if the data ends without any mark, it stops and Pillow reports it.
+    It reads up to eight bytes ahead, so eight zeros are added after the data. Zeros at the file's end are cut first: a card
+    leaves them in place of missing data, and they would decode as plain gray. A progressive picture cannot be decoded
+    without its end mark, so it counts as broken off.
     """
     end = len(data)
     if header.progressive or end > LARGEST_DECODED_BYTES:
         return False
-    while end > header.data_start and not data[end - 1]:  # in steps, as a file may consist of zeros
+    while end > header.data_start and not data[end - 1]:  # in steps, because most of a file may be zeros
         block = data[max(header.data_start, end - 65_536):end].rstrip(b"\x00")
         end = max(header.data_start, end - 65_536) + len(block)
     try:
@@ -378,11 +374,11 @@ def _has_all_pixels(data: Any, header: Header) -> bool:
 
 
 def open_picture(file: Union[str, Path, BinaryIO], kind: str = "") -> Image.Image:
-    """Open a photo with Pillow, HEIC included, without changing what Pillow knows for the rest of the process.
+    """Open a photo with Pillow, including HEIC, without registering a Pillow plugin for the rest of the process.
 
-    A HEIC picture comes upright with an EXIF orientation of 1; others come as stored.
+    A HEIC picture comes upright with an EXIF orientation of 1. Others come as stored.
 
-    :param kind: what ``examine`` said; looked up in the file if it is not given
+    :param kind: the kind that ``examine`` found; read from the file if it is not given
     :raises OSError, ValueError, SyntaxError: it cannot be decoded
     """
     if not kind:
@@ -402,10 +398,10 @@ def open_picture(file: Union[str, Path, BinaryIO], kind: str = "") -> Image.Imag
 def write_usable(path: Union[str, Path], photo: PhotoFile, target: Union[str, Path]) -> PhotoFile:
     """Write a photo as a file that every processing node reads.
 
-    :param path: what ``examine`` looked at
-    :param photo: what it said
+    :param path: the photo
+    :param photo: the result of ``examine`` for it
     :param target: a file, overwritten; its name does not matter
-    :return: what lies at ``target`` now
+    :return: the photo that was written
     :raises NotUsable: it cannot be decoded; :raises OSError: the target cannot be written
     """
     try:
@@ -429,7 +425,7 @@ def write_usable(path: Union[str, Path], photo: PhotoFile, target: Union[str, Pa
 
 
 def _exif_of(image: Image.Image) -> bytes:
-    """A picture's EXIF as a JPEG can carry it (64 kB), without the maker's notes and preview if it is too long."""
+    """A picture's EXIF for a JPEG, which can hold 64 kB. If it is longer, drop the maker's notes and preview; empty if still too long."""
     raw = image.info.get("exif") or b""
     if raw and not raw.startswith(b"Exif\x00\x00"):
         raw = b"Exif\x00\x00" + raw
@@ -449,7 +445,7 @@ def _exif_of(image: Image.Image) -> bytes:
 
 
 class LeftOut(NamedTuple):
-    """A file that was left out: its name, a key of ``PROBLEMS``, and its own wording (used where it is the only one)."""
+    """A file that was left out: its name, a key of ``PROBLEMS``, and its own wording (used if no other file has this code)."""
 
     name: str
     code: str
@@ -457,7 +453,7 @@ class LeftOut(NamedTuple):
 
 
 def quoted(name: str) -> str:
-    """A file's name for a sentence: printable, at most 120 characters, in quotation marks."""
+    """A file's name for use in a sentence: printable, at most 120 characters, in quotation marks."""
     shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     if len(shown) > 120:
         shown = shown[:60] + "…" + shown[-59:]
@@ -465,9 +461,9 @@ def quoted(name: str) -> str:
 
 
 def summarize(left_out: Iterable[LeftOut], named: int = 3) -> "list[str]":
-    """A few sentences on what was left out, one per reason, in the order in which the reasons first appear.
+    """Sentences about the files that were left out, one per reason, in the order in which the reasons first appear.
 
-    One file is named with its own wording. Several become a count with examples: "50 files from a camera card were left
+    A single file is named with its own wording. Several files become a count with examples: "50 files from a camera card were left
     out (.MOV, .THM).", "3 files break off before their end and were left out (“a.jpg”, “b.jpg” and “c.jpg”). Copy …".
 
     :param named: most names in one sentence

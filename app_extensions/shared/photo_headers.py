@@ -1,7 +1,7 @@
-"""Kind, size and completeness of a picture from its bytes, without decoding it.
+"""Read size and completeness of a picture from its bytes, without decoding it.
 
-Each function walks one format's structure over a buffer (``bytes`` or ``mmap``). The work is linear in the file and
-bounded: a header may have only so many pieces, so that a file made to be slow costs no more than a photo does.
+Each function walks one format's structure over a buffer (``bytes`` or ``mmap``). The work is linear in the file's size and
+bounded: the number of pieces in a header is limited, so that a hostile file costs no more time than a photo.
 Sources: ITU T.81 annex B (JPEG), PNG 1.2 chapter 3, TIFF 6.0 section 2 and the BigTIFF design, Google's "WebP Container
 Specification", ISO/IEC 14496-12 and 23008-12 (HEIF), Microsoft's BITMAPINFOHEADER.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple, Union
 
 Buffer = Union[bytes, memoryview, mmap]
 
-#: Real headers stay far below: the largest known (depth maps in XMP) have some hundred segments and a few megabytes.
+#: Limits far above real headers: the largest known ones (depth maps in XMP) have a few hundred segments and a few megabytes.
 JPEG_SEGMENTS = 5_000
 JPEG_FILL_BYTES = 4_096
 JPEG_HEADER_BYTES = 64_000_000
@@ -30,12 +30,12 @@ _DECODABLE = frozenset([0xC0, 0xC1, 0xC2, 0xC9, 0xCA])
 _PROGRESSIVE = frozenset([0xC2, 0xCA])
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-#: Color filter array and linear raw (DNG 1.4): what a camera's raw file holds.
+#: Color filter array and linear raw (DNG 1.4): the pixel layouts of cameras' raw files.
 _RAW_PHOTOMETRIC = frozenset([32803, 34892])
 
 
 class Broken(ValueError):
-    """The bytes are not a whole picture. ``code`` is a key of ``photo_files.PROBLEMS``."""
+    """The bytes are not a complete picture. ``code`` is a key of ``photo_files.PROBLEMS``."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -43,10 +43,10 @@ class Broken(ValueError):
 
 
 class Header(NamedTuple):
-    """What the bytes say: size in pixels as stored (before any EXIF rotation).
+    """A picture's properties: its size in pixels as stored (before any EXIF rotation), and more.
 
-    ``ends``: the picture's own end was found. Only a JPEG can come without it.
-    ``data_start``: first byte of a JPEG's image data.
+    ``ends``: the picture's end was found. Only a JPEG is accepted without it.
+    ``data_start``: offset of a JPEG's image data.
     """
 
     width: int
@@ -60,15 +60,15 @@ class Header(NamedTuple):
 def jpeg(data: Buffer) -> Header:
     """A JPEG: walk its segments to the first scan, then look for the end mark.
 
-    In a scan 0xFF is always followed by 0 or a restart mark, so FFD9 behind the scan's start is the picture's end. What
-    lies behind it (a preview, a phone's video, zeros) does not matter.
+    In a scan, 0xFF is always followed by 0 or a restart mark. So FFD9 after the start of the scan is the picture's end. Data
+    after that (a preview, a phone's video, zeros) does not matter.
 
     :raises Broken: ``damaged``, ``broken_off``, ``no_picture``, ``rare_jpeg``
     """
     end = len(data)
     position, fill, size, frame = 2, 0, None, 0
     for _ in range(JPEG_SEGMENTS):
-        while True:  # fill bytes may stand in front of a mark
+        while True:  # fill bytes may precede a mark
             if position + 1 >= end:
                 raise Broken("broken_off")
             if data[position] != 0xFF:
@@ -104,7 +104,7 @@ def jpeg(data: Buffer) -> Header:
         raise Broken("rare_jpeg")
     if position >= end:
         raise Broken("broken_off")
-    ends = data.rfind(JPEG_END, position) >= 0  # type: ignore[union-attr] # from behind, where it mostly is
+    ends = data.rfind(JPEG_END, position) >= 0  # type: ignore[union-attr] # search backwards, because it is mostly at the end
     return Header(size[2], size[1], ends, frame in _PROGRESSIVE, data_start=position)
 
 
@@ -136,9 +136,9 @@ def png(data: Buffer) -> Header:
 
 
 def tiff(data: Buffer) -> Header:
-    """A TIFF or BigTIFF: its first directory, and whether every strip or tile of it lies within the file.
+    """A TIFF or BigTIFF: read its first directory, and check that all of its strips or tiles are within the file.
 
-    :raises Broken: ``damaged``, ``broken_off``, ``no_picture``, ``raw`` (a camera's raw file, which TIFF also carries)
+    :raises Broken: ``damaged``, ``broken_off``, ``no_picture``, ``raw`` (many raw files of cameras are TIFFs)
     """
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\x00", b"\x00+")
@@ -153,7 +153,7 @@ def tiff(data: Buffer) -> Header:
         raise Broken("damaged")
     if start + head + count * width_of_entry > len(data):
         raise Broken("broken_off")
-    tags: dict[int, tuple[int, int, int]] = {}  # number → type, count, where its value or the offset of it stands
+    tags: dict[int, tuple[int, int, int]] = {}  # number → type, count, position of its value or of the value's offset
     for index in range(count):
         at = start + head + index * width_of_entry
         tag, kind, number = struct.unpack(order + ("HHQ" if big else "HHI"), data[at:at + (12 if big else 8)])
@@ -174,7 +174,7 @@ def tiff(data: Buffer) -> Header:
 
     width, height = numbers(256)[:1], numbers(257)[:1]
     if 50706 in tags or set(numbers(262)) & _RAW_PHOTOMETRIC or (330 in tags and numbers(254)[:1] == (1,)):
-        raise Broken("raw")  # its first directory is a DNG's, a sensor's pattern, or a preview of what lies deeper
+        raise Broken("raw")  # the first directory is a DNG's, a sensor's pattern, or a preview of the raw picture
     starts, lengths = numbers(273) or numbers(324), numbers(279) or numbers(325)
     if not (width and height and starts) or len(starts) != len(lengths):
         raise Broken("no_picture")
@@ -205,7 +205,7 @@ def webp(data: Buffer) -> Header:
 
 
 def is_transparent_webp(head: Buffer) -> bool:
-    """Whether the WebP that begins with these (at least 30) bytes has an alpha channel."""
+    """Whether a WebP has an alpha channel. :param head: at least its first 30 bytes"""
     if head[12:16] == b"VP8X":
         return bool(head[20] & 0x10)
     return head[12:16] == b"VP8L" and bool(head[24] >> 4 & 1)
@@ -226,7 +226,7 @@ def bmp(data: Buffer) -> Header:
 
 
 def heif(data: Buffer) -> Header:
-    """A HEIC or HEIF photo: its boxes, and the size of its largest picture (a phone's photo is a grid of tiles).
+    """A HEIC or HEIF photo: walk its boxes to the size of its largest picture (a phone's photo is a grid of smaller tiles).
 
     :raises Broken: ``damaged``, ``broken_off``, ``no_picture``
     """
@@ -234,10 +234,10 @@ def heif(data: Buffer) -> Header:
     meta, pixels = None, False
     for name, start, end in _boxes(data, 0, len(data), budget):
         if name == b"meta" and meta is None:
-            meta = (start + 4, end)  # version and flags stand in front of its boxes
+            meta = (start + 4, end)  # version and flags precede its boxes
         pixels = pixels or name == b"mdat"
         if meta and pixels:
-            break  # phones append what is no box
+            break  # phones append data that is not a box
     if meta is None:
         raise Broken("no_picture")
     sizes = []
@@ -257,7 +257,7 @@ def heif(data: Buffer) -> Header:
 
 
 def brands(head: Buffer) -> "list[bytes]":
-    """The brands of an ISO base media file's ``ftyp`` box, the major one first; empty for other files."""
+    """The brands in the ``ftyp`` box of an ISO base media file, the major brand first. Empty for other files."""
     if len(head) < 16 or bytes(head[4:8]) != b"ftyp":
         return []
     end = min(struct.unpack(">I", head[:4])[0], len(head))
@@ -265,7 +265,7 @@ def brands(head: Buffer) -> "list[bytes]":
 
 
 def _boxes(data: Buffer, position: int, end: int, budget: "list[int]") -> Iterator["tuple[bytes, int, int]"]:
-    """(name, first byte, end) of each box in a stretch; ``budget`` holds how many may still be read."""
+    """Yield (name, first byte, end) of each box from ``position`` to ``end``. ``budget[0]`` is how many boxes may still be read."""
     while position + 8 <= end:
         budget[0] -= 1
         length, name = struct.unpack(">I4s", data[position:position + 8])

@@ -1,4 +1,4 @@
-"""Waits between attempts: growing, jittered, bounded. Who retries what is the caller's rule; how long to wait is here."""
+"""How long to wait between attempts: growing, jittered and bounded. The caller decides what to retry."""
 import random
 import time
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from typing import Callable, Optional
 
 
 def waits(attempts: int, first: float = 0.5, most: float = 30.0, *, draw: Callable[[], float] = random.random) -> Iterator[float]:
-    """The seconds to wait after each failed attempt but the last: ``attempts - 1`` numbers.
+    """The seconds to wait after each failed attempt except the last: ``attempts - 1`` numbers.
 
-    The ceiling doubles from ``first`` to ``most``; the wait is drawn evenly between half of it and the whole of it, so
-    that many clients who failed at the same moment do not come back at the same moment.
+    The ceiling doubles from ``first`` to ``most``. Each wait is a random number between half the ceiling and the ceiling, so
+    that clients that failed at the same moment do not retry at the same moment.
 
-    :param attempts: how often the work is tried at most, at least 1
+    :param attempts: most attempts, at least 1
     :param first: ceiling of the first wait in seconds
     :param most: ceiling of any wait in seconds
     """
@@ -22,7 +22,7 @@ def waits(attempts: int, first: float = 0.5, most: float = 30.0, *, draw: Callab
 
 
 def pause(seconds: float, stopped: Optional[Callable[[], bool]] = None, step: float = 0.2) -> None:
-    """Sleep, but not past the moment when ``stopped()`` turns true (looked at every ``step`` seconds)."""
+    """Sleep, but return once ``stopped()`` is true. It is checked every ``step`` seconds."""
     end = time.monotonic() + seconds
     while not (stopped and stopped()):
         left = end - time.monotonic()
@@ -32,7 +32,7 @@ def pause(seconds: float, stopped: Optional[Callable[[], bool]] = None, step: fl
 
 
 def retry_after(header: Optional[str], most: float = 60.0) -> float:
-    """Seconds that a ``Retry-After`` header asks for; 0 without one or with a date (RFC 9110, 10.2.3)."""
+    """Seconds that a ``Retry-After`` header asks for, at most ``most``. 0 without a header or if it is a date (RFC 9110, 10.2.3)."""
     try:
         return max(0.0, min(float(header or 0), most))
     except ValueError:

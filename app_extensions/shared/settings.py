@@ -1,8 +1,8 @@
-"""Declared settings: each app's ``conf.py`` lists its own with a default, bounds and the sentence that the docs show.
+"""Declare settings: each app's ``conf.py`` lists its settings, each with a default, bounds and the sentence for the docs.
 
 A value comes from the Django setting (``OPENSCAN_RESULT_DAYS``), else from the environment (``WO_OPENSCAN_RESULT_DAYS``), else from the
-default. An empty value means the default. Values are read each time they are asked for. (No library: environs and pydantic read the
-environment once and know nothing of Django's settings.)
+default. An empty value means the default. Values are read at each access. We use no library, because environs and pydantic read the
+environment only once and ignore Django's settings.
 """
 import difflib
 import os
@@ -22,18 +22,18 @@ _QUEUE = re.compile(r"[A-Za-z0-9_.-]{0,100}", re.ASCII)
 
 
 class Setting(Generic[T]):
-    """One setting, as a class attribute of a ``Settings`` class. Reading it from an instance gives the value of the moment.
+    """One setting, as a class attribute of a ``Settings`` class. Reading it from an instance gives the current value.
 
-    Reading raises ImproperlyConfigured where the value cannot be understood.
+    Reading raises ImproperlyConfigured if the value cannot be parsed.
     """
 
     def __init__(self, default: Any, parse: Callable[[Any], T], doc: str, *, bounds: Optional["tuple[Number, Number]"] = None) -> None:
-        """default: as somebody would write it. parse: text or Python value -> value, or ValueError. bounds: least and most that work."""
+        """default: as a user would write it. parse: converts text or a Python value, or raises ValueError. bounds: lowest and highest."""
         self.default, self.parse, self.doc, self.bounds = default, parse, " ".join(doc.split()), bounds
         self.name = self.variable = ""
 
     def __set_name__(self, owner: "type[Settings]", name: str) -> None:
-        #: Sizes are named without their unit, so WO_OPENSCAN_LIMIT_PART and not …_BYTES. "2GB" says its unit itself.
+        #: Names of sizes have no unit: WO_OPENSCAN_LIMIT_PART, not …_BYTES, because a value such as "2GB" has its own.
         short = name[:-len("_bytes")] if self.parse is parse_bytes and not owner.keep_unit else name
         self.name, self.variable = name, f"WO_{owner.prefix}{short.upper()}"
 
@@ -50,20 +50,20 @@ class Setting(Generic[T]):
 
 
 class Settings:
-    """The settings of one app: subclasses declare them as class attributes."""
+    """The settings of one app. Subclasses declare them as class attributes."""
 
-    #: What the Django settings begin with, e.g. ``OPENSCAN_``.
+    #: Prefix of the Django settings, such as ``OPENSCAN_``.
     prefix = ""
     #: Whether ``_bytes`` is part of the variables' names.
     keep_unit = False
 
     @classmethod
     def declared(cls) -> "dict[str, Setting[Any]]":
-        """Attribute to setting, in the order of the source."""
+        """The settings by attribute name, in the order of the source."""
         return {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
 
     def unreadable(self) -> "Iterator[str]":
-        """One sentence for each setting that cannot be understood."""
+        """One sentence for each setting that cannot be parsed."""
         for name in self.declared():
             try:
                 getattr(self, name)
@@ -71,13 +71,13 @@ class Settings:
                 yield str(error)
 
     def out_of_bounds(self) -> "Iterator[tuple[str, str]]":
-        """Variable and what it must be, for each number outside its bounds. ``nan`` lies outside too."""
+        """The variable, and what it must be, for each number outside its bounds. ``nan`` counts as outside."""
         for name, setting in self.declared().items():
             if setting.bounds is not None and not setting.bounds[0] <= getattr(self, name) <= setting.bounds[1]:
                 yield setting.variable, "must be between {} and {}".format(*setting.bounds)
 
     def unknown_variables(self) -> "Iterator[tuple[str, str]]":
-        """Environment variables with our prefix that are no setting, each with the setting that may be meant (or "")."""
+        """Environment variables with our prefix that are not settings, each with the setting that may be meant (or "")."""
         known = [setting.variable for setting in self.declared().values()]
         for variable in sorted(os.environ):
             if variable.startswith(f"WO_{self.prefix}") and variable not in known:
@@ -85,7 +85,7 @@ class Settings:
 
 
 def parse_bytes(value: "Union[str, int]") -> int:
-    """A size such as ``2000000000``, ``"200MB"`` or ``"1.5 GB"`` (10⁹ bytes) in bytes. Raises ValueError."""
+    """A size such as ``2000000000``, ``"200MB"`` or ``"1.5 GB"`` (1 GB is 10⁹ bytes) in bytes. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([a-zA-Z]{0,2})\s*", str(value), re.ASCII)
@@ -97,7 +97,7 @@ def parse_bytes(value: "Union[str, int]") -> int:
 
 
 def parse_switch(value: "Union[str, bool]") -> bool:
-    """YES or NO. Raises ValueError."""
+    """A switch: YES or NO. Raises ValueError."""
     if isinstance(value, bool):
         return value
     try:
@@ -107,14 +107,14 @@ def parse_switch(value: "Union[str, bool]") -> bool:
 
 
 def parse_text(value: str) -> str:
-    """Text without spaces around it. Raises ValueError for anything that is not text."""
+    """Text without surrounding spaces. Raises ValueError for anything that is not text."""
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
     return value.strip()
 
 
 def parse_words(value: "Union[str, list[str], tuple[str, ...]]") -> "list[str]":
-    """A list, or words with commas or spaces between them."""
+    """A list of words, from a list or from text with commas or spaces between the words."""
     return value.replace(",", " ").split() if isinstance(value, str) else list(value)
 
 
@@ -155,5 +155,5 @@ def words(default: str, doc: str) -> "Setting[list[str]]":
 
 
 def queue_problem(queue: str) -> str:
-    """Why a Celery queue cannot have this name, empty if it can."""
-    return "" if _QUEUE.fullmatch(queue) else "only letters, digits, . _ and - may be in it, at most 100"
+    """Why a Celery queue cannot have this name; empty if it can."""
+    return "" if _QUEUE.fullmatch(queue) else "it may only have letters, digits, . _ and -, at most 100 in total"

@@ -3,14 +3,14 @@ from django.apps import AppConfig
 
 
 class TapisConfig(AppConfig):
-    """Runs in web, worker, beat and manage.py, before they fork: no database and no threads in ``ready``."""
+    """Configuration of the app. ``ready`` runs before the processes fork, so it must not use the database or start threads."""
 
     name = "app_extensions.tapis"
     label = "tapis"
     verbose_name = "Tapis"
 
     def ready(self) -> None:
-        """Register the system checks, our periodic jobs, and what follows WebODM's signals."""
+        """Register the system checks, the periodic jobs, the receivers of WebODM's signals, and the metrics."""
         from app_extensions.tapis import checks, metrics, schedule  # noqa: F401  (the import of checks registers them)
 
         schedule.schedule()

@@ -1,4 +1,4 @@
-"""Numbered system checks of the Tapis settings, seen by ``manage.py check`` and at start."""
+"""Numbered system checks of the Tapis settings. They run at start and with ``manage.py check``."""
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from app_extensions.tapis.models.clients import validate_service_url
 
 @register("tapis")
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Every setting can be read and makes sense."""
+    """Check that every setting can be read and makes sense."""
     found: list[CheckMessage] = []
     found += [Error(problem, id="tapis.E001") for problem in conf.unreadable()]
     if found:
@@ -29,7 +29,7 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     found += [Error(f"{variable} {problem}.", id="tapis.E005") for variable, problem in conf.out_of_bounds()]
     found += [Error(f"WO_TAPIS_{name.upper()} cannot be used: {problem}.", id="tapis.E006") for name, problem in _wrong_texts()]
     found += [Warning(f"{name} is not a setting and has no effect.", id="tapis.W002",
-                      hint=f"Is {meant} meant?" if meant else "docs/admin/settings.md lists them all.")
+                      hint=f"Did you mean {meant}?" if meant else "docs/admin/settings.md lists them all.")
               for name, meant in conf.unknown_variables()]
     try:
         key_texts()
@@ -41,13 +41,13 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _wrong_texts() -> Iterator[tuple[str, str]]:
-    """Property and what is wrong with its text."""
+    """Yield each text setting that is wrong, with the reason."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", conf.tenant_id, re.ASCII):
-        yield "tenant_id", "a tenant's name has letters, digits, . _ and -"
+        yield "tenant_id", "a tenant's name has only letters, digits, . _ and -"
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", conf.system_prefix, re.ASCII):
-        yield "system_prefix", "ids of systems have letters, digits, . _ and -"
+        yield "system_prefix", "system ids have only letters, digits, . _ and -"
     if conf.bearer_clients not in ("any", "own"):
-        yield "bearer_clients", "it is any or own"
+        yield "bearer_clients", "it must be any or own"
     problem = queue_problem(conf.queue)
     if problem:
         yield "queue", problem

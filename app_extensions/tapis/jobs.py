@@ -1,4 +1,4 @@
-"""Jobs: started once, joined by whoever asks for the same, woken after a crash or a login."""
+"""Start jobs, join jobs that run already, and wake them after a crash or a login."""
 import hashlib
 import json
 import logging
@@ -28,20 +28,20 @@ from app_extensions.tapis.problems import TapisProblem
 logger = logging.getLogger("app.logger")
 
 NAMES = "app.tasks.tapis_storage."
-#: Ended jobs, and mails that were sent, are kept for so long; those that moved bytes for ever: the figures count them.
+#: How long ended jobs and sent mails are kept. Jobs that fetched bytes are never deleted: the metrics add them up.
 KEEP = timedelta(days=30)
-#: Complete syncs that brought nothing, such as the hourly ones of flights that do not change; and jobs for previews.
+#: How long to keep preview jobs, and complete syncs that fetched nothing, such as hourly syncs of unchanged flights.
 KEEP_IDLE = timedelta(days=1)
-#: Jobs deleted in one statement, and seconds after which the clean-up leaves the rest for the next hour.
+#: Jobs to delete per statement, and seconds after which the clean-up leaves the rest for the next hour.
 FORGET_CHUNK, FORGET_SECONDS = 5_000, 120.0
-#: Discoveries that one user may have waiting.
+#: Most discoveries that one user may have queued or running.
 MOST_DISCOVERIES = 20
-#: Whoever starts a job to do it in the own process has so long to begin.
+#: A caller that wants to run a job in its own process must begin within this time. Later, any worker may take the job.
 CALLER_SECONDS = 60.0
-#: A message may wait so long in the broker. Redis delivers those that wait more than an hour a second time.
+#: Longest delay of a message in the broker. Redis delivers a message a second time if it waits for more than an hour.
 MOST_COUNTDOWN = 300.0
 
-#: "tapisw": held by the one request that waits for a job.
+#: "tapisw" in ASCII: the advisory lock of the one request that may wait for a job.
 WAITING_LOCK = 0x746170697377
 
 IMPORT, LOOK, CREATE, PREVIEW = "import", "look", "create", "preview"
@@ -53,9 +53,9 @@ def send(name: str, *args: Any, countdown: float = 0.0, task_id: Optional[str] =
 
 
 def wake(seconds: float = 0.0) -> None:
-    """Wake a worker once the transaction is committed. The message carries nothing: the worker takes whichever job is due.
+    """Wake a worker once the transaction is committed. The message names no job: the worker takes whichever is due.
 
-    :param seconds: wake it later, for a job that waits; five minutes at most, as beat wakes one each minute anyway
+    :param seconds: delay, for a job that is due later. Capped at five minutes, because beat wakes a worker every minute anyway
     """
     send("work", countdown=min(seconds, MOST_COUNTDOWN))
 
@@ -64,18 +64,18 @@ def _send(name: str, args: Any, countdown: float, task_id: Optional[str]) -> Non
     try:
         host_queue.send(NAMES + name, args, countdown=countdown or None, task_id=task_id, queue=conf.queue)
     except OperationalError as error:
-        # The job's row is there: beat wakes a worker once the broker is back.
+        # The job is safe in its row. Beat wakes a worker once the broker is back.
         logger.error("Tapis: %s was not queued, the broker does not answer: %s", name, type(error).__name__)
 
 
 def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] = None,
                automatic: bool = False, queue: bool = True, due_at: Optional[datetime] = None) -> "tuple[TapisJob, bool]":
-    """A sync of the flight: a new one, or the one that is under way. One that waits for a login goes on with this access.
+    """Start a sync of the flight, or join the one under way. A sync that waits for a login continues with this access.
 
     :param process: process when complete; None: as the user's preferences say
-    :param queue: wake a worker; False: the caller does the work, or wakes one when it has started many and gives ``due_at``
-    :param due_at: not before; None: now, or a minute later where the caller does the work
-    :returns: the job, and whether it was there already
+    :param queue: wake a worker; False: the caller does the work itself, or starts many syncs with ``due_at`` and wakes a worker once
+    :param due_at: earliest start; None: now, or in a minute if ``queue`` is False
+    :returns: the job, and whether it existed before
     """
     job, joined = _make(
         lambda: active_sync(flight.pk),
@@ -95,13 +95,13 @@ def start_sync(access: TapisAccess, flight: Flight, *, process: Optional[bool] =
 
 def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Optional[dict[str, Any]]" = None, *, automatic: bool = False,
                     queue: bool = True, due_at: Optional[datetime] = None) -> "tuple[TapisJob, bool]":
-    """A discovery for the user in the background, or the one under way for the same purpose. A user's discoveries run one at a time.
+    """Start a discovery in the background, or join the one under way with the same purpose. A user's discoveries run one at a time.
 
     :param purpose: IMPORT makes projects, LOOK only looks, CREATE makes projects of the flights that the request describes
-    :param request: ``systems`` or ``flights``, checked; keys that start with ``_`` are kept and make no other purpose of it
-    :param due_at: not before; None: now
-    :returns: the job, and whether it was there already
-    :raises TapisProblem: the user has too many waiting (429)
+    :param request: checked ``systems`` or ``flights``. Keys that start with ``_`` are stored, but do not make the purpose a different one
+    :param due_at: earliest start; None: now
+    :returns: the job, and whether it existed before
+    :raises TapisProblem: the user has too many waiting discoveries (429)
     """
     request = request or {}
     asked = {key: value for key, value in request.items() if not key.startswith("_")}
@@ -114,7 +114,7 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
         purpose=name, request=request, due_at=due_at or _due_at(queue),
     )
     if joined and due_at is None and job.due_at > timezone.now():
-        TapisJob.objects.filter(pk=job.pk, state=TapisJob.QUEUED).update(due_at=timezone.now())  # it was planned for later
+        TapisJob.objects.filter(pk=job.pk, state=TapisJob.QUEUED).update(due_at=timezone.now())  # the job was planned for later
     note_fields(tapis_job=job.pk)
     logger.info("Tapis: discovery %s %s", job.pk, "is joined" if joined else "is started")
     if queue:
@@ -123,7 +123,7 @@ def start_discovery(access: TapisAccess, purpose: str = IMPORT, request: "Option
 
 
 def preview_purpose(base_url: str, tenant_id: str) -> str:
-    """The purpose of a job that fetches previews from a tenant. It tells the tenant even after its client was deleted."""
+    """The purpose of a job that fetches previews from a tenant. It identifies the tenant even after the client was deleted."""
     text = json.dumps([base_url, tenant_id])
     return f"{PREVIEW} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -150,18 +150,21 @@ def start_previews(access: TapisAccess) -> "tuple[TapisJob, bool]":
 
 
 def _due_at(queue: bool) -> datetime:
-    """Now; a minute later where the caller does the work: workers take it up if the caller never begins."""
+    """Now, or in a minute if the caller does the work. If the caller never begins, a worker takes the job then."""
     return timezone.now() if queue else timezone.now() + timedelta(seconds=CALLER_SECONDS)
 
 
 def _check_waiting(waiting: QuerySet) -> None:
     if waiting.count() >= MOST_DISCOVERIES:
-        raise TapisProblem(f"{MOST_DISCOVERIES} discoveries of yours are waiting. Wait until some of them have ended.", status=429,
+        raise TapisProblem(f"{MOST_DISCOVERIES} of your discoveries are waiting. Wait until some of them have ended.", status=429,
                            error="Too many requests")
 
 
 def _make(existing: Any, check: Any = lambda: None, **fields: Any) -> "tuple[TapisJob, bool]":
-    """The active job, or a new one; the database's constraint decides where two come at once."""
+    """The active job, or a new one. If two callers come at once, the database's constraint decides who makes it.
+
+    :returns: the job, and whether it existed before
+    """
     for _ in range(5):
         found = existing()
         if found is not None:
@@ -176,11 +179,12 @@ def _make(existing: Any, check: Any = lambda: None, **fields: Any) -> "tuple[Tap
 
 
 def wait_for(job: TapisJob, seconds: float) -> TapisJob:
-    """Wait for a job's end, for as long as is bounded, so that a request may answer with the result.
+    """Wait for a job to end, so that a request can answer with the result.
 
-    One request of the whole site waits at a time, so that waiting never holds more than one of the web workers. The others get the job as
-    it is, at once.
+    Only one request of the whole site waits at a time, so that waiting never blocks more than one web worker. The others get the job as it
+    is at once.
 
+    :param seconds: longest wait
     :returns: the job as it is now, ended or not
     """
     with connection.cursor() as cursor:
@@ -200,31 +204,33 @@ def wait_for(job: TapisJob, seconds: float) -> TapisJob:
 
 
 def discovers(user: Any) -> bool:
-    """Whether a worker is at a discovery of the user right now."""
+    """Whether a worker runs a discovery of the user right now."""
     return TapisJob.objects.filter(user_id=user.pk, kind=TapisJob.DISCOVERY, state=TapisJob.RUNNING, lease_until__gte=Now()).exists()
 
 
 def access_of(job: TapisJob) -> TapisAccess:
-    """The access that the job was started with. A token that came with the request gives way to the stored login when it ends."""
+    """The access that the job was started with. When the request's own token ends, the stored login takes over."""
     return TapisAccess(job.user, job.client, job.access_token, fall_back=True)
 
 
 def listing_lease() -> float:
-    """Seconds for which a worker that lists holds a job: longer than one call to Tapis may take with all its attempts, as it gives
-    signs of life between calls only."""
+    """Seconds that a listing worker's lease lasts.
+
+    The worker renews the lease only between calls, so it must outlast one call to Tapis with all its attempts.
+    """
     return max(conf.lease_seconds, 4 * (conf.timeout + conf.connect_timeout))
 
 
 def client_of(flight: Flight, user: Any = None) -> Optional[TapisOAuth2Client]:
     """An active client of the flight's tenant: that of the user's latest login there, else the flight's own, else any.
 
-    :param user: who is to read the flight; None: its own user
+    :param user: who will read the flight; None: the flight's user
     """
     return client_at(flight.user_id if user is None else user.pk, flight.base_url, flight.tenant_id, flight.client_id)
 
 
 def client_at(user_id: int, base_url: str, tenant_id: str, otherwise: Optional[int] = None) -> Optional[TapisOAuth2Client]:
-    """An active client of a tenant: that of the user's latest login there, else the one with the key ``otherwise``, else any."""
+    """An active client of a tenant: that of the user's latest login there, else the one with primary key ``otherwise``, else any."""
     active = TapisOAuth2Client.objects.filter(is_active=True, base_url=base_url, tenant_id=tenant_id)
     login = TapisOAuth2Token.objects.filter(user_id=user_id, client__in=active).order_by("-is_valid", "-updated_at").first()
     if login is not None:
@@ -233,8 +239,10 @@ def client_at(user_id: int, base_url: str, tenant_id: str, otherwise: Optional[i
 
 
 def can_be_synced(flight: Flight) -> bool:
-    """Whether a sync that nobody asked for by name is to take up the flight: not where its project or task was deleted, nor while
-    the task is processed, nor where it gave its images up on purpose (compacted)."""
+    """Whether a periodic or bulk sync should include the flight.
+
+    No if its project or task was deleted, the task is being processed, or the user compacted it to free the images' space.
+    """
     task = host_tasks.get_task(flight.task_id)
     if task is None or task.compacted or host_projects.get_project(flight.project_id) is None:
         return False
@@ -242,14 +250,14 @@ def can_be_synced(flight: Flight) -> bool:
 
 
 def forget_old() -> int:
-    """Forget what ended long ago: a sync an hour of each of a thousand flights would fill the table. :returns: how many jobs"""
+    """Delete old jobs and mails. With a thousand flights, hourly syncs would fill the table. :returns: how many jobs"""
     now = timezone.now()
     TapisMail.objects.exclude(state=TapisMail.WAITING).filter(created_at__lt=now - KEEP).delete()
     ended = TapisJob.objects.exclude(state__in=TapisJob.OPEN).filter(bytes_moved=0)
     idle = Q(finished_at__lt=now - KEEP_IDLE) & (Q(kind=TapisJob.SYNC, state=TapisJob.COMPLETED, to_tell=False) | Q(kind=TapisJob.PREVIEW))
     latest_complete = TapisJob.objects.filter(
         flight_id=OuterRef("flight_id"), kind=TapisJob.SYNC, state=TapisJob.COMPLETED).order_by("-created_at").values("pk")[:1]
-    # A flight's latest complete sync stays: what came since is what its task has not been started with (sync/finish.py).
+    # Keep each flight's latest complete sync: images that came after it are new to the flight's task (sync/finish.py).
     over = ended.filter(Q(finished_at__lt=now - KEEP) | idle).annotate(latest=Subquery(latest_complete))
     over = over.filter(Q(latest=None) | ~Q(pk=F("latest")))
     forgotten, until = 0, now + timedelta(seconds=FORGET_SECONDS)
@@ -262,21 +270,21 @@ def forget_old() -> int:
 
 
 def due() -> QuerySet:
-    """Jobs that a worker could take now."""
+    """Jobs that a worker can take now."""
     alive = SyncBatch.objects.filter(lease_until__gte=Now()).values("job_id")
     return TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, due_at__lte=Now()).exclude(pk__in=alive)
 
 
 def take_up_again() -> int:
-    """Wake a worker if there is work, and let jobs go on whose user has logged in again. One message, however many jobs wait.
+    """Resume jobs whose user has logged in again, and wake a worker if any job is due. One message is enough for all jobs.
 
     :returns: how many jobs are due
     """
     _resume_where_possible()
     for job in due().filter(lease_until__lt=Now()):
         with log_fields(flight=job.flight_id, tapis_job=job.pk):
-            logger.warning("Tapis: the worker of %s gave no sign of life; another takes it up", job)
+            logger.warning("Tapis: the worker of %s stopped responding; another one takes over", job)
     found = due().count()
     if found:
         wake()
@@ -284,7 +292,7 @@ def take_up_again() -> int:
 
 
 def _resume_where_possible() -> None:
-    """Let jobs go on whose login was renewed after they stopped. One that Tapis refuses although it looks good is not tried again."""
+    """Resume jobs whose login was renewed after they paused. A login that looks valid but that Tapis refused is not tried again."""
     logins = TapisOAuth2Token.objects.filter(user_id__in=paused().values("user_id"), is_valid=True, client__is_active=True)
     for login in logins.select_related("client", "user"):
         stopped = [parse_datetime(job.history[-1]["at"]) for job in paused().filter(user_id=login.user_id) if job.history]
@@ -299,7 +307,7 @@ def paused() -> QuerySet:
 
 
 def pause_all(job: TapisJob, why: str) -> int:
-    """The Tapis login of a job's user has ended: let every sync that depends on it wait, so that none of them asks Tapis in vain.
+    """Pause every sync that depends on the job's Tapis login, which has ended, so that none of them calls Tapis in vain.
 
     :returns: how many
     """
@@ -309,7 +317,7 @@ def pause_all(job: TapisJob, why: str) -> int:
 
 
 def continue_after_login(user: Any, client: TapisOAuth2Client) -> int:
-    """Let the jobs go on that waited for this login: those of the user at the client's tenant. :returns: how many"""
+    """Resume the user's jobs at this client's tenant that waited for a login. :returns: how many"""
     waiting = paused().filter(user_id=user.pk, client__base_url=client.base_url, client__tenant_id=client.tenant_id)
     number = _each(waiting.values_list("pk", flat=True), lifecycle.RESUME, "", client=client, access_token="",
                    due_at=timezone.now(), to_tell=False)

@@ -1,6 +1,6 @@
 """The states of a job and the transitions between them: one table, and one function that applies it under the row lock.
 
-Nothing else writes ``TapisJob.state``. We use a table instead of ``django-fsm``: seven rows need no dependency, and a test can read them.
+Nothing else writes ``TapisJob.state``. We use a table instead of ``django-fsm``: seven rows need no dependency, and tests can read them.
 """
 import logging
 from typing import Any, NamedTuple, Optional
@@ -17,15 +17,15 @@ COMPLETED, FAILED, CANCELED = TapisJob.COMPLETED, TapisJob.FAILED, TapisJob.CANC
 
 CLAIM, PUT_OFF, PAUSE, RESUME, COMPLETE, FAIL, CANCEL = "claim", "put off", "pause", "resume", "complete", "fail", "cancel"
 
-#: A job's history keeps so many transitions.
+#: How many transitions a job's history keeps.
 MOST_HISTORY = 100
 
 
 class Transition(NamedTuple):
     """What an event does to a job.
 
-    sources: states in which the event counts; in others it does nothing. tells: the job's user gets mail, if the preferences say so.
-    ends: the job is over, and tokens that came with the request are dropped. frees: the worker's lease ends.
+    sources: states in which the event counts; in others it does nothing. tells: the job's user gets mail if the preferences allow it.
+    ends: the job is over, and a token that came with the request is deleted. frees: the worker's lease ends.
     """
 
     event: str
@@ -38,12 +38,12 @@ class Transition(NamedTuple):
 
 
 TABLE = (
-    Transition(CLAIM, (QUEUED, RUNNING), RUNNING, False, False, False, "a worker takes a turn"),
-    Transition(PUT_OFF, (QUEUED, RUNNING), QUEUED, False, False, True, "there is something to wait for; the job is due again later"),
-    Transition(PAUSE, (QUEUED, RUNNING), PAUSED, True, False, True, "the Tapis login ended; what is here stays"),
-    Transition(RESUME, (PAUSED,), QUEUED, False, False, True, "the user logged in to Tapis again, or asked again"),
+    Transition(CLAIM, (QUEUED, RUNNING), RUNNING, False, False, False, "a worker starts a turn"),
+    Transition(PUT_OFF, (QUEUED, RUNNING), QUEUED, False, False, True, "the job has to wait for something, and is due again later"),
+    Transition(PAUSE, (QUEUED, RUNNING), PAUSED, True, False, True, "the Tapis login ended; the images fetched so far stay"),
+    Transition(RESUME, (PAUSED,), QUEUED, False, False, True, "the user logged in to Tapis again, or asked for the sync again"),
     Transition(COMPLETE, (RUNNING,), COMPLETED, True, True, True, "everything is done"),
-    Transition(FAIL, (QUEUED, RUNNING), FAILED, True, True, True, "the job cannot go on"),
+    Transition(FAIL, (QUEUED, RUNNING), FAILED, True, True, True, "the job cannot continue"),
     Transition(CANCEL, (QUEUED, RUNNING, PAUSED), CANCELED, False, True, True, "the task was canceled or removed in WebODM"),
 )
 _BY_EVENT = {row.event: row for row in TABLE}
@@ -52,10 +52,10 @@ _BY_EVENT = {row.event: row for row in TABLE}
 def apply(job_id: Any, event: str, why: str = "", *, owner: Optional[str] = None, **changes: Any) -> Optional[TapisJob]:
     """Apply an event to a job under its row lock.
 
-    :param why: a sentence for people; it becomes the job's ``error``, or its ``note`` where the job goes on
-    :param owner: apply it only while this worker holds the job's lease
-    :param changes: other fields to write with it
-    :returns: the job as it is now; None where there is no such job, or the event does not count in its state
+    :param why: a sentence for the user; stored in ``error`` if the job ends or pauses, else in ``note``
+    :param owner: apply the event only if this worker holds the job's lease
+    :param changes: other fields to write in the same transaction
+    :returns: the job as it is now; None if there is no such job, or the event does not count in its state
     """
     row = _BY_EVENT[event]
     with transaction.atomic():

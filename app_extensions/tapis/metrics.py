@@ -1,4 +1,4 @@
-"""The Tapis app's figures for monitoring: flights, syncs, bytes and rates."""
+"""The Tapis app's metrics for monitoring: flights, syncs, bytes and rates."""
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -8,12 +8,12 @@ from django.utils import timezone
 from app_extensions.shared.metrics import COUNTER, Metric, register
 from app_extensions.tapis.models import Flight, TapisJob
 
-#: Over how long the rate is taken.
+#: Jobs that moved data within this time count towards the rate.
 RATE_WINDOW = timedelta(minutes=10)
 
 
 def collect() -> Iterable[Metric]:
-    """Every figure, from a handful of aggregates over our own tables."""
+    """Every metric, from a few aggregates over our own tables."""
     yield Metric("tapis_flights", "Flights that have a project").add(Flight.objects.exclude(project_id=None).count())
     counts = {(row["kind"], row["state"]): row["number"]
               for row in TapisJob.objects.values("kind", "state").annotate(number=Count("pk")).order_by()}
@@ -33,7 +33,7 @@ def collect() -> Iterable[Metric]:
 
 
 def connect() -> None:
-    """Joins the page of figures."""
+    """Add these metrics to the metrics page."""
     register("tapis", collect)
 
 

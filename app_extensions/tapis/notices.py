@@ -1,4 +1,4 @@
-"""Mails on discoveries and syncs that have ended, to those who want them: one per batch, however many jobs it had."""
+"""Mail users who want it about their ended discoveries and syncs. One mail covers a whole batch of jobs."""
 import logging
 from typing import Any
 
@@ -15,15 +15,15 @@ from app_extensions.tapis.preferences import preferences_of
 
 logger = logging.getLogger("app.logger")
 
-#: Jobs that one mail names one by one.
+#: Most jobs that one mail lists.
 MOST_NAMED = 50
 
 
 def send_digest(user: Any) -> bool:
-    """Queue one mail about all jobs of a user that ended since the last one, once none of them is under way any more.
+    """Once none of a user's jobs is active, queue one mail about all that ended since the last mail.
 
-    Call it whenever a job ends. Two workers that end the last two jobs at the same moment may both leave it to the other;
-    ``send_digests`` finds those a minute later.
+    Call it whenever a job ends. If two workers end the last two jobs at the same moment, each may leave the mail to the other.
+    ``send_digests`` sends it a minute later.
 
     :returns: whether a mail was queued
     """
@@ -74,7 +74,7 @@ def _one(job: TapisJob) -> "tuple[str, list[str]]":
 
 
 def _several(ended: "list[TapisJob]") -> "tuple[str, list[str]]":
-    """The subject and the lines of a mail about many jobs: what needs the reader first."""
+    """The subject and the lines of a mail about several jobs. Jobs that need the reader's attention come first."""
     syncs = [job for job in ended if job.kind == TapisJob.SYNC]
     number = {state: sum(job.state == state for job in syncs) for state in TapisJob.STATES}
     paused, failed, complete = number[TapisJob.PAUSED], number[TapisJob.FAILED], number[TapisJob.COMPLETED]

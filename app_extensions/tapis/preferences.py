@@ -1,4 +1,4 @@
-"""A user's preferences: defaults, reading, changing one key at a time."""
+"""Read, check and change a user's preferences."""
 from datetime import timedelta
 from typing import Any, Callable, Optional
 
@@ -13,12 +13,12 @@ from app_extensions.tapis.system_ids import check_system_ids
 
 
 def preferences_of(user: Any) -> TapisPreferences:
-    """The user's preferences; the defaults, unsaved, where nothing was ever set."""
+    """The user's preferences, or an unsaved object with the defaults if the user never set any."""
     return TapisPreferences.objects.filter(user_id=user.pk).first() or TapisPreferences(user_id=user.pk)
 
 
 def as_dict(preferences: TapisPreferences) -> "dict[str, Any]":
-    """The documented form."""
+    """The documented form of the preferences."""
     found = {key: getattr(preferences, key) for key in KEYS}
     last = preferences.last_auto_discovery
     found["last_auto_discovery"] = last.isoformat() if last else None
@@ -26,9 +26,9 @@ def as_dict(preferences: TapisPreferences) -> "dict[str, Any]":
 
 
 def change(user: Any, changes: Any) -> TapisPreferences:
-    """Set some of the preferences; all of them are checked before any is written.
+    """Set some of the preferences. All values are checked before any is written.
 
-    :raises BadInput: unknown keys and values that do not fit, each by its name
+    :raises BadInput: unknown keys and invalid values, with a reason for each
     """
     if not isinstance(changes, dict) or not changes:
         raise BadInput("preferences", "send an object with at least one of " + ", ".join(KEYS))
@@ -52,7 +52,7 @@ def change(user: Any, changes: Any) -> TapisPreferences:
 
 
 def note_auto_discovery(user: Any) -> bool:
-    """Take the user's turn at an automatic discovery: whether the cooldown is over, which starts anew then."""
+    """If the user's cooldown is over, start a new one. :returns: whether an automatic discovery may start now"""
     with transaction.atomic():
         TapisPreferences.objects.get_or_create(user_id=user.pk)
         preferences = TapisPreferences.objects.select_for_update().get(user_id=user.pk)
@@ -101,7 +101,7 @@ def _moment(user: Any, key: str, value: Any) -> Any:
     if moment is None:
         raise BadInput(key, "must be null or a time such as 2024-01-01T12:00:00Z")
     moment = moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.utc)
-    if moment.year < 2000:  # near the year 1, what the database gives back is no time of Python's any more
+    if moment.year < 2000:  # near the year 1, Python cannot represent what the database returns
         raise BadInput(key, "must be after the year 2000; null ends the cooldown")
     if moment > timezone.now() + timedelta(minutes=5):
         raise BadInput(key, "must not be in the future: there would be no automatic discovery until then")
@@ -109,7 +109,7 @@ def _moment(user: Any, key: str, value: Any) -> Any:
 
 
 def check_preset(user: Any, key: str, value: Any) -> str:
-    """The name of a preset that the user has; empty: the node's defaults. :raises BadInput: there is none"""
+    """Check the name of a preset of the user; empty stands for the node's defaults. :raises BadInput: there is no such preset"""
     if value in (None, ""):
         return ""
     if not isinstance(value, str) or len(value) > 255:
@@ -121,7 +121,7 @@ def check_preset(user: Any, key: str, value: Any) -> str:
     return value
 
 
-#: Every key, in the documented order, and what checks its values.
+#: Every key, in the documented order, and the function that checks its values.
 KEYS: "dict[str, Callable[[Any, str, Any], Any]]" = {
     "auto_discover_on_login": _boolean,
     "max_projects_per_discovery": _number(1, 10_000),

@@ -1,19 +1,19 @@
-"""What can go wrong towards Tapis, in words that people and programs get to see.
+"""Errors around Tapis, with messages for people and programs.
 
-Every problem carries an HTTP status, a short ``error`` (the documented phrases) and a ``detail``. None holds a token,
-a secret or an unread answer of the authenticator.
+Every problem has an HTTP status, a short ``error`` (one of the documented phrases) and a ``detail``. None contains a token, a
+secret or a raw answer of the authenticator.
 """
 from typing import Any, Union
 
 
 class TapisProblem(Exception):
-    """Tapis did not do what was asked."""
+    """Base of all problems: Tapis, or this app, did not do what was asked."""
 
     status = 502
     error = "Tapis did not answer as expected"
 
     def __init__(self, detail: str = "", *, status: int = 0, error: str = "") -> None:
-        """:param detail: a sentence for people; :param status: an HTTP status other than the class's"""
+        """:param detail: a sentence for the user; :param status, error: replace the class's own"""
         super().__init__(detail or self.error)
         self.detail = detail or self.error
         self.status = status or type(self).status
@@ -28,14 +28,14 @@ class TapisProblem(Exception):
 
 
 class NoToken(TapisProblem):
-    """This user has never logged in to Tapis here, or revoked the login."""
+    """The user has never logged in to Tapis here, or has revoked the login."""
 
     status = 401
     error = "No Tapis token found"
 
 
 class TokenExpired(TapisProblem):
-    """The token has ended or was revoked, and no refresh gave another."""
+    """The token has expired or was revoked, and could not be refreshed."""
 
     status = 401
     error = "Token expired"
@@ -49,58 +49,58 @@ class SystemNotAccessible(TapisProblem):
 
 
 class PathNotFound(SystemNotAccessible):
-    """The system answers, the path is not there."""
+    """The system answers, but the path does not exist."""
 
     status = 404
 
 
 class RequestRefused(SystemNotAccessible):
-    """Tapis answers 400: the system is disabled, or its type does not know what was asked."""
+    """Tapis answers 400: the system is disabled, or its type does not support the request."""
 
     status = 502
 
 
 class NoClient(TapisProblem):
-    """No active OAuth2 client is registered here, or none of that name."""
+    """No active OAuth2 client is registered here, or none with this id."""
 
     status = 404
     error = "No Tapis client found"
 
 
 class TapisUnreachable(TapisProblem):
-    """No connection, or 5xx after all attempts."""
+    """No connection to Tapis, or 5xx after all attempts."""
 
     status = 502
     error = "Tapis is not reachable"
 
 
 class SyncRefused(TapisProblem):
-    """A sync cannot start or go on for a reason on this side: quota, disk, a task that is being processed."""
+    """A sync cannot start or continue for a local reason: quota, disk, or a task that is being processed."""
 
     status = 409
     error = "The sync cannot go on"
 
 
 class BadInput(TapisProblem):
-    """A request holds something that cannot be used. The field is named."""
+    """A request has an invalid field. The problem names the field."""
 
     status = 400
     error = "Bad request"
 
     def __init__(self, field: str, message: str) -> None:
-        """:param field: its name, as the client wrote it; :param message: what it must be"""
+        """:param field: the field's name, as the client wrote it; :param message: what the field must be"""
         super().__init__(f"{field}: {message}")
         self.field = field
         self.fields = {field: message}
 
     @classmethod
     def several(cls, fields: dict[str, str]) -> "BadInput":
-        """One problem for several fields. :param fields: at least one: what each must be, by its name"""
+        """One problem for several fields. :param fields: field name → what the field must be; at least one"""
         problem = cls(*next(iter(fields.items())))
         problem.fields = dict(fields)
         problem.detail = "; ".join(f"{field}: {message}" for field, message in fields.items())
         return problem
 
     def as_dict(self) -> dict[str, Any]:
-        """The body of a REST answer, with the name of the first field, and what is wrong with each."""
+        """The body of a REST answer, with the name of the first field, and the message of each field."""
         return {**super().as_dict(), "field": self.field, "fields": self.fields}

@@ -1,4 +1,4 @@
-"""What runs by the clock, and what follows WebODM's own events. Set up in ``TapisConfig.ready``: no database there."""
+"""Periodic jobs, and reactions to WebODM's events and logins. ``TapisConfig.ready`` calls this, so do not use the database here."""
 from typing import Any
 
 from app_extensions.host import signals
@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 
 def schedule() -> None:
-    """Add our entries to WebODM's beat. Periodic discoveries and syncs are off until a setting switches them on."""
+    """Add our entries to WebODM's beat. Periodic discoveries and syncs are off unless a setting switches them on."""
     _add("tapis-take-up-jobs-again", NAMES + "take_up_jobs_again", 60.0)
     _add("tapis-deliver-mails", NAMES + "deliver_tapis_mails", 60.0)
     _add("tapis-cleanup-expired-oauth-states", NAMES + "cleanup_expired_oauth_states", HOUR)
@@ -29,7 +29,7 @@ def _add(name: str, task: str, seconds: float) -> None:
 
 
 def connect() -> None:
-    """Follow WebODM's signals, and logins."""
+    """Connect to WebODM's signals and to logins."""
     signals.task_removing.connect(_task_removing, dispatch_uid="tapis.task_removing")
     logged_in.connect(_logged_in, dispatch_uid="tapis.logged_in")
 

@@ -1,4 +1,4 @@
-"""The documented classes: a face over the functions, with the dictionaries of the REST answers."""
+"""The documented Python classes: thin wrappers around the functions, which return the dictionaries of the REST API."""
 from typing import Any, Optional
 
 from app_extensions.tapis.catalog import discovery, systems
@@ -20,25 +20,26 @@ class TapisStorageService:
         self.access = TapisAccess(user, client)
 
     def discover_project_systems(self) -> "list[dict[str, str]]":
-        """The user's enabled systems: ``id, host, systemType, description, created``. :raises TapisProblem:"""
+        """The user's enabled systems, each with ``id, host, systemType, description, created``. :raises TapisProblem:"""
         return systems.project_systems(self.access)
 
     def scan_system_for_flights(self, system_id: str) -> "list[dict[str, Any]]":
-        """A system's flights: ``flight_name, system_id, images_path, image_count, discovered_at``. :raises TapisProblem:"""
+        """A system's flights, each with ``flight_name, system_id, images_path, image_count, discovered_at``. :raises TapisProblem:"""
         return [flight.as_dict() for flight in scan_system(self.access, system_id)]
 
     def create_project_from_flight(self, flight_info: "dict[str, Any]") -> Any:
-        """The WebODM project of a flight; made if there is none. The flight is looked up with the user's own token.
+        """The WebODM project of a flight, made if there is none. The flight is looked up with the user's own token.
 
-        :raises TapisProblem: it cannot be read, or the description is none
+        :raises TapisProblem: the flight cannot be read, or ``flight_info`` is malformed
         """
         flight, _ = create_project_from_flight(self.user, self.client, check_flight(self.access, flight_info), again=True)
         return project_of(flight)
 
     def download_flight_images(self, task: Any, flight_info: "Optional[dict[str, Any]]" = None) -> bool:
-        """Do the whole sync of a flight's task. :returns: whether it is complete
+        """Run the whole sync of a flight's task. :returns: whether it is complete
 
-        :param flight_info: must be the task's flight, if given; :raises TapisProblem: it is not, or the task is no flight's
+        :param flight_info: must describe the task's flight, if given
+        :raises TapisProblem: it describes another flight, or the task was not made from a flight
         """
         if flight_info:
             name, system_id = named_flight(flight_info, "flight_info")
@@ -48,13 +49,13 @@ class TapisStorageService:
 
 
 class TapisFlightDiscoveryService:
-    """The whole way from discovery to projects."""
+    """Everything from discovery to projects."""
 
     @staticmethod
     def discover_and_create_projects(user: Any, client: TapisOAuth2Client) -> "dict[str, Any]":
-        """Discover all flights of the user and make projects of the new ones.
+        """Discover all flights of the user and make projects for the new ones.
 
         :returns: ``systems_scanned, flights_discovered, projects_created, errors, created_projects``
-        :raises TapisProblem: the list of systems cannot be had
+        :raises TapisProblem: the systems cannot be listed
         """
         return discovery.discover_and_create(TapisAccess(user, client))

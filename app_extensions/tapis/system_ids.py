@@ -1,4 +1,4 @@
-"""Ids of Tapis systems as clients send them."""
+"""Check the ids of Tapis systems that clients send."""
 from typing import Any, Optional
 
 from app_extensions.tapis.conf import conf
@@ -6,9 +6,9 @@ from app_extensions.tapis.problems import BadInput
 
 
 def check_system_ids(value: Any, field: str = "systems") -> Optional[list[str]]:
-    """A list of system ids as a client sent it, without doubles; None where none was sent.
+    """Check a list of system ids from a client. :returns: the ids without duplicates; None if none were sent
 
-    :raises BadInput: not a list of ids that start with the prefix
+    :raises BadInput: not a list of ids that start with the configured prefix
     """
     if value is None:
         return None
@@ -18,10 +18,10 @@ def check_system_ids(value: Any, field: str = "systems") -> Optional[list[str]]:
 
 
 def check_system_id(value: Any, field: str) -> str:
-    """:raises BadInput: not the id of a system that belongs to the prefix"""
+    """The id, checked. :raises BadInput: not a system id that starts with the configured prefix"""
     prefix = conf.system_prefix
     if not isinstance(value, str) or not value.startswith(prefix) or len(value) == len(prefix) or len(value) > 255:
         raise BadInput(field, f"must be a system id that starts with {prefix}")
     if set(value) & set("/\\\0") or not value.isprintable():
-        raise BadInput(field, "holds a character that no system id has")
+        raise BadInput(field, "has a character that is not allowed in system ids")
     return value

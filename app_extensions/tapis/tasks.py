@@ -1,6 +1,6 @@
-"""The Celery tasks, under their documented names. Short, repeatable, and calling the functions that views call too.
+"""The Celery tasks, under their documented names. They are short, can be repeated, and call the same functions as the views.
 
-They import as ``app.tasks.tapis_storage`` as well.
+They can also be imported as ``app.tasks.tapis_storage``.
 """
 import logging
 from typing import Any, Optional
@@ -25,33 +25,33 @@ logger = logging.getLogger("app.logger")
 
 @app.task(name=jobs.NAMES + "work", ignore_result=True)
 def work(*_: Any) -> bool:
-    """Take one turn at whichever job is due. The message carries nothing, so one too many does no harm."""
+    """Take one turn at whichever job is due. The message names no job, so an extra message does no harm."""
     return run.work()
 
 
 @app.task(name=jobs.NAMES + "sync_flight", ignore_result=True)
 def sync_flight(job_id: str) -> bool:
-    """What the version before this one queued for a sync; now like ``work``."""
+    """The previous version queued this for a sync. Does the same as ``work``."""
     return run.work()
 
 
 @app.task(name=jobs.NAMES + "sync_batch", ignore_result=True)
 def sync_batch(job_id: str) -> bool:
-    """What the version before this one queued for a sync's next turn; now like ``work``."""
+    """The previous version queued this for a sync's next turn. Does the same as ``work``."""
     return run.work()
 
 
 @app.task(name=jobs.NAMES + "run_discovery", ignore_result=True)
 def run_discovery(job_id: str) -> bool:
-    """What the version before this one queued for a discovery; now like ``work``."""
+    """The previous version queued this for a discovery. Does the same as ``work``."""
     return run.work()
 
 
 @app.task(name=jobs.NAMES + "discover_and_create_flight_projects")
 def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] = None) -> "dict[str, Any]":
-    """Discover a user's flights and make projects of them; start their syncs if the user's preferences say so.
+    """Discover a user's flights, make projects for them, and start their syncs if the user's preferences say so.
 
-    :param client_id: the client's id as registered with Tapis; None: the one of the user's latest login
+    :param client_id: the client's id as registered with Tapis; None: the client of the user's latest login
     :returns: the results of ``create-projects``
     """
     user = get_user_model().objects.get(pk=user_id)
@@ -62,16 +62,16 @@ def discover_and_create_flight_projects(user_id: int, client_id: Optional[str] =
         return {**discovery.empty_results(), "errors": [str(problem)]}
     busy = jobs.discovers(user)
     job, joined = jobs.start_discovery(TapisAccess(user, client), jobs.IMPORT, {"background": True}, automatic=True, queue=busy)
-    if joined or busy:  # one at a time per user; a worker does this one after the other
+    if joined or busy:  # one discovery at a time per user; a worker will run this one after the current one
         return {**discovery.empty_results(), "errors": [f"A discovery for this user is under way: job {job.pk}"]}
     return discovery.results_of(run.run_here(job.pk))
 
 
 @app.task(name=jobs.NAMES + "download_flight_images")
 def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]" = None) -> bool:
-    """Do the whole sync of a flight's WebODM task. :returns: whether it is complete
+    """Run the whole sync of a flight's WebODM task. :returns: whether it is complete
 
-    :param flight_info: a flight as ``discover-flights`` tells it; it must be the task's
+    :param flight_info: the task's flight as ``discover-flights`` describes it, or None
     """
     task = host_tasks.get_task(task_id)
     if task is None:
@@ -91,7 +91,7 @@ def download_flight_images(task_id: str, flight_info: "Optional[dict[str, Any]]"
 
 @app.task(name=jobs.NAMES + "sync_all_flight_projects")
 def sync_all_flight_projects() -> int:
-    """Start a sync of every flight whose task is not being processed. :returns: how many"""
+    """Start a sync of every flight that can be synced now and has a user with a valid Tapis login. :returns: how many"""
     started = 0
     usable: dict[tuple[int, int], bool] = {}
     rows = Flight.objects.filter(task_id__isnull=False, user__is_active=True).select_related("user")
@@ -100,7 +100,7 @@ def sync_all_flight_projects() -> int:
         if client is None or not jobs.can_be_synced(flight) or cancelled(host_tasks.get_task(flight.task_id)):
             continue
         access, login = TapisAccess(flight.user, client), (flight.user_id, client.pk)
-        if login not in usable:  # whose login has ended is not to get a failed sync, and a mail, of each flight every time
+        if login not in usable:  # spare users with an ended login a failed sync and a mail for each flight every time
             usable[login] = _has_token(access)
         if usable[login]:
             started += not jobs.start_sync(access, flight, automatic=True, queue=False, due_at=timezone.now())[1]
@@ -120,32 +120,32 @@ def _has_token(access: TapisAccess) -> bool:
 
 @app.task(name=jobs.NAMES + "periodic_flight_discovery")
 def periodic_flight_discovery(user_id: Optional[int] = None) -> "list[int]":
-    """Queue discoveries for all users with tokens, or for one. :returns: the ids of those whose turn it is"""
+    """Queue discoveries for all users with tokens, or for one user. :returns: the ids of the users who get one"""
     return discovery.start_periodic(user_id)
 
 
 @app.task(name=jobs.NAMES + "cleanup_expired_oauth_states")
 def cleanup_expired_oauth_states() -> int:
-    """Delete login states that are over. :returns: how many"""
+    """Delete expired login states. :returns: how many"""
     return states.remove_expired()
 
 
 @app.task(name=jobs.NAMES + "take_up_jobs_again", ignore_result=True)
 def take_up_jobs_again() -> int:
-    """Wake a worker where jobs are due, and let jobs go on whose user has logged in again. :returns: how many are due"""
+    """Resume jobs whose user has logged in again, and wake a worker if jobs are due. :returns: how many are due"""
     return jobs.take_up_again()
 
 
 @app.task(name=jobs.NAMES + "forget_old_tapis_jobs", ignore_result=True)
 def forget_old_tapis_jobs() -> int:
-    """Forget jobs and mails that ended long ago, and previews that nobody looks at. :returns: how many jobs"""
+    """Delete old jobs and mails, and unused previews. :returns: how many jobs"""
     previews.forget_unused()
     return jobs.forget_old()
 
 
 @app.task(name=jobs.NAMES + "deliver_tapis_mails", ignore_result=True)
 def deliver_tapis_mails() -> int:
-    """Write the mails on batches that have ended, and send the mails that are due."""
+    """Queue mails about jobs that have ended, and send the mails that are due."""
     notices.send_digests()
     return deliver_due(TapisMail)
 

@@ -1,4 +1,4 @@
-"""How long a call to Tapis may take in all. requests only limits the silence between two bytes: a trickle would go on for ever."""
+"""Limit how long a whole call to Tapis may take. requests only limits the silence between two bytes, so a trickle would never end."""
 import os
 import socket
 import threading
@@ -11,19 +11,19 @@ from app_extensions.tapis.conf import conf
 
 
 class CutAfter:
-    """Within the block, the connection of a response is cut when the seconds are over; ``cut`` tells whether it was.
+    """Context manager that cuts the connection of a response after some seconds. ``cut`` says whether it did.
 
-    The socket is duplicated, so that what is shut down is this connection even where its number was given to another since.
+    It duplicates the socket. Otherwise the file descriptor could belong to another connection by the time it is shut down.
     """
 
     def __init__(self, response: requests.Response, seconds: float) -> None:
-        """:param response: one whose body is still to be read"""
+        """:param response: its body has not been read yet"""
         self.cut = False
         self._socket: Optional[socket.socket] = None
         try:
             self._socket = socket.socket(fileno=os.dup(response.raw.fileno()))
         except (OSError, AttributeError, ValueError):
-            pass  # an answer without a body: http.client and urllib3 differ in how they say that the connection is closed already
+            pass  # an answer without a body: the connection is closed already, and http.client and urllib3 raise different errors
         self._timer = threading.Timer(max(0.0, seconds), self._end)
         self._timer.daemon = True
 
@@ -42,13 +42,13 @@ class CutAfter:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # over at this very moment
+                pass  # the connection was closed just now
 
 
 class BoundedAdapter(HTTPAdapter):
-    """A transport for tapipy, which knows no time limits: one between bytes, and one for a call with its whole body.
+    """Adds time limits, which tapipy lacks: one between bytes, and one for a call with its whole body.
 
-    :param left: the seconds that a call may still take
+    :param left: returns the seconds that a call may still take
     """
 
     def __init__(self, left: Callable[[], float]) -> None:
@@ -56,7 +56,7 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__()
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """As in requests, with the body read. :raises requests.ReadTimeout: the time is over"""
+        """Send the request and read the whole body. :raises requests.ReadTimeout: the time is up"""
         left = max(0.1, self._left())
         kwargs["timeout"] = (min(conf.connect_timeout, left), min(conf.timeout, left))
         response = super().send(request, **kwargs)

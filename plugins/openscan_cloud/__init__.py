@@ -1,2 +1,2 @@
-"""The OpenScan Cloud plugin: what WebODM sees of it."""
+"""The OpenScan Cloud plugin, as WebODM loads it."""
 from .plugin import *  # noqa: F403 - WebODM looks for the class Plugin in the package itself

@@ -1,7 +1,7 @@
-"""The plugin's pages for people and its downloads: what they are mounted as and the menu that leads to them.
+"""Addresses of the plugin's pages and downloads, and the menu with links to them.
 
-The same pages and the same API of theirs are there twice: under `/openscan/` for people with a token, and under
-`/plugins/openscan_cloud/` for WebODM's users.
+The pages and their API are mounted twice: under `/openscan/` for people with a token, and under `/plugins/openscan_cloud/`
+for WebODM's users.
 """
 from app_extensions.openscan.page_links import KEY_PATTERN
 
@@ -11,7 +11,7 @@ _KEY = f"(?P<key>{KEY_PATTERN})"
 
 
 def root_mounts() -> list:
-    """(pattern, view) pairs at the root, each pattern from `^` to `$`."""
+    """(pattern, view) pairs at the root. Each pattern starts with `^` and ends with `$`."""
     from .views import pages
     from .views.results import result_view
     from .views.visitor import page
@@ -57,7 +57,7 @@ def app_mounts() -> list:
 
 
 def _page_api() -> list:
-    """What the pages' scripts ask, below `api/` of either place."""
+    """The API for the pages' scripts, below `api/` in both places."""
     from .views import browser_api as api
 
     return [
@@ -84,7 +84,7 @@ def _page_api() -> list:
 
 
 def _manage_api() -> list:
-    """What the administrators' page asks and does, below `api/` inside WebODM."""
+    """The API for the administrators' page, below `api/` inside WebODM."""
     from .views import manage_api as api
 
     return [
@@ -98,7 +98,7 @@ def _manage_api() -> list:
 
 
 def menu() -> list:
-    """WebODM menu entries. WebODM does not tell for whom, so administration sends others away."""
+    """Entries for WebODM's menu. WebODM does not say which user sees the menu, so the administration page redirects other users."""
     from app.plugins import Menu
 
     base = "/plugins/openscan_cloud/"

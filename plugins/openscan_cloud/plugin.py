@@ -1,4 +1,4 @@
-"""Mounts the OpenScan Cloud in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+"""Mount the OpenScan Cloud in WebODM. This module loads without `app_extensions`, so that it can report that it is missing."""
 import importlib.util
 import logging
 
@@ -16,12 +16,12 @@ MISSING = (
 
 
 class Plugin(PluginBase):
-    """Mount points in the order they match: uploads, pages, then the commands, which take all the rest in JSON."""
+    """Mount points are matched in order: uploads, pages, then the commands, which answer everything else in JSON."""
 
     def register(self) -> None:
         super().register()
         if not self._is_ready() and not _is_there():
-            raise RuntimeError(MISSING)  # WebODM switches the plugin off, and an admin reads why
+            raise RuntimeError(MISSING)  # WebODM then disables the plugin and shows this text to the administrator
 
     def root_mount_points(self) -> list:
         if not self._is_ready():
@@ -34,7 +34,7 @@ class Plugin(PluginBase):
             MountPoint(r"^api/openscan/u/(?P<link>[\s\S]*)$", upload_view),
             *(MountPoint(pattern, view) for pattern, view in root_mounts()),
             MountPoint(r"^api/openscan(?:/(?P<command>[\s\S]*))?$", command_view),
-            MountPoint(r"^api/plugins/openscan_cloud$", command_view),  # else WebODM redirects it, with the token in the address
+            MountPoint(r"^api/plugins/openscan_cloud$", command_view),  # WebODM would redirect it, with the token in the address
         ]
 
     def api_mount_points(self) -> list:
@@ -73,7 +73,7 @@ class Plugin(PluginBase):
 
 
 def _is_there() -> bool:
-    """Whether the application could be loaded, though it is not: one broken start must not switch the plugin off for good."""
+    """Whether the app is installed, though not loaded. One broken start must not disable the plugin permanently."""
     try:
         return importlib.util.find_spec(APP) is not None
     except ModuleNotFoundError:

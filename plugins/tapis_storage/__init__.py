@@ -1,2 +1,2 @@
-"""The Tapis Storage plugin: what WebODM sees of it."""
+"""The Tapis Storage plugin, as WebODM loads it."""
 from .plugin import *  # noqa: F403 - WebODM looks for the class Plugin in the package itself

@@ -1,4 +1,4 @@
-"""Who calls our REST endpoints: WebODM's session, Basic and ``JWT``, and ``Bearer`` with a Tapis token or WebODM's JWT."""
+"""Authentication of REST calls: WebODM's session, Basic and ``JWT``, and ``Bearer`` with a Tapis token or WebODM's JWT."""
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -23,7 +23,7 @@ from app_extensions.tapis.problems import TapisProblem
 
 @dataclass(frozen=True)
 class TapisBearer:
-    """``request.auth`` of a call that came with a Tapis token: it is used towards Tapis, no stored one is needed."""
+    """``request.auth`` of a call that came with a Tapis token. Calls to Tapis use this token, so no stored one is needed."""
 
     access_token: str = field(repr=False)
     client: TapisOAuth2Client
@@ -31,14 +31,14 @@ class TapisBearer:
 
 
 class Unavailable(APIException):
-    """Tapis could not be asked for the key that verifies the token."""
+    """The key for verifying the token could not be fetched from Tapis."""
 
     status_code = 502
     default_code = "tapis_unreachable"
 
 
 class EndedToken(AuthenticationFailed):
-    """A Tapis token that was good once: programs are told to send a new one, not that nobody is logged in."""
+    """The Tapis token has expired. Its own ``error`` tells programs to send a new one, instead of "Not logged in"."""
 
     error = ExpiredToken.error
 
@@ -47,7 +47,7 @@ class BearerAuthentication(BaseAuthentication):
     """``Authorization: Bearer <token>``."""
 
     def authenticate(self, request: Request) -> Optional[tuple[Any, Any]]:
-        """The user and a ``TapisBearer`` or WebODM's JWT; None without a Bearer header. :raises AuthenticationFailed:"""
+        """The user, and a ``TapisBearer`` or WebODM's JWT. None without a Bearer header. :raises AuthenticationFailed, Unavailable:"""
         header = get_authorization_header(request).split()
         if not header or header[0].lower() != b"bearer":
             return None
@@ -55,7 +55,7 @@ class BearerAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The Bearer header must contain one token.")
         try:
             token = header[1].decode("ascii")
-            # Not believed yet: it only tells which of the two kinds this claims to be.
+            # Not verified yet. This only shows which of the two kinds of token it claims to be.
             claims = jwt.decode(token, verify=False)
         except (jwt.InvalidTokenError, ValueError):
             raise AuthenticationFailed("The Bearer token is not a JWT.") from None
@@ -84,27 +84,27 @@ class BearerAuthentication(BaseAuthentication):
         return identity.user, TapisBearer(token, client, identity)
 
     def authenticate_header(self, request: Request) -> str:
-        """For ``WWW-Authenticate``: without it, 401 would become 403."""
+        """The value of ``WWW-Authenticate``. Without it, DRF would answer 403 instead of 401."""
         return 'Bearer realm="api"'
 
 
 class WebODMJWT(BaseJSONWebTokenAuthentication):
-    """WebODM's own JWT, given as a Bearer token."""
+    """WebODM's own JWT, sent as a Bearer token."""
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     def get_jwt_value(self, request: Request) -> str:
-        """The token given."""
+        """The token from the Bearer header."""
         return self.token
 
 
-#: For every REST view of ours. Bearer first: its header names the scheme of a 401.
+#: For all our REST views. Bearer comes first, because DRF uses the first class for the header of a 401.
 AUTHENTICATION_CLASSES = (
     BearerAuthentication, JSONWebTokenAuthentication, BasicAuthentication, SessionAuthentication,
 )
 
 
 def bearer(request: Request) -> Optional[TapisBearer]:
-    """The Tapis token that a request came with, if it came with one."""
+    """The Tapis token that the request came with, or None."""
     return request.auth if isinstance(request.auth, TapisBearer) else None

@@ -1,4 +1,4 @@
-"""Mounts the Tapis storage in WebODM. Loads without `app_extensions`, to be able to say that it is missing."""
+"""Mount the Tapis storage in WebODM. This module loads without `app_extensions`, so that it can report that it is missing."""
 import importlib.util
 import logging
 
@@ -16,12 +16,12 @@ MISSING = (
 
 
 class Plugin(PluginBase):
-    """Root mounts, as programs must be able to POST without WebODM's CSRF cookie; pages below /plugins/."""
+    """Mounts the API at the root, because programs must POST without WebODM's CSRF cookie, and the pages below /plugins/."""
 
     def register(self) -> None:
         super().register()
         if not self._is_ready() and not _is_there():
-            raise RuntimeError(MISSING)  # WebODM switches the plugin off, and an admin reads why
+            raise RuntimeError(MISSING)  # WebODM then disables the plugin and shows this text to the administrator
 
     def root_mount_points(self) -> list:
         if not self._is_ready():
@@ -53,7 +53,7 @@ class Plugin(PluginBase):
 
 
 def _is_there() -> bool:
-    """Whether the application could be loaded, though it is not: one broken start must not switch the plugin off for good."""
+    """Whether the app is installed, though not loaded. One broken start must not disable the plugin permanently."""
     try:
         return importlib.util.find_spec(APP) is not None
     except ModuleNotFoundError:

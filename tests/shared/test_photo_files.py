@@ -72,7 +72,7 @@ def test_an_exif_preview_does_not_stand_for_the_end(tmp_path):
     (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0IEND\xaeB`\x82", "without a picture"),
     (b"II*\0" + b"\xff" * 60, "TIFF"),
     (b"GIF89a" + b"\0" * 60, "is a GIF"),
-    (b"\0\0\0\x1cftypqt  " + b"\0" * 60, "is a film"),
+    (b"\0\0\0\x1cftypqt  " + b"\0" * 60, "is a video"),
     (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + b"\0" * 60, "AVIF"),
     (b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 60, "raw file"),
     (b"FUJIFILMCCD-RAW 0201" + b"\0" * 60, "raw file"),

@@ -1,4 +1,4 @@
-"""``app.models.oauth2``: the Tapis app's models under the name that its users know."""
+"""``app.models.oauth2``: the Tapis app's models under their documented name."""
 from app_extensions.tapis.models import (
     TapisIdentity,
     TapisOAuth2Client,

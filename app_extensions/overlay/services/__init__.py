@@ -1,1 +1,1 @@
-"""Services of ours under ``app.services``."""
+"""Our services, importable from ``app.services``."""

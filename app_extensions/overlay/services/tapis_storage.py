@@ -1,4 +1,4 @@
-"""``app.services.tapis_storage``: the documented place of the Tapis services."""
+"""``app.services.tapis_storage``: the Tapis services under their documented name."""
 from app_extensions.tapis.services import TapisFlightDiscoveryService, TapisStorageService
 
 __all__ = ["TapisFlightDiscoveryService", "TapisStorageService"]

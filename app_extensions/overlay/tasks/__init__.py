@@ -1,1 +1,1 @@
-"""Celery tasks of ours under ``app.tasks``."""
+"""Our Celery tasks, importable from ``app.tasks``."""

@@ -1,4 +1,4 @@
-"""``app.tasks.tapis_storage``: the documented place of the Tapis app's Celery tasks."""
+"""``app.tasks.tapis_storage``: the Tapis app's Celery tasks under their documented name."""
 from app_extensions.tapis.tasks import (
     cleanup_expired_oauth_states,
     discover_and_create_flight_projects,

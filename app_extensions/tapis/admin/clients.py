@@ -1,4 +1,4 @@
-"""OAuth2 clients: entered once, the secret written but never read."""
+"""Admin page of the OAuth2 clients. An administrator can enter a secret but never read it."""
 from typing import Any
 
 from django import forms
@@ -8,11 +8,11 @@ from app_extensions.tapis.models import TapisOAuth2Client
 
 
 class ClientForm(forms.ModelForm):
-    """An empty secret leaves the stored one as it is."""
+    """A client's form. An empty secret keeps the stored one."""
 
     client_secret = forms.CharField(
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"}), required=False,
-        strip=True, help_text="Tapis calls it client_key. Stored encrypted and never shown; empty: unchanged.",
+        strip=True, help_text="Tapis calls it client_key. It is stored encrypted and never shown. Leave empty to keep it.",
     )
 
     class Meta:
@@ -27,7 +27,7 @@ class ClientForm(forms.ModelForm):
         self.initial.pop("client_secret", None)
 
     def clean_client_secret(self) -> str:
-        """The new secret, else the stored one. :raises ValidationError: a new client without one"""
+        """The new secret, else the stored one. :raises ValidationError: a new client has no secret"""
         self.instance.secret_entered = bool(self.cleaned_data["client_secret"])
         secret = self.cleaned_data["client_secret"] or self.instance.client_secret
         if not secret and self.instance.pk is None:
@@ -37,7 +37,7 @@ class ClientForm(forms.ModelForm):
 
 @admin.register(TapisOAuth2Client)
 class ClientAdmin(admin.ModelAdmin):
-    """Clients, with how many people use them."""
+    """Clients, and how many people use each."""
 
     form = ClientForm
     list_display = ("name", "client_id", "tenant_id", "base_url", "is_active", "users")
@@ -46,11 +46,11 @@ class ClientAdmin(admin.ModelAdmin):
     readonly_fields = ("created_at", "updated_at")
 
     def users(self, client: TapisOAuth2Client) -> int:
-        """People with valid tokens of this client."""
+        """How many people have valid tokens of this client."""
         return client.tokens.filter(is_valid=True).count()
 
     def get_changeform_initial_data(self, request: Any) -> dict[str, str]:
-        """The callback is this WebODM's own address."""
+        """Suggest the callback on this WebODM's own address."""
         initial = super().get_changeform_initial_data(request)
         initial.setdefault("callback_url", request.build_absolute_uri("/api/oauth2/tapis/callback/"))
         return initial

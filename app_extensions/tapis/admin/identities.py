@@ -1,4 +1,4 @@
-"""Which Tapis user logs in as which WebODM user: an administrator may link, move and unlink them."""
+"""Admin page of identities: administrators link, move and unlink Tapis users and WebODM users."""
 from typing import Any
 
 from django import forms
@@ -9,14 +9,14 @@ from app_extensions.tapis.models import TapisIdentity, TapisOAuth2Client, TapisO
 
 
 class IdentityForm(forms.ModelForm):
-    """``subject`` is ``user@tenant``, the issuer one that a client here has."""
+    """``subject`` is ``user@tenant``, and ``issuer`` is that of a client registered here."""
 
     class Meta:
         model = TapisIdentity
         fields = ("issuer", "subject", "user")
 
     def clean_subject(self) -> str:
-        """:raises ValidationError: not ``user@tenant``"""
+        """The trimmed subject. :raises ValidationError: not ``user@tenant``"""
         subject = self.cleaned_data["subject"].strip()
         name, _, tenant = subject.rpartition("@")
         if not name or not tenant:
@@ -24,7 +24,7 @@ class IdentityForm(forms.ModelForm):
         return subject
 
     def clean_issuer(self) -> str:
-        """:raises ValidationError: no client here has that issuer"""
+        """The trimmed issuer. :raises ValidationError: no client here has this issuer"""
         issuer = self.cleaned_data["issuer"].strip()
         known = {client.issuer for client in TapisOAuth2Client.objects.all()}
         if issuer not in known:
@@ -34,7 +34,7 @@ class IdentityForm(forms.ModelForm):
 
 @admin.register(TapisIdentity)
 class IdentityAdmin(admin.ModelAdmin):
-    """Links; moving one to another user ends the tokens that the former user had through it."""
+    """Links between users. Moving a link to another user deletes the tokens that the former user got through it."""
 
     form = IdentityForm
     list_display = ("subject", "user", "issuer", "linked_by", "created_at", "last_login_at")
@@ -44,7 +44,7 @@ class IdentityAdmin(admin.ModelAdmin):
     readonly_fields = ("linked_by", "created_at", "last_login_at")
 
     def get_changeform_initial_data(self, request: Any) -> dict[str, str]:
-        """The first client's issuer."""
+        """Suggest the first client's issuer."""
         initial = super().get_changeform_initial_data(request)
         client = TapisOAuth2Client.objects.first()
         if client is not None:
@@ -52,9 +52,9 @@ class IdentityAdmin(admin.ModelAdmin):
         return initial
 
     def save_model(self, request: Any, obj: TapisIdentity, form: Any, change: bool) -> None:
-        """Note who linked it. Tokens stay with the user who logged in, so they go when the link moves.
+        """Save the link as made by an administrator. If the link changes, delete its tokens: they belong to the user who logged in.
 
-        :raises PermissionDenied: an administrator's account by somebody who is none: the Tapis login would make him one
+        :raises PermissionDenied: someone who is not a superuser links a superuser's account; logging in would make them a superuser
         """
         if obj.user.is_superuser and not request.user.is_superuser:
             raise PermissionDenied

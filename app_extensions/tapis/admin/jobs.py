@@ -1,4 +1,4 @@
-"""What discoveries and syncs do, and which flights are known: to look at. Who wants to steer them uses the API or the flights page."""
+"""Read-only admin pages of jobs and flights. To control them, use the API or the flights page."""
 from typing import Any
 
 from django.contrib import admin
@@ -12,7 +12,7 @@ from app_extensions.tapis.models import Flight, TapisJob
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """A table that is looked at: nothing is added, changed or deleted by hand. What belongs to a user goes with the user."""
+    """A read-only table. Its rows are only deleted together with the user they belong to."""
 
     def has_add_permission(self, request: Any) -> bool:
         """Nobody."""
@@ -23,7 +23,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        """Nobody on this table's own pages. On others, such as a user's, Django asks whether the rows may go along: they may."""
+        """Nobody on this table's own pages. Elsewhere, Django asks whether rows may be deleted along with, say, their user: they may."""
         match = request.resolver_match
         own = f"{self.opts.app_label}_{self.opts.model_name}_"
         if match is None or (match.url_name or "").startswith(own):
@@ -33,7 +33,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 @admin.register(TapisJob)
 class JobAdmin(ReadOnlyAdmin):
-    """Discoveries and syncs, newest first; a token that came with a request is not shown."""
+    """Discoveries and syncs, newest first. Tokens that came with a request are not shown."""
 
     list_display = ("kind", "state", "user", "flight", "images", "fetched", "created_at", "reason")
     list_filter = ("kind", "state", "automatic")
@@ -43,32 +43,32 @@ class JobAdmin(ReadOnlyAdmin):
               "steps", "request", "results", "created_at", "due_at", "claimed_at", "started_at", "moved_at", "finished_at")
 
     def get_queryset(self, request: Any) -> QuerySet:
-        """With what the list shows, without secrets."""
+        """Load what the list shows, but no secrets."""
         return super().get_queryset(request).defer("access_token").select_related("user", "flight")
 
     def reason(self, job: TapisJob) -> str:
-        """Why it failed, or remarks; cut, its own page has it whole."""
+        """Why it failed, or remarks. Shortened here; the job's own page shows the whole text."""
         return Truncator(job.error).chars(160)
 
     def images(self, job: TapisJob) -> str:
-        """Images that are here, of all."""
+        """How many of the images are here."""
         return f"{job.images_done} of {job.images_total}"
 
     def steps(self, job: TapisJob) -> str:
-        """Its transitions: when, from which state to which, and why; one line each."""
+        """The job's transitions, one per line: when, from which state to which, and why."""
         lines = [(step["at"][:19].replace("T", " "), step["from"], step["to"], step["event"], step["why"]) for step in job.history]
         return format_html_join(mark_safe("<br>"), "{} UTC: {} → {} ({}) {}", lines) or "-"  # noqa: S308  (a constant)
 
     steps.short_description = "History"
 
     def fetched(self, job: TapisJob) -> str:
-        """What this job brought."""
+        """How much data this job fetched."""
         return format_bytes(job.bytes_moved)
 
 
 @admin.register(Flight)
 class FlightAdmin(ReadOnlyAdmin):
-    """Flights that are, or were, projects here."""
+    """Flights that have or had a project here."""
 
     list_display = ("name", "system_id", "user", "project_id", "image_count", "discovered_at", "synced_at")
     list_filter = ("tenant_id",)

@@ -1,4 +1,4 @@
-"""Stored tokens: whose, and how long they last; never the tokens themselves."""
+"""Admin page of stored tokens: their users and lifetimes, but never the tokens themselves."""
 from typing import Any
 
 from django.contrib import admin
@@ -12,7 +12,7 @@ SWITCHED_OFF = "switched off by an administrator."
 
 @admin.register(TapisOAuth2Token)
 class TokenAdmin(admin.ModelAdmin):
-    """To look at, to switch off and on again, to delete. They come from logins only."""
+    """Tokens can be viewed, switched off and on, and deleted. They only come from logins."""
 
     list_display = ("identity", "user", "client", "is_valid", "expires_at", "refresh_expires_at", "refreshed_at")
     list_filter = ("is_valid", "client")
@@ -29,23 +29,23 @@ class TokenAdmin(admin.ModelAdmin):
         return False
 
     def get_queryset(self, request: Any) -> QuerySet:
-        """The secrets stay in the database."""
+        """Leave the secrets in the database."""
         return super().get_queryset(request).defer("access_token", "refresh_token").select_related("identity", "client", "user")
 
     def save_model(self, request: Any, obj: TapisOAuth2Token, form: Any, change: bool) -> None:
-        """Only what the form may change: the token may have been refreshed since the page was opened."""
+        """Save only what the form may change. The token may have been refreshed since the page was opened."""
         obj.invalid_reason = "" if obj.is_valid else obj.invalid_reason or SWITCHED_OFF
         obj.save(update_fields=["is_valid", "invalid_reason", "updated_at"])
 
     def switch_off(self, request: Any, queryset: QuerySet) -> None:
-        """Make tokens unusable here; Tapis is not asked."""
+        """Make tokens unusable here, without revoking them at Tapis."""
         queryset.update(is_valid=False, invalid_reason=SWITCHED_OFF)
 
     switch_off.short_description = "Switch off until the next login"
-    switch_off.allowed_permissions = ("change",)  # without it, whoever may look may do it
+    switch_off.allowed_permissions = ("change",)  # without this line, the permission to view would be enough
 
     def switch_on(self, request: Any, queryset: QuerySet) -> None:
-        """Let tokens be used again, such as after the client's secret was put right."""
+        """Let tokens be used again, for example after the client's secret was corrected."""
         queryset.update(is_valid=True, invalid_reason="", updated_at=timezone.now())
 
     switch_on.short_description = "Switch on again"

@@ -1,1 +1,1 @@
-"""What a user has on Tapis: systems, flights, and the WebODM projects made of them."""
+"""What a user has on Tapis: systems, flights, and the WebODM projects made from them."""

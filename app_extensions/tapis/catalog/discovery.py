@@ -1,4 +1,4 @@
-"""From discovery to projects: the whole way for one user, as the REST API, the command and the Celery tasks take it."""
+"""From discovery to projects for one user. The REST API, the management command and the Celery tasks all use this module."""
 import logging
 import time
 from datetime import timedelta
@@ -22,26 +22,26 @@ from app_extensions.tapis.problems import BadInput, SystemNotAccessible, TapisPr
 logger = logging.getLogger("app.logger")
 
 Told = Callable[[int, int, int], None]
-#: Flight dictionaries that one request may hold.
+#: Most flights that one request may describe.
 MAX_FLIGHTS = 500
-#: Periodic discoveries are spread over this part of their period, so that they are over when the next ones begin.
+#: Periodic discoveries are spread over this fraction of their period, so that they finish before the next ones begin.
 SPREAD = 0.8
 
 
 def empty_results() -> "dict[str, Any]":
-    """The documented results, of nothing."""
+    """The documented results of a discovery that found nothing."""
     return {"systems_scanned": 0, "flights_discovered": 0, "projects_created": 0, "errors": [], "created_projects": []}
 
 
 def discover_and_create(access: TapisAccess, systems: "Optional[list[str]]" = None, *, dry_run: bool = False,
                         told: Optional[Told] = None) -> "dict[str, Any]":
-    """Discover the user's flights and make a project of each that has none, up to the user's limit.
+    """Discover the user's flights and make a project for each flight that has none, up to the user's limit.
 
-    Flights whose project the user deleted are left alone: they are made again on an explicit wish only.
+    If the user deleted a flight's project, this does not make it again. Only an explicit request does.
 
-    :param dry_run: make nothing; ``created_projects`` then says what would be made, with ``project_id`` None
+    :param dry_run: make nothing; ``created_projects`` then lists what would be made, with ``project_id`` None
     :param told: called with (directories read, directories known, images found)
-    :raises TapisProblem: the list of systems cannot be had
+    :raises TapisProblem: the systems cannot be listed
     """
     found = discover(access, systems, told)
     if found.nothing_readable is not None:
@@ -56,12 +56,12 @@ def discover_and_create(access: TapisAccess, systems: "Optional[list[str]]" = No
         _create(access, flight, results, dry_run=dry_run)
     if len(new) > most:
         results["errors"].append(f"The limit of {most} projects per discovery is reached: {len(new) - most} flights are left for "
-                                 "the next one (max_projects_per_discovery)")
+                                 "the next discovery (max_projects_per_discovery)")
     return results
 
 
 def check_descriptions(flights: Any) -> "list[tuple[str, str]]":
-    """Flight name and system id of each description. :raises BadInput: one has another form, by its number and field"""
+    """The flight name and system id of each description. :raises BadInput: one is malformed; the problem has its number and field"""
     if not isinstance(flights, list) or not flights:
         raise BadInput("flights", "must be a list of at least one flight")
     if len(flights) > MAX_FLIGHTS:
@@ -71,7 +71,7 @@ def check_descriptions(flights: Any) -> "list[tuple[str, str]]":
 
 def _create(access: TapisAccess, flight: FoundFlight, results: "dict[str, Any]", *, dry_run: bool = False,
             again: bool = False) -> bool:
-    """:returns: whether a project was made, or would be"""
+    """Make the flight's project and add it to the results. :returns: whether it was made, or would be without ``dry_run``"""
     if dry_run:
         project_id, name = None, f"{flight.flight_name} ({flight.system_id})"
     else:
@@ -90,9 +90,9 @@ def _create(access: TapisAccess, flight: FoundFlight, results: "dict[str, Any]",
 def take_turn(job: TapisJob, keep: Callable[[], bool]) -> bool:
     """Work on a claimed discovery until it ends or the turn is over.
 
-    :param keep: gives a sign of life; False says that the job is this worker's no more
-    :returns: whether it has ended
-    :raises TapisProblem: it cannot go on
+    :param keep: renews the worker's lease; returns False if another worker has the job now, or it has ended
+    :returns: whether the discovery has ended
+    :raises TapisProblem: the discovery cannot continue
     """
     access = jobs.access_of(job)
     purpose = job.purpose.partition(" ")[0] or jobs.IMPORT
@@ -136,7 +136,7 @@ def _to_phase(job: TapisJob, phase: str, **changes: Any) -> None:
 
 
 def _scanned(job: TapisJob, purpose: str) -> None:
-    """Every system was read, as far as that was possible. :raises SystemNotAccessible: none of them could be"""
+    """Finish the scan: drop flights that vanished, and start creating projects. :raises SystemNotAccessible: no system could be read"""
     failed = job.systems.filter(state=DiscoverySystem.FAILED)
     first = failed.order_by("pk").first()
     if first is not None and failed.count() == job.systems.count():
@@ -148,7 +148,7 @@ def _scanned(job: TapisJob, purpose: str) -> None:
 
 
 def errors_of(job: TapisJob) -> "list[str]":
-    """A sentence for each system that could not be read whole, the ones that were asked for and do not exist first."""
+    """One sentence for each system that could not be read completely. Requested systems that do not exist come first."""
     missing = job.results.get("missing", [])
     errors = []
     for row in job.systems.exclude(error=""):
@@ -162,14 +162,14 @@ def errors_of(job: TapisJob) -> "list[str]":
 
 
 def found_flights(job: TapisJob) -> "list[FoundFlight]":
-    """The flights that a discovery has found so far, by system and name."""
+    """The flights that a discovery has found so far, sorted by system and name."""
     rows = SeenFlight.objects.filter(job_id=job.pk).order_by("system_id", "name")
     return sorted((FoundFlight(row.name, row.system_id, row.image_count or 0, row.seen_at, row.total_bytes or 0) for row in rows),
                   key=lambda flight: (flight.system_id, flight.flight_name))
 
 
 def results_of(job: TapisJob) -> "dict[str, Any]":
-    """The documented results of a discovery, as far as it is."""
+    """The documented results of a discovery, so far if it is still running."""
     if job.state in (TapisJob.COMPLETED, TapisJob.FAILED):
         return {key: job.results.get(key, value) for key, value in empty_results().items()}
     made = job.results.get("results") or empty_results()
@@ -182,7 +182,7 @@ def results_of(job: TapisJob) -> "dict[str, Any]":
 
 
 def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], end: float) -> bool:
-    """Make projects until all are made or the turn is over. Each is written down in the transaction that makes it.
+    """Make projects until all are made or the turn is over. The transaction that makes a project also records it in the job.
 
     :returns: whether all are made
     """
@@ -226,7 +226,7 @@ def _create_some(job: TapisJob, access: TapisAccess, keep: Callable[[], bool], e
     elif left > 0:
         most = preferences_of(access.user).max_projects_per_discovery
         results["errors"].append(f"The limit of {most} projects per discovery is reached: {left} flights are left for "
-                                 "the next one (max_projects_per_discovery)")
+                                 "the next discovery (max_projects_per_discovery)")
     job.results = {**job.results, "results": results}
     return True
 
@@ -237,16 +237,16 @@ def _named(job: TapisJob) -> "tuple[list[tuple[str, str]], int]":
 
 
 def _check_described(job: TapisJob, results: "dict[str, Any]") -> None:
-    """:raises TapisProblem: none of the flights that were described can be read: the first one's problem"""
+    """:raises TapisProblem: none of the described flights can be read; this is the first one's problem"""
     problem = job.results.get("problem")
     if problem is not None and not results["flights_discovered"]:
         raise TapisProblem(problem["detail"], status=problem["status"], error=problem["error"])
 
 
 def _new_ones(job: TapisJob, access: TapisAccess, handled: int) -> "tuple[list[tuple[str, str]], int]":
-    """Flights without a project, as many as the user wants of one discovery. :returns: them, and how many are left for the next one
+    """The flights to make projects for, up to the user's limit per discovery. Flights that this job already handled count towards it.
 
-    Those that this job handled already count towards the limit.
+    :returns: the flights, and how many are left for the next discovery
     """
     known = set(known_flights(access.user, access.client))
     before = {tuple(each) for each in job.results.get("handled", [])}
@@ -257,7 +257,7 @@ def _new_ones(job: TapisJob, access: TapisAccess, handled: int) -> "tuple[list[t
 
 
 def _start_new(access: TapisAccess, system_id: str, name: str, automatic: bool, processing: "dict[str, Any]", *, fetch: bool) -> None:
-    """Note how a flight that was just imported is to be processed, and start its sync if that is wanted."""
+    """Save how to process a flight that was just imported, and start its sync if ``fetch`` is set."""
     flight = Flight.objects.filter(user_id=access.user.pk, base_url=access.client.base_url, tenant_id=access.client.tenant_id,
                                    system_id=system_id, name=name, project_id__isnull=False).first()
     if flight is None:
@@ -281,7 +281,7 @@ def _complete(job: TapisJob, results: "dict[str, Any]") -> None:
 
 
 def fail(job: TapisJob, problem: TapisProblem) -> None:
-    """End a discovery that cannot go on. One that nobody asked for gives the cooldown back: the next login may try again."""
+    """End a discovery that cannot continue. If no user asked for it, restore the cooldown, so that the next login can try again."""
     logger.warning("Tapis: discovery %s of user %s failed: %s", job.pk, job.user_id, problem)
     told = {"status": problem.status, "error": problem.error, "detail": problem.detail}
     with transaction.atomic():
@@ -303,17 +303,17 @@ def after_login(user: Any, client: Any) -> Optional[TapisJob]:
 
 
 def start_automatic(access: TapisAccess, last: Any, *, due_at: Any = None, queue: bool = True) -> "tuple[TapisJob, bool]":
-    """A discovery that nobody asked for by name. :param last: when the one before it began; comes back if this one fails"""
+    """Start a discovery that no user asked for. :param last: when the previous one began; restored if this one fails"""
     request = {"background": True, "_last_auto_discovery": last.isoformat() if last else None}
     return jobs.start_discovery(access, jobs.IMPORT, request, automatic=True, due_at=due_at, queue=queue)
 
 
 def start_periodic(user_id: Optional[int] = None) -> "list[int]":
-    """Plan a discovery for every user with tokens (or one), each after the user's cooldown, spread over the period.
+    """Plan a discovery for every user with tokens (or for one user) whose cooldown is over. Spread them over the period.
 
-    The jobs are rows with a time before which no worker takes them: a message that waits for hours would be delivered twice.
+    Each job's row says when it is due. A delayed Celery message would not do: after an hour, the broker delivers it a second time.
 
-    :returns: the ids of the users whose turn it is
+    :returns: the ids of the users who get a discovery
     """
     rows = TapisOAuth2Token.objects.filter(is_valid=True, client__is_active=True, user__is_active=True)
     if user_id is not None:

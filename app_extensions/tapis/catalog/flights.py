@@ -1,8 +1,8 @@
-"""Discovery: which flights lie on which systems.
+"""Discovery: find the flights on Tapis systems.
 
-A flight is a directory ``<Flight>`` at a system's root with JPEGs in ``<Flight>/code/images``. The root is read in
-pages, then each directory is asked for once (1 + N calls a system); many systems and directories at once, but bounded.
-What fails is named and the rest goes on.
+A flight is a directory ``<Flight>`` at a system's root with JPEGs in ``<Flight>/code/images``. A scan reads the root in
+pages, then lists each directory once: 1 + N calls per system. A bounded number of calls run in parallel. Failures are
+reported, and the scan continues with the rest.
 """
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -35,11 +35,11 @@ class FoundFlight:
 
     @property
     def images_path(self) -> str:
-        """Where its images are, without a slash at either end."""
+        """The directory of its images, without a slash at either end."""
         return f"{self.flight_name}/code/images"
 
     def as_dict(self) -> dict[str, Any]:
-        """The documented form."""
+        """The documented form of a flight."""
         return {
             "flight_name": self.flight_name,
             "system_id": self.system_id,
@@ -56,12 +56,12 @@ class Discovery:
     systems: list[str] = field(default_factory=list)
     flights: list[FoundFlight] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    #: the problem of each system that could not be read at all
+    #: problems by system id, for the systems that could not be read at all
     failed: dict[str, TapisProblem] = field(default_factory=dict)
 
     @property
     def nothing_readable(self) -> Optional[TapisProblem]:
-        """The first problem, where every system failed."""
+        """The first problem if every system failed, else None."""
         if self.failed and len(self.failed) == len(self.systems):
             return next(iter(self.failed.values()))
         return None
@@ -69,10 +69,10 @@ class Discovery:
 
 def discover(access: TapisAccess, systems: Optional[list[str]] = None,
              told: Optional[Callable[[int, int, int], None]] = None) -> Discovery:
-    """Find every flight on the user's systems, or on those named.
+    """Find every flight on the user's systems, or on the given ones.
 
-    :param told: called with (directories read, directories known, images found) as it goes on
-    :raises TapisProblem: the list of systems cannot be had, or there is no token
+    :param told: called with (directories read, directories known, images found) during the scan
+    :raises TapisProblem: the systems cannot be listed, or the user has no token
     """
     listing = TapisListing(access)
     ids, errors = chosen(listing.systems(), systems)
@@ -90,7 +90,7 @@ def discover(access: TapisAccess, systems: Optional[list[str]] = None,
 def scan_system(access: TapisAccess, system_id: str) -> list[FoundFlight]:
     """The flights of one system.
 
-    :raises TapisProblem: the system cannot be read, or a directory of it cannot
+    :raises TapisProblem: the system, or one of its directories, cannot be read
     """
     check_system_id(system_id, "system_id")
     found = _Scan(TapisListing(access)).run([system_id])
@@ -102,18 +102,18 @@ def scan_system(access: TapisAccess, system_id: str) -> list[FoundFlight]:
 
 
 def check_flight(access: TapisAccess, info: Any, where: str = "flight") -> FoundFlight:
-    """A flight as a client described it, looked up with the user's own token: nothing of it is believed.
+    """Look up a flight that a client described. Nothing in the description is trusted: the user's own token must be able to read it.
 
     :param where: the field's name for errors
-    :raises BadInput: the description is not one of a flight
-    :raises TapisProblem: the user cannot read it, or there are no images
+    :raises BadInput: this does not describe a flight
+    :raises TapisProblem: the user cannot read the flight, or it has no images
     """
     name, system_id = named_flight(info, where)
     return look_up(TapisListing(access), name, system_id)
 
 
 def look_up(listing: TapisListing, name: str, system_id: str) -> FoundFlight:
-    """One flight as it is at Tapis now. :raises TapisProblem: the user cannot read it, or there are no images"""
+    """One flight as it is at Tapis now. :raises TapisProblem: the user cannot read it, or it has no images"""
     count = size = 0
     for page in listing.images(system_id, f"{name}/code/images"):
         count += len(page)
@@ -124,9 +124,9 @@ def look_up(listing: TapisListing, name: str, system_id: str) -> FoundFlight:
 
 
 def named_flight(info: Any, where: str = "flight") -> "tuple[str, str]":
-    """Flight name and system id of a description, each checked for its form.
+    """The flight name and system id from a description. Only their form is checked.
 
-    :raises BadInput: a field is missing, of the wrong type, or the path is not the flight's
+    :raises BadInput: a field is missing or has the wrong type, or the path is not the flight's
     """
     if not isinstance(info, dict):
         raise BadInput(where, "must be an object with flight_name and system_id")
@@ -141,7 +141,7 @@ def named_flight(info: Any, where: str = "flight") -> "tuple[str, str]":
 
 
 class _Scan:
-    """One run over several systems with one bounded pool of threads. As many calls are under way as there are threads, and no more."""
+    """One run over several systems with one bounded pool of threads. There are never more open calls than threads."""
 
     def __init__(self, listing: TapisListing, told: Optional[Callable[[int, int, int], None]] = None) -> None:
         self.listing = listing
@@ -211,7 +211,7 @@ class _Scan:
         self.unread.setdefault(system_id, Counter())[f"{directory}: {problem.detail}"] += 1
 
     def _name_failures(self) -> None:
-        """A system whose every directory fails would fill a page: the first is quoted, the others counted."""
+        """Report one error per system: quote the first failure and count the others, or a broken system would fill a page."""
         for system_id, reasons in self.unread.items():
             first, more = next(iter(reasons)), sum(reasons.values()) - 1
             self.found.errors.append(unread_error(system_id, first, more))
@@ -219,18 +219,18 @@ class _Scan:
 
 
 def unread_error(system_id: str, first: str, more: int) -> str:
-    """What is told of directories that could not be read. :param first: one of them with its reason; :param more: how many others"""
+    """The error for directories that could not be read. :param first: one of them with its reason; :param more: how many others"""
     others = f" (and {more} more directories)" if more else ""
     return f"{system_id}: could not read {first}{others}"
 
 
 def count_images(listing: TapisListing, system_id: str, directory: str) -> "tuple[int, int]":
-    """Images of a flight and their bytes as listed; (0, 0) for a directory that is no flight. :raises TapisProblem: it cannot be read"""
+    """Number and listed bytes of a flight's images; (0, 0) if the directory is not a flight. :raises TapisProblem: it cannot be read"""
     count = size = 0
     try:
         for page in listing.images(system_id, f"{directory}/code/images"):
             count += len(page)
             size += sum(entry.size for entry in page)
     except PathNotFound:
-        return 0, 0  # a directory without code/images is no flight, and no error
+        return 0, 0  # a directory without code/images is not a flight, but not an error either
     return count, size

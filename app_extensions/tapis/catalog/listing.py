@@ -1,8 +1,8 @@
-"""What is on Tapis: systems through tapipy, directories as plain JSON, in pages.
+"""List Tapis systems through tapipy, and directories as plain JSON in pages.
 
-tapipy builds an object of every entry, which costs ten times the parsing of the JSON: a page of 1000 entries is read without it. Both
-get time limits (one per call, and one for all that a sync lists), no refresh token, percent-encoded paths, and a session that follows
-no redirect, which would carry the token along.
+tapipy builds an object for every entry, which takes ten times as long as parsing the JSON. So directory pages of 1000 entries are read
+without it. Both ways have time limits (one per call, one for all calls of a sync), get no refresh token, percent-encode paths, and follow
+no redirects: a redirect would carry the token along.
 """
 import itertools
 import json
@@ -26,10 +26,10 @@ from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import PathNotFound, RequestRefused, SystemNotAccessible, TapisProblem, TapisUnreachable, TokenExpired
 from app_extensions.tapis.transport import BoundedAdapter
 
-#: Default and maximum of ``limit``; a shorter page is the last.
+#: Default and maximum of ``limit``. A shorter page is the last one.
 PAGE = 1000
 ATTEMPTS = 4
-#: Right whether the service searches with it or matches whole names.
+#: Works whether the service searches for the pattern or matches whole names.
 JPEG_PATTERN = r"regex:(?i).*\.jpe?g$"
 JPEG_NAME = re.compile(r"\.jpe?g\Z", re.IGNORECASE)
 SYSTEM_FIELDS = "id,systemType,host,description,enabled,created,notes"
@@ -47,30 +47,31 @@ class Entry:
 
     @property
     def is_link(self) -> bool:
-        """A symbolic link, whose size is its own length."""
+        """Whether this is a symbolic link. Its size is then that of the link itself."""
         return self.type == "symbolic_link"
 
     @property
     def may_be_directory(self) -> bool:
-        """A directory, or a link that may lead to one."""
+        """Whether this is a directory, or a link that may lead to one."""
         return self.type in ("dir", "symbolic_link", "unknown")
 
     @property
     def is_image(self) -> bool:
-        """A file, or a link that may lead to one, named .jpg or .jpeg in any case. Not a Mac's ``._*`` or another hidden file."""
+        """Whether this is a .jpg or .jpeg (in any case), or a link named like one. Hidden files such as a Mac's ``._*`` do not count."""
         return (self.type in ("file", "symbolic_link", "unknown") and bool(JPEG_NAME.search(self.name))
                 and role_of(self.name) != CLUTTER)
 
 
 def quoted(path: str) -> str:
-    """A path for tapipy: percent-encoded, ``/`` kept, the root as ``/``."""
+    """A percent-encoded path for tapipy. ``/`` stays as it is; the root is ``/``."""
     return quote(path.strip("/"), safe="/") or "/"
 
 
 class TapisListing:
-    """Listings with one user's access; one tapipy client a thread. All of its calls together may take ``TAPIS_LISTING_SECONDS``.
+    """Listings with one user's access. Each thread has its own tapipy client.
 
-    :param stopped: asked while waiting between attempts
+    :param stopped: checked while waiting between attempts; True ends the wait
+    :param seconds: what all calls together may take; None: ``TAPIS_LISTING_SECONDS``
     """
 
     def __init__(self, access: TapisAccess, stopped: Optional[Callable[[], bool]] = None, seconds: Optional[float] = None) -> None:
@@ -82,17 +83,17 @@ class TapisListing:
         self.calls = 0
 
     def _call_seconds_left(self) -> float:
-        """Seconds that one call may take with its whole body: an answer that drips would otherwise hold its thread for hours."""
+        """Seconds that one call may take, including its body. Without a limit, a trickling answer would block its thread for hours."""
         return min(self.seconds_left(), 4 * conf.timeout)
 
     def seconds_left(self) -> float:
-        """Seconds until no further call is made."""
+        """Seconds until no more calls are made."""
         return self._end - time.monotonic()
 
     def systems(self) -> list[dict]:
-        """Every enabled system whose id starts with the prefix, in the documented form.
+        """Every enabled system with the configured id prefix, in the documented form.
 
-        :raises TapisProblem: the list cannot be had
+        :raises TapisProblem: the systems cannot be listed
         """
         prefix = conf.system_prefix
         found = self._call(
@@ -103,9 +104,9 @@ class TapisListing:
         return [system for system in found if system and system["id"].startswith(prefix)]
 
     def pages(self, system_id: str, path: str, pattern: str = "", *, offset: int = 0, limit: int = PAGE) -> Iterator[list[Entry]]:
-        """A directory's entries in pages, in the order of their names.
+        """A directory's entries in pages, sorted by name.
 
-        :param offset: entries to leave out at the start
+        :param offset: entries to skip at the start
         :param limit: entries per page, 1000 at most
         :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
         """
@@ -118,14 +119,14 @@ class TapisListing:
             offset += len(page)
 
     def has_images(self, system_id: str, path: str) -> bool:
-        """Whether a directory holds an image. Asks for one entry, and for more only where that one turns out to be none.
+        """Whether a directory holds an image. Asks for one entry, and for more only if that entry is not an image.
 
         :raises PathNotFound: no such path; :raises SystemNotAccessible: no credentials, forbidden
         """
         try:
             first = next(self.pages(system_id, path, JPEG_PATTERN, limit=1))
         except RequestRefused:
-            first = None  # a system that knows no patterns
+            first = None  # this system does not support patterns
         if first is not None and not first:
             return False
         if first and self._is_image_in(first[0], path):
@@ -134,11 +135,11 @@ class TapisListing:
 
     @staticmethod
     def _is_image_in(entry: Entry, path: str) -> bool:
-        """Listing a file gives a list of that file: its path is then the asked one, not one below it."""
+        """Whether the entry is an image inside the directory. If the path itself is a file, Tapis lists only that file."""
         return entry.is_image and entry.path.strip("/") != path.strip("/")
 
     def images(self, system_id: str, path: str) -> Iterator[list[Entry]]:
-        """A directory's images in pages. Filtered here again: only LINUX systems know patterns, others answer 400."""
+        """A directory's images in pages. Filtered here as well: only LINUX systems support patterns, others answer 400."""
         pages = self.pages(system_id, path, JPEG_PATTERN)
         try:
             first = next(pages)
@@ -169,7 +170,7 @@ class TapisListing:
         return session
 
     def _listed(self, system_id: str, path: str, query: "dict[str, Any]", token: str) -> Any:
-        """The ``result`` of a listing. :raises BaseTapyException: of the kinds that tapipy raises, so that one place tells them apart"""
+        """A listing's answer as parsed JSON. :raises BaseTapyException: as tapipy does, so that ``_call`` can handle errors of both ways"""
         url = f"{self.access.base_url}/v3/files/ops/{quote(system_id, safe='')}/{quoted(path)}"
         try:
             response = self._session().get(url, params=query, headers={"X-Tapis-Token": token}, allow_redirects=False)
@@ -188,12 +189,14 @@ class TapisListing:
             raise tapipy_errors.InvalidServerResponseError(msg="the answer is not JSON") from None
 
     def _keep(self, operation: Any, response: Any, **kwargs: Any) -> None:
-        """What tapipy calls with every answer before it makes objects of it."""
+        """Keep the raw answer. tapipy calls this with every answer before it builds objects."""
         self._local.answer = response
 
     def _asked(self, operation: Callable[[Tapis], Any], tapis: Tapis) -> Any:
-        """tapipy's answer; the body itself where tapipy fails at it: it knows no lists within lists, and a system's ``notes`` may
-        hold any JSON, such as the outline of a survey."""
+        """tapipy's answer, or the raw body if tapipy cannot build objects from it.
+
+        tapipy fails on nested lists, and a system's ``notes`` may hold any JSON, such as the outline of a survey.
+        """
         self._local.answer = None
         try:
             return operation(tapis)
@@ -203,13 +206,18 @@ class TapisListing:
             return self._local.answer.content
 
     def _call(self, system_id: str, operation: Callable[[str], Any], read: Callable[[Any], Any]) -> list[Any]:
-        """One call with a token, tried again where that may help. :param read: makes what is wanted of an item :returns: that of each"""
+        """Make one call, and retry if that may help.
+
+        :param operation: makes the call with a token
+        :param read: converts one item of the answer
+        :returns: the converted items
+        """
         renewed = timed_out = False
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
             if self.seconds_left() <= 0:
                 raise SystemNotAccessible(
-                    f"Listing was given up after {self._seconds:g} seconds in all (WO_TAPIS_LISTING_SECONDS).", status=502)
+                    f"Listing stopped after {self._seconds:g} seconds in total (WO_TAPIS_LISTING_SECONDS).", status=502)
             token = self.access.token()
             try:
                 self.calls += 1
@@ -223,7 +231,7 @@ class TapisListing:
             except tapipy_errors.ForbiddenError as error:
                 raise SystemNotAccessible(f"Tapis forbids it: {_reason(error)}") from None
             except tapipy_errors.NotFoundError as error:
-                raise PathNotFound(f"Tapis does not find it: {_reason(error)}") from None
+                raise PathNotFound(f"Tapis cannot find it: {_reason(error)}") from None
             except tapipy_errors.BadRequestError as error:
                 raise RequestRefused(f"Tapis refuses the request: {_reason(error)}") from None
             except tapipy_errors.BaseTapyException as error:
@@ -237,7 +245,7 @@ class TapisListing:
                 pause(min(seconds, max(0.0, self.seconds_left())), self.stopped)
 
 
-#: What tapipy raises for these statuses.
+#: The exceptions that tapipy raises, by HTTP status.
 _KINDS = {
     400: tapipy_errors.BadRequestError, 401: tapipy_errors.UnauthorizedError, 403: tapipy_errors.ForbiddenError,
     404: tapipy_errors.NotFoundError, 500: tapipy_errors.InternalServerError, 503: tapipy_errors.ServiceUnavailableError,
@@ -245,7 +253,7 @@ _KINDS = {
 
 
 def _message(response: requests.Response) -> str:
-    """What an error says: the ``message`` of Tapis' JSON, else the text."""
+    """The text of an error answer: ``message`` in Tapis' JSON, else the body."""
     if 300 <= response.status_code < 400:
         return "redirects"
     try:
@@ -257,7 +265,7 @@ def _message(response: requests.Response) -> str:
 
 
 def _items(answer: Any) -> list[Any]:
-    """tapipy gives a list of objects, or the raw JSON where the result is empty, or bytes for odd content types."""
+    """The items of an answer. tapipy returns a list of objects, raw JSON if the result is empty, or bytes for odd content types."""
     if isinstance(answer, bytes):
         try:
             answer = json.loads(answer)
@@ -287,7 +295,7 @@ def _get(item: Any, name: str, default: Any = None) -> Any:
 
 
 def _text(item: Any, name: str) -> str:
-    """:raises TypeError: it is there, and no text"""
+    """A text field of an item, "" if it is missing. :raises TypeError: the value is not text"""
     value = _get(item, name, "")
     if not isinstance(value, str):
         raise TypeError(name)
@@ -295,7 +303,7 @@ def _text(item: Any, name: str) -> str:
 
 
 def _system(item: Any) -> Optional[dict]:
-    """The documented form; None for a system that is disabled."""
+    """The documented form of a system; None if it is disabled."""
     if _get(item, "enabled", True) is False:
         return None
     title = _get(_get(item, "notes", {}), "title", "")
@@ -319,7 +327,7 @@ def _entry(item: Any) -> Entry:
 
 
 def _reason(error: tapipy_errors.BaseTapyException) -> str:
-    """Tapis's own words, one line, cut: they go to people."""
+    """Tapis' own words for the user, shortened and in one line."""
     text = error.message
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
@@ -327,7 +335,7 @@ def _reason(error: tapipy_errors.BaseTapyException) -> str:
 
 
 def _unauthorized(error: tapipy_errors.BaseTapyException, system_id: str) -> TapisProblem:
-    """401 as JSON: no credentials on that system. 401 as plain text: the token (contracts, "Errors")."""
+    """The problem behind a 401. As JSON: no credentials for that system. As plain text: a bad token (contracts, "Errors")."""
     response = error.response
     content_type = response.headers.get("Content-Type", "") if response is not None else ""
     if system_id and "json" in content_type:
@@ -336,7 +344,7 @@ def _unauthorized(error: tapipy_errors.BaseTapyException, system_id: str) -> Tap
 
 
 def _temporary(error: tapipy_errors.BaseTapyException, timed_out: bool) -> "tuple[TapisProblem, bool]":
-    """The problem to report in the end, and whether another attempt may help."""
+    """The problem to report if all attempts fail, and whether another attempt may help."""
     status = error.response.status_code if error.response is not None else 0
     if status == 500 and "revoked" in _reason(error).lower():
         return TokenExpired("Tapis says that the token is revoked. Log in to Tapis again."), False
@@ -348,7 +356,7 @@ def _temporary(error: tapipy_errors.BaseTapyException, timed_out: bool) -> "tupl
     if "timed out" in reason.lower():
         return TapisUnreachable(f"No answer within {conf.timeout:g} seconds."), not timed_out
     if "redirects" in reason.lower():
-        return TapisUnreachable("Tapis redirects elsewhere; the token does not follow."), False
+        return TapisUnreachable("Tapis redirects to another address. WebODM does not send the token there."), False
     if isinstance(error, tapipy_errors.InvalidServerResponseError):
         return SystemNotAccessible(f"Tapis's answer cannot be read: {reason}", status=502), False
     return TapisUnreachable("The connection to Tapis failed."), True

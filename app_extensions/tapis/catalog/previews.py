@@ -1,4 +1,4 @@
-"""Previews of the flights in a user's catalog: ask for them, read them, and remove those that nobody looks at.
+"""Previews of the flights in a user's catalog: ask for them, read them, and remove unused ones.
 
 Nothing here calls Tapis. Asking starts the job that fetches the previews (``sync.previews``).
 """
@@ -16,13 +16,13 @@ from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.models import FlightPreview, PreviewImage, SeenFlight
 from app_extensions.tapis.problems import BadInput, NoToken, TapisProblem, TokenExpired
 
-#: Flights that one request may name.
+#: Most flights that one request may name.
 MOST_FLIGHTS = 50
-#: A failure is forgotten after so long: whoever looks at the flight then asks Tapis again.
+#: After this long, a failed preview is fetched again when somebody looks at the flight.
 FAILURE_HOLDS = timedelta(minutes=10)
-#: Previews that nobody has looked at for so long are removed.
+#: Previews are removed if nobody has looked at them for this long.
 KEEP_UNUSED = timedelta(days=90)
-#: How exactly the last look at a preview is noted.
+#: Precision of ``used_at``. A preview's row is written at most this often when somebody looks at it.
 USED_WITHIN = timedelta(days=1)
 
 NOT_FOUND = "Your discoveries did not find this flight. Discover flights again."
@@ -31,13 +31,13 @@ Access = Callable[[str, str], TapisAccess]
 
 
 def ask(user: Any, named: "list[tuple[str, str, str]]", access_to: Access, *, again: bool = False) -> "list[dict[str, Any]]":
-    """The previews of some flights of the user's catalog. Those that are not there yet are fetched in the background.
+    """The previews of the given flights in the user's catalog. Missing previews are fetched in the background.
 
-    :param named: flight, system and tenant of each; an empty tenant: any that has such a flight
-    :param access_to: the user's access to a tenant, by its address and id; raises TapisProblem where there is none
-    :param again: fetch these anew, whether they are here, failed, or neither
+    :param named: flight, system and tenant of each; an empty tenant matches any
+    :param access_to: returns the user's access to a tenant, given its address and id; raises TapisProblem if there is none
+    :param again: fetch all of them again, whatever their state
     :returns: the documented form of each, in the same order
-    :raises BadInput: too many at once
+    :raises BadInput: too many flights
     """
     if len(named) > MOST_FLIGHTS:
         raise BadInput("flights", f"must hold at most {MOST_FLIGHTS} flights")
@@ -54,7 +54,7 @@ def ask(user: Any, named: "list[tuple[str, str, str]]", access_to: Access, *, ag
 
 
 def read(user: Any, ids: "Iterable[int]") -> "list[dict[str, Any]]":
-    """Previews as they are now. Those that are not there, or are another user's, are left out."""
+    """The current state of the given previews. Ids that do not exist or belong to another user are skipped."""
     return [as_dict(row) for row in _rows(user, Q(pk__in=list(ids)))]
 
 
@@ -66,13 +66,13 @@ def thumbnail_of(user: Any, preview_id: int, number: int) -> Optional[bytes]:
 
 
 def forget_unused() -> int:
-    """Remove previews that nobody has looked at for 90 days. :returns: how many"""
+    """Remove previews that nobody has looked at for ``KEEP_UNUSED``. :returns: how many"""
     rows = FlightPreview.objects.filter(used_at__lt=timezone.now() - KEEP_UNUSED)
     return rows.delete()[1].get("tapis.FlightPreview", 0)
 
 
 def as_dict(row: FlightPreview) -> "dict[str, Any]":
-    """The documented form."""
+    """The documented form of a preview."""
     images = list(row.images.all()) if row.state == FlightPreview.READY else []
     days = sorted(image.taken_at[:10] for image in images if image.taken_at)
     cameras = [image.camera for image in images if image.camera]
@@ -104,7 +104,7 @@ def _missing(name: "tuple[str, str, str]") -> "dict[str, Any]":
 
 
 def _found(user: Any, named: "list[tuple[str, str, str]]") -> "list[Optional[SeenFlight]]":
-    """The flights in the user's own catalog; None for one that is not in it."""
+    """The named flights from the user's own catalog. None for each that is not in it."""
     rows = SeenFlight.objects.filter(user_id=user.pk, name__in={name for name, _, _ in named},
                                      system_id__in={system_id for _, system_id, _ in named}).select_related("preview").order_by("-seen_at")
     found: dict[tuple[str, str, str], SeenFlight] = {}
@@ -115,7 +115,7 @@ def _found(user: Any, named: "list[tuple[str, str, str]]") -> "list[Optional[See
 
 
 def _is_to_fetch(flight: SeenFlight, again: bool) -> bool:
-    """Whether there is something to do for this flight; also where its preview waits: the job that it waits for may be gone."""
+    """Whether to start a job for this flight. Also true if its preview is waiting already, because that job may be gone."""
     row = getattr(flight, "preview", None)
     if row is None or again or row.state == FlightPreview.WAITING:
         return True
@@ -124,7 +124,7 @@ def _is_to_fetch(flight: SeenFlight, again: bool) -> bool:
 
 
 def _let_wait(flights: "list[SeenFlight]", access_to: "Callable[[], TapisAccess]") -> None:
-    """Queue the previews of these flights, all of one tenant; they fail at once if the login has ended."""
+    """Queue the previews of these flights, which all belong to one tenant. If the Tapis login has ended, mark them as failed at once."""
     now = timezone.now()
     changes: dict[str, Any] = {"state": FlightPreview.WAITING, "error": "", "needs_login": False, "attempts": 0, "asked_at": now}
     problem = None
@@ -137,17 +137,17 @@ def _let_wait(flights: "list[SeenFlight]", access_to: "Callable[[], TapisAccess]
                        ended_at=now)
     with transaction.atomic():
         if problem is None:
-            jobs.start_previews(access)  # first: it locks the job
+            jobs.start_previews(access)  # before the rows below change, because it locks the job
         FlightPreview.objects.bulk_create([FlightPreview(seen=flight, **changes) for flight in flights], ignore_conflicts=True)
         rows = FlightPreview.objects.filter(seen__in=flights)
         if problem is None:
-            rows.filter(state=FlightPreview.WAITING).update(asked_at=now)  # a worker may be at it: its attempts still count
+            rows.filter(state=FlightPreview.WAITING).update(asked_at=now)  # a worker may be fetching it: keep its count of attempts
             rows = rows.exclude(state=FlightPreview.WAITING)
         rows.update(**changes)
 
 
 def _rows(user: Any, which: Q) -> "list[FlightPreview]":
-    """The user's previews with their images, but not the pictures themselves. Notes that somebody looks at them."""
+    """The user's previews and their images, without the thumbnails' bytes. Updates ``used_at``."""
     images = PreviewImage.objects.annotate(thumbnail_bytes=Length("thumbnail")).defer("thumbnail")
     rows = list(FlightPreview.objects.filter(which, seen__user_id=user.pk).select_related("seen")
                 .prefetch_related(Prefetch("images", queryset=images)))

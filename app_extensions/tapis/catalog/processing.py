@@ -1,4 +1,4 @@
-"""How a flight is to be processed: what was chosen at its import, else what the user's preferences say."""
+"""How to process a flight: as chosen at its import, else by the user's preferences."""
 from typing import Any, NamedTuple, Optional
 
 from app_extensions.host import nodes as host_nodes
@@ -9,7 +9,10 @@ from app_extensions.tapis.problems import BadInput
 
 
 class Processing(NamedTuple):
-    """wanted: process once the images are complete. options: None: the node's defaults. node_id: None: WebODM chooses. note: for people."""
+    """How to process a flight.
+
+    wanted: process once the images are complete. options: None: the node's defaults. node_id: None: WebODM chooses. note: for the user.
+    """
 
     wanted: bool
     options: "Optional[list[dict[str, Any]]]" = None
@@ -18,7 +21,7 @@ class Processing(NamedTuple):
 
 
 def check_processing(user: Any, value: Any) -> "dict[str, Any]":
-    """A request's ``processing``, as it is kept with the flight. :raises BadInput: it cannot be used"""
+    """Check a request's ``processing``. :returns: what to store with the flight :raises BadInput: a value cannot be used"""
     if value is None:
         return {}
     if not isinstance(value, dict) or set(value) - {"process", "preset", "node"}:
@@ -39,9 +42,10 @@ def check_processing(user: Any, value: Any) -> "dict[str, Any]":
 
 
 def processing_of(flight: Flight, user: Any, owner: Any) -> Processing:
-    """What is to be done with a flight whose images are complete.
+    """How to process a flight once its images are complete.
 
-    :param user: whose preferences count where nothing was chosen; :param owner: the project's, whose nodes WebODM takes
+    :param user: whose preferences apply if nothing was chosen at the import
+    :param owner: of the project; WebODM uses this user's nodes
     """
     chosen, preferences = flight.processing, preferences_of(user)
     wanted = chosen.get("process", preferences.process_after_sync)

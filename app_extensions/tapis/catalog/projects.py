@@ -1,4 +1,4 @@
-"""WebODM projects made from flights: one project and one waiting task a flight, exactly as documented."""
+"""WebODM projects made from flights: each flight gets one project and one waiting task, exactly as documented."""
 import hashlib
 from typing import Any, Optional
 from urllib.parse import quote
@@ -16,17 +16,17 @@ MAX_NAME = 255
 
 
 def import_url(system_id: str, images_path: str) -> str:
-    """``tapis://<system>/<path>``, percent-encoded: a flight's name may hold ``#`` or ``?``."""
+    """``tapis://<system>/<path>``, percent-encoded because a flight's name may hold ``#`` or ``?``."""
     return f"tapis://{system_id}/{quote(images_path.strip('/'), safe='/')}"
 
 
 def tags_for(found: FoundFlight) -> list[str]:
-    """``tapis``, ``flight``, the system's id and the flight's name: four tags, whatever characters the name has."""
+    """Four tags: ``tapis``, ``flight``, the system's id and the flight's name. Any characters in the name are made safe."""
     return ["tapis", "flight", host_projects.safe_tag(found.system_id), host_projects.safe_tag(found.flight_name)]
 
 
 def project_name(found: FoundFlight, taken: "set[str]") -> str:
-    """``<FlightName> (<SystemID>)`` in at most 255 characters, unlike the names of the user's other flights.
+    """A unique project name of at most 255 characters: ``<FlightName> (<SystemID>)``, shortened or numbered if necessary.
 
     :param taken: project names of the user's other flights
     """
@@ -34,7 +34,7 @@ def project_name(found: FoundFlight, taken: "set[str]") -> str:
     name = found.flight_name + suffix
     if len(name) > MAX_NAME:
         mark = hashlib.sha256(name.encode()).hexdigest()[:8]
-        # A system id may itself be as long as a name: then its end gives way as well.
+        # A system id alone may be as long as a name allows, so its end is cut as well.
         suffix = f"… {mark}" + suffix[:MAX_NAME // 2]
         name = found.flight_name[:MAX_NAME - len(suffix)] + suffix
     number = 1
@@ -47,7 +47,7 @@ def project_name(found: FoundFlight, taken: "set[str]") -> str:
 
 
 def description(found: FoundFlight) -> str:
-    """What the project's description says."""
+    """The text for the project's description."""
     when = found.discovered_at.strftime("%Y-%m-%d %H:%M UTC")
     return (f"Drone flight {found.flight_name} on the Tapis system {found.system_id}: {found.image_count} images in "
             f"{found.images_path}, discovered {when}.")
@@ -56,11 +56,11 @@ def description(found: FoundFlight) -> str:
 @transaction.atomic
 def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: FoundFlight, *,
                                again: bool = False) -> tuple[Flight, bool]:
-    """The flight's row with its project and waiting task, made where they are missing.
+    """Get the flight's row with its project and waiting task. Make what is missing.
 
-    Two that run at once meet at the row's unique constraint: the second waits for the first and finds its project.
+    The row's unique constraint orders two concurrent calls: the second waits for the first and finds its project.
 
-    :param again: make a project anew if the user deleted the one that was there (an explicit wish, not a routine)
+    :param again: make a new project if the user deleted the old one; only for explicit requests
     :returns: the flight, and whether a project was made now
     """
     flight, _ = Flight.objects.get_or_create(
@@ -83,7 +83,7 @@ def create_project_from_flight(user: Any, client: TapisOAuth2Client, found: Foun
 
 
 def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
-    # Every name that may be tried starts alike (see project_name): the others need not be read for each of a thousand flights.
+    # All names that project_name may try start like this. Reading only these is cheap even with thousands of flights.
     alike = Flight.objects.filter(user_id=user.pk, project_name__startswith=found.flight_name[:100]).exclude(pk=flight.pk)
     taken = set(alike.values_list("project_name", flat=True))
     name = project_name(found, taken)
@@ -97,20 +97,20 @@ def _make(flight: Flight, user: Any, found: FoundFlight) -> None:
 
 
 def known_flights(user: Any, client: TapisOAuth2Client) -> dict[tuple[str, str], Flight]:
-    """The user's flights at the client's tenant that have, or had, a project: (system, name) → flight."""
+    """The user's flights at the client's tenant that have or had a project, by (system, name)."""
     rows = Flight.objects.filter(user_id=user.pk, base_url=client.base_url, tenant_id=client.tenant_id,
                                  project_id__isnull=False)
     return {(row.system_id, row.name): row for row in rows}
 
 
 def project_of(flight: Flight) -> Optional[Any]:
-    """The flight's WebODM project, None where it was deleted."""
+    """The flight's WebODM project; None if it was deleted."""
     return host_projects.get_project(flight.project_id) if flight.project_id is not None else None
 
 
 @transaction.atomic
 def ensure_task(flight: Flight) -> Optional[Any]:
-    """The flight's WebODM task; a waiting one is made in its project where the user removed it. None without a project."""
+    """The flight's WebODM task. If the user removed it, make a new waiting task in the project. None if the project is gone."""
     flight = Flight.objects.select_for_update().get(pk=flight.pk)
     task = host_tasks.get_task(flight.task_id) if flight.task_id else None
     if task is not None:
@@ -127,7 +127,7 @@ def ensure_task(flight: Flight) -> Optional[Any]:
     return task
 
 
-#: What flight projects can be sorted by.
+#: Keys for sorting flight projects, and their columns.
 SORTS = {
     "created": "project_id", "flight": "name", "system": "system_id", "images": "image_count", "bytes": "total_bytes",
     "synced": "synced_at", "project": "project_name",
@@ -135,9 +135,9 @@ SORTS = {
 
 
 def visible_flights(user: Any, search: str = "") -> QuerySet:
-    """The flights whose projects WebODM lets the user see: own ones and those of colleagues who shared them.
+    """The flights with a project that the user may see in WebODM: the user's own and those that colleagues shared.
 
-    :param search: a part of the flight's, the system's or the project's name, in any case
+    :param search: part of the name of the flight, system or project; case does not matter
     """
     rows = Flight.objects.filter(project_id__in=host_projects.visible_ids(user))
     if search:
@@ -147,16 +147,16 @@ def visible_flights(user: Any, search: str = "") -> QuerySet:
 
 def flight_projects(user: Any, *, details: bool = False, search: str = "", sort: str = "-created", page: int = 1,
                     size: Optional[int] = None) -> "tuple[list[dict[str, Any]], int]":
-    """The projects made from flights that the user may see, in the documented form, newest first. The number of queries is constant.
+    """The flight projects that the user may see, in the documented form. The number of queries is constant.
 
     Args:
-        details: with the flight, its latest sync and the state of its task.
+        details: add the flight, its latest sync and the state of its task.
         search: as in ``visible_flights``.
-        sort: a key of SORTS, with ``-`` in front for the opposite order.
+        sort: a key of SORTS, with ``-`` in front for the reverse order.
         size: flights per page; None: all.
 
     Returns:
-        The page, and how many there are in all.
+        The page, and the total number of projects.
     """
     rows = visible_flights(user, search)
     total = rows.count()
@@ -172,7 +172,7 @@ def flight_projects(user: Any, *, details: bool = False, search: str = "", sort:
     for row in chosen:
         project = known.get(row.project_id)
         if project is None:
-            continue  # deleted at this moment
+            continue  # deleted since the flights were selected
         found.append({
             **more.get(row.pk, {}),
             "id": project.pk,
@@ -186,7 +186,7 @@ def flight_projects(user: Any, *, details: bool = False, search: str = "", sort:
 
 
 def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
-    """What a page shows of flights besides the documented form, by our flight's id."""
+    """The extra fields of each flight that the web page shows, by the flight's primary key."""
     tasks = host_tasks.task_rows(row.task_id for row in flights if row.task_id)
     syncs = TapisJob.objects.filter(flight__in=flights, kind=TapisJob.SYNC).order_by("flight_id", "-created_at").distinct("flight_id")
     latest = {job.flight_id: job for job in syncs.defer("access_token", "history")}
@@ -205,7 +205,7 @@ def _all_details(flights: "list[Flight]") -> "dict[int, dict[str, Any]]":
 
 
 def _task(task: Any, hints: "dict[int, str]") -> dict[str, Any]:
-    """A flight's task: where it can be seen, and how it is getting on (``progress``: 0 … 1 of the processing)."""
+    """A flight's task: its addresses and its progress (``progress``: 0 to 1 of the processing)."""
     state = host_tasks.task_state(task, hints)
     return {
         "id": str(task.pk), "state": state.status, "progress": round(state.progress, 3), "images_count": state.images_count,

@@ -1,7 +1,7 @@
-"""A discovery job's scan: each system's root in pages, each directory asked once, in turns that any worker can go on with.
+"""Scan systems for a discovery job: read each root in pages, and ask for each directory once. Any worker can take the next turn.
 
-Progress is written twice a second: the flights found, and per system a cursor up to which everything was read. A worker that is killed
-costs the directories since the last write. Flights that are imported already are not asked about again: their syncs count them.
+The scan writes its progress twice per second: the flights found, and per system a cursor up to which everything was read. If a worker
+is killed, only the directories since the last write are read again. Imported flights are not asked for again: their syncs count them.
 """
 import logging
 import time
@@ -27,13 +27,13 @@ logger = logging.getLogger("app.logger")
 
 FLUSH_SECONDS = 0.5
 FLUSH_ROWS = 500
-#: So many directories of a system one after the other that cannot be read, and the system is given up: each costs four attempts.
+#: Give up a system after this many unreadable directories in a row: each of them costs four attempts.
 GIVE_UP_AFTER = 20
 
 
 @dataclass
 class _System:
-    """One system in this turn: the page of its root that is at hand, and what of it is under way."""
+    """One system in this turn: the current page of its root, and the calls that are open."""
 
     row: DiscoverySystem
     loaded: bool = False
@@ -49,7 +49,7 @@ class _System:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a directory turned out to be. images and size: None where they were not counted."""
+    """The result for one directory. images and size: None if they were not counted."""
 
     is_flight: bool
     images: Optional[int] = None
@@ -66,8 +66,8 @@ class JobScan:
     def __init__(self, job: TapisJob, access: TapisAccess, keep: Callable[[], bool], *, count: bool) -> None:
         """
         Args:
-            keep: gives a sign of life; False says that the job is this worker's no more.
-            count: count each flight's images; otherwise only see whether there is one.
+            keep: renews the worker's lease; returns False if another worker has the job now, or it has ended.
+            count: count each flight's images; otherwise only check whether there is one.
         """
         self.job = job
         self.keep = keep
@@ -79,8 +79,11 @@ class JobScan:
         self._next_flush = 0.0
 
     def run(self) -> bool:
-        """Read on until the turn is over. :returns: whether every system is read
-        :raises TokenExpired: a new login is needed; :raises Lost: the job is another worker's now
+        """Continue the scan until the turn is over.
+
+        :returns: whether every system is read
+        :raises TokenExpired: the user has to log in again
+        :raises Lost: another worker has the job now
         """
         end = time.monotonic() + conf.batch_seconds
         pool = ThreadPoolExecutor(max_workers=conf.listing_connections, initializer=pool_thread)
@@ -109,9 +112,9 @@ class JobScan:
 
     def _submit(self, pool: ThreadPoolExecutor, about: "dict[Future, tuple[_System, Optional[str]]]",
                 waiting: "list[_System]") -> "list[_System]":
-        """Keep every thread busy, with one system after the other: a turn that ends has then few pages of roots to read again.
+        """Keep every thread busy. Take the systems in order, so that few root pages must be read again when the turn ends.
 
-        One system gets half of the threads at most, so that one that hangs does not hold up the others.
+        One system gets at most half of the threads. A system that hangs does not block the others.
 
         :returns: the systems that are not read to their end yet
         """
@@ -122,14 +125,14 @@ class JobScan:
                     break
                 name, call = work
                 system.under_way += 1
-                # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
+                # A copy of this thread's context gives the log lines of the pool's threads the same fields.
                 about[pool.submit(copy_context().run, call)] = (system, name)
             if len(about) >= conf.listing_connections:
                 break
         return [system for system in waiting if system.row.state == DiscoverySystem.WAITING or system.under_way]
 
     def _next(self, system: _System) -> "Optional[tuple[Optional[str], Callable[[], Any]]]":
-        """The system's next call, if there is one to make now. :returns: the directory (None: a page of the root), and the call"""
+        """The system's next call, or None for now. :returns: the directory (None: a page of the root), and the call"""
         row = system.row
         if row.state != DiscoverySystem.WAITING:
             return None
@@ -158,7 +161,7 @@ class JobScan:
         try:
             return _Found(self.listing.has_images(system_id, f"{name}/code/images"))
         except PathNotFound:
-            return _Found(False)  # a directory without code/images is no flight, and no error
+            return _Found(False)  # a directory without code/images is not a flight, but not an error either
 
     def _take(self, system: _System, name: Optional[str], future: Future) -> None:
         try:
@@ -174,7 +177,7 @@ class JobScan:
             self._finished(system, name, result)
             return
         names = [entry.name for entry in result if entry.may_be_directory and len(entry.name) <= 255]
-        if system.row.cursor in names:  # another turn was at this page; the order is Tapis' own
+        if system.row.cursor in names:  # an earlier turn stopped within this page; skip by position, as the order is Tapis' own
             names = names[names.index(system.row.cursor) + 1:]
         system.loaded, system.last_page, system.page_entries = True, len(result) < PAGE, len(result)
         system.to_ask, system.order, system.finished = deque(names), deque(names), set()
@@ -194,7 +197,7 @@ class JobScan:
             self.seen[(row.system_id, name)] = found
 
     def _failed(self, system: _System, name: Optional[str], problem: TapisProblem) -> None:
-        """Note what could not be read, and log a system's first failure with its user: later ones are counted."""
+        """Record what could not be read. Log only a system's first failure, with its user, and count the later ones."""
         row = system.row
         if name is None or not row.unread:
             logger.warning("Tapis: discovery %s of user %s: system %s%s: %s", self.job.pk, self.job.user_id, row.system_id,
@@ -212,7 +215,7 @@ class JobScan:
             system.to_ask.clear()
 
     def _flush(self) -> None:
-        """Write what was found since the last time, then how far each system is. :raises Lost: the job is another worker's now"""
+        """Write the flights found since the last time, then each system's progress. :raises Lost: another worker has the job now"""
         self._next_flush = time.monotonic() + FLUSH_SECONDS
         if not self.keep():
             raise Lost
@@ -232,7 +235,7 @@ class JobScan:
 
 
 def write_seen(job: TapisJob, found: "dict[tuple[str, str], tuple[Optional[int], Optional[int]]]") -> None:
-    """Note flights in the user's catalog. :param found: (system, name) → images and bytes, None where they were not counted"""
+    """Add or update flights in the user's catalog. :param found: images and bytes (None: not counted) by (system, name)"""
     client, now = job.client, timezone.now()
     mine = SeenFlight.objects.filter(user_id=job.user_id, base_url=client.base_url, tenant_id=client.tenant_id)
     systems = {system_id for system_id, _ in found}
@@ -254,7 +257,7 @@ def write_seen(job: TapisJob, found: "dict[tuple[str, str], tuple[Optional[int],
 
 
 def forget_vanished(job: TapisJob) -> int:
-    """Drop the flights that a complete scan no longer found, on the systems that it read to their end. :returns: how many"""
+    """Remove flights from the catalog that this scan no longer found, on the systems that it read completely. :returns: how many"""
     read = job.systems.filter(state=DiscoverySystem.DONE, unread=0).values("system_id")
     client = job.client
     gone = SeenFlight.objects.filter(user_id=job.user_id, base_url=client.base_url, tenant_id=client.tenant_id, system_id__in=read)

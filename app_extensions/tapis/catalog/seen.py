@@ -1,4 +1,4 @@
-"""The flights that a user's discoveries found, imported or not, and whether there is room for them: what to ask before fetching."""
+"""The catalog: all flights that a user's discoveries found, imported or not, and the space left for their images."""
 from typing import Any, Optional
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
@@ -15,7 +15,7 @@ SORTS = {"flight": "name", "system": "system_id", "images": "image_count", "byte
 def seen_flights(user: Any, *, search: str = "", tenant_id: str = "", system_id: str = "", imported: Optional[bool] = None) -> QuerySet:
     """The user's catalog. Each row has ``is_imported``: whether it has a project that still exists.
 
-    :param imported: only those that are, or only those that are not
+    :param imported: True: only imported flights; False: only the others; None: all
     """
     same = Flight.objects.filter(
         user_id=OuterRef("user_id"), base_url=OuterRef("base_url"), tenant_id=OuterRef("tenant_id"), system_id=OuterRef("system_id"),
@@ -31,9 +31,9 @@ def seen_flights(user: Any, *, search: str = "", tenant_id: str = "", system_id:
 
 
 def page_of(rows: QuerySet, sort: str, page: int, size: int) -> "list[dict[str, Any]]":
-    """One page of a catalog. ``image_count`` and ``total_bytes`` are None where a discovery only saw that there are images.
+    """One page of a catalog. ``image_count`` and ``total_bytes`` are None if the images were not counted yet.
 
-    :param sort: a key of SORTS, with ``-`` in front for the opposite order
+    :param sort: a key of SORTS, with ``-`` in front for the reverse order
     """
     key, down = SORTS[sort.lstrip("-")], sort.startswith("-")
     ordered = rows.order_by(F(key).desc(nulls_last=True) if down else F(key).asc(nulls_last=True), "system_id", "name")
@@ -48,13 +48,13 @@ def page_of(rows: QuerySet, sort: str, page: int, size: int) -> "list[dict[str, 
 
 
 def totals_of(rows: QuerySet) -> "dict[str, int]":
-    """Flights, and the images and bytes of those that were counted; ``uncounted``: flights of which neither is known yet."""
+    """Number of flights, images and bytes. ``uncounted`` flights are not part of the images and bytes."""
     found = rows.order_by().aggregate(flights=Count("pk"), images=Sum("image_count"), bytes=Sum("total_bytes"),
                                       uncounted=Count("pk", filter=Q(image_count=None)))
     return {name: value or 0 for name, value in found.items()}
 
 
 def room_for(user: Any) -> "dict[str, Optional[int]]":
-    """Bytes that may still be written for the user: on the disk beyond what stays free, and in the quota (None: no quota)."""
+    """Bytes that may still be written for the user: disk space minus the reserve, and what is left of the quota (None: no quota)."""
     free = host_media.free_bytes(host_media.media_root())
     return {"disk_free_bytes": max(0, free - conf.disk_reserve_bytes), "quota_left_bytes": host_quota.quota_left_bytes(user)}

@@ -1,4 +1,4 @@
-"""Which systems a user can reach, and which of them a request asks for."""
+"""The systems that a user can reach, and those that a request asks for."""
 from collections.abc import Iterable
 from typing import Optional
 
@@ -10,17 +10,17 @@ MISSING = " (it does not exist, is disabled, or is not shared with you)"
 
 
 def project_systems(access: TapisAccess) -> list[dict[str, str]]:
-    """The user's enabled ``ptdatax.project.*`` systems: ``id, host, systemType, description, created`` each.
+    """The user's enabled ``ptdatax.project.*`` systems, each with ``id, host, systemType, description, created``.
 
-    :raises TapisProblem: the list cannot be had
+    :raises TapisProblem: the systems cannot be listed
     """
     return TapisListing(access).systems()
 
 
 def chosen(reachable: Iterable[dict[str, str]], wanted: Optional[list[str]]) -> tuple[list[str], list[str]]:
-    """The ids to scan, and an error each for the wanted ones that cannot be reached.
+    """The ids to scan, and one error for each wanted system that cannot be reached.
 
-    :param wanted: ids asked for; None or empty: all of them
+    :param wanted: the requested ids; None or empty: all systems
     """
     ids = [system["id"] for system in reachable]
     if not wanted:

@@ -1,1 +1,1 @@
-"""Tapis logins: OAuth2, verified identities, and tokens that are refreshed when they are needed."""
+"""Tapis logins: OAuth2, verified identities, and tokens that are refreshed when needed."""

@@ -1,7 +1,7 @@
-"""Whose token a call to Tapis carries, and what happens when Tapis refuses it.
+"""Choose the token for a call to Tapis, and replace it when Tapis refuses it.
 
-A request that came with a Tapis token is served with that very token; everything else with the stored one, which
-``tokens.access_token_for`` refreshes under a row lock. Thread-safe: many downloads share one ``TapisAccess``.
+If a request came with a Tapis token, calls use that token. All other calls use the stored one, and ``tokens.access_token_for``
+refreshes it. Thread-safe: many downloads share one ``TapisAccess``.
 """
 import threading
 import time
@@ -13,15 +13,15 @@ from app_extensions.tapis.login import tokens
 from app_extensions.tapis.models import TapisOAuth2Client, TapisOAuth2Token
 from app_extensions.tapis.problems import NoClient, NoToken, TokenExpired
 
-#: A token younger than this that Tapis refuses is not refreshed again: it is not the token's fault.
+#: If Tapis refuses a token that was renewed less than this many seconds ago, another refresh would not help.
 RENEW_AT_MOST_EVERY = 60.0
 
 
 class TapisAccess:
     """A user's access to one tenant.
 
-    :param given: the access token that came with the request (already verified), or "" for the stored one
-    :param fall_back: once the given one has ended, go on with the user's stored login, if there is one
+    :param given: the verified access token that came with the request, or "" to use the stored one
+    :param fall_back: once the given token has ended, continue with the user's stored login if there is one
     """
 
     def __init__(self, user: Any, client: TapisOAuth2Client, given: str = "", *, fall_back: bool = False) -> None:
@@ -40,10 +40,10 @@ class TapisAccess:
         return self.client.base_url.rstrip("/")
 
     def token(self) -> str:
-        """A token to send now; asked of the database at most every 30 seconds.
+        """The token to send now. It is read from the database at most every 30 seconds.
 
-        :raises NoToken: the user has none
-        :raises TokenExpired: it has ended and cannot be refreshed
+        :raises NoToken: the user has no token
+        :raises TokenExpired: the token has ended and cannot be refreshed
         """
         with self._lock:
             if self.given:
@@ -54,10 +54,10 @@ class TapisAccess:
             return self._token
 
     def renew(self, refused: str) -> str:
-        """Another token than the refused one, refreshed at most once a minute for all threads together.
+        """Replace a refused token. All threads together refresh at most once per minute.
 
-        :returns: a new token, or the refused one where another refresh would not help
-        :raises TokenExpired: it came with the request and cannot be refreshed, or the refresh failed
+        :returns: a new token, or the refused one if another refresh would not help
+        :raises TokenExpired: the token came with the request and cannot be refreshed, or the refresh failed
         """
         with self._lock:
             if self._token != refused:
@@ -73,7 +73,7 @@ class TapisAccess:
             return self._token
 
     def _stored_instead(self) -> str:
-        """The stored login in place of the given token, which has ended. :raises TokenExpired: there is none to fall back to"""
+        """Switch from the given token, which has ended, to the stored login. :raises TokenExpired: there is none to fall back to"""
         ended = TokenExpired("Tapis no longer accepts the token of this request. Send a new one.")
         if not self._fall_back:
             raise ended
@@ -89,21 +89,21 @@ class TapisAccess:
             return tokens.access_token_for(self.user, self.client, refused=refused)
         finally:
             if getattr(_thread, "of_a_pool", False):
-                connections.close_all()  # nobody else closes what a pool's thread opened
+                connections.close_all()  # nothing else closes the database connections of a pool's thread
 
 
 _thread = threading.local()
 
 
 def pool_thread() -> None:
-    """Marks the calling thread as one of a pool of ours (an executor's ``initializer``)."""
+    """Mark the calling thread as part of one of our pools. For use as an executor's ``initializer``."""
     _thread.of_a_pool = True
 
 
 def client_for(user: Any, client_id: Optional[str] = None) -> TapisOAuth2Client:
-    """The client to use: the named one, else the one of the user's latest token, else the first active one.
+    """The active client to use: that of the user's latest token, else the first one.
 
-    :param client_id: a client's ``client_id`` as registered with Tapis, or None
+    :param client_id: choose only among clients with this ``client_id`` (as registered with Tapis); None: among all
     :raises NoClient: there is none
     """
     active = TapisOAuth2Client.objects.filter(is_active=True)
@@ -118,6 +118,6 @@ def client_for(user: Any, client_id: Optional[str] = None) -> TapisOAuth2Client:
 
 
 def require_token(user: Any, client: TapisOAuth2Client) -> None:
-    """:raises NoToken: the user has no stored token for the client"""
+    """Check that the user has a stored token for the client. :raises NoToken: there is none"""
     if not TapisOAuth2Token.objects.filter(user_id=user.pk, client=client).exists():
         raise NoToken("Log in to Tapis first.")

@@ -1,6 +1,6 @@
-"""Calls to a tenant's authenticator: codes and refresh tokens become tokens, tokens are revoked, the tenant's key is fetched.
+"""Calls to a tenant's authenticator: get tokens for codes and refresh tokens, revoke tokens, and fetch the tenant's key.
 
-Its error messages echo the client's secret (contracts: 400): no answer of it is ever logged, raised or shown.
+The authenticator's error messages echo the client's secret (contracts: 400). So its answers are never logged, raised or shown.
 """
 import logging
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ REVOKED = "Token is revoked."
 
 
 class Refused(TapisProblem):
-    """The authenticator said no: a used or late code, a revoked or unknown token, or a client it does not know."""
+    """The authenticator refused: a used or late code, a revoked or unknown token, or an unknown client."""
 
     status = 400
     error = "Tapis refused the request"
@@ -29,7 +29,7 @@ class Refused(TapisProblem):
 
 @dataclass(frozen=True)
 class TokenAnswer:
-    """What the authenticator gave. Its ``repr`` shows no token."""
+    """Tokens from the authenticator. The ``repr`` shows no token."""
 
     access_token: str
     expires_at: datetime
@@ -42,7 +42,7 @@ class TokenAnswer:
 
 def _call(method: str, url: str, what: str, **options: Any) -> requests.Response:
     try:
-        # A redirect would carry the credentials elsewhere: Tapis answers in place.
+        # Tapis never redirects here, and following a redirect would send the credentials elsewhere.
         return requests.request(
             method, url, timeout=(conf.connect_timeout, conf.timeout), allow_redirects=False, **options
         )
@@ -52,7 +52,7 @@ def _call(method: str, url: str, what: str, **options: Any) -> requests.Response
 
 
 def _result(response: requests.Response, what: str) -> Any:
-    """The ``result`` of a good answer. :raises Refused: 4xx, or a revoked token; :raises TapisUnreachable: 5xx"""
+    """The ``result`` of a good answer. :raises Refused: 4xx, or a revoked token; :raises TapisUnreachable: 429 or 5xx"""
     try:
         body = response.json()
     except ValueError:
@@ -71,7 +71,7 @@ def _result(response: requests.Response, what: str) -> Any:
 def _post_tokens(client: TapisOAuth2Client, what: str, form: dict[str, str]) -> TokenAnswer:
     if not client.client_secret:
         raise Refused("The client's secret is missing or cannot be decrypted here; an administrator has to enter it again.")
-    # As HTTP Basic: every version of the authenticator takes that, body credentials only newer ones.
+    # HTTP Basic, because every version of the authenticator accepts it. Only newer ones accept credentials in the body.
     basic = requests.auth.HTTPBasicAuth(client.client_id.encode(), client.client_secret.encode())
     response = _call("POST", client.token_url, what, data=form, auth=basic, headers={"Accept": "application/json"})
     result = _result(response, what)
@@ -94,24 +94,24 @@ def _text(value: Any) -> str:
 
 
 def _ends(token: dict[str, Any]) -> datetime:
-    # expires_in, not expires_at: the clocks may differ.
+    # expires_in rather than expires_at, because the clocks may differ.
     return timezone.now() + timedelta(seconds=float(token["expires_in"]))
 
 
 def exchange_code(client: TapisOAuth2Client, code: str) -> TokenAnswer:
-    """Tokens for an authorization code. :raises Refused, TapisUnreachable, TapisProblem:"""
+    """Get tokens for an authorization code. :raises Refused, TapisUnreachable, TapisProblem:"""
     return _post_tokens(client, "exchange the code", {
         "grant_type": "authorization_code", "code": code, "redirect_uri": client.callback_url,
     })
 
 
 def refresh(client: TapisOAuth2Client, refresh_token: str) -> TokenAnswer:
-    """New tokens for a refresh token. :raises Refused, TapisUnreachable, TapisProblem:"""
+    """Get new tokens for a refresh token. :raises Refused, TapisUnreachable, TapisProblem:"""
     return _post_tokens(client, "refresh the token", {"grant_type": "refresh_token", "refresh_token": refresh_token})
 
 
 def revoke(client: TapisOAuth2Client, token: str) -> None:
-    """End one token at Tapis; one that is revoked already is fine. :raises Refused, TapisUnreachable:"""
+    """Revoke one token at Tapis. A token that is already revoked is no error. :raises Refused, TapisUnreachable:"""
     response = _call("POST", client.revoke_url, "revoke a token", json={"token": token})
     try:
         _result(response, "revoke a token")
@@ -121,7 +121,7 @@ def revoke(client: TapisOAuth2Client, token: str) -> None:
 
 
 def tenant_key(base_url: str, tenant_id: str) -> str:
-    """The tenant's public key as a PEM text. :raises TapisProblem: none was given; :raises TapisUnreachable:"""
+    """The tenant's public key in PEM format. :raises TapisProblem: the answer holds no key; :raises TapisUnreachable:"""
     response = _call("GET", f"{base_url}/v3/tenants/{quote(tenant_id, safe='')}", "fetch the tenant's key")
     result = _result(response, "fetch the tenant's key")
     key = result.get("public_key") if isinstance(result, dict) else None

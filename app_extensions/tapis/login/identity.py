@@ -1,4 +1,4 @@
-"""Who a verified Tapis user is here. An account is handed over to nobody because names are equal."""
+"""Find or make the WebODM user of a verified Tapis user. An equal name alone never gives access to an account."""
 import logging
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -19,14 +19,14 @@ logger = logging.getLogger("app.logger")
 
 
 class NotLinked(TapisProblem):
-    """The Tapis user has no WebODM user, and none is made here."""
+    """The Tapis user has no WebODM user, and may not get a new one."""
 
     status = 403
     error = "No WebODM user is linked to this Tapis user"
 
 
 class LinkedElsewhere(TapisProblem):
-    """The Tapis user belongs to another WebODM user than the one who is signed in."""
+    """The Tapis user is linked to a WebODM user other than the one signed in."""
 
     status = 409
     error = "This Tapis user is linked to another WebODM user"
@@ -40,7 +40,7 @@ class AccountDisabled(TapisProblem):
 
 
 class ChoiceNeeded(TapisProblem):
-    """A person has to say which WebODM user the Tapis user is to be."""
+    """The person logging in must choose the WebODM user for the Tapis user."""
 
     status = 409
     error = "This Tapis user is not linked to a WebODM user yet"
@@ -51,13 +51,13 @@ class ChoiceNeeded(TapisProblem):
 
 
 def find_identity(claims: Claims) -> Optional[TapisIdentity]:
-    """The identity of a verified token, if it is known, with its user. :raises AccountDisabled: the user is not active"""
+    """The known identity of a verified token, with its user; None if it is new. :raises AccountDisabled: the user is not active"""
     identity = TapisIdentity.objects.filter(issuer=claims.issuer, subject=claims.subject).first()
     if identity is None:
         return None
     user = get_user_model().objects.filter(pk=identity.user_id).first()
     if user is None:
-        # WebODM deleted the user while this app was not loaded: no constraint of ours kept it from that.
+        # WebODM deleted the user while this app was not loaded. Our tables have no database constraint that prevents this.
         identity.delete()
         return None
     if not user.is_active:
@@ -67,12 +67,13 @@ def find_identity(claims: Claims) -> Optional[TapisIdentity]:
 
 
 def identity_for_login(claims: Claims, signed_in: Optional[Any]) -> TapisIdentity:
-    """The identity to log in as, made for a Tapis user who is new and whose name is free here.
+    """The identity to log in as. A new Tapis user gets a new WebODM user if the name is free here.
 
-    :param signed_in: the WebODM user who is signed in already, or None
-    :raises LinkedElsewhere: the identity is another user's than the one signed in
-    :raises ChoiceNeeded: somebody is signed in, or has the same name: a person must choose
-    :raises NotLinked: no account, and ``TAPIS_CREATE_USERS`` is off; :raises AccountDisabled:
+    :param signed_in: the WebODM user who is already signed in, or None
+    :raises LinkedElsewhere: the identity belongs to another user than the one signed in
+    :raises ChoiceNeeded: a person must choose the account, because somebody is signed in or has the same name
+    :raises NotLinked: the Tapis user has no account and may not get one, see ``create_identity``
+    :raises AccountDisabled: the linked user is not active
     """
     identity = find_identity(claims)
     if identity is not None:
@@ -89,7 +90,7 @@ def identity_for_login(claims: Claims, signed_in: Optional[Any]) -> TapisIdentit
 
 
 def name_is_taken(username: str) -> bool:
-    """Whether a WebODM user has this name, in upper or lower case, or WebODM does not take it."""
+    """Whether a WebODM user has this name (case does not matter), or WebODM does not allow the name."""
     model = get_user_model()
     try:
         model._meta.get_field("username").run_validators(username)
@@ -99,7 +100,7 @@ def name_is_taken(username: str) -> bool:
 
 
 def free_username(claims: Claims) -> str:
-    """A name for a new WebODM user: the Tapis name, else ``user@tenant``, else that with a number."""
+    """A free name for a new WebODM user: the Tapis name, else ``user@tenant``, else the latter with a number."""
     base = claims.subject if len(claims.subject) <= 140 else "tapis-" + sha256(claims.subject.encode()).hexdigest()[:32]
     candidates = [claims.username, base] + [f"{base}-{number}" for number in range(2, 1000)]
     for name in candidates:
@@ -109,9 +110,10 @@ def free_username(claims: Claims) -> str:
 
 
 def create_identity(claims: Claims, username: str) -> TapisIdentity:
-    """A new WebODM user (in WebODM's default group, without a password) for a Tapis user.
+    """Make a WebODM user for a Tapis user, in WebODM's default group and without a password.
 
-    :raises NotLinked: ``TAPIS_CREATE_USERS`` is off, or ``TAPIS_ALLOWED_USERS`` does not name the Tapis user
+    :raises NotLinked: ``TAPIS_CREATE_USERS`` is off, or ``TAPIS_ALLOWED_USERS`` does not include the Tapis user
+    :raises ChoiceNeeded: somebody took the user name at the same moment
     """
     if not conf.create_users or not is_allowed(claims):
         raise NotLinked("Sign in to WebODM and link your Tapis user, or ask an administrator for an account.")
@@ -122,7 +124,7 @@ def create_identity(claims: Claims, username: str) -> TapisIdentity:
                 issuer=claims.issuer, subject=claims.subject, user=user, linked_by=TapisIdentity.CREATED
             )
     except IntegrityError:
-        # Two first logins at once: the other one made it, or somebody took the name.
+        # Two first logins came at once and the other one made the user, or somebody took the name.
         identity = find_identity(claims)
         if identity is None:
             raise ChoiceNeeded("The user name was just taken. Choose again.", claims) from None
@@ -132,13 +134,13 @@ def create_identity(claims: Claims, username: str) -> TapisIdentity:
 
 
 def is_allowed(claims: Claims) -> bool:
-    """Whether ``TAPIS_ALLOWED_USERS`` lets a Tapis user have a new account here, by name or by ``user@tenant``. Empty: nobody."""
+    """Whether ``TAPIS_ALLOWED_USERS`` allows a new account for a Tapis user, by name or by ``user@tenant``. Empty: nobody."""
     patterns = [text.strip() for text in conf.allowed_users.split(",") if text.strip()]
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in (claims.username, claims.subject))
 
 
 def link_identity(claims: Claims, user: Any) -> TapisIdentity:
-    """Link a verified Tapis user to a WebODM user who is signed in and said so. :raises LinkedElsewhere:"""
+    """Link a verified Tapis user to the signed-in WebODM user, who has confirmed it. :raises LinkedElsewhere:"""
     identity, created = TapisIdentity.objects.get_or_create(
         issuer=claims.issuer, subject=claims.subject, defaults={"user": user, "linked_by": TapisIdentity.SELF}
     )
@@ -150,5 +152,5 @@ def link_identity(claims: Claims, user: Any) -> TapisIdentity:
 
 
 def note_login(identity: TapisIdentity) -> None:
-    """Remember when the identity was last used to log in."""
+    """Record that the identity was used to log in now."""
     TapisIdentity.objects.filter(pk=identity.pk).update(last_login_at=timezone.now())

@@ -1,6 +1,7 @@
-"""The login: from our authorize address through Tapis to the callback, and what a person may have to choose there.
+"""The OAuth2 login: from our authorize address through Tapis to the callback, and the choice of an account if one is needed.
 
-A state is used once, within ten minutes, by the browser session that began it. Rules only: the views are in ``views/oauth2.py``.
+A state works once, within ten minutes, and only in the browser session that began the login. This module holds the rules; the views
+are in ``views/oauth2.py``.
 """
 import json
 import logging
@@ -44,14 +45,14 @@ class BadState(TapisProblem):
 
 
 class LoginRefused(TapisProblem):
-    """Tapis answered 400 to the code that the browser brought."""
+    """Tapis answered 400 to the code from the browser."""
 
     status = 400
     error = "The Tapis login did not work"
 
 
 class Denied(TapisProblem):
-    """Tapis came back without a code."""
+    """Tapis sent the browser back without a code."""
 
     status = 403
     error = "Tapis did not allow the login"
@@ -59,7 +60,7 @@ class Denied(TapisProblem):
 
 @dataclass(frozen=True)
 class Login:
-    """A login that was finished."""
+    """A finished login."""
 
     identity: TapisIdentity
     client: TapisOAuth2Client
@@ -68,7 +69,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Pending:
-    """A verified login that waits for a person's choice of account. ``repr`` shows no token."""
+    """A verified login that waits until the person chooses an account. ``repr`` shows no token."""
 
     state: TapisOAuth2State
     claims: Claims
@@ -76,7 +77,7 @@ class Pending:
 
 
 def active_client(client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
-    """The active client of that id. :param tenant_id: needed only where two tenants have a client of the same id
+    """The active client with this id. :param tenant_id: only needed if two tenants have a client with the same id
 
     :raises NoClient: there is none; :raises BadInput: ``tenant_id`` is needed
     """
@@ -92,7 +93,7 @@ def active_client(client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
 
 
 def client_of(user: Any, client_id: str, tenant_id: str = "") -> TapisOAuth2Client:
-    """The client, active or not, that a user has tokens of; else as ``active_client``. :raises NoClient, BadInput:"""
+    """The client, active or not, from which the user has tokens; else as ``active_client``. :raises NoClient, BadInput:"""
     mine = TapisOAuth2Token.objects.filter(user_id=user.pk, client__client_id=client_id).select_related("client")
     if tenant_id:
         mine = mine.filter(client__tenant_id=tenant_id)
@@ -101,15 +102,16 @@ def client_of(user: Any, client_id: str, tenant_id: str = "") -> TapisOAuth2Clie
 
 
 def local_path(target: str, host: str) -> str:
-    """A path on this host to go to after the login, from what a caller asked for; empty: the dashboard.
+    """The path on this host to redirect to after the login.
 
-    :param target: a path, or an address on ``host`` (as in the Host header)
-    :raises BadInput: it leads elsewhere, or a browser might read it so
+    :param target: a path, or an address on ``host``, as the caller sent it; empty: the dashboard
+    :param host: the Host header
+    :raises BadInput: the target leads to another host, or a browser might understand it that way
     """
     if not target:
         return DEFAULT_REDIRECT
     error = BadInput("redirect_after", "must be a path on this WebODM.")
-    # Browsers strip tabs and newlines and read a backslash as a slash: none of these has a place here.
+    # Browsers strip tabs and newlines, and read a backslash as a slash. So refuse all of these.
     if len(target) > 2000 or "\\" in target or any(char.isspace() or not char.isprintable() for char in target):
         raise error
     try:
@@ -130,7 +132,7 @@ def _hash(text: str) -> str:
 
 
 def _session_hash(session: Any, make: bool = False) -> str:
-    """The hash of the browser session's secret; it survives signing in, which changes the session's key."""
+    """The hash of the browser session's secret. Unlike the session key, the secret does not change when the user signs in."""
     if make and not session.get(SESSION_KEY):
         session[SESSION_KEY] = secrets.token_urlsafe(32)
     return _hash(session[SESSION_KEY]) if session.get(SESSION_KEY) else ""
@@ -143,8 +145,8 @@ def _user_id(user: Any) -> Optional[int]:
 def begin_login(client: TapisOAuth2Client, session: Any, user: Any, redirect_after: str, address: str = "") -> str:
     """Make a state for this browser session.
 
-    :param address: where the request comes from: nobody gets to keep more than a few logins under way
-    :return: Tapis' address to send the browser to
+    :param address: the client's IP address; each may have only a few logins under way
+    :return: the address at Tapis to send the browser to
     """
     state = secrets.token_urlsafe(32)
     origin = _hash(f"{settings.SECRET_KEY} {address}")
@@ -160,7 +162,7 @@ def begin_login(client: TapisOAuth2Client, session: Any, user: Any, redirect_aft
 
 
 def take_state(state: str, session: Any, user: Any) -> TapisOAuth2State:
-    """Use up a state. Another session's attempt neither gets nor spends it. :raises BadState:"""
+    """Use up a state. An attempt from another session neither gets it nor uses it up. :raises BadState, NoClient:"""
     session_hash = _session_hash(session)
     if not state or len(state) > 200 or not session_hash:
         raise BadState
@@ -176,10 +178,10 @@ def take_state(state: str, session: Any, user: Any) -> TapisOAuth2State:
 
 
 def finish_login(state_text: str, code: str, session: Any, user: Any) -> Login:
-    """What the callback does: state, code, tokens, identity.
+    """Handle the callback: check the state, exchange the code for tokens, and log in the identity.
 
-    :raises BadState, Denied, Refused, InvalidToken, NotLinked, LinkedElsewhere, TapisUnreachable: as named
-    :raises ChoiceNeeded: the person must choose an account; the tokens wait encrypted, see ``pending_login``
+    :raises BadState, NoClient, Denied, LoginRefused, InvalidToken, NotLinked, LinkedElsewhere, AccountDisabled, TapisUnreachable:
+    :raises ChoiceNeeded: the person must choose an account; the tokens are kept encrypted for ``pending_login``
     """
     state = take_state(state_text, session, user)
     if not code:
@@ -187,7 +189,7 @@ def finish_login(state_text: str, code: str, session: Any, user: Any) -> Login:
     try:
         answer = authenticator.exchange_code(state.client, code)
     except authenticator.Refused:
-        # A code that is used, too old or made up; or our own secret is wrong, which an administrator sees in the log.
+        # The code is used, too old or made up. Or our own secret is wrong; an administrator sees that in the log.
         raise LoginRefused("Tapis did not accept the login. Try again.") from None
     claims = verification.verify(answer.access_token, state.client)
     try:
@@ -206,7 +208,7 @@ def _finished(who: TapisIdentity, state: TapisOAuth2State, answer: TokenAnswer) 
 
 
 def tell_logged_in(done: Login) -> None:
-    """Send ``logged_in``. A receiver that fails, such as on a broker that is away, is logged and spoils no login."""
+    """Send ``logged_in``. If a receiver fails, for example because the broker is down, log it. The login still succeeds."""
     for receiver, outcome in logged_in.send_robust(
         sender=TapisOAuth2Client, user=done.identity.user, client=done.client
     ):
@@ -222,7 +224,7 @@ def _keep(state: TapisOAuth2State, claims: Claims, answer: TokenAnswer) -> None:
 
 
 def pending_login(session: Any) -> Pending:
-    """This browser session's latest login that waits for a choice. :raises BadState: there is none"""
+    """This browser session's latest login that waits for a choice of account. :raises BadState: there is none"""
     session_hash = _session_hash(session)
     states = (
         TapisOAuth2State.objects.select_related("client")
@@ -244,9 +246,10 @@ def _read(state: TapisOAuth2State) -> Pending:
 
 
 def finish_pending(pending: Pending, user: Any, create: bool) -> Login:
-    """Do what the person chose: link the Tapis user to the account signed in, or make a new account for it.
+    """Finish a login as the person chose: link the Tapis user to the signed-in account, or make a new account.
 
-    :raises BadState: the choice was made already, or it does not fit who is signed in
+    :param create: True: make a new account, which requires that nobody is signed in
+    :raises BadState: the choice was made already, or it does not match who is signed in
     """
     signed_in = _user_id(user) is not None
     if create == signed_in:

@@ -1,22 +1,22 @@
-"""Logins under way: those that can no longer be finished, and those that are too many."""
+"""Clean up logins under way: remove expired ones, and the oldest ones if there are too many."""
 from django.utils import timezone
 
 from app_extensions.tapis.models import TapisOAuth2State
 
-#: Logins under way that one address may have, and all together. Anybody may begin one without being logged in.
+#: Most logins under way per IP address, and in total. Anybody can begin one without being logged in.
 MOST_PER_ORIGIN = 20
 MOST = 10_000
 
 
 def remove_expired() -> int:
-    """Forget the states whose ten minutes are over, with tokens that waited in them. :return: how many"""
+    """Delete states that are older than ten minutes, with any tokens that they hold. :return: how many"""
     return TapisOAuth2State.objects.filter(expires_at__lte=timezone.now()).delete()[0]
 
 
 def make_room(origin: str) -> None:
-    """Forget the oldest logins that were begun and not finished, where there are as many as may be.
+    """If a limit is reached, delete the oldest unfinished logins to make room for a new one.
 
-    :param origin: a hash of the address that begins another one: it loses its own first
+    :param origin: a hash of the address that begins the new login; its own old logins are deleted first
     """
     unused = TapisOAuth2State.objects.filter(used_at=None).order_by("-created_at")
     for rows, most in ((unused.filter(origin=origin), MOST_PER_ORIGIN), (unused, MOST)):

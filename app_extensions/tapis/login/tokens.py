@@ -1,4 +1,4 @@
-"""The tokens this WebODM keeps: storing, refreshing once for all who ask, revoking."""
+"""Store, refresh and revoke the tokens that this WebODM keeps. Concurrent requests share one refresh."""
 import logging
 import time
 from datetime import timedelta
@@ -19,14 +19,14 @@ from app_extensions.tapis.problems import NoToken, TapisProblem, TapisUnreachabl
 
 logger = logging.getLogger("app.logger")
 
-#: After a failed refresh, a token that still lives is used for this long before the next attempt.
+#: After a failed refresh, a token that is still valid is used for this long before the next attempt.
 REFRESH_AGAIN_AFTER = timedelta(seconds=60)
-#: How often those who wait for another process's refresh look whether it is done.
+#: Polling interval while another process refreshes the token.
 LOOK_SECONDS = 0.1
 
 
 def store_tokens(identity: TapisIdentity, client: TapisOAuth2Client, answer: TokenAnswer) -> TapisOAuth2Token:
-    """Keep the tokens of a verified login, in place of the user's former ones from this client."""
+    """Store the tokens of a verified login. They replace the user's former tokens from this client."""
     token, _ = TapisOAuth2Token.objects.update_or_create(
         user_id=identity.user_id, client=client,
         defaults={
@@ -40,15 +40,16 @@ def store_tokens(identity: TapisIdentity, client: TapisOAuth2Client, answer: Tok
 
 
 def access_token_for(user: Any, client: TapisOAuth2Client, *, refused: str = "", force: bool = False) -> str:
-    """A usable access token of a user, refreshed if it has less than ``TAPIS_REFRESH_BELOW`` seconds left.
+    """A usable access token of a user. It is refreshed if it has less than ``TAPIS_REFRESH_BELOW`` seconds left.
 
-    However many processes ask at once, one refreshes. It holds no row lock meanwhile: the others look at the row until it is done, and
-    share its outcome, good or bad.
+    If several processes ask at once, only one refreshes. It holds no row lock during the call to Tapis. The others poll the row until the
+    refresh is done, and share its outcome, good or bad.
 
-    :param refused: an access token that Tapis just answered with 401; if it is still the stored one, it is refreshed
+    :param refused: an access token that Tapis just answered with 401; refreshed if it is still the stored one
     :param force: refresh in any case (a person asked for it)
-    :raises NoToken: the user has none; :raises TokenExpired: it ended, was revoked or switched off, and a new login is needed
-    :raises TapisUnreachable: a refresh is needed, and Tapis does not answer
+    :raises NoToken: the user has no token, or its client is switched off
+    :raises TokenExpired: the token ended, was revoked or switched off, and the user must log in again
+    :raises TapisUnreachable: a refresh is needed, but it failed or another process takes too long
     """
     asked_at = timezone.now()
     give_up = time.monotonic() + 2 * _refresh_lease()
@@ -73,12 +74,12 @@ def access_token_for(user: Any, client: TapisOAuth2Client, *, refused: str = "",
 
 
 def _refresh_lease() -> float:
-    """Seconds after which a process that refreshes counts as dead: longer than the calls that it makes."""
+    """Seconds after which a process that refreshes counts as dead. Longer than its calls can take."""
     return 2 * (conf.connect_timeout + conf.timeout) + 5
 
 
 def _take_refresh(token: TapisOAuth2Token) -> str:
-    """Become the one who refreshes the token. :returns: a word that proves it; empty where somebody else is at it, or was just now"""
+    """Claim the refresh of the token. :returns: the claim's id; empty if another process is refreshing it or has just changed it"""
     mine = uuid4().hex
     unchanged = TapisOAuth2Token.objects.filter(pk=token.pk, updated_at=token.updated_at)
     free = unchanged.filter(Q(refreshing_until__isnull=True) | Q(refreshing_until__lt=Now()))
@@ -87,7 +88,7 @@ def _take_refresh(token: TapisOAuth2Token) -> str:
 
 
 def _usable(token: TapisOAuth2Token, refused: str = "", force: bool = False) -> bool:
-    """Whether the access token can be sent as it is. :raises TokenExpired: a new login is needed"""
+    """Whether the access token can be sent as it is. :raises NoToken: the client is switched off; :raises TokenExpired: log in again"""
     if not token.client.is_active:
         raise NoToken("The Tapis client of this login is switched off.")
     if not token.is_valid:
@@ -100,13 +101,13 @@ def _usable(token: TapisOAuth2Token, refused: str = "", force: bool = False) -> 
 
 
 def _failed_lately(token: TapisOAuth2Token) -> bool:
-    """Whether a refresh just failed: a token that still lives is used on, instead of asking Tapis at every call."""
+    """Whether a refresh just failed. A token that is still valid is then used as it is, instead of asking Tapis at every call."""
     failed = token.refresh_failed_at
     return failed is not None and timezone.now() - failed < REFRESH_AGAIN_AFTER
 
 
 def _refresh(token: TapisOAuth2Token, refused: str, mine: str) -> str:
-    """Refresh a token that this process took, and write the outcome down for those who wait. :returns: the token to send
+    """Refresh a token that this process has claimed, and write the outcome for the processes that wait. :returns: the token to send
 
     :raises TokenExpired, TapisUnreachable: as ``access_token_for``
     """
@@ -125,11 +126,11 @@ def _refresh(token: TapisOAuth2Token, refused: str, mine: str) -> str:
         still_good = token.access_token != refused and not token.is_expired
         if refusal and not still_good:
             raise _end(token, mine, "Tapis refused to refresh the token.") from None
-        # The client's secret may be at fault as well: as long as the token lives, it is not given up.
+        # The client's secret may be at fault, so keep the token as long as it is valid.
         _write(token, mine, refresh_failed_at=timezone.now(), refresh_problem=problem.detail[:255])
         return _after_failure(token, refused, problem.detail)
     except Exception:
-        _write(token, mine)  # free it, or the others would wait for the end of the lease
+        _write(token, mine)  # release the claim, or the other processes would wait for the end of the lease
         raise
     if (claims.issuer, claims.subject) != (token.identity.issuer, token.identity.subject):
         raise _end(token, mine, "the refreshed token belongs to another user.")
@@ -142,14 +143,14 @@ def _refresh(token: TapisOAuth2Token, refused: str, mine: str) -> str:
 
 
 def _after_failure(token: TapisOAuth2Token, refused: str, problem: str) -> str:
-    """A refresh failed: the old token, as long as it lives. :raises TapisUnreachable: it does not"""
+    """After a failed refresh: the old token, if it is still valid. :raises TapisUnreachable: it is not"""
     if token.access_token != refused and not token.is_expired:
         return token.access_token
     raise TapisUnreachable(problem)
 
 
 def _write(token: TapisOAuth2Token, mine: str, **values: Any) -> None:
-    """Write the outcome of a refresh and let go of the token, unless a login or another process replaced it meanwhile."""
+    """Write the outcome of a refresh and release the claim. Do nothing if a login or another process replaced the claim meanwhile."""
     with transaction.atomic():
         row = TapisOAuth2Token.objects.select_for_update().filter(pk=token.pk, refresher=mine).first()
         if row is None:
@@ -165,10 +166,10 @@ def _end(token: TapisOAuth2Token, mine: str, reason: str) -> TokenExpired:
 
 
 def revoke_tokens(user: Any, client: TapisOAuth2Client) -> Optional[TapisProblem]:
-    """Revoke a user's tokens at Tapis, one call each, and delete them here whatever Tapis says.
+    """Revoke a user's tokens at Tapis, with one call each, and delete them here even if that fails.
 
-    :return: what Tapis answered if it did not revoke them, else None
-    :raises NoToken: there are none
+    :return: the problem if a token could not be revoked, else None
+    :raises NoToken: the user has no tokens
     """
     with transaction.atomic():
         token = (
@@ -178,7 +179,7 @@ def revoke_tokens(user: Any, client: TapisOAuth2Client) -> Optional[TapisProblem
         if token is None:
             raise NoToken("There is no Tapis login to revoke.")
         problem: Optional[TapisProblem] = None
-        # The refresh token first: it lives a year, the access token four hours.
+        # The refresh token comes first: it is valid for a year, the access token for four hours.
         ended = token.refresh_expires_at is not None and token.refresh_expires_at <= timezone.now()
         for text in ("" if ended else token.refresh_token, "" if token.is_expired else token.access_token):
             if isinstance(text, Unreadable):

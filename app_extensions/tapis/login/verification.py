@@ -1,4 +1,4 @@
-"""Is this really an access token of that tenant, and whose? Anything less lets anyone log in as anyone."""
+"""Verify that a token is an access token of the expected tenant, and find its user. Weaker checks would let anyone log in as anyone."""
 import threading
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app_extensions.tapis.models import TapisOAuth2Client
 from app_extensions.tapis.problems import TapisProblem, TapisUnreachable
 
 MAX_TOKEN_LENGTH = 16384
-#: Seconds between two fetches of one tenant's key: forged tokens must not make us hammer the tenant.
+#: Least seconds between two fetches of a tenant's key, so that forged tokens cannot make us flood the tenant with requests.
 REFETCH_SECONDS = 10.0
 
 
@@ -24,14 +24,14 @@ class InvalidToken(TapisProblem):
 
 
 class ExpiredToken(InvalidToken):
-    """It is, but its time is over."""
+    """The token was valid, but has expired."""
 
     error = "Token expired"
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verified token says."""
+    """The claims of a verified token."""
 
     issuer: str
     subject: str
@@ -42,7 +42,7 @@ class Claims:
 
 
 class TenantKeys:
-    """Public keys by (base URL, tenant), believed for ``TAPIS_KEY_SECONDS``; one cache a process."""
+    """Public keys by (base URL, tenant), cached for ``TAPIS_KEY_SECONDS``. One cache per process."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], tuple[str, float]] = {}
@@ -51,10 +51,10 @@ class TenantKeys:
         self._lock = threading.Lock()
 
     def get(self, client: TapisOAuth2Client, other_than: str = "") -> str:
-        """A tenant's key, from the cache if it is young enough and not the one that just failed.
+        """A tenant's key, from the cache if possible.
 
-        :param other_than: a key that did not verify; it is fetched anew, though not more often than every ten seconds
-        :raises TapisProblem: Tapis gave no key; :raises TapisUnreachable: Tapis does not answer
+        :param other_than: a cached key that failed to verify a token; fetch it again, but not more often than every ten seconds
+        :raises TapisProblem: Tapis' answer holds no key; :raises TapisUnreachable: Tapis does not answer
         """
         name = (client.base_url, client.tenant_id)
         key = self._young(name)
@@ -62,7 +62,7 @@ class TenantKeys:
             return key
         with self._lock:
             fetching = self._fetching.setdefault(name, threading.Lock())
-        with fetching:  # who comes meanwhile waits, and finds what was fetched
+        with fetching:  # concurrent callers wait here, and then find the fetched key
             key = self._young(name)
             if key and key != other_than:
                 return key
@@ -81,7 +81,7 @@ class TenantKeys:
         return key if key and time.monotonic() - fetched < conf.key_seconds else ""
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Empty the cache."""
         with self._lock:
             self._keys.clear()
             self._attempts.clear()
@@ -93,8 +93,8 @@ keys = TenantKeys()
 def verify(token: str, client: TapisOAuth2Client) -> Claims:
     """Verify a Tapis access token: signature (RS256 only), iss, exp, tenant, token type, account type, sub.
 
-    :param client: says which tenant and issuer are expected
-    :raises InvalidToken: it is not one (``ExpiredToken``: it was one)
+    :param client: gives the expected tenant and issuer
+    :raises InvalidToken: the token is not valid (``ExpiredToken``: not any more)
     :raises TapisUnreachable: the tenant's key could not be fetched
     """
     if not token or len(token) > MAX_TOKEN_LENGTH:
@@ -120,7 +120,7 @@ def verify(token: str, client: TapisOAuth2Client) -> Claims:
 
 
 def _decode(token: str, key: str, client: TapisOAuth2Client) -> dict[str, Any]:
-    # One algorithm and no other: neither "none" nor HS256 with the public key as its secret.
+    # Only one algorithm. Never accept "none", nor HS256 with the public key as its secret.
     return jwt.decode(
         token, key, algorithms=["RS256"], issuer=client.issuer, leeway=conf.leeway, options={"require_exp": True}
     )

@@ -1,4 +1,4 @@
-"""OAuth2 clients that this WebODM has at Tapis tenants."""
+"""OAuth2 clients of this WebODM at Tapis tenants."""
 import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,28 +12,28 @@ from django.utils import timezone
 from app_extensions.shared.crypto import EncryptedTextField
 from app_extensions.tapis.conf import conf
 
-#: Secrets and tokens are sent to these, or to addresses made of them.
+#: Secrets and tokens are sent to these addresses, or to addresses built from them.
 TOKEN_PATH = "/v3/oauth2/tokens"  # noqa: S105 (an address)
 ADDRESSES = ("base_url", "token_url")
 
 
 def default_base_url() -> str:
-    """``WO_TAPIS_BASE_URL`` at the time a client is made."""
+    """``WO_TAPIS_BASE_URL`` when the client is made."""
     return conf.base_url
 
 
 def default_tenant_id() -> str:
-    """``WO_TAPIS_TENANT_ID`` at the time a client is made."""
+    """``WO_TAPIS_TENANT_ID`` when the client is made."""
     return conf.tenant_id
 
 
 def validate_service_url(url: str) -> None:
-    """Secrets go to this address: HTTPS, or HTTP to this machine. :raises ValidationError: anything else"""
+    """Check an address that receives secrets: HTTPS, or HTTP on this machine or in debug mode. :raises ValidationError:"""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValidationError("Give a plain http(s) address without user, query or fragment.")
     if parts.scheme == "http" and not settings.DEBUG and not _is_loopback(parts.hostname):
-        raise ValidationError("Secrets are sent there: use https.")
+        raise ValidationError("Secrets are sent to this address, so it must use https.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -46,7 +46,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class TapisOAuth2Client(models.Model):
-    """One client registered with one tenant's authenticator. ``client_id`` alone need not be unique among tenants."""
+    """One client registered with one tenant's authenticator. Two tenants may have clients with the same ``client_id``."""
 
     name = models.CharField(max_length=255, help_text="What people see on the login page.")
     client_id = models.CharField(
@@ -85,7 +85,7 @@ class TapisOAuth2Client(models.Model):
         return f"{self.name} ({self.tenant_id})"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Fill the two OAuth2 addresses from the base address where they are empty, or followed from the former one."""
+        """Save the client. Derive the OAuth2 addresses from the base address if they are empty or were derived from its old value."""
         self.base_url = self.base_url.rstrip("/")
         former = self._former.get("base_url", "")
         moved = self.has_moved()
@@ -94,7 +94,7 @@ class TapisOAuth2Client(models.Model):
                 setattr(self, name, self.base_url + path)
         super().save(*args, **kwargs)
         if moved:
-            # They belong to the former address: a refresh would send them to the new one.
+            # The tokens belong to the old address. Refreshing them would send them to the new one.
             self.tokens.update(is_valid=False, invalid_reason="the client's address was changed.", updated_at=timezone.now())
         self._remember()
 
@@ -105,13 +105,13 @@ class TapisOAuth2Client(models.Model):
         super().__init__(*args, **kwargs)
 
     def clean(self) -> None:
-        """The secret goes to these addresses. :raises ValidationError: one was changed, and the secret was not entered again"""
+        """Require the secret again if an address that receives it has changed. :raises ValidationError: the secret was not entered"""
         super().clean()
         if self.has_moved() and not self.secret_entered:
             raise ValidationError({"client_secret": "An address was changed. Enter the client's secret again: it will be sent there."})
 
     def has_moved(self) -> bool:
-        """Whether an address to which secrets go differs from the one in the database."""
+        """Whether an address that receives secrets differs from the one in the database."""
         now = {"base_url": self.base_url.rstrip("/"), "token_url": (self.token_url or self.base_url.rstrip("/") + TOKEN_PATH).rstrip("/")}
         return any(self._former.get(name) and self._former[name] != now[name] for name in ADDRESSES)
 
@@ -121,17 +121,17 @@ class TapisOAuth2Client(models.Model):
 
     @classmethod
     def from_db(cls, db: Any, field_names: Any, values: Any) -> "TapisOAuth2Client":
-        """Remember the addresses that the row had, see ``save``."""
+        """Remember the stored addresses, see ``save`` and ``has_moved``."""
         made = super().from_db(db, field_names, values)
         made._remember()
         return made
 
     @property
     def revoke_url(self) -> str:
-        """Where tokens are revoked."""
+        """The address for revoking tokens."""
         return self.token_url.rstrip("/") + "/revoke"
 
     @property
     def issuer(self) -> str:
-        """What this tenant's tokens carry as ``iss``."""
+        """The ``iss`` claim of this tenant's tokens."""
         return self.base_url + "/v3/tokens"

@@ -7,8 +7,8 @@ from django.db import models
 class Flight(models.Model):
     """One flight of one user: ``<name>/code/images`` on one system of one tenant, and the WebODM project made from it.
 
-    The unique constraint is what keeps duplicates out, also when two discoveries run at once. Project and task are plain
-    ids: WebODM must be able to delete its own rows (contracts: "Rows of ours that point at WebODM's …").
+    The unique constraint prevents duplicates, even if two discoveries run at once. Project and task are plain ids rather than
+    foreign keys, because WebODM must be able to delete its own rows (contracts: "Rows of ours that point at WebODM's …").
     """
 
     user = models.ForeignKey(
@@ -51,7 +51,7 @@ class Flight(models.Model):
 
 
 class SeenFlight(models.Model):
-    """A flight that a user's discoveries found on Tapis, imported or not: what the page shows and asks about."""
+    """A flight that a user's discoveries found on Tapis, imported or not. These rows are the catalog on the flights page."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_seen_flights"
@@ -75,7 +75,7 @@ class SeenFlight(models.Model):
 
 
 class FlightFile(models.Model):
-    """One image of a flight: what Tapis said of it when it was fetched, and under which name it lies in the task."""
+    """One image of a flight: how Tapis last listed it, its file name in the task's directory, and its state."""
 
     WANTED, FETCHING, DONE, FAILED, REJECTED, GONE = "wanted", "fetching", "done", "failed", "rejected", "gone"
     STATES = [
@@ -113,5 +113,5 @@ class FlightFile(models.Model):
 
     @property
     def path(self) -> str:
-        """Where it is on the system, without a leading slash."""
+        """Its path on the system, without a leading slash."""
         return f"{self.flight.images_path}/{self.name}"

@@ -1,12 +1,12 @@
-"""Who a verified Tapis user is in this WebODM."""
+"""Links between Tapis users and WebODM users."""
 from django.conf import settings
 from django.db import models
 
 
 class TapisIdentity(models.Model):
-    """A Tapis user (``sub`` of one issuer) and the WebODM user he or she logs in as.
+    """A Tapis user (``sub`` of one issuer) and the WebODM user that the Tapis user logs in as.
 
-    Nothing but a row here lets a Tapis user act as a WebODM user: names that happen to be equal mean nothing.
+    Only a row here lets a Tapis user act as a WebODM user. Equal names mean nothing.
     """
 
     CREATED, SELF, ADMIN = "created", "self", "admin"
@@ -33,7 +33,7 @@ class TapisIdentity(models.Model):
 
     @property
     def username(self) -> str:
-        """The name in Tapis, without the tenant."""
+        """The user's name at Tapis, without the tenant."""
         return self.subject.rpartition("@")[0]
 
     @property

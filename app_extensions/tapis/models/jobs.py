@@ -1,4 +1,4 @@
-"""Long work for a user: discoveries, syncs and previews, with their progress and the leases of those who work on them."""
+"""Long-running jobs for a user: discoveries, syncs and previews, with their progress and the leases of their workers."""
 import uuid
 from datetime import timedelta
 from typing import Optional
@@ -14,15 +14,15 @@ from app_extensions.shared.crypto import EncryptedTextField
 
 
 def from_now(seconds: float) -> ExpressionWrapper:
-    """The database's own clock plus seconds: workers on hosts whose clocks differ agree on leases."""
+    """The database's clock plus some seconds, so that workers on hosts with different clocks agree on leases."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=models.DateTimeField())
 
 
 class TapisJob(models.Model):
-    """A discovery, a sync, or the fetching of previews. The database allows one active sync per flight, and one active job of the other
-    kinds per user and purpose.
+    """A discovery, a sync, or a job that fetches previews.
 
-    ``lifecycle.apply`` is the only code that writes ``state``. A worker takes a job with ``sync.claims.claim``.
+    The database allows one active sync per flight, and one active job of each other kind per user and purpose. ``lifecycle.apply`` is the
+    only code that writes ``state``. A worker takes a job with ``sync.claims.claim``.
     """
 
     DISCOVERY, SYNC, PREVIEW = "discovery", "sync", "preview"
@@ -30,11 +30,11 @@ class TapisJob(models.Model):
     QUEUED, RUNNING, PAUSED = "queued", "running", "paused"
     COMPLETED, FAILED, CANCELED = "completed", "failed", "canceled"
     STATES = (QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELED)
-    #: Workers take these.
+    #: States in which workers take the job.
     ACTIVE = (QUEUED, RUNNING)
-    #: These are still to end; a paused one waits for a Tapis login.
+    #: States of jobs that have not ended. A paused job waits for a Tapis login.
     OPEN = (QUEUED, RUNNING, PAUSED)
-    #: A sync lists, then fetches. A discovery lists the systems, then scans them, then creates projects. Previews are fetched at once.
+    #: A sync lists, then fetches. A discovery lists the systems, scans them, then creates projects. A preview job starts by fetching.
     LISTING, FETCHING, SCANNING, CREATING = "listing", "fetching", "scanning", "creating"
     PHASES = (LISTING, FETCHING, SCANNING, CREATING)
 
@@ -103,12 +103,12 @@ class TapisJob(models.Model):
 
     @property
     def active(self) -> bool:
-        """Whether it is still to end."""
+        """Whether the job is queued or running."""
         return self.state in self.ACTIVE
 
     @property
     def rate(self) -> float:
-        """Bytes a second since it began to fetch; 0 before."""
+        """Bytes per second since the job began to fetch; 0 before that."""
         if not self.started_at or not self.bytes_moved:
             return 0.0
         end = self.finished_at or timezone.now()
@@ -116,7 +116,7 @@ class TapisJob(models.Model):
 
 
 class DiscoverySystem(models.Model):
-    """How far a discovery is with one system. The cursor is the last directory name up to which everything was read."""
+    """Progress of a discovery on one system. Every directory up to ``cursor`` has been read."""
 
     WAITING, DONE, FAILED = "waiting", "done", "failed"
 
@@ -143,10 +143,10 @@ class DiscoverySystem(models.Model):
 
 
 class SyncBatch(models.Model):
-    """A worker that fetches images of a flight right now, with the connections it may have open until its lease ends.
+    """A worker that is fetching images for a job, and the number of connections that it may have open until its lease ends.
 
-    The rows are the count of connections of a flight and of the instance; a worker that was killed is forgotten when
-    its lease ends, and its files are to be fetched again.
+    The sums over these rows limit the connections per flight and for the whole WebODM. If a worker is killed, its row is deleted when
+    the lease ends, and other workers fetch its files.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,4 +1,4 @@
-"""What a user wants of discoveries and syncs."""
+"""A user's preferences for discoveries and syncs."""
 from django.conf import settings
 from django.contrib.postgres.fields import JSONField
 from django.db import models
@@ -7,22 +7,22 @@ from app_extensions.tapis.conf import conf
 
 
 def default_auto_discover() -> bool:
-    """``WO_TAPIS_DISCOVER_ON_LOGIN`` at the time a user's row is made."""
+    """``WO_TAPIS_DISCOVER_ON_LOGIN`` when the user's row is made."""
     return conf.discover_on_login
 
 
 def default_fetch() -> bool:
-    """``WO_TAPIS_FETCH`` at the time a user's row is made."""
+    """``WO_TAPIS_FETCH`` when the user's row is made."""
     return conf.fetch
 
 
 def default_process() -> bool:
-    """``WO_TAPIS_PROCESS`` at the time a user's row is made."""
+    """``WO_TAPIS_PROCESS`` when the user's row is made."""
     return conf.process
 
 
 class TapisPreferences(models.Model):
-    """One row a user; a user without one has the defaults."""
+    """One user's preferences. A user without a row has the defaults."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_preferences"

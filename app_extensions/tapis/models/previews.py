@@ -1,4 +1,4 @@
-"""What a user sees of a flight before importing it: when, where and with which camera, from the EXIF of a few images."""
+"""Previews of flights before their import: when, where and with which camera a few images were taken, from their EXIF."""
 from django.db import models
 from django.utils import timezone
 
@@ -6,7 +6,7 @@ from app_extensions.tapis.models.flights import SeenFlight
 
 
 class FlightPreview(models.Model):
-    """The preview of one flight in one user's catalog. It belongs to the catalog's row, so no user can have another's."""
+    """The preview of one flight in one user's catalog. It belongs to the catalog's row, so users never see each other's previews."""
 
     WAITING, READY, FAILED = "waiting", "ready", "failed"
     STATES = [(WAITING, "to be fetched"), (READY, "here"), (FAILED, "could not be fetched")]
@@ -29,7 +29,7 @@ class FlightPreview(models.Model):
 
 
 class PreviewImage(models.Model):
-    """One image of a preview: what its EXIF plausibly says, and a thumbnail."""
+    """One image of a preview: a thumbnail, and the values of its EXIF that are plausible."""
 
     preview = models.ForeignKey(FlightPreview, on_delete=models.CASCADE, related_name="images")
     number = models.IntegerField(help_text="From 1, in the order of the names.")

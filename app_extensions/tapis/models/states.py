@@ -7,17 +7,17 @@ from django.utils import timezone
 
 from app_extensions.shared.crypto import EncryptedTextField
 
-#: A state, and a link that waits to be confirmed, live this long; Tapis' codes live as long (contracts: ten minutes).
+#: Lifetime of a state, and of a link that waits to be confirmed. Tapis' codes are valid for as long (contracts: ten minutes).
 LIFETIME = timedelta(minutes=10)
 
 
 def default_expiry() -> datetime:
-    """Ten minutes from now."""
+    """The time when a login that begins or changes now expires."""
     return timezone.now() + LIFETIME
 
 
 class TapisOAuth2State(models.Model):
-    """One login under way. The state's text is never stored, only its SHA-256, and that of the session's secret."""
+    """One login under way. Only the SHA-256 of the state and of the session's secret are stored."""
 
     state = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the state sent to Tapis.")
     session_hash = models.CharField(max_length=64, help_text="SHA-256 of a secret kept in the browser's session.")
@@ -45,10 +45,10 @@ class TapisOAuth2State(models.Model):
 
     @property
     def is_expired(self) -> bool:
-        """Whether its ten minutes are over."""
+        """Whether it is older than its lifetime allows."""
         return self.expires_at <= timezone.now()
 
     @property
     def is_used(self) -> bool:
-        """Whether the callback has been called with it."""
+        """Whether the callback has used it."""
         return self.used_at is not None

@@ -1,4 +1,4 @@
-"""Tapis tokens that this WebODM keeps for its users, encrypted."""
+"""Tapis tokens that this WebODM stores for its users, encrypted."""
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
@@ -7,7 +7,7 @@ from app_extensions.shared.crypto import EncryptedTextField
 
 
 class TapisOAuth2Token(models.Model):
-    """A user's tokens from one client. Read them through ``tapis.tokens.access_token_for``, which refreshes."""
+    """A user's tokens from one client. Read them with ``login.tokens.access_token_for``, which refreshes them."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False, related_name="tapis_tokens"
@@ -39,17 +39,17 @@ class TapisOAuth2Token(models.Model):
 
     @property
     def is_expired(self) -> bool:
-        """Whether the access token has ended; a refresh may still give another."""
+        """Whether the access token has expired. A refresh may still give a new one."""
         return self.expires_at <= timezone.now()
 
     @property
     def seconds_left(self) -> float:
-        """The access token's remaining life in seconds, 0 once it has ended."""
+        """Seconds until the access token expires; 0 once it has."""
         return max(0.0, (self.expires_at - timezone.now()).total_seconds())
 
     @property
     def can_refresh(self) -> bool:
-        """Whether there is a refresh token that should still work."""
+        """Whether there is a refresh token that has not expired."""
         return bool(self.refresh_token) and (
             self.refresh_expires_at is None or self.refresh_expires_at > timezone.now()
         )

@@ -1,1 +1,1 @@
-"""Syncs: the images of a flight brought into its WebODM task, in batches that several workers share."""
+"""Syncs: fetch the images of a flight into its WebODM task. Several workers can share one sync."""

@@ -1,8 +1,8 @@
-"""Which job a worker works on next: one row, claimed with SELECT … FOR UPDATE SKIP LOCKED.
+"""Choose the next job for a worker and claim its row with SELECT … FOR UPDATE SKIP LOCKED.
 
-All claiming and counting happens under one advisory lock, which is held for milliseconds. Users take turns: the one for whom the fewest
-workers are busy comes first, then the one who waited longest. A user's previews, which somebody looks at, come before the user's
-discoveries, these before syncs, and a flight that was begun before one that was not.
+All claiming and counting happens under one advisory lock, which is held for milliseconds. Users take turns: first the user for whom the
+fewest workers are busy, then the one who has waited longest. Each user's previews come first because somebody is looking at them, then
+discoveries, then syncs. A flight that was begun comes before one that was not.
 """
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from app_extensions.tapis.sync import leases
 
 logger = logging.getLogger("app.logger")
 
-#: Users that one claim looks at, to hold the lock for a short time only.
+#: Most users that one claim looks at, so that it does not hold the lock for long.
 MOST_USERS = 50
 
 
@@ -31,8 +31,8 @@ MOST_USERS = 50
 class Claim:
     """A job that this worker works on for a while.
 
-    owner: who holds the lease of a job that lists, scans or creates. batch: the worker's share of a job that fetches; several workers may
-    have one of the same sync, but only one worker fetches a user's previews.
+    owner: holds the lease of a job that lists, scans or creates. batch: the worker's share of a job that fetches. Several workers may
+    share a sync, but only one fetches a user's previews.
     """
 
     job: TapisJob
@@ -43,8 +43,8 @@ class Claim:
 def claim(only: Any = None) -> Optional[Claim]:
     """Take the next job that is due.
 
-    :param only: this job and no other, however many workers are busy: its caller works in a process of its own
-    :returns: None where nothing is due, or where as many workers are busy as may be
+    :param only: claim only this job, even if the limit of workers is reached, because the caller runs it in its own process
+    :returns: None if nothing is due, or the limit of workers is reached
     """
     with transaction.atomic():
         celery_queue.hold(leases.LOCK)
@@ -62,7 +62,7 @@ def claim(only: Any = None) -> Optional[Claim]:
 
 
 def release(claimed: Claim, seconds: float = 0.0) -> None:
-    """Give a job back that has not ended. :param seconds: until it is due again"""
+    """Release the claim on a job. If the job has not ended, it is due again. :param seconds: delay until then"""
     rows = TapisJob.objects.filter(pk=claimed.job.pk, state__in=TapisJob.ACTIVE)
     if claimed.batch is None:
         rows.filter(lease_owner=claimed.owner).update(lease_owner="", lease_until=None, due_at=from_now(seconds))
@@ -72,13 +72,13 @@ def release(claimed: Claim, seconds: float = 0.0) -> None:
 
 
 def keep(claimed: Claim) -> bool:
-    """Sign of life of whoever holds a job's lease. :returns: False where another worker has the job now, or it has ended"""
+    """Renew the lease of a claimed job. :returns: False if another worker has the job now, or it has ended"""
     mine = TapisJob.objects.filter(pk=claimed.job.pk, lease_owner=claimed.owner, state=TapisJob.RUNNING)
     return mine.update(lease_until=from_now(jobs.listing_lease())) == 1
 
 
 def _busy() -> int:
-    """Workers that are at something right now, on all hosts."""
+    """How many workers on all hosts work on a job right now."""
     listing = TapisJob.objects.filter(state__in=TapisJob.ACTIVE, lease_until__gte=Now()).count()
     return listing + SyncBatch.objects.filter(lease_until__gte=Now()).count()
 
@@ -86,8 +86,8 @@ def _busy() -> int:
 def _claimed(job: TapisJob) -> Optional[Claim]:
     owner = uuid4().hex
     if lifecycle.apply(job.pk, lifecycle.CLAIM, claimed_at=timezone.now()) is None:
-        # WebODM deleted its user while this app was not loaded: no constraint of ours kept it from that.
-        logger.warning("Tapis: %s %s has no user any more and is forgotten", job.kind, job.pk)
+        # WebODM deleted the job's user while this app was not loaded. Our tables have no database constraint that prevents this.
+        logger.warning("Tapis: %s %s is deleted, because its user no longer exists", job.kind, job.pk)
         TapisJob.objects.filter(pk=job.pk).delete()
         return None
     batch = None
@@ -100,11 +100,11 @@ def _claimed(job: TapisJob) -> Optional[Claim]:
 
 
 def _by_turns() -> "list[QuerySet]":
-    """What may be claimed, each user's previews, then discoveries, then syncs, in the order in which users get their turn."""
+    """Queries of the jobs that may be claimed: for each user in turn, the previews, then discoveries, then syncs."""
     due = TapisJob.objects.filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), state__in=TapisJob.ACTIVE, due_at__lte=Now())
     if leases.open_connections() >= conf.instance_connections:
-        due = due.exclude(phase=TapisJob.FETCHING)  # nobody could take these
+        due = due.exclude(phase=TapisJob.FETCHING)  # no connections are left for these
     waiting = {row["user_id"]: row for row in due.order_by().values("user_id").annotate(first=Min("due_at"), last=Max("claimed_at"))}
     load = dict.fromkeys(waiting, 0)
     held = TapisJob.objects.filter(user_id__in=waiting, state__in=TapisJob.ACTIVE, lease_until__gte=Now()).order_by()
@@ -122,7 +122,7 @@ def _by_turns() -> "list[QuerySet]":
 
 
 def _takeable(rows: QuerySet, due: Q) -> QuerySet:
-    """Those of the jobs that a worker may take now, the best first."""
+    """The jobs among ``rows`` that a worker may take now, the best first."""
     now = Now()
     rows = rows.filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now), due, state__in=TapisJob.ACTIVE)
     live = SyncBatch.objects.filter(job_id=OuterRef("pk"), lease_until__gte=now).order_by().values("job_id")
@@ -135,7 +135,7 @@ def _takeable(rows: QuerySet, due: Q) -> QuerySet:
     ).exclude(kind=TapisJob.DISCOVERY, user_discovers=True)
     fetching = Q(phase=TapisJob.FETCHING)
     if leases.open_connections() >= conf.instance_connections:
-        rows = rows.exclude(fetching)  # a worker that waits for connections is one that somebody misses
+        rows = rows.exclude(fetching)  # a worker should not wait for connections while other jobs need one
     else:
         rows = rows.filter(~fetching | Q(live=0) | Q(live__lt=conf.sync_workers, has_wanted=True))
     return rows.order_by("live", "phase", F("started_at").asc(nulls_last=True), "due_at", "created_at")

@@ -1,7 +1,7 @@
-"""Fetching one file's content: a streaming requests session a thread, checked before it counts.
+"""Fetch one file's content and check it. Each thread streams through its own requests session.
 
-Not through tapipy, which reads whole bodies into memory and parses them as JSON twice (contracts). Never a range: ranges
-are unsafe at Tapis, a broken file is fetched anew.
+tapipy is not used, because it reads whole bodies into memory and parses them as JSON twice (contracts). Ranges are not used either,
+because they are unsafe at Tapis. A broken file is fetched again from the start.
 """
 import logging
 import threading
@@ -27,27 +27,27 @@ logger = logging.getLogger("app.logger")
 _T = TypeVar("_T")
 
 BLOCK_BYTES = 1 << 18
-#: The beginning of a file comes in these.
+#: Block size for reading only the beginning of a file.
 SMALL_BLOCK_BYTES = 1 << 16
-#: A file that comes slower than this on the whole is given up, so that a trickle does not hold a connection for ever.
+#: Lowest average speed. Slower downloads are stopped, or a trickle would hold its connection forever.
 LEAST_BYTES_A_SECOND = 5000
-#: Where nobody knows how large it is.
+#: Longest download of a file of unknown size.
 MOST_SECONDS = 3600.0
 ATTEMPTS = 6
-#: For the beginning of a file, which somebody waits for.
+#: Fewer attempts for the beginning of a file, because somebody waits for it.
 BEGINNING_ATTEMPTS = 2
-#: What is read of an error's body, and for how long.
+#: How much of an error's body is read, and for how long.
 ERROR_BYTES = 2000
 ERROR_SECONDS = 5.0
-#: Answers after which another attempt may help. 500 is SSH trouble, save for a revoked token.
+#: Statuses after which another attempt may help. 500 means trouble with SSH, except for a revoked token.
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class FileProblem(Exception):
-    """One file could not be had; others may.
+    """One file could not be fetched. Others may still work.
 
-    missing: Tapis does not find it. refused: Tapis answers 4xx, as for a link that leads to a directory. broken: fetched whole twice, and
-    not a photo: it is so at its source.
+    missing: Tapis does not find the file. refused: Tapis answers 4xx, for example for a link to a directory. broken: fetched twice with the
+    same size and not a valid photo, so it is broken at its source.
     """
 
     def __init__(self, reason: str, *, missing: bool = False, refused: bool = False, broken: bool = False) -> None:
@@ -62,28 +62,28 @@ class Stopped(Exception):
 
 
 class _Again(Exception):
-    """An attempt failed in a way that another one may mend."""
+    """An attempt failed, but another one may succeed."""
 
     def __init__(self, reason: str, *, wait: float = 0.0, strain: bool = True, moved: int = 0) -> None:
         super().__init__(reason)
         self.wait = wait
         self.strain = strain
-        self.moved = moved  # bytes that came before it failed
+        self.moved = moved  # bytes received before the failure
 
 
 @dataclass
 class Fetched:
-    """What lies at the target now."""
+    """A fetched file. size: its bytes. moved: bytes received over all attempts."""
 
     size: int
     moved: int
 
 
 class ContentFetcher:
-    """Fetches files with one user's access, from as many threads as like to.
+    """Fetches files with one user's access. Any number of threads may share it.
 
-    :param stopped: asked between blocks
-    :param strained: called when Tapis shows signs of strain (429, 5xx, broken connections): open fewer
+    :param stopped: checked between blocks; True stops the download
+    :param strained: called when Tapis seems overloaded (429, 5xx, broken connections), so that the caller opens fewer connections
     """
 
     def __init__(self, access: TapisAccess, stopped: Callable[[], bool] = lambda: False,
@@ -94,12 +94,12 @@ class ContentFetcher:
         self._local = threading.local()
 
     def fetch(self, system_id: str, path: str, target: Path, size: Optional[int]) -> Fetched:
-        """Bring a file's content to ``target`` (overwritten), whole and checked.
+        """Fetch a complete file to ``target``, which is overwritten, and check it.
 
-        :param size: bytes that it must have; None where the listing does not tell (symbolic links)
-        :raises FileProblem: this file cannot be had
-        :raises TapisProblem: no file of this system can be had with this access
-        :raises Stopped: as the caller asked
+        :param size: bytes that the file must have; None if the listing does not say (symbolic links)
+        :raises FileProblem: this file cannot be fetched
+        :raises TapisProblem: no file of this system can be fetched with this access
+        :raises Stopped: the caller asked to stop
         """
         url = self._url(system_id, path)
         moved = broken = 0
@@ -126,13 +126,14 @@ class ContentFetcher:
         return self._repeat(attempt, ATTEMPTS)
 
     def beginning(self, system_id: str, path: str, enough: Callable[[bytearray], bool], most: int, seconds: float) -> bytes:
-        """The first bytes of a file. Once they are enough, the connection is closed, as Tapis has no safe way to ask for a part of a file.
+        """The first bytes of a file. Tapis has no safe way to ask for a part, so this closes the connection once they are enough.
 
-        :param enough: asked after each block, with all bytes so far
-        :param most: bytes after which reading stops in any case; up to a block more may be returned
-        :param seconds: for which the body may be read in one attempt; then what has come must do
-        :raises FileProblem: this file cannot be had; :raises TapisProblem: no file of this system can be had with this access
-        :raises Stopped: as the caller asked
+        :param enough: called after each block with all bytes so far; True ends the reading
+        :param most: bytes after which reading stops in any case; up to one more block may be returned
+        :param seconds: time to read the body in one attempt; after that, the bytes received so far are returned
+        :raises FileProblem: this file cannot be fetched
+        :raises TapisProblem: no file of this system can be fetched with this access
+        :raises Stopped: the caller asked to stop
         """
         url = self._url(system_id, path)
         return self._repeat(lambda token: self._read_beginning(url, token, enough, most, seconds), BEGINNING_ATTEMPTS)
@@ -141,7 +142,7 @@ class ContentFetcher:
         return f"{self.access.base_url}/v3/files/content/{quote(system_id, safe='')}/{quote(path.strip('/'), safe='/')}"
 
     def _repeat(self, attempt: Callable[[str], _T], attempts: int) -> _T:
-        """What an attempt gives, tried again where that may help: with another token once, and so often after other trouble.
+        """The result of an attempt. Retries once with a new token after a 401. After other trouble, makes up to ``attempts`` attempts.
 
         :param attempt: called with the token to send
         """
@@ -185,7 +186,7 @@ class ContentFetcher:
             self._local.session = session
             self._local.used_at = 0.0
         elif time.monotonic() - self._local.used_at > 4:
-            session.close()  # the proxy closes connections that were idle for 5 s; a dead one would cost an attempt
+            session.close()  # the proxy closes connections after 5 s without use; sending on a closed one would cost an attempt
         return session
 
     def _attempt(self, url: str, token: str, target: Path, size: Optional[int]) -> int:
@@ -252,14 +253,14 @@ class ContentFetcher:
         if status in AGAIN:
             raise _Again(f"Tapis answers {status}", wait=retry_after(response.headers.get("Retry-After")))
         if status == 404:
-            raise FileProblem("Tapis does not find it any more", missing=True)
+            raise FileProblem("Tapis no longer finds it", missing=True)
         raise FileProblem(f"Tapis answers {status}: {text}", refused=status < 500)
 
 
 def _error_text(response: requests.Response) -> str:
-    """The beginning of an error's body, in one line. It may be cut, or drip for hours: then what came of it must do.
+    """The beginning of an error's body, in one line. If it is cut or trickles, return what has come so far.
 
-    The status says what to do; the text only tells people why.
+    The status decides what to do. The text only tells users why.
     """
     parts: list[bytes] = []
     with CutAfter(response, ERROR_SECONDS):

@@ -1,6 +1,6 @@
-"""One copy on disk where two users of this WebODM import the same flight: hard links between checked equal files.
+"""Save disk space if two users import the same flight: replace equal files by hard links to one copy.
 
-Each user fetches with his own token: that a colleague's copy is here already is no proof that Tapis lets him read it.
+Each user still fetches with their own token. A colleague's copy does not prove that Tapis lets the user read the flight.
 """
 import errno
 import filecmp
@@ -23,7 +23,7 @@ def has_twins(flight: Flight) -> bool:
 
 
 def twins(flight: Flight, row: FlightFile, size: int) -> Iterable[Path]:
-    """Where other users' copies of the same image lie: same tenant, system, path and size, both fetched."""
+    """Paths of other users' copies of the same image: same tenant, system, path and size, and completely fetched."""
     others = FlightFile.objects.filter(
         name=row.name, state=FlightFile.DONE, bytes_here=size, flight__base_url=flight.base_url,
         flight__tenant_id=flight.tenant_id, flight__system_id=flight.system_id, flight__name=flight.name,
@@ -36,15 +36,15 @@ def twins(flight: Flight, row: FlightFile, size: int) -> Iterable[Path]:
 
 
 def share(part: Path, copies: Iterable[Path]) -> Optional[Path]:
-    """Put a hard link to an equal copy in the place of a fetched file, so that the bytes are on the disk once.
+    """Replace a fetched file by a hard link to an equal copy, so that the bytes are on the disk only once.
 
-    :param part: the fetched, checked file; afterwards the same bytes under the same name
-    :returns: the copy that it shares its bytes with, None where there is none or the file system knows no links
+    :param part: the fetched and checked file; its name and content stay the same
+    :returns: the copy that it shares its bytes with; None if no copy is equal, or hard links are not possible
     """
     for copy in copies:
         link = part.with_name(f"{part.name}.{uuid.uuid4().hex}")
         try:
-            # The link is made first and the link is compared: what is compared is what is kept.
+            # Make the link first and compare that, so that the compared file is the one that is kept.
             os.link(copy, link)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTDIR):

@@ -1,7 +1,7 @@
-"""One worker's turn at a flight: claim files, fetch them in a few threads, put them in place, note how it goes.
+"""One worker's turn at a sync: claim files, fetch them in a few threads, put them in place, and record the progress.
 
-Threads only fetch and check; the database is the calling thread's alone. A turn ends after ``TAPIS_BATCH_SECONDS``, so
-that WebODM's own work on the same Celery workers is not held up.
+The threads only fetch and check. Only the calling thread uses the database. A turn ends after ``TAPIS_BATCH_SECONDS``, so that it does not
+block WebODM's own work on the same Celery workers.
 """
 import errno
 import logging
@@ -27,18 +27,18 @@ from app_extensions.tapis.sync.plan import check_room, promised_bytes
 
 logger = logging.getLogger("app.logger")
 
-#: How often the lease, the job, the task, quota and disk are looked at.
+#: How often to check the lease, the job and the task; and how often to check quota and disk.
 TICK_SECONDS = 2.0
 ROOM_SECONDS = 15.0
-#: Files that must come through without strain before one more connection is opened again.
+#: After this many files without strain, one more connection may be opened.
 GOOD_RUN = 16
 
-#: So many images one after the other that Tapis does not give, and the flight is given up for now: it is not the images' fault.
+#: Give up the flight for now after this many failures in a row: the images are not to blame.
 GIVE_UP_AFTER = 40
-#: … and so it is after a turn in which nothing came and something failed, if no other worker brought anything for so long either.
+#: Also give up after a turn with failures only, if no worker has fetched anything for this long.
 QUIET_SECONDS = 60.0
 
-#: Fetched files are noted in waves, of so many or after so many seconds: a killed worker costs one wave.
+#: Fetched files are recorded in groups: after this many files or seconds. If a worker is killed, at most one group is lost.
 FLUSH_FILES = 8
 FLUSH_SECONDS = 0.3
 
@@ -46,7 +46,7 @@ MORE, OTHERS, DONE, STOPPED = "more", "others", "done", "stopped"
 
 
 class Throttle:
-    """How many connections Tapis bears: one fewer after a strain (once a second at most), one more after a good run."""
+    """Adapts the number of connections to Tapis: one fewer after a strain (at most once per second), one more after a good run."""
 
     def __init__(self, limit: int) -> None:
         self.most = max(1, conf.flight_connections)
@@ -63,7 +63,7 @@ class Throttle:
             self.limit = max(1, self.limit - 1)
 
     def succeeded(self) -> None:
-        """A file came through."""
+        """A file was fetched."""
         self._good += 1
         if self._good >= GOOD_RUN:
             self._good = 0
@@ -77,8 +77,8 @@ class Turn:
                  told: Optional[Callable[[TapisJob], None]] = None) -> None:
         """
         Args:
-            batch: this worker's share of the connections; the turn gives it back.
-            told: called with the job as it is in the database now and then.
+            batch: this worker's share of the connections; the turn closes it at its end.
+            told: called every few seconds with the job as it is in the database.
         """
         self.job = job
         self.task = task
@@ -101,11 +101,11 @@ class Turn:
         self._next_tick = self._next_room = self._next_flush = 0.0
 
     def run(self) -> str:
-        """Fetch until the flight is complete, the turn is over, or the job is to stop.
+        """Fetch until the flight is complete, the turn is over, or the job should stop.
 
-        :returns: "more" (files are left), "others" (other workers have the rest in hand), "done" (nothing is left), "stopped" (the job
+        :returns: "more" (files are left), "others" (other workers are fetching the rest), "done" (nothing is left), "stopped" (the job
             was canceled or has ended)
-        :raises TapisProblem: the job cannot go on, also where Tapis gives no image of it any more
+        :raises TapisProblem: the job cannot continue, for example because none of its images can be fetched any more
         """
         end = time.monotonic() + conf.batch_seconds
         pool = ThreadPoolExecutor(max_workers=conf.flight_connections, initializer=pool_thread)
@@ -120,7 +120,7 @@ class Turn:
         return self._outcome()
 
     def _end_turn(self, pool: ThreadPoolExecutor) -> None:
-        """Settle every download, put what came in its place, and free what is held. One step that fails keeps no other from its work."""
+        """Settle every download, put fetched files in place, and release everything. If one step fails, the others still run."""
         self.stopping = True
         pool.shutdown(wait=True)
         for future, row in self.running.items():
@@ -137,7 +137,7 @@ class Turn:
                 self._note_fault(fault)
 
     def _note_fault(self, fault: Exception) -> None:
-        """Stop for something that is not the image's fault: a full disk, or an error that nobody expects."""
+        """Stop for a fault that is not the image's: a full disk, or an unexpected error."""
         self.stopping = True
         if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
             self.problem = self.problem or SyncRefused(
@@ -164,7 +164,7 @@ class Turn:
             for future in done:
                 self._settle(future, self.running.pop(future))
             if now < end and not self.stopping:
-                self._submit(pool)  # first: connections are not to wait for the database
+                self._submit(pool)  # before the flush, so that connections do not wait for the database
             if len(self.fetched) >= FLUSH_FILES or time.monotonic() >= self._next_flush:
                 self._flush()
 
@@ -176,13 +176,13 @@ class Turn:
                 if not self.claimed:
                     return
             row = self.claimed.pop(0)
-            # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
+            # A copy of this thread's context gives the log lines of the pool's threads the same fields.
             self.running[pool.submit(copy_context().run, self._fetch, row)] = row
             room -= 1
 
     def _fetch(self, row: FlightFile) -> Fetched:
         flight = self.job.flight
-        self.directory.mkdir(parents=True, exist_ok=True)  # another turn may have tidied up just now
+        self.directory.mkdir(parents=True, exist_ok=True)  # another turn may have just removed it
         return self.fetcher.fetch(flight.system_id, f"{flight.images_path}/{row.name}", self._part(row),
                                   None if row.is_link else row.size)
 
@@ -190,7 +190,7 @@ class Turn:
         return self.directory / f"{row.pk}.{self.batch.pk.hex}.part"
 
     def _tick(self) -> bool:
-        """Sign of life, and whether to go on."""
+        """Renew the lease and look at the job, the task and the free space. :returns: whether to continue"""
         self._next_tick = time.monotonic() + min(TICK_SECONDS, conf.lease_seconds / 3)
         allowed = leases.renew_batch(self.batch)
         job = TapisJob.objects.filter(pk=self.job.pk).first()
@@ -217,7 +217,7 @@ class Turn:
         return self.stopping
 
     def _settle(self, future: Future, row: FlightFile) -> None:
-        """Take over what a thread came back with."""
+        """Handle the outcome of one download."""
         try:
             fetched = future.result()
         except Stopped:
@@ -235,7 +235,7 @@ class Turn:
             self.fetched.append((row, fetched))
 
     def _flush(self) -> None:
-        """Put what was fetched in its place, and note it: the files that this worker still holds, in one transaction."""
+        """In one transaction, move the fetched files that this worker still holds into place, and record them."""
         self._next_flush = time.monotonic() + FLUSH_SECONDS
         fetched, self.fetched = self.fetched, []
         if not fetched or self.task is None:
@@ -244,8 +244,8 @@ class Turn:
             for row, got in fetched:
                 dedup.share(self._part(row), dedup.twins(self.job.flight, row, got.size))
         with transaction.atomic():
-            # A task's removal ends the job first (`run.task_removed`) and waits here for its row: no file may come into a
-            # directory that WebODM is deleting.
+            # When a task is removed, `run.task_removed` first ends the job, and waits for this lock on its row. So no file gets into
+            # a directory that WebODM is deleting.
             if not TapisJob.objects.select_for_update().filter(pk=self.job.pk, state=TapisJob.RUNNING).exists():
                 self.stopping = True
                 return
@@ -267,7 +267,7 @@ class Turn:
                 bytes_moved=F("bytes_moved") + sum(got.moved for _, got in kept))
 
     def _place(self, row: FlightFile) -> bool:
-        """Move a fetched file to its name in the task's directory; False where WebODM removed the task meanwhile."""
+        """Move a fetched file to its name in the task's directory. :returns: False if WebODM has removed the task meanwhile"""
         try:
             os.replace(self._part(row), host_tasks.image_path(self.task, row.local_name))
         except FileNotFoundError:
@@ -276,7 +276,7 @@ class Turn:
 
     def _note_problem(self, row: FlightFile, problem: FileProblem) -> None:
         if row.is_link and (problem.missing or problem.refused):
-            state = FlightFile.REJECTED  # it leads nowhere, or to something that is not a file. The rest continues.
+            state = FlightFile.REJECTED  # the link leads nowhere, or not to a file; the sync continues without it
         elif problem.missing:
             state = FlightFile.GONE
         else:
@@ -293,13 +293,13 @@ class Turn:
         return self.job.moved_at is not None and (timezone.now() - self.job.moved_at).total_seconds() >= QUIET_SECONDS
 
     def _given_up(self) -> TapisProblem:
-        """The reason not to go through every image of a flight whose system is down: each costs six attempts."""
+        """The problem to report if the flight's system seems down. Trying every image would cost six attempts each."""
         return SystemNotAccessible(
             f"{self.failed_in_a_row} images in a row could not be fetched, the last one {self.last_failure}. The rest was "
             "not tried.", status=502)
 
     def _remove_parts(self) -> None:
-        """Nothing of this turn stays beside the task."""
+        """Delete this turn's partial files."""
         for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
             part.unlink()
 
@@ -316,6 +316,6 @@ class Turn:
 
 
 def cancelled(task: Any) -> bool:
-    """Whether its user cancelled or removes the task in WebODM."""
+    """Whether the task was canceled, or is about to be canceled or removed, in WebODM."""
     state = host_tasks.task_state(task)
     return state.status == host_tasks.CANCELED or state.pending_action in ("cancel", "remove")

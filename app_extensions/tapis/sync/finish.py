@@ -1,4 +1,4 @@
-"""The end of a sync: the task handed to WebODM, or a reason why not."""
+"""End a sync: hand the task over to WebODM, or record why not."""
 from datetime import timedelta
 from typing import Any, Optional
 
@@ -13,14 +13,14 @@ from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, TapisJob
 from app_extensions.tapis.problems import TapisProblem
 
-#: Between two listings of a flight that is still being copied.
+#: Bounds of the wait between two listings of a flight that is still being copied.
 LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS = 1.0, 300.0
 
 
 def finish(job_id: Any) -> bool:
-    """End a sync with nothing left to fetch: commit the task and complete the job, both or neither.
+    """End a sync that has nothing left to fetch. Commit the task and complete the job in one transaction.
 
-    A flight that is still being copied to Tapis is listed again after a while instead.
+    If the flight is still being copied to Tapis, list it again after a while instead.
 
     :returns: whether the job is complete now
     """
@@ -55,17 +55,17 @@ def finish(job_id: Any) -> bool:
 
 
 def fail(job_id: Any, reason: str) -> None:
-    """End a job that cannot go on."""
+    """End a job that cannot continue."""
     _end(job_id, lifecycle.FAIL, reason)
 
 
 def cancel(job_id: Any, reason: str) -> None:
-    """End a job that is not wanted any more. Its workers see it at their next look."""
+    """End a job that is no longer wanted. Its workers notice at their next check."""
     _end(job_id, lifecycle.CANCEL, reason)
 
 
 def wait_for_login(job: TapisJob, problem: TapisProblem) -> None:
-    """The Tapis login has ended: this job and the user's other syncs stop and keep what they have, until the user logs in again."""
+    """Pause this job and the user's other syncs with the same ended login. They keep their images and continue after the next login."""
     jobs.pause_all(job, str(problem))
     task = host_tasks.get_task(job.flight.task_id) if job.flight else None
     if task is not None:
@@ -75,25 +75,25 @@ def wait_for_login(job: TapisJob, problem: TapisProblem) -> None:
 
 def _wait_for_copy(job: TapisJob) -> None:
     seconds = max(LEAST_WAIT_SECONDS, min(conf.settle_seconds, MOST_WAIT_SECONDS))
-    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits until the flight no longer changes at Tapis: it may still be being copied.",
+    lifecycle.apply(job.pk, lifecycle.PUT_OFF, "Waits until the flight no longer changes at Tapis. It may still be copied there.",
                     phase=TapisJob.LISTING, due_at=timezone.now() + timedelta(seconds=seconds))
     jobs.wake(seconds)
 
 
 def _end(job_id: Any, event: str, reason: str) -> None:
-    """Write the end of a job. Whom it concerns is told with the rest of the batch."""
+    """End a job. Its user gets one mail for the whole batch of jobs."""
     with transaction.atomic():
         job = lifecycle.apply(job_id, event, reason)
         if job is None:
             return
         task = host_tasks.get_task(job.flight.task_id) if job.flight_id and event != lifecycle.COMPLETE else None
         if task is not None:
-            host_tasks.update_size(task)  # what was brought counts in the owner's quota, even if it is not all
+            host_tasks.update_size(task)  # even an incomplete set of images counts in the owner's quota
     notices.send_digest(job.user)
 
 
 def _hand_over(job: TapisJob, task: Any) -> str:
-    """Have WebODM process the task if that is wanted and there is something new. :returns: a note for people, or "" """
+    """Have WebODM process the task if the user wants that and there are new images. :returns: a note for the user, or "" """
     processing = processing_of(job.flight, job.user, task.project.owner)
     wanted = processing.wanted if job.process is None else job.process
     state = host_tasks.task_state(task)
@@ -110,7 +110,7 @@ def _hand_over(job: TapisJob, task: Any) -> str:
 
 
 def _brought_images(job: TapisJob) -> bool:
-    """Whether images came since the last complete sync: with this one, or with others that brought some and then failed."""
+    """Whether new images came since the last complete sync: with this sync, or with earlier ones that then failed."""
     syncs = TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC)
     last = syncs.filter(state=TapisJob.COMPLETED).order_by("-created_at").first()
     since = syncs.filter(bytes_moved__gt=0)
@@ -118,7 +118,7 @@ def _brought_images(job: TapisJob) -> bool:
 
 
 def _vanished(job: TapisJob) -> Optional[str]:
-    """Images that the listing named and that were not there any more when their turn came."""
+    """A sentence about images that were in the listing but were gone when a worker came to fetch them."""
     rows = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.GONE).exclude(error="")
     count = rows.count()
     if not count:

@@ -1,4 +1,4 @@
-"""What a photo's first bytes say: when, where and with which camera it was taken, and a thumbnail. All of it is checked.
+"""Read from a photo's first bytes when, where and with which camera it was taken, and a thumbnail. Implausible values are dropped.
 
 No Django here. Every function accepts any bytes, needs bounded time and memory, and raises no exception.
 Sources: ITU T.81 annex B (JPEG's segments), TIFF 6.0 section 2 (directories), CIPA DC-008 (EXIF).
@@ -18,53 +18,53 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 Buffer = Union[bytes, bytearray]
 
-#: Read of an image, if its EXIF holds a thumbnail. EXIF comes first, and has 64 kB at most.
+#: Bytes to read of an image if its EXIF holds a thumbnail. EXIF comes first in the file, and has at most 64 kB.
 HEAD_BYTES = 256_000
-#: Where it holds none, an image up to this size is read as a whole. Larger ones have no thumbnail.
+#: If the EXIF holds no thumbnail, images up to this size are read whole. Larger ones get no thumbnail.
 WHOLE_BYTES = 10_000_000
 #: Pixels on the longer side of a thumbnail.
 EDGE = 160
-#: Pictures beyond these are not decoded: a progressive one is held in memory with all of its pixels.
+#: Larger pictures are not decoded. The limit for progressive ones is lower, because they need all of their pixels in memory.
 MOST_PIXELS, MOST_PROGRESSIVE_PIXELS = 120_000_000, 16_000_000
-#: A progressive picture has ten scans or so. Each costs a run over all pixels, and takes only a few bytes in the file.
+#: A progressive picture has about ten scans. A scan takes only a few bytes in the file, but decoding it touches all pixels.
 MOST_SCANS = 40
 LEAST_EDGE = 8
 QUALITY = 80
-#: Letters of a maker's or a camera's name.
+#: Longest name of a maker or camera.
 MOST_LETTERS = 60
-#: Earlier and future times come from cameras whose clock was never set.
+#: Earlier times, and times in the future, come from cameras with a wrong clock.
 FIRST_YEAR = 1990
-#: Receivers without a position write 0°, 0°. Places within some ten metres of it count as none.
+#: Receivers without a position write 0°, 0°. Positions closer to it than this (degrees, about ten metres) do not count.
 NULL_ISLAND = 1e-4
 
-#: What Pillow raises at bytes that make no sense.
+#: The exceptions that Pillow raises for broken files.
 _UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, SyntaxError, ArithmeticError, RuntimeError,
                MemoryError, struct.error, Image.DecompressionBombError)
-#: Tags of a directory that are looked at, and bytes of a value: what counts here has a few dozen.
+#: Most tags to read per directory, and most bytes per value. Real ones are far smaller.
 MOST_TAGS, MOST_VALUE_BYTES = 500, 1000
 _MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825
 _TAKEN, _DIGITIZED, _WIDTH, _HEIGHT = 0x9003, 0x9004, 0xA002, 0xA003
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _FIRST_TAGS, _DETAIL_TAGS = frozenset([_MAKE, _MODEL, _ORIENTATION, _DETAILS, _GPS]), frozenset([_TAKEN, _DIGITIZED, _WIDTH, _HEIGHT])
 _GPS_TAGS, _THUMBNAIL_TAGS = frozenset([1, 2, 3, 4]), frozenset([_THUMBNAIL_START, _THUMBNAIL_LENGTH])
-#: Kind of value → bytes of one, and its letter for ``struct``: text, 16 and 32 bits, fractions.
+#: Type of value → its bytes and its letter for ``struct``: text, 16 bits, 32 bits, unsigned and signed fractions.
 _KINDS = {2: (1, ""), 3: (2, "H"), 4: (4, "I"), 5: (8, "I"), 10: (8, "i")}
 _START, _EXIF_SEGMENT, _EXIF = b"\xff\xd8", 0xE1, b"Exif\x00\x00"
-#: End of the picture, and start of its data: no more segments with words about it follow.
+#: End of the picture, and start of its data. No more metadata follows either of them.
 _LAST_MARKERS = frozenset([0xD9, 0xDA])
 _TIME = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
 _TURNS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT,), 3: (Image.Transpose.ROTATE_180,), 4: (Image.Transpose.FLIP_TOP_BOTTOM,),
     5: (Image.Transpose.TRANSPOSE,), 6: (Image.Transpose.ROTATE_270,), 7: (Image.Transpose.TRANSVERSE,), 8: (Image.Transpose.ROTATE_90,),
 }
-#: One picture at a time: memory stays bounded, and Python's filter of warnings belongs to all threads.
+#: Decode one picture at a time, to bound the memory, and because all threads share Python's warning filter.
 _lock = threading.Lock()
 
 
 class Head(NamedTuple):
     """What an image says about itself.
 
-    is_jpeg: if false, the rest is empty. taken_at: ISO 8601 without a zone, by the camera's own clock. latitude, longitude: degrees, both
+    is_jpeg: if false, the rest is empty. taken_at: ISO 8601 without a zone, from the camera's clock. latitude, longitude: in degrees; both
     or neither. thumbnail: an upright JPEG without metadata, or nothing.
     """
 
@@ -79,7 +79,7 @@ class Head(NamedTuple):
 def is_enough(data: Buffer, is_whole_wanted: bool) -> bool:
     """Whether the first bytes of an image hold all that its preview needs.
 
-    :param is_whole_wanted: whether the whole image may be read for the sake of a thumbnail
+    :param is_whole_wanted: whether the whole image may be read if its EXIF holds no thumbnail
     """
     if bytes(data[:2]) != _START[:len(data)]:
         return True
@@ -90,7 +90,7 @@ def is_enough(data: Buffer, is_whole_wanted: bool) -> bool:
 
 
 def read_head(data: bytes) -> Head:
-    """Read an image's first bytes, or all of them."""
+    """Read what an image says about itself. :param data: its first bytes, or all of them"""
     if not data.startswith(_START):
         return Head(is_jpeg=False)
     block, _ = _exif_block(data)
@@ -104,7 +104,7 @@ def read_head(data: bytes) -> Head:
 
 
 def _exif_block(data: Buffer) -> "tuple[bytes, bool]":
-    """EXIF's own bytes, without the segment's head. :returns: them, and whether they may still come with further bytes of the file"""
+    """The EXIF block without its segment header. :returns: the block, and whether it may still follow in the rest of the file"""
     place = 2
     while place + 10 <= len(data):
         if data[place] != 0xFF:
@@ -124,7 +124,7 @@ def _exif_block(data: Buffer) -> "tuple[bytes, bool]":
 
 
 class _Directories(NamedTuple):
-    """The tags of an EXIF block that count here, by directory."""
+    """The tags of an EXIF block that are used here, by directory."""
 
     first: "dict[int, Any]"
     details: "dict[int, Any]"
@@ -133,8 +133,10 @@ class _Directories(NamedTuple):
 
 
 def _directories(block: bytes) -> _Directories:
-    """The directories of an EXIF block. Pillow reads each value of each directory, and a hostile block names the same 64 kB in thousands of
-    them; here, only the wanted tags are read, and each to a bounded length."""
+    """The directories of an EXIF block. Only the wanted tags are read, each up to a bounded length.
+
+    Pillow is not used because it reads every value. A hostile block can refer to the same 64 kB in thousands of them.
+    """
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(block[:4])
     if order is None or len(block) < 8:
         return _Directories({}, {}, {}, {})
@@ -145,7 +147,7 @@ def _directories(block: bytes) -> _Directories:
 
 
 def _directory(block: bytes, order: str, place: Any, wanted: "frozenset[int]") -> "tuple[dict[int, Any], int]":
-    """The wanted tags of the directory at a place, and the place of the next directory; nothing and 0 where there is none."""
+    """The wanted tags of the directory at offset ``place``, and the next directory's offset; {} and 0 if there is no directory."""
     if not isinstance(place, int) or not 8 <= place <= len(block) - 2:
         return {}, 0
     count = struct.unpack_from(order + "H", block, place)[0]
@@ -159,7 +161,7 @@ def _directory(block: bytes, order: str, place: Any, wanted: "frozenset[int]") -
 
 
 def _value(block: bytes, order: str, kind: int, number: int, place: int) -> Any:
-    """A tag's value: bytes for text, a number, or a tuple of numbers. None if it lies outside the block or has a type not needed here."""
+    """A tag's value: bytes for text, a number, or a tuple of numbers. None if it is outside the block or of an unused type."""
     size, letter = _KINDS.get(kind, (0, ""))
     if not size or not number:
         return None
@@ -187,13 +189,13 @@ def _embedded(block: bytes, directory: "dict[int, Any]") -> bytes:
 
 
 def _ratio(details: "dict[int, Any]") -> float:
-    """The photo's width by its height; 0 if unknown."""
+    """The photo's width divided by its height; 0 if unknown."""
     width, height = details.get(_WIDTH), details.get(_HEIGHT)
     return width / height if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0 else 0.0
 
 
 def _without_bars(image: Image.Image, ratio: float) -> Image.Image:
-    """A camera's thumbnail without the black bars that cameras add to reach 4:3. One that stands while its photo lies stays as it is."""
+    """Crop the black bars that cameras add to a thumbnail to reach 4:3. Leave it as it is if its orientation differs from the photo's."""
     width, height = image.size
     if not ratio or (ratio > 1) != (width > height):
         return image
@@ -207,7 +209,7 @@ def _without_bars(image: Image.Image, ratio: float) -> Image.Image:
 def _small(data: bytes, orientation: Any, ratio: float = 0.0) -> bytes:
     """A picture as a small upright JPEG; empty if it is incomplete, cannot be decoded, or is too large to decode.
 
-    :param ratio: width by height of the photo, for a thumbnail that may have black bars; 0: it has none
+    :param ratio: width divided by height of the photo, to crop black bars from its thumbnail; 0: do not crop
     """
     if not data or data.count(b"\xff\xda") > MOST_SCANS:
         return b""
@@ -223,14 +225,14 @@ def _small(data: bytes, orientation: Any, ratio: float = 0.0) -> bytes:
         for turn in _TURNS.get(orientation, ()) if isinstance(orientation, int) else ():
             small = small.transpose(turn)
         out = io.BytesIO()
-        Image.frombytes("RGB", small.size, small.tobytes()).save(out, "JPEG", quality=QUALITY)  # without what came along, as a profile
+        Image.frombytes("RGB", small.size, small.tobytes()).save(out, "JPEG", quality=QUALITY)  # drops metadata, such as a profile
         return out.getvalue()
     except _UNREADABLE:
         return b""
 
 
 def _text(value: Any) -> str:
-    """A text to show: one line, shortened, without invisible characters and those that change the writing direction."""
+    """A text to show: one line, shortened, without control characters or characters that change the writing direction."""
     if not isinstance(value, bytes):
         return ""
     try:
@@ -243,14 +245,14 @@ def _text(value: Any) -> str:
 
 
 def _camera(first: "dict[int, Any]") -> str:
-    """Maker and model: "DJI FC6310", and not "NIKON CORPORATION NIKON D850"."""
+    """Maker and model, such as "DJI FC6310". If the model repeats the maker, only the model: not "NIKON CORPORATION NIKON D850"."""
     maker, model = _text(first.get(_MAKE)), _text(first.get(_MODEL))
     word = maker.split(" ", 1)[0].lower()
     return model if model and model.lower().startswith(word) else f"{maker} {model}".strip()
 
 
 def _taken_at(details: "dict[int, Any]") -> str:
-    """When the photo was taken. ``DateTime`` does not count: it may be that of an edit."""
+    """When the photo was taken. ``DateTime`` is not used, because it may be the time of an edit."""
     for tag in (_TAKEN, _DIGITIZED):
         match = _TIME.match(_text(details.get(tag)))
         if match is None:
@@ -273,7 +275,7 @@ def _place(gps: "dict[int, Any]") -> "Optional[tuple[float, float]]":
 
 
 def _degrees(value: Any, reference: Any, letters: str, most: float) -> Optional[float]:
-    """Degrees from three numbers and a letter. Without the letter, the hemisphere is unknown."""
+    """Degrees from three numbers and a letter. None without the letter, because the hemisphere is then unknown."""
     side = _text(reference).upper()
     if len(side) != 1 or side not in letters:
         return None

@@ -1,7 +1,7 @@
-"""Who fetches a flight's images right now, with how many connections: rows that end by themselves.
+"""Leases of the workers that fetch images right now, and their numbers of connections.
 
-A worker that was killed is forgotten when its lease ends; its files are then to be fetched again by whoever comes next.
-All counting happens under one advisory lock, so that flights and the whole instance stay within their connections.
+If a worker is killed, its row is removed when its lease ends, and other workers fetch its files. All counting happens under one advisory
+lock, so that each flight and the whole WebODM stay within their limits of connections.
 """
 import math
 from typing import Any, Optional
@@ -15,12 +15,12 @@ from app_extensions.tapis.conf import conf
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.models.jobs import from_now
 
-#: "tapis" in ASCII; advisory locks are numbers.
+#: "tapis" in ASCII, because advisory locks are numbers.
 LOCK = 0x7461706973
 
 
 def open_batch(job: TapisJob) -> SyncBatch:
-    """Register the calling worker for a flight, with its fair share of connections (0 where all are taken)."""
+    """Register the calling worker for a job, with its fair share of connections (0 if all are taken)."""
     with transaction.atomic():
         _lock()
         reap()
@@ -31,9 +31,9 @@ def open_batch(job: TapisJob) -> SyncBatch:
 
 
 def renew_batch(batch: SyncBatch) -> Optional[int]:
-    """Prolong the lease. Its share shrinks when others join the flight and grows when they leave.
+    """Extend the lease. The share of connections shrinks when other workers join the job, and grows when they leave.
 
-    :returns: the connections that the worker may have open from now on; None: it was taken for dead and must stop
+    :returns: the connections that the worker may have open from now on; None: its lease was removed and it must stop
     """
     with transaction.atomic():
         _lock()
@@ -48,7 +48,7 @@ def renew_batch(batch: SyncBatch) -> Optional[int]:
 
 
 def close_batch(batch: SyncBatch) -> None:
-    """Give back the connections, and the files that were claimed and not fetched."""
+    """Release the connections, and the files that were claimed but not fetched."""
     with transaction.atomic():
         FlightFile.objects.filter(batch_id=batch.pk, state=FlightFile.FETCHING).update(
             state=FlightFile.WANTED, batch=None
@@ -58,7 +58,7 @@ def close_batch(batch: SyncBatch) -> None:
 
 
 def reap(except_for: Optional[SyncBatch] = None) -> int:
-    """Forget workers whose lease has ended, and set their files free. :returns: how many"""
+    """Remove workers with an ended lease, and release their files. :returns: how many workers"""
     dead = SyncBatch.objects.filter(lease_until__lt=Now())
     if except_for is not None:
         dead = dead.exclude(pk=except_for.pk)
@@ -72,7 +72,7 @@ def reap(except_for: Optional[SyncBatch] = None) -> int:
 
 
 def claim(batch: SyncBatch, count: int) -> "list[FlightFile]":
-    """Take up to ``count`` wanted files of the batch's flight; no other worker gets them while the lease lives."""
+    """Claim up to ``count`` wanted files of the batch's flight. No other worker gets them while the lease lasts."""
     with transaction.atomic():
         rows = list(
             FlightFile.objects.select_for_update(skip_locked=True)
@@ -83,12 +83,12 @@ def claim(batch: SyncBatch, count: int) -> "list[FlightFile]":
 
 
 def workers_of(job_id: Any) -> int:
-    """How many live workers fetch for the job right now."""
+    """How many workers with a live lease fetch for the job."""
     return SyncBatch.objects.filter(job_id=job_id, lease_until__gte=Now()).count()
 
 
 def open_connections() -> int:
-    """Connections that live workers may have open at this moment, in this whole WebODM."""
+    """Connections that all workers of this WebODM may have open right now."""
     return SyncBatch.objects.filter(lease_until__gte=Now()).aggregate(n=Sum("connections"))["n"] or 0
 
 
@@ -97,7 +97,7 @@ def _lock() -> None:
 
 
 def _share(batch: SyncBatch) -> int:
-    """Its part of the flight's connections, within what others have open now."""
+    """The batch's fair share of the flight's connections, limited by what other workers already have."""
     flight = SyncBatch.objects.filter(job_id=batch.job_id)
     limit = conf.flight_connections
     fair = math.ceil(limit / max(1, flight.count()))

@@ -1,4 +1,4 @@
-"""Names under which images lie in a task's directory: safe for WebODM's tools, unique even without case."""
+"""Names for images in a task's directory: safe for WebODM's tools, and unique even if case is ignored."""
 import hashlib
 import re
 import unicodedata
@@ -9,9 +9,9 @@ _EXTENSION = re.compile(r"\.jpe?g\Z", re.IGNORECASE)
 
 
 def safe_name(name: str) -> str:
-    """Letters, digits, dot, dash and underscore of ASCII; anything else becomes an underscore.
+    """A name of only ASCII letters, digits, dots, dashes and underscores. Other characters become underscores.
 
-    ``a#1?.jpg`` → ``a_1_.jpg``. The extension stays as it is; no name starts with a dot or a dash.
+    ``a#1?.jpg`` → ``a_1_.jpg``. The extension stays as it is. No name starts with a dot or a dash. Long names are shortened.
     """
     plain = unicodedata.normalize("NFKD", name)
     plain = "".join(character for character in plain if not unicodedata.combining(character))
@@ -24,10 +24,10 @@ def safe_name(name: str) -> str:
 
 
 def unique_name(name: str, taken: set[str], exists: Callable[[str], bool]) -> str:
-    """A safe name that no other image has, not even in other case.
+    """A safe name that no other image has, even if case is ignored.
 
-    :param taken: lower-case names in use; the new one is added
-    :param exists: whether a foreign file of that name lies in the task already
+    :param taken: lower-case names in use; the new name is added
+    :param exists: returns whether the task already has another file with a name
     """
     safe = safe_name(name)
     stem, dot, extension = safe.rpartition(".")

@@ -1,4 +1,4 @@
-"""What a sync has to do: the flight as Tapis lists it against what is here (name, size, last modified)."""
+"""Plan a sync: compare the flight as Tapis lists it with the files that are here (name, size, last modified)."""
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,8 +25,10 @@ from app_extensions.tapis.sync.names import unique_name
 
 @dataclass
 class Plan:
-    """The outcome of a comparison. ``missing_bytes`` counts what is to be fetched; ``rejected`` images, which are broken at
-    their source and did not change there, are not."""
+    """The result of a comparison.
+
+    ``missing_bytes`` counts the images to fetch. ``rejected`` images are broken at their source and unchanged, so they are not fetched.
+    """
 
     images: int = 0
     here: int = 0
@@ -40,14 +42,14 @@ class Plan:
 
 
 def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[], bool] = lambda: True) -> Plan:
-    """List the flight and note in the database which images are to be fetched.
+    """List the flight and record in the database which images to fetch.
 
-    Images that were deleted at their source stay here and are reported. Repeatable: a second run finds the same.
+    Images that were deleted at their source stay here and are reported. A second run finds the same.
 
-    :param alive: called after each page of the listing; False says that the job is this worker's no more
-    :raises Lost: so it was; nothing is written
+    :param alive: called after each page of the listing; False means that another worker has the job now
+    :raises Lost: another worker has the job now; nothing was written
     :raises PathNotFound: the flight has no images any more
-    :raises TapisProblem: it cannot be listed
+    :raises TapisProblem: the flight cannot be listed
     """
     flight: Flight = job.flight
     entries: dict[str, Entry] = {}
@@ -74,9 +76,9 @@ def make_plan(job: TapisJob, access: TapisAccess, task: Any, alive: Callable[[],
 
 
 def directory_changed_at(listing: TapisListing, flight: Flight) -> Optional[datetime]:
-    """When a name was last added to, or removed from, the flight's directory of images; None where Tapis does not tell.
+    """When a file was last added to or removed from the flight's directory of images; None if Tapis does not say.
 
-    Copies may keep the times of the files, so those alone do not show that a flight is still being copied.
+    A copy may keep the original times of the files, so those alone do not show that a flight is still being copied.
     """
     parent, _, name = flight.images_path.rpartition("/")
     for page in listing.pages(flight.system_id, parent):
@@ -87,9 +89,9 @@ def directory_changed_at(listing: TapisListing, flight: Flight) -> Optional[date
 
 
 def is_settled(job: TapisJob, digest: str, times: "list[Optional[datetime]]") -> bool:
-    """Whether the flight has not changed at Tapis for ``TAPIS_SETTLE_SECONDS``: by Tapis' own times, or as its listing stayed the same.
+    """Whether the flight has not changed at Tapis for ``TAPIS_SETTLE_SECONDS``, by Tapis' times or because its listing stayed the same.
 
-    :param times: of the directory and of its images; None: not told
+    :param times: last changes of the directory and of its images; None: unknown
     """
     if conf.settle_seconds <= 0:
         return True
@@ -101,7 +103,7 @@ def is_settled(job: TapisJob, digest: str, times: "list[Optional[datetime]]") ->
 
 
 def digest_of(entries: "Iterable[Entry]") -> str:
-    """A digest of names, sizes and times, by which two listings are compared."""
+    """A digest of names, sizes and times, for comparing two listings."""
     found = hashlib.sha256()
     for entry in sorted(entries, key=lambda each: each.name):
         found.update(f"{entry.name}\0{entry.size}\0{entry.last_modified}\n".encode("utf-8", "surrogatepass"))
@@ -143,23 +145,23 @@ def _compare(flight: Flight, entries: "dict[str, Entry]", task: Any, directory: 
             plan.missing_bytes += size
     FlightFile.objects.bulk_create(new, batch_size=500)
     gone = FlightFile.objects.filter(pk__in=[row.pk for name, row in rows.items() if name not in entries])
-    gone.filter(bytes_here=0).delete()  # never fetched: there is nothing to keep
+    gone.filter(bytes_here=0).delete()  # never fetched, so there is nothing to keep
     plan.gone = gone.update(state=FlightFile.GONE, error="", batch=None)
     return plan
 
 
 def _update(row: FlightFile, entry: Entry, path: Path) -> None:
-    """Bring a known file's row up to the listing: done stays done only if nothing changed and its bytes are here."""
+    """Update a known file's row from the listing. A fetched file stays done only if it is unchanged and its bytes are here."""
     same = (row.size, row.last_modified, row.is_link) == (entry.size, entry.last_modified, entry.is_link)
     if same and row.state == FlightFile.REJECTED and not entry.is_link:
-        return  # broken at its source, and still the same there; what a link leads to may have changed, and nothing tells
+        return  # broken at its source, and unchanged there; a link is tried again, as the listing does not show changes of its target
     state = FlightFile.WANTED
     if same and row.state in (FlightFile.DONE, FlightFile.GONE) and row.bytes_here and _size(path) == row.bytes_here:
         state = FlightFile.DONE
     if same and row.state == state:
         return
     if row.state == FlightFile.FETCHING and row.batch_id and same:
-        return  # a worker of this very sync has it in hand
+        return  # another worker of this sync is fetching it
     row.size, row.last_modified, row.is_link = entry.size, entry.last_modified, entry.is_link
     row.state, row.error, row.batch = state, "", None
     row.save()
@@ -173,9 +175,9 @@ def _size(path: Path) -> int:
 
 
 def note_plan(job: TapisJob, plan: Plan) -> bool:
-    """Write the plan's numbers to the job and open its fetching phase; not where another worker was given the job meanwhile.
+    """Write the plan's numbers to the job and start its fetching phase, unless another worker has the job now.
 
-    :returns: whether the job is this worker's to go on with
+    :returns: whether this worker still had the job
     """
     gone = f"{plan.gone} images were deleted at their source and are kept here." if plan.gone else ""
     same = plan.digest and plan.digest == job.listing
@@ -190,17 +192,18 @@ def note_plan(job: TapisJob, plan: Plan) -> bool:
 
 
 def promised_bytes(owner: Any, job: TapisJob) -> int:
-    """Bytes that the owner's other syncs under way have brought or will bring: WebODM counts a task's files once it is handed over."""
+    """Bytes that the owner's other running syncs have fetched or will fetch. WebODM's quota only counts them when a sync ends."""
     others = TapisJob.objects.filter(
         kind=TapisJob.SYNC, state=TapisJob.RUNNING, phase=TapisJob.FETCHING, flight__user_id=owner.pk).exclude(pk=job.pk)
     return sum(other.bytes_moved + max(0, other.bytes_total - other.bytes_done) for other in others)
 
 
 def check_room(owner: Any, directory: Path, wanted_bytes: int, uncounted_bytes: int = 0) -> None:
-    """Whether the owner's quota and the disk bear so many more bytes.
+    """Check that the owner's quota and the disk have room.
 
-    :param uncounted_bytes: bytes that are here or on their way, and not in the quota's count yet
-    :raises SyncRefused: they do not
+    :param wanted_bytes: bytes that are still to be written
+    :param uncounted_bytes: bytes that are here or on their way, but not yet in the quota's count
+    :raises SyncRefused: there is no room
     """
     if host_quota.quota_exceeded(owner, wanted_bytes + uncounted_bytes):
         raise SyncRefused(f"The storage quota of {owner.get_username()} has no room for {format_bytes(wanted_bytes)} more.",

@@ -1,7 +1,7 @@
 """Fetch previews of flights: the first bytes of a few images of each. One worker at a time per user and tenant.
 
-The threads only list and fetch; only the calling thread uses the database. The connections count like those of syncs. If a worker is
-killed, the next one fetches the flights again that it was working on.
+The threads only list and fetch; only the calling thread uses the database. Connections count towards the same limits as those of syncs.
+If a worker is killed, the next one starts again with the flights that it was working on.
 """
 import itertools
 import logging
@@ -30,13 +30,13 @@ from app_extensions.tapis.sync.fetch import DONE, MORE, OTHERS, STOPPED
 
 logger = logging.getLogger("app.logger")
 
-#: Images of a flight that are looked at, spread over it.
+#: Images to look at per flight, spread evenly over it.
 SAMPLES = 4
-#: Pages of a thousand images that are read of a flight's listing.
+#: Most pages, of a thousand images each, to read of a flight's listing.
 MOST_PAGES = 20
-#: One flight's preview may take so long, and so long of it the listing. What is there by then must do.
+#: Most seconds for one flight's preview, and for its listing. The preview uses what was fetched in that time.
 FLIGHT_SECONDS, LISTING_SECONDS = 120.0, 60.0
-#: So many workers may die at the same preview before it is given up.
+#: Give up a preview after this many attempts that ended without a result, because workers died.
 MOST_ATTEMPTS = 3
 
 GONE = "Tapis no longer finds this flight. Discover flights again."
@@ -46,7 +46,7 @@ TOO_OFTEN = "Fetching this preview was interrupted several times."
 
 @dataclass
 class _Looked:
-    """What was found in one flight. image_count: None if the listing was not read to its end."""
+    """What was found in one flight. image_count: None if the listing was not read completely."""
 
     images: "list[PreviewImage]" = field(default_factory=list)
     image_count: Optional[int] = None
@@ -57,7 +57,7 @@ def take_turn(job: TapisJob, batch: SyncBatch) -> str:
     """Fetch waiting previews, the latest requests first, until none is left or the turn is over.
 
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
-    :raises TapisProblem: none can be fetched with this login
+    :raises TapisProblem: no preview can be fetched with this login
     """
     if job.client is None or not job.client.is_active:
         raise SyncRefused("The Tapis client of this login was disabled or removed.", status=404)
@@ -71,17 +71,17 @@ def take_turn(job: TapisJob, batch: SyncBatch) -> str:
             if connections is None:
                 return STOPPED
             if not connections:
-                return OTHERS  # as many connections are open as may be
+                return OTHERS  # all connections are in use
             rows = _next(job, connections)
             if not rows:
                 return DONE if _complete(job) else MORE
-            # In a copy of this thread's context, so that log lines of the pool's threads say what they are about, too.
+            # A copy of this thread's context gives the log lines of the pool's threads the same fields.
             about = {pool.submit(copy_context().run, partial(_look_at, access, fetcher, row.seen)): row for row in rows}
             left = set(about)
             while left:
                 done, left = wait(left, timeout=conf.lease_seconds / 4, return_when=FIRST_COMPLETED)
                 if leases.renew_batch(batch) is None:
-                    return STOPPED  # taken for dead: another worker has the job now
+                    return STOPPED  # the lease was removed: another worker has the job now
                 _take(job, about, done)
     finally:
         stop.set()
@@ -113,7 +113,7 @@ def _failure(problem: TapisProblem) -> "dict[str, object]":
 
 
 def _next(job: TapisJob, number: int) -> "list[FlightPreview]":
-    """Previews to fetch now, each counted as one attempt."""
+    """Choose previews to fetch now, and count an attempt for each."""
     rows = _waiting(job)
     rows.filter(attempts__gte=MOST_ATTEMPTS).update(**_failure(TapisProblem(TOO_OFTEN)))
     found = list(rows.select_related("seen").order_by("-asked_at", "pk")[:number])
@@ -122,7 +122,7 @@ def _next(job: TapisJob, number: int) -> "list[FlightPreview]":
 
 
 def _complete(job: TapisJob) -> bool:
-    """End the job, unless somebody has asked for more at this moment. :returns: whether it has ended"""
+    """End the job, unless somebody has just asked for more previews. :returns: whether it has ended"""
     with transaction.atomic():
         TapisJob.objects.select_for_update().filter(pk=job.pk).first()
         if _waiting(job).exists():
@@ -143,7 +143,7 @@ def _take(job: TapisJob, about: "dict[Future[_Looked], FlightPreview]", done: "s
         except PathNotFound:
             _write_failure(FlightPreview.objects.filter(pk=row.pk), TapisProblem(GONE))
         except TapisProblem as problem:
-            # The others of this system would only take as long to fail as this one did.
+            # The system's other previews would fail in the same way and take as long.
             _write_failure(_waiting(job).filter(seen__system_id=row.seen.system_id), problem)
         except FileProblem as problem:
             _write_failure(FlightPreview.objects.filter(pk=row.pk), TapisProblem(str(problem)))
@@ -156,7 +156,7 @@ def _write_failure(rows: QuerySet, problem: TapisProblem) -> None:
 
 
 def _write(row: FlightPreview, looked: _Looked) -> None:
-    """Keep a preview, whole or not at all. One that another worker has written meanwhile stays as it is."""
+    """Store a complete preview. If another worker has stored it meanwhile, change nothing."""
     with transaction.atomic():
         mine = FlightPreview.objects.select_for_update().filter(pk=row.pk, state=FlightPreview.WAITING).first()
         if mine is None:
@@ -167,7 +167,7 @@ def _write(row: FlightPreview, looked: _Looked) -> None:
         PreviewImage.objects.bulk_create(looked.images)
         mine.state, mine.error, mine.needs_login, mine.ended_at = FlightPreview.READY, "", False, timezone.now()
         mine.save()
-        if looked.image_count is not None:  # a discovery that imports only sees that there are images
+        if looked.image_count is not None:  # a discovery for an import does not count the images
             uncounted = SeenFlight.objects.filter(pk=row.seen_id, image_count=None)
             uncounted.update(image_count=looked.image_count, total_bytes=looked.total_bytes)
 
@@ -175,7 +175,7 @@ def _write(row: FlightPreview, looked: _Looked) -> None:
 def _look_at(access: TapisAccess, fetcher: ContentFetcher, seen: SeenFlight) -> _Looked:
     """List a flight and look at some of its images.
 
-    :raises TapisProblem: it cannot be listed; :raises FileProblem: none of the images can be read
+    :raises TapisProblem: the flight cannot be listed; :raises FileProblem: none of the images can be read
     """
     end = time.monotonic() + FLIGHT_SECONDS
     listing = TapisListing(access, fetcher.stopped, LISTING_SECONDS)
@@ -199,7 +199,7 @@ def _look_at(access: TapisAccess, fetcher: ContentFetcher, seen: SeenFlight) -> 
 
 
 def spread(entries: "list[Entry]", number: int = SAMPLES) -> "list[Entry]":
-    """A few images, from the first to the last, at equal distances."""
+    """A few entries at equal distances, from the first to the last."""
     if len(entries) <= number:
         return list(entries)
     return [entries[round(index * (len(entries) - 1) / (number - 1))] for index in range(number)]
@@ -211,7 +211,7 @@ def _image(fetcher: ContentFetcher, system_id: str, path: str, entry: Entry, num
     if left <= 0:
         image.problem = "Tapis took too long."
         return image
-    small = entry.is_link or entry.size <= heads.WHOLE_BYTES  # a link's size is its own
+    small = entry.is_link or entry.size <= heads.WHOLE_BYTES  # a link's size says nothing about the image
     most = heads.WHOLE_BYTES if small else heads.HEAD_BYTES
     try:
         data = fetcher.beginning(system_id, path, lambda found: heads.is_enough(found, small), most, min(left, conf.timeout))

@@ -1,4 +1,4 @@
-"""Work on claimed jobs: discoveries and syncs from their first listing to their end, and previews, in turns that any worker can take."""
+"""Work on claimed jobs (discoveries, syncs and previews) in turns. Any worker can take the next turn of a job."""
 import logging
 import time
 from datetime import timedelta
@@ -21,20 +21,20 @@ logger = logging.getLogger("app.logger")
 
 Told = Callable[[TapisJob], None]
 
-#: How long a sync waits at most for WebODM to carry out a cancel, and how often it looks.
+#: How long a sync waits for WebODM to carry out a cancel, and how often it checks.
 CANCEL_SECONDS = 20.0
 LOOK_SECONDS = 2.0
-#: A sync whose rest other workers have in hand is looked at again after so long.
+#: When to look again at a sync if other workers are fetching the rest of its files.
 OTHERS_SECONDS = 2.0
 
 
 def work() -> bool:
-    """Take one turn at whichever job is due, and wake another worker where more is to be done. :returns: whether there was something"""
+    """Take one turn at whichever job is due, and wake another worker if more jobs are due. :returns: whether a job was due"""
     claimed = claims.claim()
     if claimed is None:
         return False
     if jobs.due().exists():
-        jobs.wake()  # another worker, as far as there is one, and as many may work
+        jobs.wake()  # another worker may start now, within the limit of workers
     try:
         take_claimed_turn(claimed)
     finally:
@@ -44,9 +44,9 @@ def work() -> bool:
 
 
 def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5) -> TapisJob:
-    """Do a whole job in this process, together with any workers that are at it too. :returns: the job, which has ended or is paused
+    """Run a whole job in this process. Workers may join. :returns: the job, which has ended or is paused
 
-    :param told: called with the job now and then
+    :param told: called with the job from time to time
     """
     while True:
         job = TapisJob.objects.get(pk=job_id)
@@ -56,11 +56,11 @@ def run_here(job_id: Any, told: Optional[Told] = None, poll_seconds: float = 0.5
         if claimed is not None:
             take_claimed_turn(claimed, told)
         else:
-            time.sleep(poll_seconds)  # another worker has it, or it waits for something
+            time.sleep(poll_seconds)  # another worker has the job, or it is not due yet
 
 
 def take_claimed_turn(claimed: claims.Claim, told: Optional[Told] = None) -> str:
-    """Work on a claimed job until it ends or the turn is over. Whatever happens, the claim is given back.
+    """Work on a claimed job until it ends or the turn is over. The claim is released in any case.
 
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
     """
@@ -78,15 +78,15 @@ def take_claimed_turn(claimed: claims.Claim, told: Optional[Told] = None) -> str
     finally:
         claims.release(claimed, seconds)
         if job.kind == TapisJob.SYNC:
-            tidy.remove_incoming(job)  # however it ended, if it did
+            tidy.remove_incoming(job)  # does nothing while a sync of the flight is active
     return outcome
 
 
 def _stop(claimed: claims.Claim, problem: TapisProblem) -> None:
-    """Write down why a job cannot go on. A worker that listed until its lease ended leaves the job to whoever has it now."""
+    """Record why a job cannot continue. If this worker's lease ended while it was listing, leave the job to the worker that has it now."""
     job = claimed.job
     if claimed.batch is None and not claims.keep(claimed):
-        logger.info("Tapis: %s %s is not this worker's any more, which ran into: %s", job.kind, job.pk, problem)
+        logger.info("Tapis: %s %s belongs to another worker now; this worker failed with: %s", job.kind, job.pk, problem)
     elif job.kind == TapisJob.DISCOVERY:
         discovery.fail(job, problem)
     elif job.kind == TapisJob.PREVIEW:
@@ -105,27 +105,27 @@ def _turn(claimed: claims.Claim, told: Optional[Told]) -> str:
         return previews.take_turn(job, claimed.batch) if job.kind == TapisJob.PREVIEW else _fetch(job, claimed.batch, told)
     if not _plan(claimed):
         return fetch.STOPPED
-    again = claims.claim(only=job.pk)  # go on at once: the listing was not the long part
+    again = claims.claim(only=job.pk)  # continue at once, because the listing took little of the turn's time
     if again is None:
         return fetch.MORE
     if conf.sync_workers > 1 and _is_large(job):
-        jobs.wake()  # another worker may share it
+        jobs.wake()  # another worker may share the sync
     return take_claimed_turn(again, told)
 
 
 def _is_large(job: TapisJob) -> bool:
-    """Whether there is more to fetch than one worker does in a few calls."""
+    """Whether there are enough files to fetch to share the sync with another worker."""
     wanted = FlightFile.objects.filter(flight_id=job.flight_id, state=FlightFile.WANTED)
     return wanted[:4 * conf.flight_connections].count() == 4 * conf.flight_connections
 
 
 def is_planned(job_id: Any) -> bool:
-    """Whether the job has been listed, and its files are being fetched."""
+    """Whether the job has been listed and is in its fetching phase."""
     return TapisJob.objects.filter(pk=job_id, state=TapisJob.RUNNING, phase=TapisJob.FETCHING).exists()
 
 
 def take_plan(job_id: Any) -> bool:
-    """List a sync's flight and plan it, unless another worker is at it or has done so, and fetch nothing yet.
+    """List a sync's flight and plan the sync, unless another worker does or did so. Fetches nothing yet.
 
     :returns: whether the job is in its fetching phase now
     """
@@ -144,7 +144,7 @@ def take_plan(job_id: Any) -> bool:
 
 
 def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
-    """Fetch some of a planned sync's files, and end the sync when that was the last of them.
+    """Fetch some files of a planned sync, and end the sync after the last file.
 
     :returns: "more", "others", "done" or "stopped", as in ``fetch.Turn.run``
     """
@@ -160,7 +160,7 @@ def take_turn(job_id: Any, told: Optional[Told] = None) -> str:
 
 
 def _plan(claimed: claims.Claim) -> bool:
-    """List and compare. :returns: whether there is something to fetch or to finish now"""
+    """List the flight and plan its sync. :returns: whether the fetching phase can start now"""
     job = claimed.job
     if job.client is None or not job.client.is_active:
         raise SyncRefused("The Tapis client of this flight was disabled or removed.", status=404)
@@ -175,7 +175,7 @@ def _plan(claimed: claims.Claim) -> bool:
     if state.status in (host_tasks.QUEUED, host_tasks.RUNNING):
         raise SyncRefused("The task is being processed. Sync again when it has ended.")
     if state.status == host_tasks.CANCELED:
-        host_tasks.make_waiting(task)  # the sync or the processing was canceled earlier; this sync was asked for since
+        host_tasks.make_waiting(task)  # the task was canceled before somebody asked for this sync
     try:
         found = plan.make_plan(job, jobs.access_of(job), task, lambda: claims.keep(claimed))
     except Lost:
@@ -187,9 +187,9 @@ def _plan(claimed: claims.Claim) -> bool:
 
 
 def _wait_for_cancel(job: TapisJob) -> None:
-    """WebODM's worker still has to carry out a cancel that was asked for before. Late, it would stop this sync too. No worker waits for it.
+    """Put the sync off until WebODM has carried out an earlier cancel, which would otherwise stop this sync as well. Does not block.
 
-    :raises SyncRefused: it has been waiting for too long
+    :raises SyncRefused: the sync has waited too long
     """
     since = job.results.get("cancel_since")
     now = timezone.now()
@@ -214,10 +214,10 @@ def _fetch(job: TapisJob, batch: SyncBatch, told: Optional[Told]) -> str:
 
 
 def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
-    """Sync the flight of a WebODM task to its end. :returns: whether it is complete
+    """Run the whole sync of a WebODM task's flight. :returns: whether it is complete
 
-    :param access: whose token to use; None: the flight's user's
-    :raises SyncRefused: the task is not a flight's, or of another tenant than the access
+    :param access: to Tapis; None: that of the flight's user
+    :raises SyncRefused: the task was not made from a flight, or the access is to another tenant
     """
     flight = Flight.objects.select_related("user", "client").filter(task_id=getattr(task, "pk", task)).first()
     if flight is None:
@@ -234,6 +234,6 @@ def sync_task(task: Any, access: Optional[TapisAccess] = None) -> bool:
 
 
 def task_removed(task_id: Any) -> None:
-    """End the sync of a task that is being removed. Its workers stop at their next look."""
+    """End the sync of a task that is being removed. Its workers stop at their next check."""
     for job in TapisJob.objects.filter(flight__task_id=task_id, kind=TapisJob.SYNC, state__in=TapisJob.OPEN):
         finish.cancel(job.pk, "The task was removed in WebODM.")

@@ -1,4 +1,4 @@
-"""What is left of a sync beside its task once it has ended: nothing."""
+"""Remove a sync's temporary files once it has ended."""
 import logging
 
 from app_extensions.host import tasks as host_tasks
@@ -8,7 +8,7 @@ logger = logging.getLogger("app.logger")
 
 
 def remove_incoming(job: TapisJob) -> None:
-    """Remove the directory for files on their way in, unless a sync of the flight is under way, which may be a later one."""
+    """Remove the directory of partial files, unless a sync of the flight (possibly a later one) is active."""
     syncs = TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC)
     if job.flight.task_id is None or syncs.filter(state__in=TapisJob.ACTIVE).exists():
         return
@@ -17,9 +17,9 @@ def remove_incoming(job: TapisJob) -> None:
     try:
         for part in directory.glob("*.part*"):
             if part.name.split(".")[1] not in live:
-                part.unlink()  # of a worker that was killed
+                part.unlink()  # left by a worker that was killed
         directory.rmdir()
     except FileNotFoundError:
-        pass  # gone already
+        pass  # it is already gone
     except OSError as error:
         logger.debug("Tapis: %s stays for now: %s", directory, error)

@@ -1,20 +1,20 @@
-"""Whether a fetched file is a whole photo, by the definition that all of this project shares."""
+"""Check that a fetched file is a complete photo, with the same checks as the rest of this project."""
 from pathlib import Path
 
 from app_extensions.shared import photo_files
 
 
 class NotAnImage(ValueError):
-    """The file is not a whole photo that processing nodes read."""
+    """The file is not a complete photo that processing nodes can read."""
 
 
 def check_image(path: Path) -> None:
-    """Judge a fetched file by its content. What lies behind a photo's end (a phone's video) does not matter.
+    """Check a fetched file by its content. Data after the photo's end, such as a phone's video, does not matter.
 
-    A file is kept byte for byte, as it is compared with its source later; so kinds that would have to be converted first
-    (HEIC, WebP) are refused, whatever their name says.
+    The file must stay byte for byte the same, because later syncs compare it with its source. So kinds that need conversion
+    (HEIC, WebP) are refused, whatever the file's name says.
 
-    :raises NotAnImage: not a photo, not whole, or of such a kind; the text goes after the file's name
+    :raises NotAnImage: not a photo, not complete, or of a refused kind; the text is to follow the file's name
     """
     try:
         photo = photo_files.examine(path)

@@ -1,1 +1,1 @@
-"""The plugin's HTTP side: it parses, calls one rule of `app_extensions.openscan`, and answers."""
+"""The plugin's views. Each parses the request, calls one function of `app_extensions.openscan`, and answers."""

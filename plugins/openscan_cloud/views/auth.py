@@ -1,4 +1,4 @@
-"""Who calls: HTTP Basic with the pair that every rig has built in, or a token as Bearer. WebODM's users play no part."""
+"""Authentication of rigs and programs: HTTP Basic with every rig's built-in pair, or a token as Bearer. WebODM's users do not count."""
 import base64
 import binascii
 import hmac
@@ -18,10 +18,10 @@ UNAUTHORIZED = 401
 
 
 class Caller:
-    """An admitted client: its address, and its token and whose scans it may touch once a command asks."""
+    """An admitted client: its address and, on request, its token and the owner of the scans that it may use."""
 
     def __init__(self, request: HttpRequest, parameters: Parameters):
-        """Raises OpenScanError (401) without the right Basic pair or a valid Bearer token."""
+        """Admit a client. Raises OpenScanError (401) if it has neither the right Basic pair nor a valid Bearer token."""
         self.address = address_of(request)
         self._parameters = parameters
         self._bearer: Optional[Token] = None
@@ -34,17 +34,17 @@ class Caller:
                 "(rigs come with openscan and free), or send your token as Authorization: Bearer.", UNAUTHORIZED)
 
     def token(self) -> Token:
-        """The Bearer token, else the one in the parameters. Raises OpenScanError (400) for none or a bad one."""
+        """The Bearer token, else the one in the parameters. Raises OpenScanError (400) if there is none or it is invalid."""
         return self._bearer or tokens.require_token(self._parameters.text("token"))
 
     def client(self, token: Token) -> str:
-        """Whom names under this token belong to: the client's address, or what its secret or upload link says."""
+        """Who owns the scan names under this token: the client's address, or the identity from its secret or upload link."""
         if not names.needs_secret(token):
             return self.address
         return names.identify(self._parameters.text("secret"), self._parameters.text("ulink"))
 
     def known_token(self) -> Optional[Token]:
-        """The same for calls that work without: None for no token or a bad one."""
+        """Like `token`, for calls that also work without one: None if there is no token or it is invalid."""
         if self._bearer:
             return self._bearer
         token = tokens.find_token(self._parameters.text("token").strip())

@@ -1,8 +1,8 @@
-"""Reads a request's body as it comes: with a Content-Length or in chunks, at the memory of one piece.
+"""Read a request's body as a stream, with a Content-Length or in chunks, holding only one piece in memory.
 
-Django 2.2 takes a chunked body for empty and says nothing, so it is read from `wsgi.input`. gunicorn's own `Body.read` goes
-through it in steps of 1 KiB and copies the rest of its buffer each time; its inner reader, asked directly, does the same work
-for a fraction of the CPU time. Other servers are read the standard way.
+Django 2.2 silently treats a chunked body as empty, so we read from `wsgi.input`. gunicorn's own `Body.read` reads in steps of 1 KiB
+and copies the rest of its buffer each time. Calling its inner reader directly needs only a fraction of the CPU time. With other
+servers, we read in the standard way.
 """
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _DRAIN_SECONDS = 30
 
 
 class RequestBody:
-    """The body of the request behind a WSGI `environ`. `length` is None for one that is sent in chunks."""
+    """The body of a request, from its WSGI `environ`. `length` is None if the body is sent in chunks."""
 
     def __init__(self, environ: dict):
         self._environ = environ
@@ -27,9 +27,9 @@ class RequestBody:
         self.length = self._announced_length()
 
     def pieces(self) -> Iterator[bytes]:
-        """The body piece by piece, to its end or its Content-Length. Ends early where the client did: compare with `length`.
+        """Yield the body piece by piece, up to its end or Content-Length. If the client stops early, so does this: compare with `length`.
 
-        Raises OpenScanError: 408 where nothing came for a while, 400 where the chunks are broken.
+        Raises OpenScanError: 408 if nothing came for a while, 400 if the upload broke off.
         """
         read = self._reader()
         with self._patience():
@@ -42,7 +42,7 @@ class RequestBody:
                 yield piece
 
     def read_small(self, most_bytes: int) -> bytes:
-        """The whole body. Raises OpenScanError (413) where it is more than `most_bytes`."""
+        """The whole body. Raises OpenScanError (413) if it is larger than `most_bytes`."""
         pieces = []
         for piece in self.pieces():
             pieces.append(piece)
@@ -51,7 +51,7 @@ class RequestBody:
         return b"".join(pieces)
 
     def drain(self, most_bytes: int) -> None:
-        """Reads what the client still sends, up to a bound: closed on, many clients would see a reset, not our answer."""
+        """Read and drop what the client still sends, up to a limit. If we closed now, many clients would see a reset, not our answer."""
         deadline = time.monotonic() + _DRAIN_SECONDS
         limit = self._read_bytes + most_bytes
         try:
@@ -59,7 +59,7 @@ class RequestBody:
                 if self._read_bytes > limit or time.monotonic() > deadline:
                     return
         except OpenScanError:
-            return  # the client is gone or silent: the answer that is under way says why anyhow
+            return  # the client is gone or silent; the answer already says what went wrong
 
     def _announced_length(self) -> Optional[int]:
         if "chunked" in self._environ.get("HTTP_TRANSFER_ENCODING", "").lower():
@@ -74,7 +74,7 @@ class RequestBody:
             self._is_broken = True
             if "timed out" in str(error):
                 raise OpenScanError(
-                    f"Nothing came for {conf.upload_idle_seconds} seconds, so the upload was given up; send this part again.",
+                    f"No data came for {conf.upload_idle_seconds} seconds, so the upload was stopped. Send this part again.",
                     408) from error
             raise OpenScanError("The upload broke off; send this part again.") from error
 
@@ -89,7 +89,7 @@ class RequestBody:
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
-        """Gives the connection a time limit for silence while the body is read: a stalled rig must not keep a worker."""
+        """Limit the silence on the connection while the body is read, so that a stalled rig does not block a worker."""
         connection = self._environ.get("gunicorn.socket")
         if connection is None:
             yield

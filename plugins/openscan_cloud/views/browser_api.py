@@ -1,4 +1,4 @@
-"""What our pages' scripts ask: uploads, scans, tokens. For browsers only: a session or the visitor's cookie, and Django's CSRF check."""
+"""The API for our pages' scripts: uploads, scans, tokens. For browsers only: with a session or the visitor's cookie, and a CSRF check."""
 import functools
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ _READ = ["GET", "HEAD"]
 
 
 def api_view(*methods: str) -> "Callable[[Callable[..., dict]], Callable[..., HttpResponse]]":
-    """A view of the pages' API: `view(request, visitor, …)` gives what is answered as JSON."""
+    """Decorate a view of the pages' API: `view(request, visitor, …)` returns the content of the JSON answer."""
 
     def decorate(view: Callable[..., dict]) -> Callable[..., HttpResponse]:
         @json_view
@@ -41,7 +41,7 @@ def api_view(*methods: str) -> "Callable[[Callable[..., dict]], Callable[..., Ht
 
 
 def body_of(request: HttpRequest) -> "dict[str, Any]":
-    """The JSON object that was sent. Raises OpenScanError (400) for anything else."""
+    """The request's JSON object. Raises OpenScanError (400) if the body is something else."""
     try:
         content = json.loads(request.body or b"{}")
     except (ValueError, RecursionError):
@@ -52,15 +52,15 @@ def body_of(request: HttpRequest) -> "dict[str, Any]":
 
 
 def _text_of(content: "dict[str, Any]", name: str) -> str:
-    """A text of a JSON object, empty where it is missing. Raises OpenScanError (400) for anything else."""
+    """A text field of a JSON object; empty if it is missing. Raises OpenScanError (400) for a value of another type."""
     value = content.get(name, "")
     if not isinstance(value, str):
-        raise OpenScanError(f"The field {name} has to be text.")
+        raise OpenScanError(f"The field {name} must be text.")
     return value
 
 
 def token_row(token: Token) -> "dict[str, Any]":
-    """A token as pages need it to say beforehand what fits. Its text is nowhere to be had."""
+    """A token's credit and limits, so that pages can check uploads in advance. The token's text is not included."""
     ledger.refill(token)
     return {
         "id": token.pk, "prefix": token.prefix, "kind": token.kind, "name": token.person or token.prefix,
@@ -71,7 +71,7 @@ def token_row(token: Token) -> "dict[str, Any]":
 
 @api_view("GET")
 def me_view(request: HttpRequest, visitor: Visitor) -> dict:
-    """Who is here, with which tokens, and the limits that a page can check before anything is sent."""
+    """The visitor's usable tokens, and the limits that a page can check before it sends anything."""
     if visitor.user is None and visitor.token is None:
         raise OpenScanError(visitors.SIGN_IN_SENTENCE, visitors.SIGN_IN)
     usable = visitor.tokens().filter(revoked_at=None).order_by("-last_used_at", "pk")
@@ -81,7 +81,7 @@ def me_view(request: HttpRequest, visitor: Visitor) -> dict:
 
 @api_view("GET", "POST")
 def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
-    """GET: unfinished uploads. POST: begin one, or continue the one of the same name and files."""
+    """GET: unfinished uploads. POST: begin an upload, or continue the one with the same name and files."""
     if request.method == "GET":
         return {"uploads": [_upload_row(scan) for scan in browser.unfinished(visitor.tokens())[:20]]}
     content = body_of(request)
@@ -103,7 +103,7 @@ def uploads_view(request: HttpRequest, visitor: Visitor) -> dict:
 
 @api_view("GET", "POST")
 def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """GET: what of an upload has arrived. POST: the same with links that are good for their full time again."""
+    """GET: what has arrived of an upload. POST: the same, but first renew the links for their full time."""
     scan = visitors.require_own(visitor, key)
     if request.method == "POST":
         scan = browser.renew_links(scan, base_url=links.base_url(request))
@@ -112,7 +112,7 @@ def upload_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 
 @api_view("POST")
 def start_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """All files are there: begin. Again: nothing happens, and that is fine."""
+    """Start processing when all files are there. Calling it again does nothing and is no error."""
     scan = visitors.require_own(visitor, key)
     scans.start_scan(scan.token, scan.name, scan.client_address)
     return {"key": page_links.page_key(scan)}
@@ -132,7 +132,7 @@ def _upload(scan: Scan) -> "dict[str, Any]":
 
 @api_view("POST")
 def reset_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """Forget a scan: its photos, its model, and what is held of the credit."""
+    """Delete a scan: its photos, its model, and its hold on the credit."""
     scan = visitors.require_own(visitor, key)
     scans.reset_scan_row(scan, why="Its owner reset it on the page.")
     return {}
@@ -140,19 +140,19 @@ def reset_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
 
 @api_view("GET")
 def scan_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """A scan as its page shows it."""
+    """A scan, as its page shows it."""
     return scan_page.for_page(visitor, visitors.find_access(visitor, key))
 
 
 @api_view("GET")
 def output_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """What the processing node said, for the scan's owner."""
+    """The processing node's output, for the scan's owner."""
     return {"text": scan_page.output_of(visitors.require_own(visitor, key))}
 
 
 @api_view("POST")
 def share_view(request: HttpRequest, visitor: Visitor, key: str) -> dict:
-    """A link to share for some days."""
+    """Make a link for sharing the scan for some days."""
     return scan_page.share(visitors.require_own(visitor, key), body_of(request).get("days"), links.base_url(request))
 
 
@@ -175,7 +175,7 @@ def model_file_view(request: HttpRequest, key: str) -> HttpResponse:
 
 @json_view
 def picture_view(request: HttpRequest, key: str) -> HttpResponse:
-    """A small picture of the scan. Raises OpenScanError (404) where there is none."""
+    """A small picture of the scan. Raises OpenScanError (404) if there is none."""
     if request.method not in _READ:
         return method_not_allowed(_READ)
     found = model_view.picture(visitors.find_access(visitor_of(request), key).scan)
@@ -185,7 +185,7 @@ def picture_view(request: HttpRequest, key: str) -> HttpResponse:
 
 
 def _file(request: HttpRequest, path: Path, kind: str, version: str) -> HttpResponse:
-    """A file of ours for a page; the browser keeps it, and asks whether it is still the one."""
+    """One of our files for a page. The browser caches it, and asks each time whether it has changed."""
     tag = f'"{version}"'
     if request.META.get("HTTP_IF_NONE_MATCH", "") == tag:
         response: HttpResponse = HttpResponseNotModified()
@@ -210,7 +210,7 @@ def scans_view(request: HttpRequest, visitor: Visitor) -> dict:
 
 @api_view("GET", "POST")
 def tokens_view(request: HttpRequest, visitor: Visitor) -> dict:
-    """GET: the visitor's tokens. POST: make one, where the site allows it; its text is in this answer and nowhere else."""
+    """GET: the visitor's tokens. POST: make a token if the site allows it. Only this answer has the token's text."""
     if request.method == "POST":
         if visitor.user is None:
             raise OpenScanError("Sign in to WebODM to make a token, or ask for one.", visitors.FORBIDDEN)
@@ -227,7 +227,7 @@ def tokens_view(request: HttpRequest, visitor: Visitor) -> dict:
 
 @api_view("GET")
 def ledger_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
-    """A page of a token's ledger in words."""
+    """One page of a token's ledger, as readable entries."""
     before = request.GET.get("before", "")
     entries = self_service.entries_in_words(_own_token(visitor, token_id), int(before) if before.isdecimal() and len(before) < 10 else 0)
     return {"entries": entries, "more": len(entries) == self_service.MOST_ENTRIES}
@@ -235,14 +235,14 @@ def ledger_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
 
 @api_view("GET")
 def seen_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
-    """When a program or rig last used a token, for the page that waits for the first contact."""
+    """When a program or rig last used a token. The page polls this while it waits for a rig's first contact."""
     at = _own_token(visitor, token_id).last_used_at
     return {"seen_at": at.isoformat() if at else "", "now": timezone.now().isoformat()}
 
 
 @json_view
 def rotate_view(request: HttpRequest, token_id: str) -> HttpResponse:
-    """A new text for a token, shown once. Whoever gave the token on this browser stays signed in."""
+    """Give a token a new text, which is shown once. A visitor who signed in with the token stays signed in."""
     if request.method != "POST":
         return method_not_allowed(["POST"])
     visitor = visitor_of(request)
@@ -271,12 +271,12 @@ def credit_view(request: HttpRequest, visitor: Visitor, token_id: str) -> dict:
 def _own_token(visitor: Visitor, token_id: str) -> Token:
     found = visitor.tokens().filter(pk=int(token_id)).first()
     if found is None:
-        raise OpenScanError("This is none of your tokens.", visitors.NOT_FOUND)
+        raise OpenScanError("This is not one of your tokens.", visitors.NOT_FOUND)
     return found
 
 
 def _changeable_token(visitor: Visitor, token_id: str) -> Token:
-    """A token that its visitor may change: a public one only its WebODM owner, as everybody has it."""
+    """One of the visitor's tokens, for changing it. Everybody has a public token, so only its WebODM owner may change that one."""
     token = _own_token(visitor, token_id)
     if token.is_public and visitor.user is None:
         raise OpenScanError("A public token belongs to everybody; only its WebODM user can change it.", visitors.FORBIDDEN)
@@ -293,7 +293,7 @@ def _token_card(token: Token, visitor: Visitor) -> "dict[str, Any]":
 
 @api_view("GET")
 def task_view(request: HttpRequest, visitor: Visitor, task_id: str) -> dict:
-    """The scan behind a WebODM task, for the dashboard; `scan` is null for a task that came from elsewhere."""
+    """The scan of a WebODM task, for the dashboard. `scan` is null if the task has none that is the user's."""
     scan = visitor.scans().filter(webodm_task_id=task_id).first() if visitor.user is not None else None
     if scan is None:
         return {"scan": None}

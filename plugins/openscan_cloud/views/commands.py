@@ -1,4 +1,4 @@
-"""The rig API's commands (`docs/makers/openscan-api.md`). Each parses its parameters, calls one rule and answers its JSON."""
+"""The rig API's commands (`docs/makers/openscan-api.md`). Each parses its parameters, calls one function and answers with JSON."""
 import json
 from typing import Any, Callable, NamedTuple
 
@@ -16,7 +16,7 @@ from app_extensions.shared.formatting import format_bytes, format_duration
 from .auth import UNAUTHORIZED, Caller
 from .http import Parameters, answer, method_not_allowed, refusal, rig_view
 
-#: What clients of the original protocol do not know of: `files` of createProject, `missing_parts` of getProjectInfo, `crc32` of uploads.
+#: Extensions of the original protocol: `files` of createProject, `missing_parts` of getProjectInfo, `crc32` of uploads.
 FEATURES = ("files", "missing_parts", "crc32")
 
 
@@ -38,7 +38,7 @@ def get_token_info(call: Call) -> dict:
         "limit_part": token.limit_part_bytes,
         "kind": token.kind,
         "daily_credit": token.daily_bytes,
-        # Three texts that OpenScan3's page shows. Tokens do not expire, so there is no date; a revoked one is refused.
+        # OpenScan3's page shows these three texts. Tokens do not expire, so there is no date. Revoked ones are refused.
         "message": _about(token),
         "assigned_to": token.person,
         "expires_at": "",
@@ -130,10 +130,10 @@ _METHODS = ["GET", "POST"]
 
 @rig_view
 def command_view(request: HttpRequest, command: str = "") -> HttpResponse:
-    """Any command, under `/api/plugins/openscan_cloud/` and `/api/openscan/`; everything else there is 404 in JSON.
+    """Run a command under `/api/plugins/openscan_cloud/` or `/api/openscan/`. Everything else there gets a 404 in JSON.
 
-    A host that was typed with a slash at its end gives two of them before the command, which WebODM's nginx passes on. A slash
-    behind the command is fine, too: WebODM would redirect what it does not know, with the token in the Location.
+    Extra slashes are ignored. If a host was typed with a slash at its end, there are two before the command, and WebODM's nginx passes them
+    on. A slash after the command must work as well, because WebODM redirects unknown addresses, with the token in the Location.
     """
     run = COMMANDS.get((command or "").strip("/"))
     if run is None:

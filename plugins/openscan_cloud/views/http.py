@@ -1,4 +1,4 @@
-"""What all calls of the rig API share: JSON whatever happens, parameters from query and body, the plugin's own switch."""
+"""Code that all calls of the rig API share: JSON for every outcome, parameters from query and body, the check for the plugin."""
 import functools
 import io
 import json
@@ -31,7 +31,7 @@ _INTEGER = re.compile(r"\s*\+?([0-9]{1,18})\s*\Z", re.ASCII)
 
 
 def answer(content: dict, status: int = 200) -> HttpResponse:
-    """`content` as JSON that nobody caches: answers carry links that are as good as keys."""
+    """`content` as JSON that must not be cached, because answers contain links that work as keys."""
     response = JsonResponse(content, status=status)
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
@@ -39,7 +39,7 @@ def answer(content: dict, status: int = 200) -> HttpResponse:
 
 
 def refusal(sentence: str, status: int) -> HttpResponse:
-    """An error as the clients expect it: one sentence under `error`."""
+    """An error in the form that clients expect: one sentence under `error`."""
     response = answer({"error": sentence}, status)
     if status in (503, 507):
         response["Retry-After"] = "60"
@@ -47,12 +47,12 @@ def refusal(sentence: str, status: int) -> HttpResponse:
 
 
 def rig_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A `json_view` for clients that are no browsers: it needs no CSRF cookie."""
+    """A `json_view` for clients other than browsers, without a CSRF cookie."""
     return csrf_exempt(json_view(view))
 
 
 def json_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A view that is away while the plugin is disabled (root mounts stay routed) and answers every error in JSON."""
+    """Decorate a view: it answers every error in JSON, and 404 while the plugin is disabled, because root mounts stay active."""
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -77,25 +77,25 @@ def json_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return refusal("The server's database does not answer just now; try again in a minute.", 503)
         except Exception:
             logger.exception("OpenScan: %s failed", view.__name__)
-            return refusal("Something went wrong on the server; its log tells the administrator more.", 500)
+            return refusal("Something went wrong on the server. Its log has details for the administrator.", 500)
 
     return guarded
 
 
 def method_not_allowed(allowed: list[str]) -> HttpResponse:
-    """405 in JSON, with the Allow header that goes with it."""
-    response = refusal(f"This address takes {' and '.join(allowed)} only.", 405)
+    """405 in JSON, with its Allow header."""
+    response = refusal(f"This address accepts only {' and '.join(allowed)}.", 405)
     response["Allow"] = ", ".join(allowed)
     return response
 
 
 def address_of(request: HttpRequest) -> str:
-    """The client's address as far as the proxies in between can be believed."""
+    """The client's address, as far as the proxies in between are trusted."""
     return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 class Parameters:
-    """A call's parameters: the body's first (form or JSON), then the query's. Of a repeated one, the first counts."""
+    """A call's parameters, from the body (form or JSON), then from the query. If one is repeated, the first value counts."""
 
     def __init__(self, request: HttpRequest):
         self._values: dict[str, str] = {}
@@ -108,7 +108,7 @@ class Parameters:
             self._values.setdefault(key, value)
 
     def text(self, name: str) -> str:
-        """The parameter as it came, empty if it is missing."""
+        """The parameter as it was sent; empty if it is missing."""
         return self._values.get(name, "")
 
     def required(self, name: str) -> str:
@@ -119,7 +119,7 @@ class Parameters:
         return value
 
     def integer(self, name: str) -> int:
-        """The parameter as a whole number ≥ 0. Raises OpenScanError (400) if it is missing or none."""
+        """The parameter as a whole number ≥ 0. Raises OpenScanError (400) if it is missing or not such a number."""
         match = _INTEGER.match(self.required(name))
         if not match:
             raise OpenScanError(f"The parameter {name} must be a whole number of at most 18 digits, like {name}=1.")
@@ -127,7 +127,7 @@ class Parameters:
 
 
 def _body_pairs(request: HttpRequest) -> list[tuple[str, str]]:
-    """The body's parameters, whatever kind it is of; chunked ones too, which Django takes for empty."""
+    """The parameters in a body of any supported type. Also reads chunked bodies, which Django treats as empty."""
     kind = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     sent = RequestBody(request.environ)
     try:
@@ -145,20 +145,20 @@ def _body_pairs(request: HttpRequest) -> list[tuple[str, str]]:
 
 
 class _NoFiles(FileUploadHandler):
-    """Passes files over. Django's own handling, and WebODM's, would keep them on the disk, whoever sent them."""
+    """Skips files in a form. Django's and WebODM's own handlers would write anybody's files to the disk."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         raise SkipFile
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
-        """Nothing comes here."""
+        """Never called, because all files are skipped."""
 
     def file_complete(self, file_size: int) -> None:
-        """Nothing comes here."""
+        """Never called, because all files are skipped."""
 
 
 def _multipart_pairs(request: HttpRequest, body: bytes) -> list[tuple[str, str]]:
-    """The fields of a form as curl's `-F` sends them; no files."""
+    """The fields of a form, as sent by curl's `-F`, without files."""
     if not body:
         return []
     boundary = parse_header(request.META["CONTENT_TYPE"])[1].get("boundary")

@@ -1,4 +1,4 @@
-"""Pages for people. Makers need no WebODM account, so theirs stands at the root; operators' is inside WebODM."""
+"""Pages for people. Makers need no WebODM account, so their pages are at the root. Operators' pages are inside WebODM."""
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -25,7 +25,7 @@ from .visitor import INSIDE, OUTSIDE, show, sign_in, sign_out, visitor_of
 @csrf_protect
 @require_http_methods(["GET", "HEAD", "POST"])
 def maker_page(request: HttpRequest) -> HttpResponse:
-    """How to connect a rig, and, with a token in the form (never in the address), its credit and scans. The token is remembered."""
+    """How to connect a rig. With a token in the form (never in the address), also its credit and scans; the token is remembered."""
     if not plugin_enabled(PLUGIN_NAME):
         raise Http404
     base_url = links.base_url(request)
@@ -53,7 +53,7 @@ def maker_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_POST
 def leave_page(request: HttpRequest) -> HttpResponse:
-    """Forget the token, as on a computer that others use."""
+    """Forget the token, for example on a shared computer."""
     response = redirect(OUTSIDE)
     sign_out(response)
     return response
@@ -62,7 +62,7 @@ def leave_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def upload_page(request: HttpRequest) -> HttpResponse:
-    """Send photos from the browser. Outside WebODM a token has to be given first."""
+    """Upload photos from the browser. Outside WebODM, visitors must give a token first."""
     visitor = visitor_of(request)
     if visitor.user is None and visitor.token is None:
         return redirect(OUTSIDE)
@@ -72,7 +72,7 @@ def upload_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def scans_page(request: HttpRequest) -> HttpResponse:
-    """The visitor's scans with a picture of each."""
+    """The visitor's scans, with a picture of each."""
     visitor = visitor_of(request)
     if visitor.user is None and visitor.token is None:
         return redirect(OUTSIDE)
@@ -82,7 +82,7 @@ def scans_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def tokens_page(request: HttpRequest) -> HttpResponse:
-    """The visitor's tokens: credit and what used it, and a rig set up with one."""
+    """The visitor's tokens: their credit, what used it, and how to set up a rig with one."""
     visitor = visitor_of(request)
     if visitor.user is None and visitor.token is None:
         return redirect(OUTSIDE)
@@ -94,7 +94,7 @@ def tokens_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask_page(request: HttpRequest) -> HttpResponse:
-    """Ask for a private token; an administrator decides. The answer is the same whether the address is known or not."""
+    """Ask for a private token. An administrator decides. The answer does not reveal whether the address is known."""
     mail, forename, lastname = (request.POST.get(name, "") for name in ("mail", "forename", "lastname"))
     context: dict[str, Any] = {
         "title": "Ask for a token", "here": "ask", "visitor_token": visitor_of(request).token, "result_days": conf.result_days,
@@ -112,7 +112,7 @@ def ask_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def public_page(request: HttpRequest) -> HttpResponse:
-    """The site's public token, what is left of it today, what is done with the photos, and the API. Away unless a setting names it."""
+    """The site's public token, its credit left today, what happens to the photos, and the API. 404 unless a setting names the token."""
     token = tokens.find_token(conf.public_token)
     if token is None or not token.is_public or token.revoked_at:
         raise Http404
@@ -124,7 +124,7 @@ def public_page(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 @require_http_methods(["GET", "HEAD"])
 def scan_page(request: HttpRequest, key: str) -> HttpResponse:
-    """One scan: where it stands, its model, and what can be done with it. The link is enough to look."""
+    """One scan: its progress, its model, and its actions. The link alone is enough to view it."""
     visitor = visitor_of(request)
     context = {"title": "Scan", "here": "scan", "visitor_token": visitor.token, "key": key}
     try:
@@ -137,21 +137,21 @@ def scan_page(request: HttpRequest, key: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD"])
 def operator_page(request: HttpRequest) -> HttpResponse:
-    """Queue, scans and tokens: all of them for a superuser, one's own for others."""
+    """Queue, scans and tokens: all of them for superusers, only their own for other users."""
     context = {"here": "overview", "maker_url": OUTSIDE, **overview.for_operator(request.user)}
     return show(request, "operator.html", _with_words(context))
 
 
 @require_http_methods(["GET", "HEAD"])
 def manage_page(request: HttpRequest) -> HttpResponse:
-    """For administrators: decide on requests, steer the queue, see failures and figures."""
+    """For administrators: decide on requests, manage the queue, see failures and statistics."""
     if not request.user.is_superuser:
         return redirect(INSIDE)
     return show(request, "manage.html", {"title": "OpenScan administration", "here": "manage"})
 
 
 def _with_words(context: dict) -> dict:
-    """Numbers as people read them, beside the numbers."""
+    """Add readable texts for the numbers in a page's context."""
     if "estimate_seconds" in context:
         seconds = context["estimate_seconds"]
         context["estimate"] = format_duration(seconds) if seconds > 0 else "none"

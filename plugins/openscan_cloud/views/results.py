@@ -1,5 +1,4 @@
-"""Downloads of results: one file, whole or in ranges (RFC 9110, 14), for whoever has its signed link; from here, or by a
-redirect to the object storage."""
+"""Downloads of results by signed link: one file, whole or in ranges (RFC 9110, 14), from here or by a redirect to the object storage."""
 import io
 import logging
 import os
@@ -25,10 +24,10 @@ _METHODS = ["GET", "HEAD"]
 
 
 class FilePiece(io.RawIOBase):
-    """Bytes `start` to `end` (inclusive) of a file; at its close it tells how many of them were taken.
+    """Bytes `start` to `end` (inclusive) of a file. When it is closed, it reports how many bytes were sent.
 
-    It has a file number and stands at its start, so that gunicorn's file wrapper hands it to the kernel's sendfile, as
-    many bytes as Content-Length says, and tells how far that went by a seek; read in Python it ends by itself.
+    It has a file number and is positioned at `start`, so gunicorn's file wrapper can give it to the kernel's sendfile, which sends as many
+    bytes as Content-Length says and then seeks to where it stopped. When read in Python, it stops at `end`.
     """
 
     def __init__(self, file: BinaryIO, start: int, end: int, at_end: Callable[[int], None]):
@@ -48,7 +47,7 @@ class FilePiece(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """What `socket.sendfile` does at its end, with the place in the file up to which it sent."""
+        """Record the position. `socket.sendfile` calls this at its end with the position up to which it sent."""
         self._position = self._file.seek(offset, whence)
         return self._position
 
@@ -66,16 +65,19 @@ class FilePiece(io.RawIOBase):
 
 
 class ResultResponse(FileResponse):
-    """Streams a piece of a file; the headers are the view's."""
+    """Streams a piece of a file. The view sets the headers."""
 
     def set_headers(self, filelike: Any) -> None:
-        """Nothing: FileResponse would announce the whole file."""
+        """Do nothing. FileResponse would announce the whole file."""
 
 
 @rig_view
 def result_view(request: HttpRequest, link: str) -> HttpResponse:
-    """The result behind a link: 200, or 206 for one range, or 302 to the object storage; 404 for no link of ours, 410 once it has
-    expired, 503 while it cannot be had."""
+    """The result behind a link.
+
+    Answers 200, 206 for one range, or 302 to the object storage. Errors: 404 if the link is not ours, 410 if it has expired, 503 if the
+    result is temporarily not available.
+    """
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)
     result = packing.find_result(link)
@@ -104,7 +106,7 @@ def result_view(request: HttpRequest, link: str) -> HttpResponse:
 
 
 def _streamed(path: Path, link: str, start: int, end: int) -> HttpResponse:
-    """Bytes `start` to `end` of a result's file. Raises OpenScanError: 410 where the file vanished, 503 for too many transfers."""
+    """Bytes `start` to `end` of a result's file. Raises OpenScanError: 410 if the file vanished, 503 if there are too many transfers."""
     slot = Slot()
     try:
         file = packing.open_file(path)
@@ -116,7 +118,7 @@ def _streamed(path: Path, link: str, start: int, end: int) -> HttpResponse:
 
 
 def _redirect(result: packing.Result) -> HttpResponse:
-    """To the storage, which serves ranges itself. HEAD is answered here: what is signed there is a GET."""
+    """Redirect to the object storage, which serves ranges itself. HEAD is answered here, because the signed address only allows GET."""
     traffic.note_redirect()
     response = HttpResponse(status=302)
     response["Location"] = result.url
@@ -126,7 +128,7 @@ def _redirect(result: packing.Result) -> HttpResponse:
 
 
 def _when_sent(link: str, wanted_bytes: int, slot: Slot) -> Callable[[int], None]:
-    """What is done when a download has ended: after the view, so the log line's fields are kept until then."""
+    """A function to call when a download has ended. That is after the view, so it keeps the log line's fields until then."""
     fields = {**log_fields.current(), "scan": link.partition(".")[0]}
 
     def sent(sent_bytes: int) -> None:
@@ -142,7 +144,7 @@ def _with_headers(response: HttpResponse, result: packing.Result) -> HttpRespons
     response["Accept-Ranges"] = "bytes"
     response["ETag"] = result.etag
     response["Last-Modified"] = http_date(result.modified_at)
-    # The link is as good as a key: no shared cache may keep what it gives, and no page it leads to may learn it.
+    # The link works as a key, so shared caches must not store the result, and no other site may learn the link from a Referer.
     response["Cache-Control"] = "private, no-cache"
     response["Referrer-Policy"] = "no-referrer"
     response["X-Content-Type-Options"] = "nosniff"
@@ -150,8 +152,10 @@ def _with_headers(response: HttpResponse, result: packing.Result) -> HttpRespons
 
 
 def _wanted_range(request: HttpRequest, result: packing.Result) -> Optional[tuple]:
-    """(first, last) byte, None for the whole file, () for a range beyond its end. Several ranges get the whole file, which
-    RFC 9110, 14.2 allows; so does a form that is not understood."""
+    """The (first, last) byte; None for the whole file; () for a range beyond its end.
+
+    A request with several ranges or an unknown form gets the whole file, which RFC 9110, 14.2 allows.
+    """
     match = _RANGE.match(request.META.get("HTTP_RANGE", "").strip())
     if not match or match.groups() == ("", "") or not _range_holds(request, result):
         return None
@@ -168,7 +172,7 @@ def _wanted_range(request: HttpRequest, result: packing.Result) -> Optional[tupl
 
 
 def _range_holds(request: HttpRequest, result: packing.Result) -> bool:
-    """Whether If-Range, if sent, means the file as it is now; else the client gets all of the new one."""
+    """Whether If-Range, if it is sent, matches the current file. If not, the client gets the whole new file."""
     condition = request.META.get("HTTP_IF_RANGE", "").strip()
     if not condition:
         return True

@@ -1,6 +1,6 @@
-"""Bounds how many uploads and downloads one web server process takes at a time.
+"""Limit the number of simultaneous uploads and downloads per web server process.
 
-They last as long as the client's line is slow. With threads for more requests than that, the other calls are answered meanwhile.
+A transfer takes as long as the client's connection is slow. With more threads than transfers, the process can still answer other calls.
 """
 import threading
 from types import TracebackType
@@ -20,7 +20,7 @@ class Slot:
     """One transfer's place in this process. Free it once; freeing it again does nothing."""
 
     def __init__(self) -> None:
-        """Raises OpenScanError (503) where all places are taken."""
+        """Take a place. Raises OpenScanError (503) if all are taken."""
         global _taken
         with _lock:
             if _taken >= conf.transfers_per_process:
@@ -43,6 +43,6 @@ class Slot:
 
 
 def release_database() -> None:
-    """Close this thread's database connection until it is needed again: PostgreSQL has fewer of them than we have transfers."""
+    """Close this thread's database connection until it is needed again, because PostgreSQL allows fewer connections than transfers."""
     if not connection.in_atomic_block:
         connection.close()

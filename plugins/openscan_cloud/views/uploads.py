@@ -1,4 +1,4 @@
-"""The upload links: POST or PUT of one part's raw bytes. The link is the only key, so other Authorization is ignored."""
+"""Upload links: POST or PUT of one part's raw bytes. The link is the only key, so an Authorization header is ignored."""
 from django.http import HttpRequest, HttpResponse
 
 from app_extensions.openscan.conf import conf
@@ -15,9 +15,10 @@ _DRAIN_MORE_BYTES = 64_000_000
 
 @rig_view
 def upload_view(request: HttpRequest, link: str) -> HttpResponse:
-    """Exactly 200 once the part is safe on disk and in the books; else the reason, after the body was let in and dropped.
+    """Receive a part. Answers exactly 200 once the part is safely on disk and in the database.
 
-    503 where this process has as many transfers as it may: at once and without reading the body, so that it costs no thread.
+    On an error, first reads and drops the rest of the body, then answers with the reason.
+    If this process has as many transfers as it may, answers 503 at once without reading the body, so that no thread is blocked.
     """
     if request.method not in _METHODS:
         return method_not_allowed(_METHODS)

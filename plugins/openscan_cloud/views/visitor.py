@@ -1,4 +1,4 @@
-"""Who is at a page, out of a request; and what every page of ours tells the browser about itself."""
+"""Find the visitor behind a request, and render our pages with their headers."""
 from typing import Any
 
 from django.conf import settings
@@ -17,10 +17,10 @@ from .http import PLUGIN_NAME, address_of
 
 TEMPLATES = f"plugins/{PLUGIN_NAME}/templates/"
 COOKIE = "openscan_visitor"
-#: Where our pages are: for people with a token, and inside WebODM. The cookie is sent to the first only.
+#: Paths of our pages: for people with a token, and inside WebODM. The cookie is only sent to the first.
 OUTSIDE, INSIDE = "/openscan/", f"/plugins/{PLUGIN_NAME}/"
-#: Our own pages hold no inline script and load from this server alone. The 3D viewer makes textures out of blobs, decodes meshes in
-#: WebAssembly (which is no eval of scripts), and writes style attributes.
+#: Our own pages have no inline scripts and load only from this server. The 3D viewer makes textures from blobs, decodes meshes in
+#: WebAssembly (for which 'wasm-unsafe-eval' is enough), and writes style attributes.
 _OUTSIDE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
     "font-src 'self'; connect-src 'self' blob: data:; worker-src 'self' blob:; manifest-src 'self'; object-src 'none'; base-uri 'none'; "
@@ -28,30 +28,33 @@ _OUTSIDE_POLICY = (
 
 
 def visitor_of(request: HttpRequest) -> Visitor:
-    """The visitor behind a request: inside WebODM its user, outside the token that was given."""
+    """The visitor behind a request: inside WebODM the signed-in user, outside the holder of a token."""
     if request.path.startswith(INSIDE):
         return Visitor(user=request.user if request.user.is_authenticated else None, address=address_of(request))
     cookie = request.COOKIES.get(COOKIE, "")
     token = visitors.remembered(cookie)
-    # Where addresses tell nothing, a browser is known by its cookie, which differs from one sign-in to the next.
+    # If addresses cannot distinguish clients, identify the browser by its cookie, which is different for each sign-in.
     is_unknown = token is not None and names.needs_secret(token)
     return Visitor(token=token, address=names.identify(cookie, "") if is_unknown else address_of(request))
 
 
 def sign_in(response: HttpResponse, token: Token, request: HttpRequest) -> None:
-    """Remember a token that was given. No script can read the cookie, and no other site can have it sent along with a form."""
+    """Remember a token in a cookie. Scripts cannot read the cookie, and browsers do not send it with forms of other sites."""
     response.set_cookie(COOKIE, visitors.remember(token), max_age=visitors.REMEMBERED_SECONDS, path=OUTSIDE, httponly=True,
                         samesite="Lax", secure=request.is_secure())
 
 
 def sign_out(response: HttpResponse) -> None:
-    """Forget the token."""
+    """Delete the cookie with the token."""
     response.delete_cookie(COOKIE, path=OUTSIDE)
 
 
 def show(request: HttpRequest, template: str, context: "dict[str, Any]", status: int = 200) -> HttpResponse:
-    """A page of ours: in WebODM's frame if it is asked for there, else in our own. Nobody caches it; other sites learn nothing of its
-    address, which may be a key, but this server does: Django's CSRF check wants a Referer under HTTPS."""
+    """Render one of our pages, in WebODM's frame for addresses inside WebODM, else in our own.
+
+    Pages are not cached. Their address may be a key, so other sites get no Referer. This server does get it, because Django's CSRF check
+    needs a Referer under HTTPS.
+    """
     inside = request.path.startswith(INSIDE)
     base = INSIDE if inside else OUTSIDE
     frame = {"shell": TEMPLATES + ("shell_webodm.html" if inside else "shell.html"), "inside": inside, "base": base,
@@ -65,7 +68,7 @@ def show(request: HttpRequest, template: str, context: "dict[str, Any]", status:
 
 
 def page(view: Any) -> Any:
-    """A page outside WebODM: away while the plugin is disabled, as root mounts stay routed."""
+    """Decorate a page outside WebODM: 404 while the plugin is disabled, because root mounts stay active."""
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not plugin_enabled(PLUGIN_NAME):
             raise Http404
@@ -75,5 +78,5 @@ def page(view: Any) -> Any:
 
 
 def members_page(view: Any) -> Any:
-    """The same page inside WebODM, for its users."""
+    """Decorate the same page inside WebODM: for signed-in users only."""
     return login_required(view)

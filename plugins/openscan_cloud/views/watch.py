@@ -1,4 +1,4 @@
-"""For monitoring: figures for admins, and a health page for load balancers and the doctor."""
+"""Views for monitoring: metrics for administrators, and a health check for load balancers and the doctor."""
 import base64
 import binascii
 from typing import Optional
@@ -17,7 +17,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_view(request: HttpRequest) -> HttpResponse:
-    """Figures in Prometheus' text format for a superuser: by session, or by HTTP Basic as Prometheus sends it."""
+    """Metrics in Prometheus' text format, for superusers. They log in by session, or by HTTP Basic like Prometheus does."""
     if not plugin_enabled(PLUGIN_NAME):
         return HttpResponse("The OpenScan Cloud is switched off on this server.\n", status=404, content_type=TEXT)
     if request.method not in ("GET", "HEAD"):
@@ -33,7 +33,7 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
 
 
 def _basic_user(request: HttpRequest) -> Optional[User]:
-    """Who HTTP Basic names, if the password is right. WebODM's own user, not the pair that rigs have built in."""
+    """The WebODM user from HTTP Basic, if the password is right. The built-in pair of the rigs does not count here."""
     scheme, _, value = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -45,8 +45,10 @@ def _basic_user(request: HttpRequest) -> Optional[User]:
 
 
 def health_view(request: HttpRequest) -> JsonResponse:
-    """200 while this process can serve, else 503; what is amiss stands in `problems`. `scheme` is what the request looked like
-    here, which shows whether a TLS proxy passes X-Forwarded-Proto."""
+    """200 while this process can serve, else 503. `problems` lists what is wrong.
+
+    `scheme` is the request's scheme as seen here, which shows whether a TLS proxy sets X-Forwarded-Proto.
+    """
     found = health(PLUGIN_NAME)
     answer = JsonResponse({**found, "scheme": request.scheme}, status=503 if found["status"] == UNAVAILABLE else 200)
     answer["Cache-Control"] = "no-store"

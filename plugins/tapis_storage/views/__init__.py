@@ -1,1 +1,1 @@
-"""What answers at the Tapis plugin's addresses. Views parse, call one function and answer."""
+"""The Tapis plugin's views. Each parses the request, calls one function and answers."""

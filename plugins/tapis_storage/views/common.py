@@ -1,4 +1,4 @@
-"""What all views of the Tapis plugin share: the plugin's switch, pages for people, JSON for programs, REST settings."""
+"""Code that all views of the Tapis plugin share: the check that it is enabled, pages for people, JSON for programs, REST settings."""
 import logging
 from functools import wraps
 from typing import Any, Callable
@@ -29,18 +29,18 @@ TEMPLATES = f"plugins/{PLUGIN}/templates/"
 
 
 def require_enabled() -> None:
-    """Root mounts stay live after the plugin is disabled. :raises Http404: it is"""
+    """Check that the plugin is enabled, because root mounts stay active when it is disabled. :raises Http404: it is disabled"""
     if not plugin_enabled(PLUGIN):
         raise Http404("The Tapis plugin is not enabled.")
 
 
 def wants_page(request: HttpRequest) -> bool:
-    """Whether a person's browser asks, and not a program."""
+    """Whether the request comes from a person's browser, as opposed to a program."""
     return "text/html" in request.META.get("HTTP_ACCEPT", "")
 
 
 def problem_response(request: HttpRequest, problem: TapisProblem, again: str = "") -> HttpResponse:
-    """A problem as a page or as JSON. :param again: an address that begins anew, shown on the page"""
+    """A problem as a page or as JSON. :param again: address of the page's link for starting again"""
     if not wants_page(request):
         return JsonResponse(problem.as_dict(), status=problem.status)
     context = {"title": problem.error, "error": problem.error, "detail": problem.detail, "again": again}
@@ -51,9 +51,9 @@ NUL = "must not contain a NUL character."
 
 
 def refuse_nul(request: HttpRequest) -> None:
-    """PostgreSQL takes no NUL character in any text. :raises BadInput: the address or a form holds one
+    """Refuse NUL characters, which PostgreSQL does not accept in text. :raises BadInput: the path or the query has one
 
-    Bodies of JSON are looked at when they are parsed; see ``TapisAPIView.initial``.
+    Callers check the body with ``refuse_nul_in`` once it is parsed.
     """
     if "\0" in request.path:
         raise BadInput("address", NUL)
@@ -61,10 +61,10 @@ def refuse_nul(request: HttpRequest) -> None:
 
 
 def refuse_nul_in(data: Any, whole: str) -> None:
-    """Look at each field of a form or of a JSON object.
+    """Check each field of a form or a JSON object.
 
-    :param whole: what ``data`` is called where it is neither
-    :raises BadInput: a field holds a NUL character
+    :param whole: field name for the error if ``data`` is neither
+    :raises BadInput: a field has a NUL character
     """
     if hasattr(data, "lists"):
         data = dict(data.lists())
@@ -76,7 +76,7 @@ def refuse_nul_in(data: Any, whole: str) -> None:
 
 
 def holds_nul(value: Any) -> bool:
-    """Whether a text somewhere in parsed JSON or in a form holds a NUL character."""
+    """Whether any text in parsed JSON or a form has a NUL character."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, dict):
@@ -85,18 +85,18 @@ def holds_nul(value: Any) -> bool:
 
 
 def is_about_nul(error: Exception) -> bool:
-    """Whether the database refused a text for its NUL character: one out of a header that something else looked up."""
+    """Whether the database refused a text with a NUL character, which came from a header that other code looked up."""
     return isinstance(error, ValueError) and "NUL" in str(error)
 
 
 class LoginCookie:
-    """What binds a Tapis login to the browser that began it: a signed cookie, so that an anonymous request stores no session here.
+    """Binds a Tapis login to the browser that began it. It is a signed cookie, so that anonymous requests create no sessions here.
 
     It behaves like the part of a session that ``login.oauth2`` needs.
     """
 
     NAME, SALT, PATH = "tapis_login", "tapis.login", "/api/oauth2/tapis/"
-    #: Longer than a login may take, with the choice of an account in it.
+    #: Longer than a login may take, including the choice of an account.
     SECONDS = 24 * 3600
 
     def __init__(self, request: HttpRequest) -> None:
@@ -117,14 +117,14 @@ class LoginCookie:
         self._changed = True
 
     def write(self, response: HttpResponse) -> None:
-        """Give the browser the cookie, if there is something new in it."""
+        """Set the cookie in the response if it has changed."""
         if self._changed:
             response.set_signed_cookie(self.NAME, self._values[SESSION_KEY], salt=self.SALT, max_age=self.SECONDS, path=self.PATH,
                                        secure=self._secure, httponly=True, samesite="Lax")
 
 
 def address_of(request: HttpRequest) -> str:
-    """Where a request comes from: the peer, or what the proxy on this machine says of it. Only used to count; it may be wrong."""
+    """The client's address: the peer, or what the proxy on this machine reports. It may be wrong, so use it only for counting."""
     peer = request.META.get("REMOTE_ADDR", "")
     if peer in ("", "127.0.0.1", "::1"):
         return request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()[:64] or peer
@@ -132,7 +132,7 @@ def address_of(request: HttpRequest) -> str:
 
 
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A plain view of ours: only while the plugin is enabled, never cached, problems as a page or as JSON."""
+    """Decorate a plain view: it only works while the plugin is enabled, is never cached, and shows problems as a page or as JSON."""
 
     @wraps(view)
     @never_cache
@@ -149,7 +149,7 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
                 response = problem_response(request, problem, again="/api/oauth2/tapis/")
             request.tapis_login.write(response)
         response[REQUEST_HEADER] = request_id
-        response["X-Frame-Options"] = "DENY"  # nobody is to be lured into clicking "Link"
+        response["X-Frame-Options"] = "DENY"  # otherwise another site could trick users into clicking "Link"
         response["Referrer-Policy"] = "same-origin"  # the callback's address holds a code
         return response
 
@@ -157,10 +157,10 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """JSON whatever the Accept header says: a person who opens such an address in a browser sees it, too."""
+    """Always answer with JSON, whatever the Accept header says, so that an address also works in a browser."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
-        """The parser of the body's type, None for a type that we do not take (415)."""
+        """The parser for the body's type. None for an unsupported type (415)."""
         return DefaultContentNegotiation().select_parser(request, parsers)
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
@@ -169,10 +169,10 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class BodyParser(JSONParser):
-    """DRF's JSON parser, which answers 500 when brackets are nested thousands deep; here that is bad input like any other."""
+    """DRF's JSON parser, but brackets that are nested thousands deep are bad input, not an internal error (500)."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        """:raises ParseError: the body is no JSON"""
+        """Parse the body. :raises ParseError: it is not JSON"""
         try:
             return super().parse(stream, media_type, parser_context)
         except RecursionError:
@@ -180,7 +180,7 @@ class BodyParser(JSONParser):
 
 
 class TapisAPIView(APIView):
-    """A REST view of ours: JSON only, WebODM's and Tapis' logins, errors in the documented shape."""
+    """Base of our REST views: JSON only, WebODM's and Tapis' logins, errors in the documented form."""
 
     authentication_classes = AUTHENTICATION_CLASSES
     permission_classes = (IsAuthenticated,)
@@ -189,14 +189,14 @@ class TapisAPIView(APIView):
     content_negotiation_class = AlwaysJSON
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
-        """The view, with its id in all log lines and in the answer."""
+        """Run the view, with the request's id in all log lines and in the answer."""
         with request_fields(request) as request_id:
             response = super().dispatch(request, *args, **kwargs)
         response[REQUEST_HEADER] = request_id
         return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Ask whether the plugin is enabled before anything else."""
+        """Before anything else, check that the plugin is enabled."""
         require_enabled()
         refuse_nul(request)
         super().initial(request, *args, **kwargs)
@@ -204,13 +204,13 @@ class TapisAPIView(APIView):
             refuse_nul_in(request.data, "body")
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """What is told about a person is not kept by caches."""
+        """Forbid caching, because answers contain personal data."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
 
     def handle_exception(self, exc: Exception) -> Response:
-        """``{"success": false, "error", "detail"}`` for whatever goes wrong."""
+        """Answer every error as ``{"success": false, "error", "detail"}``."""
         if is_about_nul(exc):
             exc = BadInput("headers", NUL)
         if isinstance(exc, TapisProblem):
@@ -234,12 +234,12 @@ ERRORS = {
 }
 
 
-#: Rows on one page of an answer.
+#: Most rows on one page of an answer.
 MOST_ROWS = 1000
 
 
 def paging(query: Any) -> "tuple[int, int]":
-    """``page`` (from 1) and ``page_size`` (50, at most 1000) of a query. :raises BadInput: one of them is no such number"""
+    """``page`` (from 1) and ``page_size`` (default 50, at most 1000) of a query. :raises BadInput: one of them is not such a number"""
     found = []
     for name, default, most in (("page", 1, 1_000_000), ("page_size", 50, MOST_ROWS)):
         text = query.get(name, str(default))
@@ -250,12 +250,12 @@ def paging(query: Any) -> "tuple[int, int]":
 
 
 def signed(names: Any) -> "list[str]":
-    """Words to sort by, each as it is and with ``-`` in front for the opposite order."""
+    """The words to sort by: each name, and each with ``-`` in front for the reverse order."""
     return [sign + name for name in names for sign in ("", "-")]
 
 
 def choice(query: Any, name: str, allowed: Any) -> str:
-    """One of the allowed words, or "" where none is given. :raises BadInput: another word"""
+    """One of the allowed words, or "" if none is given. :raises BadInput: the word is not allowed"""
     text = query.get(name, "")
     if text and text not in allowed:
         raise BadInput(name, "must be one of " + ", ".join(allowed))
@@ -263,6 +263,6 @@ def choice(query: Any, name: str, allowed: Any) -> str:
 
 
 def text_of(data: Any, name: str, default: str = "") -> str:
-    """A text out of a request's data; anything else counts as missing."""
+    """A text field of a request's data. A value of another type counts as missing."""
     value = data.get(name, default) if hasattr(data, "get") else default
     return value if isinstance(value, str) else default

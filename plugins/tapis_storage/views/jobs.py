@@ -13,7 +13,7 @@ from .storage import access_for
 
 
 class JobView(TapisAPIView):
-    """One job of the caller's."""
+    """One job that the caller may see."""
 
     def get(self, request: Request, job_id: str) -> Response:
         """``GET jobs/<job_id>/``"""
@@ -30,7 +30,7 @@ class JobsView(TapisAPIView):
     """The jobs that the caller may see."""
 
     def get(self, request: Request) -> Response:
-        """``GET jobs/``: running and failed ones first; with ``?page=``, ``page_size``, ``state`` and ``kind`` a page, newest first"""
+        """``GET jobs/``: the most important jobs first. With ``page``, ``page_size``, ``state`` or ``kind``: one page, newest first"""
         query = request.query_params
         if set(query) & {"page", "page_size", "state", "kind"}:
             page, size = paging(query)
@@ -56,7 +56,7 @@ class TriggerView(TapisAPIView):
     def post(self, request: Request) -> Response:
         """``POST /api/tapis-discovery/trigger/``"""
         access = access_for(request)
-        access.token()  # a missing or ended token is told now, not in the background
+        access.token()  # report a missing or expired token now, not in the background
         job, joined = jobs.start_discovery(access, jobs.IMPORT, {"background": True})
         verb = "is under way already" if joined else "has started"
         return Response({"success": True, "message": f"The discovery {verb}.", "task_id": str(job.pk)}, status=202)

@@ -1,4 +1,4 @@
-"""``/api/oauth2/tapis/``: the login's addresses."""
+"""``/api/oauth2/tapis/``: views of the Tapis login."""
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from app_extensions.tapis.problems import BadInput, TapisProblem
 from .common import TEMPLATES, TapisAPIView, address_of, page, refuse_nul_in, text_of, wants_page
 
 BASE = "/api/oauth2/tapis/"
-#: A login that cannot be renewed is warned of so long before its end.
+#: Users are warned this long before the end of a login that cannot be renewed.
 WARN_SECONDS = 600
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -33,7 +33,7 @@ def _authorize_path(client: TapisOAuth2Client, redirect_after: str = "", tenant_
 
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """The login page: the tenants one can log in to."""
+    """The login page, with the tenants to choose from."""
     if request.method not in ("GET", "HEAD"):
         return HttpResponseNotAllowed(["GET", "HEAD"])
     redirect_after = local_path(request.GET.get("redirect_after", ""), request.get_host())
@@ -54,8 +54,10 @@ def index(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @page
 def authorize(request: HttpRequest, client_id: str) -> HttpResponse:
-    """GET sends the browser to Tapis. POST tells a program which address to open in the browser: ours, as the state is
-    made in, and bound to, the session of the browser that opens it."""
+    """GET sends the browser to Tapis. POST gives a program an address to open in the browser.
+
+    That is our own address, not Tapis', because the state must be made in the session of the browser that opens it.
+    """
     if request.method not in ("GET", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
     asked = {**_body(request), **request.GET.dict()}
@@ -70,7 +72,7 @@ def authorize(request: HttpRequest, client_id: str) -> HttpResponse:
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:
-    """A form or a JSON object. :raises BadInput: neither"""
+    """The request's form or JSON object. :raises BadInput: the body is neither"""
     if request.content_type != "application/json" or not request.body:
         return request.POST.dict()
     try:
@@ -85,7 +87,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 @page
 def callback(request: HttpRequest) -> HttpResponse:
-    """Where Tapis sends the browser back to, with a code."""
+    """Tapis sends the browser back to this address with a code."""
     if request.method != "GET":
         return HttpResponseNotAllowed(["GET"])
     try:
@@ -114,7 +116,7 @@ def _logged_in(request: HttpRequest, done: Login) -> HttpResponse:
 @csrf_protect
 @page
 def link(request: HttpRequest) -> HttpResponse:
-    """The linking page: a person says which WebODM account a verified Tapis user is to have."""
+    """The linking page, where a person chooses the WebODM account for a verified Tapis user."""
     if request.method not in ("GET", "POST"):
         return HttpResponseNotAllowed(["GET", "POST"])
     pending = oauth2.pending_login(request.tapis_login)
@@ -133,7 +135,7 @@ def link(request: HttpRequest) -> HttpResponse:
 
 
 def _new_name(request: HttpRequest, claims: Claims) -> str:
-    """The name of the account that the person may have instead of linking one; empty where there is none to have."""
+    """The name of the new account that the person can choose instead of linking one. Empty if no new account is allowed."""
     may = not request.user.is_authenticated and conf.create_users and identity.is_allowed(claims)
     return identity.free_username(claims) if may else ""
 
@@ -141,7 +143,7 @@ def _new_name(request: HttpRequest, claims: Claims) -> str:
 @csrf_protect
 @page
 def disconnect(request: HttpRequest) -> HttpResponse:
-    """The login page's button: revokes the tokens of one client and deletes them, as ``revoke/`` does for programs."""
+    """The button on the login page that revokes and deletes one client's tokens. Programs use ``revoke/``."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     if not request.user.is_authenticated:
@@ -154,7 +156,7 @@ def disconnect(request: HttpRequest) -> HttpResponse:
 
 
 def token_row(token: TapisOAuth2Token) -> dict[str, Any]:
-    """What may be told of a stored token: everything but the tokens."""
+    """The public fields of a stored token: everything except the tokens themselves."""
     return {
         "client_id": token.client.client_id, "client_name": token.client.name, "tenant_id": token.client.tenant_id,
         "base_url": token.client.base_url, "tapis_username": token.identity.username, "is_valid": token.is_valid,
@@ -164,9 +166,9 @@ def token_row(token: TapisOAuth2Token) -> dict[str, Any]:
 
 
 def _warning(token: TapisOAuth2Token) -> str:
-    """What to do before this login ends, or now that it has; empty where nothing is to be done.
+    """What the user must do before this login ends, or now that it has ended. Empty if there is nothing to do.
 
-    Some tenants give no refresh token, or refuse each refresh: there a person has to log in again every few hours.
+    Some tenants give no refresh token or refuse every refresh. Their users have to log in again every few hours.
     """
     renews = token.can_refresh and token.refresh_failed_at is None
     if token.is_valid and (renews or token.seconds_left > WARN_SECONDS):
@@ -181,7 +183,7 @@ def _warning(token: TapisOAuth2Token) -> str:
 
 
 class StatusView(TapisAPIView):
-    """``GET status/``: who the caller is in Tapis, and how long that holds."""
+    """``GET status/``: who the caller is at Tapis, and how long the logins are valid."""
 
     def get(self, request: Request) -> Response:
         """Every login of the caller, without the tokens themselves."""

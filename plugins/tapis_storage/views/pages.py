@@ -1,4 +1,4 @@
-"""Pages below ``/plugins/tapis_storage/``: systems, flights, syncs, preferences. What they do goes through the REST API."""
+"""The page below ``/plugins/tapis_storage/``: systems, flights, syncs, preferences. All of its actions use the REST API."""
 import re
 from urllib.parse import urlsplit
 
@@ -32,7 +32,7 @@ def flights(request: HttpRequest) -> HttpResponse:
 
 
 def _origin(tiles: str) -> str:
-    """Where the map's pictures come from, for the policy; empty where there are none."""
+    """The origin of the map's pictures, for the Content-Security-Policy. Empty if there are none."""
     if not tiles:
         return ""
     address = urlsplit(tiles)

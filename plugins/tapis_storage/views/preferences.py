@@ -1,4 +1,4 @@
-"""``/api/tapis-preferences/``."""
+"""``/api/tapis-preferences/``: the caller's preferences and mail address."""
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from rest_framework.request import Request
@@ -11,7 +11,7 @@ from .common import TapisAPIView, text_of
 
 
 class PreferencesView(TapisAPIView):
-    """The caller's preferences; each key can be set alone."""
+    """The caller's preferences. Each key can be set by itself."""
 
     def get(self, request: Request) -> Response:
         """``GET``: all of them, defaults included"""
@@ -26,14 +26,14 @@ class PreferencesView(TapisAPIView):
 
 
 class EmailView(TapisAPIView):
-    """The caller's address for mail: a user made by a Tapis login has none, as Tapis tells none."""
+    """The caller's mail address. Users made by a Tapis login have none at first, because Tapis does not give one."""
 
     def get(self, request: Request) -> Response:
         """``GET``: the address, or an empty text"""
         return Response({"success": True, "email": request.user.email})
 
     def post(self, request: Request) -> Response:
-        """``POST {"email": "…"}``; an empty text: no mail"""
+        """``POST {"email": "…"}``; an empty text means no mail"""
         value = text_of(request.data, "email", "-").strip()
         if value:
             try:

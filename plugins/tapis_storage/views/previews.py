@@ -1,4 +1,4 @@
-"""Previews of flights that were found: asked for, followed while they are fetched, and their thumbnails."""
+"""Previews of found flights: ask for them, poll them while they are fetched, and load their thumbnails."""
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,15 @@ from ..authentication import bearer
 from .common import TapisAPIView
 from .storage import body, flag
 
-#: Numbers of rows have so many digits at most.
+#: Most digits of a row's number.
 MOST_DIGITS = 9
 
 
 class PreviewsView(TapisAPIView):
-    """What a few images of each flight tell: when, with what and where they were taken."""
+    """Previews: when, where and with which camera a few images of each flight were taken."""
 
     def post(self, request: Request) -> Response:
-        """``POST flight-previews/``, body ``{"flights": [...]}``, and ``"again": true`` to fetch them anew; 202 while some are fetched"""
+        """``POST flight-previews/``, body ``{"flights": [...]}``, optional ``"again": true`` to fetch again. 202 while some are fetched"""
         data = body(request)
         named = _named(data.get("flights"))
         found = previews.ask(request.user, named, partial(_access, request), again=flag(data, "again"))
@@ -39,7 +39,7 @@ class PreviewsView(TapisAPIView):
 
 
 class ThumbnailView(TapisAPIView):
-    """One small picture."""
+    """The thumbnail of one image."""
 
     def get(self, request: Request, preview_id: str, number: str) -> HttpResponse:
         """``GET flight-previews/<preview_id>/<number>.jpg``"""
@@ -61,7 +61,7 @@ def _answer(found: "list[dict[str, Any]]", unfinished: int) -> Response:
 
 
 def _named(flights: Any) -> "list[tuple[str, str, str]]":
-    """Flight, system and tenant of each description. :raises BadInput: one has another form, by its number and field"""
+    """Flight, system and tenant of each description. :raises BadInput: one is malformed; the problem has its number and field"""
     if not isinstance(flights, list) or not 0 < len(flights) <= previews.MOST_FLIGHTS:
         raise BadInput("flights", f"must be a list of 1 to {previews.MOST_FLIGHTS} flights")
     found = []
@@ -75,14 +75,14 @@ def _named(flights: Any) -> "list[tuple[str, str, str]]":
 
 
 def _access(request: Request, base_url: str, tenant_id: str) -> TapisAccess:
-    """The caller's own access to a tenant: with the Tapis token that the request came with, else with the stored one.
+    """The caller's own access to a tenant: with the request's own Tapis token, else with the stored one.
 
-    :raises TapisProblem: there is none
+    :raises TapisProblem: the caller has no access to this tenant
     """
     carried = bearer(request)
     if carried is not None:
         if (carried.client.base_url, carried.client.tenant_id) != (base_url, tenant_id):
-            raise TapisProblem("The token is of another tenant than the flight.", status=403, error="Not allowed")
+            raise TapisProblem("The token belongs to another tenant than the flight.", status=403, error="Not allowed")
         return TapisAccess(request.user, carried.client, carried.access_token)
     client = jobs.client_at(request.user.pk, base_url, tenant_id)
     if client is None:

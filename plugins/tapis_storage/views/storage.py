@@ -19,25 +19,25 @@ from .common import TapisAPIView, choice, paging, signed
 
 
 def access_for(request: Request) -> TapisAccess:
-    """The caller's access: with the Tapis token that the request came with, else with the stored one.
+    """The caller's access: with the request's own Tapis token, else with the stored one.
 
-    A ``client_id`` in body or query chooses among several clients.
+    A ``client_id`` in the query or body chooses among several clients.
 
-    :raises NoToken: neither is there; :raises NoClient: no such client
+    :raises NoToken: there is neither; :raises NoClient: there is no such client
     """
     carried = bearer(request)
     if carried is not None:
         return TapisAccess(request.user, carried.client, carried.access_token)
     wanted = request.query_params.get("client_id") or (body(request).get("client_id") if request.data else None)
     if wanted is not None and not isinstance(wanted, str):
-        raise BadInput("client_id", "must be a text")
+        raise BadInput("client_id", "must be text")
     client = client_for(request.user, wanted)
     require_token(request.user, client)
     return TapisAccess(request.user, client)
 
 
 def body(request: Request) -> "dict[str, Any]":
-    """The request's JSON object, or form; empty where there is none. :raises BadInput: anything else"""
+    """The request's JSON object or form; empty if there is no body. :raises BadInput: the body is something else"""
     data = request.data
     if hasattr(data, "getlist"):
         return {key: data.getlist(key) if key in ("systems", "systems[]") else data.get(key) for key in data}
@@ -49,7 +49,7 @@ def body(request: Request) -> "dict[str, Any]":
 
 
 def flag(data: "dict[str, Any]", name: str) -> bool:
-    """:raises BadInput: neither true nor false, nor a form's word for one of them"""
+    """A boolean field, false if it is missing. A form may send the words true and false. :raises BadInput: anything else"""
     value = data.get(name, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         value = value.lower() == "true"
@@ -88,11 +88,11 @@ class DiscoverFlightsView(TapisAPIView):
 
 
 def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJob:
-    """The discovery job that does what a request asks for, once it has ended or the request has waited long enough.
+    """Start the discovery job for a request, and wait until it has ended or the request has waited long enough.
 
-    :raises TapisProblem: it failed
+    :raises TapisProblem: the discovery failed
     """
-    access.token()  # a missing or ended token is told at once
+    access.token()  # report a missing or expired token at once
     job, _ = jobs.start_discovery(access, purpose, asked)
     job = jobs.wait_for(job, conf.answer_seconds)
     problem = job_reports.problem_of(job)
@@ -102,17 +102,19 @@ def _done(access: TapisAccess, purpose: str, asked: "dict[str, Any]") -> TapisJo
 
 
 def _still_running(answer: "dict[str, Any]", job: TapisJob, rest: str) -> Response:
-    """202: what there is so far, where the job can be followed, and where the rest will be."""
+    """Answer 202 with the results so far, the address of the job's progress, and where the rest will be."""
     message = f"This takes longer and continues in the background. Follow it with GET /api/tapis-storage/jobs/{job.pk}/. {rest}"
     return Response({**answer, "job_id": str(job.pk), "complete": False, "message": message}, status=202)
 
 
 class CreateProjectsView(TapisAPIView):
-    """Projects from flights: from all that are found, or from those named."""
+    """Creates projects from flights: from all that are found, or from the given ones."""
 
     def post(self, request: Request) -> Response:
-        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``; ``"sync": true`` for their images,
-        ``"processing": {...}`` for what to do with them"""
+        """``POST create-projects/``, body ``{"auto_discover": true}`` or ``{"flights": [...]}``.
+
+        Optional: ``"sync": true`` to fetch the images, and ``"processing": {...}`` for how to process them.
+        """
         data = body(request)
         automatic = flag(data, "auto_discover")
         more: dict[str, Any] = {"sync": True} if flag(data, "sync") else {}
@@ -141,9 +143,9 @@ class FlightProjectsView(TapisAPIView):
     """The projects made from flights that the caller may see."""
 
     def get(self, request: Request) -> Response:
-        """``GET flight-projects/``; ``?details=1`` adds the flight, its latest sync and the state of its task to each.
+        """``GET flight-projects/``; ``?details=1`` adds the flight, its latest sync and the state of its task to each project.
 
-        ``search``, ``sort``, ``page`` and ``page_size`` choose; without ``page`` and ``page_size``, all are told.
+        ``search``, ``sort``, ``page`` and ``page_size`` select. Without ``page`` and ``page_size``, the answer has all projects.
         """
         query = request.query_params
         paged = bool({"page", "page_size"} & set(query))
@@ -156,7 +158,7 @@ class FlightProjectsView(TapisAPIView):
 
 
 class FoundFlightsView(TapisAPIView):
-    """The flights that the caller's discoveries found, and whether there is room for them."""
+    """The flights that the caller's discoveries found, and the space left for their images."""
 
     def get(self, request: Request) -> Response:
         """``GET found-flights/``; ``search``, ``system``, ``tenant_id``, ``imported`` (yes, no), ``sort``, ``page``, ``page_size``"""
@@ -172,7 +174,7 @@ class FoundFlightsView(TapisAPIView):
 
 
 class SyncView(TapisAPIView):
-    """Starts the sync of a project's flights in the background, or joins the one under way."""
+    """Starts the sync of a project's flight in the background, or joins the one under way."""
 
     def post(self, request: Request) -> Response:
         """``POST sync-project-images/``, body ``{"project_id": 123}``"""
@@ -211,7 +213,7 @@ class SyncView(TapisAPIView):
         if client is None:
             raise SyncRefused("No active Tapis client serves this flight's tenant.", status=404)
         access = TapisAccess(request.user, client)
-        access.token()  # "No Tapis token found" and "Token expired" are told now, not in the background
+        access.token()  # report "No Tapis token found" and "Token expired" now, not in the background
         return access
 
     def _refuse_busy(self, flight: Flight) -> None:

@@ -27,7 +27,7 @@ def test_a_discovery_that_takes_too_long_gives_what_it_has_and_names_the_rest(fl
     assert 0 < len(names) < 40 and names == sorted(names)
     assert tapis.counters()[f"list:{flyer.system}"] < 41, "no further call is made once the time is over"
     told = [error for error in found.errors if error.startswith(f"{flyer.system}: could not read F")]
-    assert len(told) == 1 and "Listing was given up after 3 seconds in all" in told[0] and "more directories)" in told[0]
+    assert len(told) == 1 and "Listing stopped after 3 seconds in total" in told[0] and "more directories)" in told[0]
     assert list(found.failed) == [other] and any(error.startswith(f"{other}: ") for error in found.errors)
 
 
@@ -41,7 +41,7 @@ def test_an_answer_that_trickles_is_cut(flyer, tapis, access, settings):
     tapis.fault("drip", operation="list", path="/Drip/", after_bytes=1, seconds=0.2)  # some hours for the whole
     with pytest.raises(SystemNotAccessible) as told:
         list(TapisListing(access).images(flyer.system, "Drip/code/images"))
-    assert told.value.status == 502 and "given up after 2 seconds in all" in told.value.detail
+    assert told.value.status == 502 and "stopped after 2 seconds in total" in told.value.detail
     tapis.end_faults()
     assert sum(len(page) for page in TapisListing(access).images(flyer.system, "Drip/code/images")) == 200
 

@@ -103,7 +103,7 @@ def test_a_link_is_followed_and_one_that_leads_nowhere_is_said(flyer, tapis):
     discover(flyer)
     (told,) = previews(flyer, "Links")
     assert [(image["camera"], image["problem"]) for image in told["images"]] == [
-        ("DJI FC6310", ""), ("DJI FC6310", ""), ("", "Tapis does not find it any more")]
+        ("DJI FC6310", ""), ("DJI FC6310", ""), ("", "Tapis no longer finds it")]
 
 
 def test_images_that_cannot_be_read_can_be_tried_again(flyer, tapis):

@@ -1,7 +1,7 @@
 """``manage discover_tapis_flights``: discovery, import and sync from the command line.
 
-Exit codes: 0 done; 1 done, but something failed on the way (it is named); 2 wrong arguments; 3 no usable Tapis login;
-4 Tapis, or every system asked for, is not accessible.
+Exit codes: 0 done; 1 done, but with errors, which are printed; 2 wrong arguments; 3 no usable Tapis login;
+4 Tapis, or every requested system, is not accessible.
 """
 import json
 import sys
@@ -26,7 +26,7 @@ DONE, INCOMPLETE, USAGE, LOGIN, INACCESSIBLE = range(5)
 
 
 class Command(BaseCommand):
-    """Finds a user's flights on Tapis and makes WebODM projects of them."""
+    """Finds a user's flights on Tapis and makes a WebODM project for each."""
 
     help = "Find a user's drone flights on Tapis and make a WebODM project of each."
 
@@ -34,13 +34,13 @@ class Command(BaseCommand):
         """The documented options."""
         parser.add_argument("--user", required=True, help="WebODM user to make the projects for")
         parser.add_argument("--client-id", help="Tapis OAuth2 client (default: that of the user's latest login)")
-        parser.add_argument("--dry-run", action="store_true", help="make nothing, say what would be made")
+        parser.add_argument("--dry-run", action="store_true", help="make nothing, only show what would be made")
         parser.add_argument("--systems", nargs="+", action="extend", metavar="ID", help="systems to look at (default: all)")
         parser.add_argument("--sync", action="store_true", help="fetch the images of all flights found, now")
         parser.add_argument("--json", action="store_true", help="print the results as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run it. Ends the process with one of the exit codes."""
+        """Run the command. Unless the code is 0, exit the process with it."""
         code = self._run(options)
         if code:
             sys.exit(code)
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         except BadInput as problem:
             return self._problem(USAGE, str(problem), options)
         except NoClient as problem:
-            return self._problem(LOGIN, f"{problem} tapis_client lists those that are registered.", options)
+            return self._problem(LOGIN, f"{problem} Run tapis_client to list the registered clients.", options)
         except (NoToken, TokenExpired) as problem:
             return self._problem(LOGIN, f"{problem} ({user.get_username()}, at /api/oauth2/tapis/)", options)
         except TapisProblem as problem:
@@ -124,7 +124,7 @@ class Command(BaseCommand):
 
 
 class Progress:
-    """A bar on a terminal, now and then a plain line elsewhere, nothing with ``--json``."""
+    """Shows progress: a bar on a terminal, a plain line now and then elsewhere, nothing with ``--json``."""
 
     STEP = 50
 
@@ -137,7 +137,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if not self.quiet and sys.stderr.isatty():
-            from tqdm import tqdm  # not needed, and its import not paid for, where nobody looks
+            from tqdm import tqdm  # imported only if somebody sees the bar
 
             self.bar = tqdm(total=0, desc=self.what, unit="", file=sys.stderr)
         return self
@@ -151,7 +151,7 @@ class Progress:
         self.at(job.images_done, job.images_total)
 
     def at(self, done: int, total: int) -> None:
-        """Show where it is."""
+        """Show that ``done`` of ``total`` are done."""
         if self.bar is not None:
             self.bar.total = total
             self.bar.update(done - self.bar.n)

@@ -1,4 +1,4 @@
-"""``manage.py tapis_client``: register an OAuth2 client here, or list those there are."""
+"""``manage.py tapis_client``: register an OAuth2 client in this WebODM, change it, or list all clients."""
 import getpass
 import sys
 from typing import Any
@@ -11,15 +11,15 @@ from app_extensions.tapis.models import TapisOAuth2Client
 
 
 class Command(BaseCommand):
-    """The secret comes from standard input: arguments are seen by everybody on the machine."""
+    """Registers a client. Reads the secret from standard input, because all users of the machine can see arguments."""
 
     help = (
-        "Registers, in this WebODM, an OAuth2 client that exists at Tapis, or changes it; without arguments, lists the "
+        "Registers an OAuth2 client, which must exist at Tapis, in this WebODM, or changes it. Without arguments, lists the "
         "clients. The client's secret (Tapis' client_key) is read from standard input."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """All that the administration page asks for, but the secret."""
+        """The same fields as on the administration page, without the secret."""
         parser.add_argument("--client-id")
         parser.add_argument("--callback-url", help="exactly as registered: https://<WebODM>/api/oauth2/tapis/callback/")
         parser.add_argument("--name", help="what people see on the login page (default: Tapis <tenant>)")
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--inactive", action="store_true", help="switch it off")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """:raises CommandError: a value that cannot be, by the field's name"""
+        """Register, change or list clients. :raises CommandError: invalid values, with their fields' names"""
         if not options["client_id"]:
             for client in TapisOAuth2Client.objects.all():
                 state = "active" if client.is_active else "inactive"

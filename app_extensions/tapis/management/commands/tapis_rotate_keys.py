@@ -12,7 +12,7 @@ class Command(BaseCommand):
     """Put a new key first in ``WO_ENCRYPTION_KEYS``, restart, run this, and then drop the old key."""
 
     help = (
-        "Encrypts all stored secrets anew with the newest key (the first of WO_ENCRYPTION_KEYS, else SECRET_KEY). "
+        "Encrypts all stored secrets again with the newest key (the first of WO_ENCRYPTION_KEYS, else SECRET_KEY). "
         "To change keys: put the new one in front, restart, run this command, remove the old one, restart."
     )
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--generate", action="store_true", help="print a new random key, change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Rotate every model that has encrypted fields. :raises CommandError: some values no key opens"""
+        """Rotate every model that has encrypted fields. :raises CommandError: no configured key can decrypt some of the values"""
         if options["generate"]:
             self.stdout.write(get_random_string(64))
             return
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             if encrypted_fields(model):
                 done = rotate_model(model)
                 unreadable += done.unreadable
-                self.stdout.write(f"{model._meta.label}: {done.rotated} encrypted anew, {done.unreadable} unreadable")
+                self.stdout.write(f"{model._meta.label}: {done.rotated} encrypted again, {done.unreadable} unreadable")
         if unreadable:
             raise CommandError(
                 f"{unreadable} value(s) could not be decrypted with any configured key and were left alone. Add the "
