@@ -30,7 +30,10 @@ _FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
 _SHORTLIST_SHARE = 0.1  # of the matching
 #: Sets up to this size match all pairs. In larger ones a few likely pairs are tried first, and a quick look chooses the others.
 TRY_FIRST_FROM = 24
-_TRIED_PAIRS, _LEAST_GOOD = 60, 0.05
+#: So many likely pairs at first, and so many if none of them is good.
+_TRIED_PAIRS = (60, 600)
+#: Inliers of a good pair: mapping cannot begin with fewer, even with its lower demands. By chance, pairs of rendered plain objects had up to 35.
+_LEAST_INLIERS = 50
 _LEAST_FEATURES = 8  # per photo on average; with fewer there is nothing to compare
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 
@@ -167,16 +170,19 @@ def _recognizable(matcher: Matcher, work: Path, log: Callable[[str], None]) -> b
     finally:
         db.close()
     likely = choose_pairs(matcher, 3, lambda _: None)
-    tried = [likely[k] for k in np.unique(np.linspace(0, len(likely) - 1, _TRIED_PAIRS).astype(int))]
-    match_pairs(matcher, tried, work / "pairs.txt", lambda _: None)
-    db = pycolmap.Database.open(str(matcher.database))
-    try:
-        _, shared = db.read_two_view_geometry_num_inliers()
-    finally:
-        db.close()
-    good = sum(number >= pycolmap.TwoViewGeometryOptions().min_num_inliers for number in shared)
-    log(f"{good} of {len(tried)} likely pairs of photos show the same details")
-    return good >= _LEAST_GOOD * len(tried)
+    for count in _TRIED_PAIRS:
+        tried = {likely[k] for k in np.linspace(0, len(likely) - 1, count).astype(int)}
+        match_pairs(matcher, sorted(tried - matcher.done), work / "pairs.txt", lambda _: None)
+        db = pycolmap.Database.open(str(matcher.database))
+        try:
+            _, shared = db.read_two_view_geometry_num_inliers()
+        finally:
+            db.close()
+        good = sum(number >= _LEAST_INLIERS for number in shared)
+        log(f"{good} of {len(matcher.done)} likely pairs of photos show the same details")
+        if good:
+            return True
+    return False
 
 
 def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:
@@ -191,7 +197,7 @@ def _pipeline(threads: int, lower: bool) -> pycolmap.IncrementalPipelineOptions:
     if lower:
         pipeline.mapper.abs_pose_min_num_inliers = 20
         pipeline.mapper.abs_pose_min_inlier_ratio = 0.15
-        pipeline.mapper.init_min_num_inliers = 50
+        pipeline.mapper.init_min_num_inliers = _LEAST_INLIERS
         pipeline.mapper.init_min_tri_angle = 6.0
         pipeline.mapper.max_reg_trials = 6
     return pipeline
