@@ -127,7 +127,7 @@ def test_broken_files_are_left_out_and_named(read, name, why):
 
 def test_kinds_that_are_not_read_are_named(read):
     assert "HEIC" in _reason(read, "phone.HEIC"), "a broken one"
-    assert "film" in _reason(read, "film.mp4")
+    assert "video" in _reason(read, "film.mp4")
     assert "places.txt" not in [item["name"] for item in read["left"]]
 
 
