@@ -175,6 +175,6 @@ def test_the_operators_page_in_a_browser(open_page, stack, ended, live_db, width
     page.goto("/plugins/openscan_cloud/")
     page.wait(f'td:has-text("{ended[1]}")')
     page.assert_fits()
-    page.click('a:has-text("Open task") >> nth=0')
+    page.click(f'tr:has-text("{ended[1]}") a:has-text("Open task")')
     page.wait("#dashboard .task-actions")
     assert page.complaints == []
