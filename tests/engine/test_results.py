@@ -1,6 +1,8 @@
 """The results of a finished run: ODM's layout, files that others can open, figures that hold."""
 import json
+import shutil
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,13 @@ LAYOUT = ["odm_georeferencing/odm_georeferenced_model.ply", "odm_georeferencing/
           "odm_texturing/odm_textured_model_geo.glb", "cameras.json", "images.json", "odm_report/stats.json",
           "odm_report/shots.geojson", "odm_report/report.pdf", "odm_report/preview.png", "viewer.html",
           "entwine_pointcloud/ept.json"]
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    """A copy of the finished run's directory, for tests that change it."""
+    shutil.copytree(finished[1], tmp_path / "out")
+    return tmp_path / "out"
 
 
 @pytest.mark.parametrize("name", LAYOUT)
@@ -128,33 +137,31 @@ def test_the_shape_is_right(finished, synthetic_object):
     assert measured["accurate_within_1_percent"] > 0.8
 
 
-def test_a_second_run_keeps_what_is_finished_and_rerun_from_does_not(finished, synthetic_object):
-    first, out = finished
-    again = run(synthetic_object / "images", out, TINY)
+def test_a_second_run_keeps_what_is_finished_and_rerun_from_does_not(copy, synthetic_object):
+    again = run(synthetic_object / "images", copy, TINY)
     assert again.code == 0 and sum("finished before" in line for line in again.logs) == 10
-    part = run(synthetic_object / "images", out, {**TINY, "rerun-from": "mvs_texturing"})
+    part = run(synthetic_object / "images", copy, {**TINY, "rerun-from": "mvs_texturing"})
     assert part.code == 0 and sum("finished before" in line for line in part.logs) == 5
 
 
-def test_a_changed_option_redoes_only_what_depends_on_it(finished, synthetic_object):
+def test_a_changed_option_redoes_only_what_depends_on_it(copy, synthetic_object):
     # The least that the options take.
-    done = run(synthetic_object / "images", finished[1], {**TINY, "mesh-size": 1000, "texturing-size": 256, "mesh-octree-depth": 1})
+    done = run(synthetic_object / "images", copy, {**TINY, "mesh-size": 1000, "texturing-size": 256, "mesh-octree-depth": 1})
     assert done.code == 0
     kept = [line.split(":")[0] for line in done.logs if "finished before" in line]
     assert kept == ["dataset", "opensfm", "openmvs", "odm_filterpoints"]
-    engine = json.loads((finished[1] / "odm_report/stats.json").read_text())["engine"]
+    engine = json.loads((copy / "odm_report/stats.json").read_text())["engine"]
     assert engine["faces"] <= 1000 and engine["texture_size"] == 256 and engine["open_edges"] == 0
 
 
-def test_what_is_not_made_again_does_not_stay_from_before(finished, synthetic_object):
-    out = finished[1]
-    (out / "odm_orthophoto").mkdir()
-    (out / "odm_orthophoto/odm_orthophoto.tif").write_text("of an earlier run")
-    done = run(synthetic_object / "images", out, {**TINY, "skip-3dmodel": True, "skip-report": True, "rerun-from": "odm_orthophoto",
+def test_what_is_not_made_again_does_not_stay_from_before(copy, synthetic_object):
+    (copy / "odm_orthophoto").mkdir()
+    (copy / "odm_orthophoto/odm_orthophoto.tif").write_text("of an earlier run")
+    done = run(synthetic_object / "images", copy, {**TINY, "skip-3dmodel": True, "skip-report": True, "rerun-from": "odm_orthophoto",
                                                   "optimize-disk-space": True})
     assert done.code == 0, done.result
     for gone in ("odm_texturing", "odm_orthophoto", "odm_dem", "viewer.html", "odm_report/preview.png", "odm_report/report.pdf"):
-        assert not (out / gone).exists(), gone
-    engine = json.loads((out / "odm_report/stats.json").read_text())["engine"]
+        assert not (copy / gone).exists(), gone
+    engine = json.loads((copy / "odm_report/stats.json").read_text())["engine"]
     assert engine["points"] > 5000 and not {"faces", "texture_size", "size"} & set(engine)
-    assert not (out / ".engine").exists(), "optimize-disk-space leaves no intermediate files"
+    assert not (copy / ".engine").exists(), "optimize-disk-space leaves no intermediate files"
