@@ -26,13 +26,17 @@ class ServiceError(Exception):
     """A service did not become ready, or ended when it should run."""
 
 
+#: The system's random numbers: with a seed that several processes share, they would all choose the same ports.
+_RANDOM = random.SystemRandom()
+
+
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on at this moment.
 
     From below the range that the kernel gives to outgoing connections: one of those could take the port before its server does.
     """
     while True:
-        port = random.randrange(*SERVER_PORTS)
+        port = _RANDOM.randrange(*SERVER_PORTS)
         if port_is_free(port):
             return port
 

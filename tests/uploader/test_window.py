@@ -70,7 +70,7 @@ def test_from_the_first_start_to_a_model_beside_the_photos(open_window, display,
         path.write_bytes(path.read_bytes() + bytes(3_000_000))
     driver = open_window()
     window = driver.window
-    driver.until(lambda: "Enter the address" in window.account_says.cget("text"))
+    driver.until(lambda: "Enter the server's address" in window.account_says.cget("text"))
     driver.type(window.server, line.address)
     driver.type(window.token, "B" * 32)
     driver.click(window.enter)

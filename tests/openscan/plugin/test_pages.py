@@ -129,15 +129,13 @@ def test_a_table_that_is_cut_off_says_so(stack, live_db, unique):
                       f"At most {overview.MOST_ROWS} scans are listed here."]
 
 
-@pytest.fixture(scope="module")
-def ended(stack, consuming, django_db_blocker):
-    """A private token with a scan that is done, of a long name and with a file left out, and its text."""
-    consuming.resume()  # this is set up before the test asks for it
-    with django_db_blocker.unblock():
-        token, text = private_token(10**12)
-        rig = Rig(stack.address(), text)
-        project = send(rig, {**photos(3), "notes.md": b"x"}, project=f"{'a-very-long-name' * 8} {uuid.uuid4().hex}")
-        wait_for(rig, project, "processing done")
+@pytest.fixture
+def ended(stack, live_db):
+    """The text of a private token, and the name of its scan, which is done. The name is long, and a file was left out."""
+    _, text = private_token(10**12)
+    rig = Rig(stack.address(), text)
+    project = send(rig, {**photos(3), "notes.md": b"x"}, project=f"{'a-very-long-name' * 8} {uuid.uuid4().hex}")
+    wait_for(rig, project, "processing done")
     return text, project
 
 
