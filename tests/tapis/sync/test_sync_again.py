@@ -8,25 +8,32 @@ from tests.support.flights import ready, until
 
 
 @pytest.fixture
-def committed(monkeypatch, consuming):
+def committed(monkeypatch):
     """The ids of the tasks that syncs of this process handed to WebODM for processing, which are not processed here."""
     from app_extensions.host import tasks
 
-    consuming.pause()  # a turn that the live worker took would not be seen here
     given = []
     monkeypatch.setattr(tasks.process_task, "delay", given.append)
     return given
 
 
-def sync_here(flyer, name):
-    """A sync in this process. :returns: the ended job"""
-    from app_extensions.tapis import jobs
-    from app_extensions.tapis.login.access import TapisAccess
-    from app_extensions.tapis.sync import run
+@pytest.fixture
+def sync_here(consuming):
+    """sync_here(flyer, name) -> the ended job of a sync in this process. The live worker takes no turn at it: it would not be seen here."""
+    def call(flyer, name):
+        from app_extensions.tapis import jobs
+        from app_extensions.tapis.login.access import TapisAccess
+        from app_extensions.tapis.sync import run
 
-    job, joined = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row(name), queue=False)
-    assert not joined
-    return run.run_here(job.pk)
+        consuming.pause()
+        try:
+            job, joined = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row(name), queue=False)
+            assert not joined
+            return run.run_here(job.pk)
+        finally:
+            consuming.resume()
+
+    return call
 
 
 def processed(flyer, name, status):
@@ -36,7 +43,7 @@ def processed(flyer, name, status):
     Task.objects.filter(pk=flyer.task(name).pk).update(status=status, auto_processing_node=True)
 
 
-def test_an_image_that_stays_broken_does_not_start_the_task_again_and_again(flyer, tapis, committed):
+def test_an_image_that_stays_broken_does_not_start_the_task_again_and_again(flyer, tapis, committed, sync_here):
     from nodeodm import status_codes
 
     flyer.post("tapis-preferences/", {"process_after_sync": True})
@@ -51,7 +58,7 @@ def test_an_image_that_stays_broken_does_not_start_the_task_again_and_again(flye
     assert len(committed) == 1 and flyer.task("Rotten").status == status_codes.COMPLETED
 
 
-def test_what_a_failed_sync_brought_is_processed_with_the_next_one(flyer, tapis, committed):
+def test_what_a_failed_sync_brought_is_processed_with_the_next_one(flyer, tapis, committed, sync_here):
     from nodeodm import status_codes
 
     flyer.post("tapis-preferences/", {"process_after_sync": True})
@@ -68,7 +75,7 @@ def test_what_a_failed_sync_brought_is_processed_with_the_next_one(flyer, tapis,
     assert len(committed) == 2 and flyer.task("Half").images_count == 3
 
 
-def test_a_task_whose_processing_was_cancelled_can_be_synced_again(flyer, tapis, committed):
+def test_a_task_whose_processing_was_cancelled_can_be_synced_again(flyer, tapis, committed, sync_here):
     from nodeodm import status_codes
 
     flyer.post("tapis-preferences/", {"process_after_sync": True})
@@ -81,7 +88,7 @@ def test_a_task_whose_processing_was_cancelled_can_be_synced_again(flyer, tapis,
     assert len(committed) == 2 and flyer.task("Stopped").images_count == 3
 
 
-def test_a_cancel_that_webodm_has_not_carried_out_yet_does_not_stop_the_sync_asked_for_after_it(flyer, tapis, monkeypatch):
+def test_a_cancel_that_webodm_has_not_carried_out_yet_does_not_stop_the_sync_asked_for_after_it(flyer, tapis, monkeypatch, sync_here):
     from app import pending_actions
     from app.models import Task
     from nodeodm import status_codes
@@ -104,7 +111,7 @@ def test_a_cancel_that_webodm_has_not_carried_out_yet_does_not_stop_the_sync_ask
     row.update(pending_action=None)
 
 
-def test_what_a_link_leads_to_may_come_later(flyer, tapis):
+def test_what_a_link_leads_to_may_come_later(flyer, tapis, sync_here):
     ready(flyer, "Links", 1)
     tapis.file(flyer.system, "Links/code/images/later.jpg", "link", target="../../originals/a.jpg")
     job = sync_here(flyer, "Links")
@@ -114,7 +121,7 @@ def test_what_a_link_leads_to_may_come_later(flyer, tapis):
     assert job.state == "completed" and job.error == "" and len(flyer.files("Links")) == 2
 
 
-def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch, consuming):
+def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch, consuming, sync_here):
     """Each image costs six attempts: thousands of them would take hours, and Tapis would be asked all the while."""
     from app_extensions.tapis.sync import fetch
 
@@ -130,7 +137,7 @@ def test_a_system_that_gives_no_image_is_given_up_soon(flyer, tapis, monkeypatch
     assert sync_here(flyer, "Down").state == "completed" and len(flyer.files("Down")) == 60
 
 
-def test_a_turn_in_which_nothing_came_ends_a_sync_that_nobody_else_gets_on_with(flyer, tapis, settings, monkeypatch, consuming):
+def test_a_turn_in_which_nothing_came_ends_a_sync_that_nobody_else_gets_on_with(flyer, tapis, settings, monkeypatch, consuming, sync_here):
     from app_extensions.tapis.sync import fetch
 
     settings.TAPIS_BATCH_SECONDS = 1.0
@@ -210,7 +217,7 @@ def test_whose_login_has_ended_gets_no_failed_syncs_by_the_clock(flyer, tapis):
     until(lambda: mine.filter(state="completed").count() == 2, seen=lambda: list(mine.values_list("state", "error")))
 
 
-def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis):
+def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis, sync_here):
     from datetime import timedelta
 
     from django.utils import timezone
@@ -232,7 +239,7 @@ def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis):
     TapisJob.objects.filter(pk=kept[-1]).delete()
 
 
-def test_however_a_sync_ends_nothing_stays_beside_its_task(flyer, tapis, monkeypatch):
+def test_however_a_sync_ends_nothing_stays_beside_its_task(flyer, tapis, monkeypatch, sync_here):
     from app_extensions.host import tasks
     from app_extensions.tapis import jobs
     from app_extensions.tapis.login.access import TapisAccess
