@@ -20,6 +20,8 @@ FUSION_NEIGHBOURS = 8
 WINDOW_RADIUS = 4  # pixels
 MOST_COST = 0.6  # 1 - NCC; a worse match does not count as a measurement
 _LEAST_SHARED = 10  # points; two views that share fewer are not compared
+_CELLS = (16, 12)    # parts of a photo, across and down
+_LEAST_GAIN = 0.03   # of the parts; a neighbour that adds fewer is not preferred
 _ANGLE_BEST, _ANGLE_LEAST, _ANGLE_MOST = 12.0, 2.0, 45.0  # degrees between two views of a point
 
 
@@ -39,8 +41,7 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
                 continue
             common = scene.points[scene.seen[j][mine[scene.seen[j]]]]
             a, b = common - centres[i], common - centres[j]
-            cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
-            angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+            angle = _angles(a, b)
             good = (angle > _ANGLE_LEAST) & (angle < _ANGLE_MOST)
             weight = np.where(angle < _ANGLE_BEST, angle / _ANGLE_BEST, 1.0)
             # A photo from much nearer or farther shows details at another size, so it is less useful.
@@ -57,6 +58,42 @@ def choose_neighbours(scene: Scene, count: int) -> dict[int, list[int]]:
             ranked += [j for _, j in by_angle][:count - len(ranked)]
         out[i] = ranked
     return out
+
+
+def _angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The angles between the rows of two arrays (N, 3), in degrees."""
+    cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+
+def cover_photos(scene: Scene, near: dict[int, list[int]], count: int) -> dict[int, list[int]]:
+    """Reorder each view's neighbours so that, if possible, at least two of the first ``count`` show each part of its photo.
+
+    Depth needs two. The ends of a facade or of a flight are in few photos, and those that share most points with a photo may all miss
+    the same part of it. The first two neighbours stay: they are the best for most of the photo.
+    """
+    out = {}
+    for i, ranked in near.items():
+        view, points = scene.views[i], scene.points[scene.seen[i]]
+        cells = (view.project(points)[0] / [view.width, view.height] * _CELLS).astype(int)
+        points = points[np.unique(cells, axis=0, return_index=True)[1]]
+        sees = {j: _sees(scene.views[j], view.centre, points) for j in ranked}
+        chosen, left = ranked[:2], ranked[2:]
+        while left and len(chosen) < count:
+            lacking = np.sum([sees[j] for j in chosen], axis=0) < 2
+            gains = [int((sees[j] & lacking).sum()) for j in left]
+            best = int(np.argmax(gains))
+            chosen = [*chosen, left.pop(best if gains[best] > _LEAST_GAIN * len(points) else 0)]
+        out[i] = chosen + left
+    return out
+
+
+def _sees(view: View, from_centre: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which points are in the view's frame and at a useful angle to those seen from another camera."""
+    pixels, depth = view.project(points)
+    angle = _angles(points - from_centre, points - view.centre)
+    inside = ((pixels >= 0) & (pixels <= [view.width - 1, view.height - 1])).all(axis=1)
+    return (depth > 0) & inside & (angle > _ANGLE_LEAST) & (angle < _ANGLE_MOST)
 
 
 def _shared_points(scene: Scene) -> np.ndarray:

@@ -34,6 +34,8 @@ def openmvs(run: "Run") -> None:
     region = isolate.object_region(scene, run.options["background"], run.log)
     scale = _depth_scale(run, scene, region is None)
     near = dense.choose_neighbours(scene, dense.FUSION_NEIGHBOURS)
+    if region is None:
+        near = dense.cover_photos(scene, near, dense.NEIGHBOURS)
     maps = dense.DepthMaps(run.space.directory("depth"))
     # A map that an interrupted run finished is kept if it was made from the same input.
     token = [run.space.token, scale]
