@@ -32,7 +32,8 @@ _SHORTLIST_SHARE = 0.1  # of the matching
 TRY_FIRST_FROM = 24
 #: So many likely pairs at first, and so many if none of them is good.
 _TRIED_PAIRS = (60, 600)
-#: Inliers of a good pair: mapping cannot begin with fewer, even with its lower demands. By chance, pairs of rendered plain objects had up to 35.
+#: Inliers of a good pair: mapping cannot begin with fewer, even with its lower demands. Pairs of rendered plain objects had up to 35 by
+#: chance.
 _LEAST_INLIERS = 50
 _LEAST_FEATURES = 8  # per photo on average; with fewer there is nothing to compare
 CAMERA_MODELS = {"auto": "SIMPLE_RADIAL", "perspective": "RADIAL", "brown": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
