@@ -91,6 +91,8 @@ _SLOW_DIRECTORIES = {"contract", "demo", "install", "sandbox", "scale"}
 def _is_quick(item: pytest.Item) -> bool:
     if item.get_closest_marker("quick"):
         return True
+    if item.get_closest_marker("slow"):
+        return False
     slow = _SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.get_closest_marker("django_db")
     return not slow and item.path.relative_to(ROOT / "tests").parts[0] not in _SLOW_DIRECTORIES
 

@@ -1,7 +1,11 @@
 """What counts as a measurement of depth: texture that matches, and not grey that changes evenly."""
 import json
 
+import pytest
+
 from tests.engine.running import script
+
+pytestmark = pytest.mark.slow
 
 RAMP = """
 import json

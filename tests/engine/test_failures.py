@@ -13,6 +13,8 @@ import pytest
 from tests.engine.conftest import TINY
 from tests.engine.running import ROOT, command, run, script
 
+pytestmark = pytest.mark.slow
+
 UNRELATED = """
 import sys
 from pathlib import Path

@@ -7,6 +7,8 @@ import pytest
 from tests.engine.conftest import TINY
 from tests.engine.running import run, script
 
+pytestmark = pytest.mark.slow
+
 READ = """
 import json, sys
 from pathlib import Path

@@ -2,8 +2,12 @@
 import json
 import shutil
 
+import pytest
+
 from tests.engine.conftest import TINY
 from tests.engine.running import script
+
+pytestmark = pytest.mark.slow
 
 PLACE = """
 import json, sys

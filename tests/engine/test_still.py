@@ -5,6 +5,8 @@ import pytest
 
 from tests.engine.running import script
 
+pytestmark = pytest.mark.slow
+
 FIND = """
 import json, sys
 from pathlib import Path

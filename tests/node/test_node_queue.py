@@ -5,11 +5,14 @@ import signal
 import sqlite3
 import threading
 import time
+from pathlib import Path
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tests.node.harness import QUICK_ENGINE, NodeProgram, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def statuses(node: NodeProgram, tasks: list) -> list[int]:
@@ -206,6 +209,8 @@ def test_an_engine_that_outlived_its_node_is_ended_at_the_next_start(make_node) 
     guard = min(processes)
     # Without its guard nobody ends the engine when the node dies.
     os.kill(guard, signal.SIGSTOP)
+    # One of its threads takes the signal and stops the others, which may take a moment.
+    wait_for(lambda: all(" T (" in (thread / "status").read_text().replace("\t", " ") for thread in Path(f"/proc/{guard}/task").iterdir()))
     node.kill()
     time.sleep(0.2)
     assert set(node.engine_processes()) == set(processes)

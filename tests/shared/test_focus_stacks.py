@@ -13,6 +13,8 @@ from app_extensions.shared import focus_stacks
 from app_extensions.shared.focus_stacks import Merger, NotMerged, Stack
 from tests.shared import focus_scenes
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = sorted((Path(__file__).resolve().parents[1] / "data" / "photos" / "banana").glob("*.JPG"))
 
 

@@ -379,6 +379,7 @@ def test_a_set_made_to_be_slow_to_decode_is_given_up(tmp_path, monkeypatch):
         _write(tmp_path, [make_zip({f"{number}.jpg": out.getvalue()[:-2] for number in range(50)}, zipfile.ZIP_DEFLATED)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_packing_that_blows_up_stays_small_in_memory(tmp_path, method):
     """`zipfile` unpacks 4 KB of bzip2 at once, which can become gigabytes. The claimed size is what a photo may have."""
