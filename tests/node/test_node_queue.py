@@ -5,8 +5,8 @@ import signal
 import sqlite3
 import threading
 import time
-from pathlib import Path
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
