@@ -349,6 +349,18 @@ def test_a_database_that_is_being_set_up_is_waited_for(tmp_path: Path, monkeypat
     assert (tmp_path / "asked").read_text().count("x") == 2
 
 
+@pytest.mark.parametrize("dev, calls", [("YES", "/opt/webodm-extensions/deploy image-plugins --webodm .\n"), ("NO", "")])
+def test_plugins_are_linked_for_the_development_server(tmp_path: Path, dev: str, calls: str) -> None:
+    """With --dev, WebODM does not call our gunicorn, which links the plugins otherwise: our worker does it before the server starts."""
+    for name, script in {"python": f'echo "$*" >>{tmp_path}/calls', "sleep": "exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "calls").touch()
+    subprocess.run([str(ROOT / "deploy" / "docker" / "extensions-worker")], env={
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "WEBODM_HOME": str(tmp_path), "WO_DEV": dev}, capture_output=True, timeout=60)
+    assert (tmp_path / "calls").read_text() == calls
+
+
 def test_settings_files_are_private_and_kept(checkout: Path, tmp_path: Path) -> None:
     run_docker(checkout, tmp_path, "true\n", "start", "--no-backup", WO_SMTP_PASSWORD="hush\nhush")
     files = [checkout / "webodm-extensions.env", checkout / ".webodm-extensions-shell.json", checkout / ".webodm-extensions-start.json",
