@@ -96,9 +96,13 @@ def restore_database(directory: Path) -> None:
 
 
 def wait_for_database(container: str) -> None:
-    """Wait until PostgreSQL in the container takes connections. Raises DeployError after a minute."""
+    """Wait until PostgreSQL in the container takes connections. Raises DeployError after a minute.
+
+    Asks over TCP: while a new volume is set up, WebODM's image runs a server that listens on the socket only, and stops it again.
+    """
+    ready = f"pg_isready -q -h 127.0.0.1 && psql -U postgres -Atc 'SELECT 1' {DATABASE}"
     deadline = time.monotonic() + WAIT_SECONDS
-    while docker("exec", container, "psql", "-U", "postgres", "-Atc", "SELECT 1", DATABASE, check=False).stdout.strip() != "1":
+    while docker("exec", container, "sh", "-c", ready, check=False).stdout.strip() != "1":
         if time.monotonic() > deadline:
             raise DeployError("the database container does not answer. `docker logs db` shows why")
         time.sleep(1)

@@ -160,8 +160,8 @@ def _beat(answer: dict[str, Any]) -> list[Finding]:
     if age is None or age > BEAT_SILENCE:
         since = "was never seen" if age is None else f"was last seen {age:.0f} s ago"
         return [Finding("beat", FAULT, f"the scheduler with our entries {since}",
-                        "Restart WebODM's scheduler (`worker.sh scheduler start`; in Docker it runs in webapp), wait a minute, and "
-                        "run doctor again.")]
+                        "If WebODM has just started, wait two minutes and run doctor again. Otherwise restart its scheduler "
+                        "(`worker.sh scheduler start`; in Docker it runs in webapp).")]
     return [Finding("beat", GOOD, f"the scheduler ran our entries {age:.0f} s ago")]
 
 

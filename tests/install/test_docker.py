@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy import docker_backup
 from deploy.webodm import VERSION
 from dev.sandbox.processes import free_port
 from dev.sandbox.stack import ROOT
@@ -332,6 +333,32 @@ esac
     assert done.returncode == 1 and "--webodm DIR" in done.stderr
     done = call("backup", str(tmp_path))
     assert done.returncode == 1 and "is a directory" in done.stderr
+
+
+def test_a_database_that_is_being_set_up_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WebODM's database image sets up a new volume with a server on the socket only, and stops it: only TCP says that it is ready."""
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    programs = {"docker": 'shift 2; exec "$@"', "psql": "echo 1", "pg_isready": f"echo x >>{tmp_path}/asked; [ -e {tmp_path}/tcp ]"}
+    for name, script in programs.items():
+        (bin_dir / name).write_text(f"#!/bin/bash\n{script}\n")
+        (bin_dir / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_dir}:{os.environ['PATH']}")
+    monkeypatch.setattr(docker_backup.time, "sleep", lambda seconds: (tmp_path / "tcp").touch())
+    docker_backup.wait_for_database("db")
+    assert (tmp_path / "asked").read_text().count("x") == 2
+
+
+@pytest.mark.parametrize("dev, calls", [("YES", "/opt/webodm-extensions/deploy image-plugins --webodm .\n"), ("NO", "")])
+def test_plugins_are_linked_for_the_development_server(tmp_path: Path, dev: str, calls: str) -> None:
+    """With --dev, WebODM does not call our gunicorn, which links the plugins otherwise: our worker does it before the server starts."""
+    for name, script in {"python": f'echo "$*" >>{tmp_path}/calls', "sleep": "exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "calls").touch()
+    subprocess.run([str(ROOT / "deploy" / "docker" / "extensions-worker")], env={
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "WEBODM_HOME": str(tmp_path), "WO_DEV": dev}, capture_output=True, timeout=60)
+    assert (tmp_path / "calls").read_text() == calls
 
 
 def test_settings_files_are_private_and_kept(checkout: Path, tmp_path: Path) -> None:

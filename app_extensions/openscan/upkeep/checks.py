@@ -52,9 +52,6 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         found.append(Warning(f"{TASKS_MODULE} is not in CELERY_INCLUDE: started scans would never be read in.",
                              hint="Use app_extensions/settings_override.py as WebODM's settings override.",
                              id="openscan.W003"))
-    if os.environ.get("WO_SSL", "NO") == "YES" and not conf.public_url:
-        found.append(Warning("WebODM runs with TLS, but WO_OPENSCAN_PUBLIC_URL is not set: links would begin with http://.",
-                             hint="Set it to the address that the rigs use.", id="openscan.W001"))
     found += check_object_storage()
     if conf.limit_part_bytes < 200_000_000:
         found.append(Warning("With parts below 200,000,000 bytes, OpenScan2, OpenScan3 and uploader.py as shipped are refused.",

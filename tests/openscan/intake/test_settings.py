@@ -100,11 +100,6 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch, name, meant):
     assert [message.id for message in told] == ["openscan.W006"] and name in told[0].msg and meant in told[0].hint
 
 
-def test_tls_without_a_public_address_is_warned_of(monkeypatch):
-    monkeypatch.setenv("WO_SSL", "YES")
-    assert found_by_checks(OPENSCAN_PUBLIC_URL="") == {"openscan.W001"}
-
-
 def test_a_setting_that_cannot_be_read_names_itself(settings):
     settings.OPENSCAN_LIMIT_PHOTOS = "many"
     with pytest.raises(ImproperlyConfigured, match="WO_OPENSCAN_LIMIT_PHOTOS"):

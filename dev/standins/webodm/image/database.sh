@@ -12,6 +12,7 @@ if [ ! -e "$data/PG_VERSION" ]; then
     echo "host all all 0.0.0.0/0 trust" >>"$data/pg_hba.conf"
     as_postgres "$bin/pg_ctl -D $data -w -o '-c listen_addresses=' start"
     as_postgres "createdb -h /var/run/postgresql webodm_dev"
+    sleep 2 # as WebODM's image: a server on the socket only, which stops again
     as_postgres "$bin/pg_ctl -D $data -w stop"
 fi
 rm -f "$data/postmaster.pid"
