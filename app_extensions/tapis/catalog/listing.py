@@ -212,7 +212,8 @@ class TapisListing:
         :param read: converts one item of the answer
         :returns: the converted items
         """
-        renewed = timed_out = False
+        timed_out = False
+        refused_tokens: set[str] = set()
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
             if self.seconds_left() <= 0:
@@ -223,8 +224,9 @@ class TapisListing:
                 self.calls += 1
                 return _read(_items(operation(token)), read)
             except tapipy_errors.UnauthorizedError as error:
-                if not renewed:
-                    renewed = True
+                # Twice if both have ended: the token of the request, and the stored one that takes its place.
+                if token not in refused_tokens:
+                    refused_tokens.add(token)
                     if self.access.renew(token) != token:
                         continue
                 raise _unauthorized(error, system_id) from None

@@ -142,19 +142,21 @@ class ContentFetcher:
         return f"{self.access.base_url}/v3/files/content/{quote(system_id, safe='')}/{quote(path.strip('/'), safe='/')}"
 
     def _repeat(self, attempt: Callable[[str], _T], attempts: int) -> _T:
-        """The result of an attempt. Retries once with a new token after a 401. After other trouble, makes up to ``attempts`` attempts.
+        """The result of an attempt. Retries with a new token after a 401, as long as there is one. After other
+        trouble, makes up to ``attempts`` attempts.
 
         :param attempt: called with the token to send
         """
         wait = waits(attempts, conf.retry_seconds)
-        renewed = False
+        refused_tokens: set[str] = set()
         while True:
             token = self.access.token()
             try:
                 return attempt(token)
             except _Unauthorized as refused:
-                if not renewed:
-                    renewed = True
+                # Twice if both have ended: the token of the request, and the stored one that takes its place.
+                if token not in refused_tokens:
+                    refused_tokens.add(token)
                     if self.access.renew(token) != token:
                         continue
                 raise refused.problem from None

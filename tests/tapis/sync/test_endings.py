@@ -125,6 +125,25 @@ def test_a_sync_begun_with_a_bearer_token_goes_on_with_the_stored_login(flyer, t
     assert TapisJob.objects.get(pk=job_id).access_token == ""
 
 
+def test_a_request_s_token_and_the_stored_one_may_both_have_ended(flyer, tapis):
+    from app_extensions.tapis.catalog.listing import TapisListing
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.problems import TokenExpired
+    from app_extensions.tapis.sync.content import ContentFetcher
+
+    flyer.flight("Both", 1)
+    image = next(TapisListing(TapisAccess(flyer.user, flyer.client)).images(flyer.system, "Both/code/images"))[0]
+    for read in (lambda access: TapisListing(access).systems(),
+                 lambda access: ContentFetcher(access).beginning(flyer.system, image.path, lambda _: True, 1, 60)):
+        access = TapisAccess(flyer.user, flyer.client, tapis.token(flyer.name), fall_back=True)
+        tapis.expire(flyer.name)
+        assert read(access)
+    stranger = TapisAccess(flyer.user, flyer.client, tapis.token(flyer.name))
+    tapis.expire(flyer.name)
+    with pytest.raises(TokenExpired, match="Send a new one"):
+        TapisListing(stranger).systems()
+
+
 def mails_to(stack, address):
     return [message for message in mailbox.Maildir(str(stack.mail_dir)) if address in str(message["To"])]
 
