@@ -68,7 +68,7 @@ class Option:
 
 OPTIONS: list[Option] = [
     Option("preset", "enum", "default", ["fast", "default", "high"],
-           "How much time to spend. On two cores, 16 photos take about three minutes (fast), five minutes (default) or half an hour "
+           "How much time to spend. On two cores, 16 photos take about one minute (fast), two to four (default) or up to thirty "
            "(high). Options that you set yourself take precedence."),
     Option("feature-quality", "enum", "high", QUALITIES,
            "Size of the photos in which features are searched. Higher places more photos and takes longer."),
