@@ -62,7 +62,8 @@ def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Syn
 def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
     """Screened Poisson surface with vertex colours. ``trim`` cuts parts that few points support (0 leaves the surface closed).
 
-    With several threads, COLMAP sometimes crashes or returns NaN for vertices. It then runs again with one thread.
+    With several threads, COLMAP sometimes crashes or returns NaN for vertices. It then runs again with one thread. That failed once in a
+    container, so a last run makes a coarser surface, with half the cells per side.
 
     :raises EngineError: this failed as well
     """
@@ -74,10 +75,10 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
     spawn = multiprocessing.get_context("spawn")
     memory_bytes = spawn.Value("q", 0)
-    for number in dict.fromkeys((threads, 1)):
+    for number, octree in dict.fromkeys(((threads, depth), (1, depth), (1, max(1, depth - 1)))):
         for left in (target, *work.glob("PR_*")):
             left.unlink(missing_ok=True)
-        builder = spawn.Process(target=_build, args=(work, depth, trim, number, memory_bytes))
+        builder = spawn.Process(target=_build, args=(work, octree, trim, number, memory_bytes))
         builder.start()
         builder.join()
         note_child(memory_bytes.value)
