@@ -63,7 +63,7 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
     """Screened Poisson surface with vertex colours. ``trim`` cuts parts that few points support (0 leaves the surface closed).
 
     With several threads, COLMAP sometimes crashes or returns NaN for vertices. It then runs again with one thread. That failed once in a
-    container, so a last run makes a coarser surface, with half the cells per side.
+    container, so a last run makes a coarser surface, with half as many cells per side.
 
     :raises EngineError: this failed as well
     """

@@ -73,9 +73,8 @@ def built(tmp_path, kills: int) -> str:
 
 def test_a_surface_whose_building_crashes_is_built_again_with_one_thread(tmp_path):
     """COLMAP's code for several threads ended a run now and then, or gave vertices that were no numbers."""
-    once = int(built(tmp_path, 1))
-    assert once > 500
-    assert 100 < int(built(tmp_path, 2)) < 0.5 * once, "a coarser one, if one thread did not help"
+    assert int(built(tmp_path, 1)) > 500
+    assert int(built(tmp_path, 2)) > 500, "a last attempt, with larger cells"
 
 
 def test_a_surface_that_cannot_be_built_is_an_error_that_says_what_to_do(tmp_path):
