@@ -213,7 +213,6 @@ class TapisListing:
         :returns: the converted items
         """
         timed_out = False
-        refused_tokens: set[str] = set()
         wait = waits(ATTEMPTS, conf.retry_seconds)
         while True:
             if self.seconds_left() <= 0:
@@ -224,12 +223,9 @@ class TapisListing:
                 self.calls += 1
                 return _read(_items(operation(token)), read)
             except tapipy_errors.UnauthorizedError as error:
-                # Twice if both have ended: the token of the request, and the stored one that takes its place.
-                if token not in refused_tokens:
-                    refused_tokens.add(token)
-                    if self.access.renew(token) != token:
-                        continue
-                raise _unauthorized(error, system_id) from None
+                # Again with each new token: first the stored one, if the request's has ended, then the refreshed one.
+                if self.access.renew(token) == token:
+                    raise _unauthorized(error, system_id) from None
             except tapipy_errors.ForbiddenError as error:
                 raise SystemNotAccessible(f"Tapis forbids it: {_reason(error)}") from None
             except tapipy_errors.NotFoundError as error:

@@ -148,18 +148,14 @@ class ContentFetcher:
         :param attempt: called with the token to send
         """
         wait = waits(attempts, conf.retry_seconds)
-        refused_tokens: set[str] = set()
         while True:
             token = self.access.token()
             try:
                 return attempt(token)
             except _Unauthorized as refused:
-                # Twice if both have ended: the token of the request, and the stored one that takes its place.
-                if token not in refused_tokens:
-                    refused_tokens.add(token)
-                    if self.access.renew(token) != token:
-                        continue
-                raise refused.problem from None
+                # Again with each new token: first the stored one, if the request's has ended, then the refreshed one.
+                if self.access.renew(token) == token:
+                    raise refused.problem from None
             except _Again as problem:
                 if problem.strain:
                     self.strained()
