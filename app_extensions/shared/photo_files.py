@@ -463,7 +463,7 @@ def quoted(name: str) -> str:
 def summarize(left_out: Iterable[LeftOut], named: int = 3) -> "list[str]":
     """Sentences about the files that were left out, one per reason, in the order in which the reasons first appear.
 
-    A single file is named with its own wording. Several files become a count with examples: "50 files from a camera card were left
+    One file gets a sentence with its name. Several files become a count with examples: "50 files from a camera card were left
     out (.MOV, .THM).", "3 files break off before their end and were left out (“a.jpg”, “b.jpg” and “c.jpg”). Copy …".
 
     :param named: most names in one sentence

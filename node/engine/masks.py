@@ -50,8 +50,8 @@ def alpha_mask(source: Path, width: int, height: int, target: Path) -> bool:
 def prepare_mask(source: Path, orientation: int, width: int, height: int, target: Path) -> tuple[bool, Optional[str]]:
     """Write a mask in the size of its photo's prepared, upright copy.
 
-    ``orientation``: the photo's EXIF orientation. As in ODM, a mask lies on the pixels as the camera stored them, unless it has an
-    orientation of its own or fits only the upright photo. Returns whether the mask can be used, and a remark.
+    ``orientation``: the photo's EXIF orientation. As in ODM, a mask is for the pixels as the camera stored them, unless the mask
+    has an EXIF orientation itself or fits only the upright photo. Returns whether the mask can be used, and a remark.
     """
     try:
         with Image.open(source) as image:

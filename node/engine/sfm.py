@@ -30,7 +30,7 @@ _FEATURES_DONE, _MATCHES_DONE, _FIRST_MAPPED, _MAPPED = 0.3, 0.65, 0.85, 0.97
 _SHORTLIST_SHARE = 0.1  # of the matching
 #: Sets up to this size match all pairs. In larger ones a few likely pairs are tried first, and a quick look chooses the others.
 TRY_FIRST_FROM = 24
-#: So many likely pairs at first, and so many if none of them is good.
+#: How many likely pairs are matched at first, and how many if none of those is good.
 _TRIED_PAIRS = (60, 600)
 #: Inliers of a good pair: mapping cannot begin with fewer, even with its lower demands. Pairs of rendered plain objects had up to 35 by
 #: chance.

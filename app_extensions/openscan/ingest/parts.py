@@ -123,7 +123,7 @@ class JoinedParts(_Positioned):
 
 
 class Slice(_Positioned):
-    """A range of another seekable file as a file of its own, so that a stored zip within a zip is read in place."""
+    """Presents a range of a seekable file as a separate file, so that a stored zip within a zip is read in place."""
 
     def __init__(self, outer: Any, start: int, size_bytes: int) -> None:
         """:param outer: must stay open while this is used; :param start: first byte; :param size_bytes: length of the range"""

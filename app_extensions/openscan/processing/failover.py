@@ -119,7 +119,7 @@ def take_elsewhere(scan: Scan, task: Any) -> bool:
 
 
 def is_on_its_way(scan: Scan, error: str) -> bool:
-    """Whether a scan goes on although its task failed with this error, because another node will get it.
+    """Whether a scan continues although its task failed with this error, because another node will get it.
 
     If so, clients must not see a failure: they stop polling at the first one.
     """

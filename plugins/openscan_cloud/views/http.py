@@ -90,7 +90,7 @@ def method_not_allowed(allowed: list[str]) -> HttpResponse:
 
 
 def address_of(request: HttpRequest) -> str:
-    """The client's address, as far as the proxies in between are trusted."""
+    """The client's address. Only trusted proxies may report it."""
     return client_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 

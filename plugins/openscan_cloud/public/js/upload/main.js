@@ -195,7 +195,7 @@ async function cancel() {
 
 // --- continuing
 
-// The server lists uploads under a public token to nobody, so the browser remembers the keys of its own uploads.
+// The server does not list uploads that used a public token, so the browser remembers the keys of its own uploads.
 function remembered() {
     try {
         return JSON.parse(localStorage.getItem(REMEMBERED)) || [];
