@@ -90,7 +90,7 @@ def odm_meshing(run: "Run") -> None:
     # An object that the photos go round is closed below. A scene stays open where no photo shows it.
     frame = Scene.load(run.space.root).meta["frame"]
     whole = cut is not None and frame.get("around", False)
-    mesh = poisson(cloud, run.space.root, depth, 0.0 if whole else 7.0, run.threads)
+    mesh = poisson(cloud, run.space.root, depth, 0.0 if whole else 7.0)
     run.progress.update(0.6)
     if cut is not None:
         mesh = flat_base(mesh, cut)

@@ -43,7 +43,7 @@ def without_outliers(cloud: Cloud, deviations: float, neighbours: int = 12) -> C
     return cloud.keep(mean < mean.mean() + deviations * mean.std())
 
 
-def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Synchronized[int]") -> None:
+def _build(work: Path, depth: int, trim: float, memory_bytes: "Synchronized[int]") -> None:
     """Run COLMAP's Poisson reconstruction. This runs in a separate process; scratch files (``PR_…``) go to its working directory.
 
     :param memory_bytes: is set to the process's peak memory
@@ -54,18 +54,16 @@ def _build(work: Path, depth: int, trim: float, threads: int, memory_bytes: "Syn
         return
     os.chdir(work)
     options = pycolmap.PoissonMeshingOptions()
-    options.depth, options.trim, options.num_threads = depth, trim, threads
+    # With two threads it takes twice as long, its result differs from run to run, and sometimes it crashes or returns NaN.
+    options.depth, options.trim, options.num_threads = depth, trim, 1
     pycolmap.poisson_meshing(_SOURCE, _TARGET, options)
     memory_bytes.value = memory_of_process("VmHWM")
 
 
-def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> Mesh:
+def poisson(cloud: Cloud, work: Path, depth: int, trim: float) -> Mesh:
     """Screened Poisson surface with vertex colours. ``trim`` cuts parts that few points support (0 leaves the surface closed).
 
-    With several threads, COLMAP sometimes crashes or returns NaN for vertices. It then runs again with one thread. That failed once in a
-    container, so a last run makes a coarser surface, with half as many cells per side.
-
-    :raises EngineError: this failed as well
+    :raises EngineError: COLMAP crashed, or its surface is empty or not finite
     """
     source, target = work / _SOURCE, work / _TARGET
     centre = cloud.points.mean(axis=0)
@@ -73,27 +71,32 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float, threads: int) -> 
     need = 4 * source.stat().st_size + _LEAST_ROOM
     if shutil.disk_usage(work).free < need:  # COLMAP's writer would end the process without an error message
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
+    for left in (target, *work.glob("PR_*")):
+        left.unlink(missing_ok=True)
     spawn = multiprocessing.get_context("spawn")
     memory_bytes = spawn.Value("q", 0)
-    for number, octree in dict.fromkeys(((threads, depth), (1, depth), (1, max(1, depth - 1)))):
-        for left in (target, *work.glob("PR_*")):
-            left.unlink(missing_ok=True)
-        builder = spawn.Process(target=_build, args=(work, octree, trim, number, memory_bytes))
-        builder.start()
-        builder.join()
-        note_child(memory_bytes.value)
-        if builder.exitcode == 0 and target.exists():
-            rows, faces = read_ply(target)
-            vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
-            if len(faces) and np.isfinite(vertices).all():
-                break
-    else:
-        raise EngineError(f"The surface could not be built from {len(cloud)} points (exit code {builder.exitcode}). "
-                          "If memory is short, choose a lower mesh-octree-depth or pc-quality.")
+    builder = spawn.Process(target=_build, args=(work, depth, trim, memory_bytes))
+    builder.start()
+    builder.join()
+    note_child(memory_bytes.value)
+    if builder.exitcode:
+        raise _not_built(cloud, f"exit code {builder.exitcode}")
+    if not target.exists():
+        raise _not_built(cloud, "no result")
+    rows, faces = read_ply(target)
+    vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
+    lost = len(vertices) - int(np.isfinite(vertices).all(axis=1).sum())
+    if not len(faces) or lost:
+        raise _not_built(cloud, f"{len(faces)} triangles, {lost} of {len(vertices)} corners are not finite")
     colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
     source.unlink()
     target.unlink()
     return Mesh(vertices, faces, colours)
+
+
+def _not_built(cloud: Cloud, reason: str) -> EngineError:
+    return EngineError(f"The surface could not be built from {len(cloud)} points ({reason}). "
+                       "If memory is short, choose a lower mesh-octree-depth or pc-quality.")
 
 
 def decimate(mesh: Mesh, count: int) -> Mesh:

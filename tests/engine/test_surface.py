@@ -22,7 +22,7 @@ threading.Thread(target=watch, daemon=True).start()
 i = np.arange(4000) + 0.5
 polar, turn = np.arccos(1 - 2 * i / 4000), np.pi * (1 + 5 ** 0.5) * i
 points = np.stack([np.cos(turn) * np.sin(polar), np.sin(turn) * np.sin(polar), np.cos(polar)], axis=1)
-mesh = poisson(Cloud(points + 100.0, np.full((4000, 3), 128, np.uint8), points), work, 6, 0.0, 1)
+mesh = poisson(Cloud(points + 100.0, np.full((4000, 3), 128, np.uint8), points), work, 6, 0.0)
 radius = np.linalg.norm(mesh.vertices - 100.0, axis=1)
 print(json.dumps([len(mesh.faces), radius.min(), radius.max(), sorted(path.name for path in work.iterdir()), sorted(seen)]))
 """
