@@ -15,7 +15,8 @@ def main() -> int:
     """The tests' exit code."""
     PAGES.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PICTURES": str(PAGES), "PICTURES_MODEL": str(Path(sys.argv[1]).resolve()) if sys.argv[1:] else ""}
-    return subprocess.call([sys.executable, "-m", "pytest", "-q", "tests/openscan/plugin/test_pictures.py"], cwd=ROOT, env=environment)
+    tours = [f"tests/{plugin}/plugin/test_pictures.py" for plugin in ("openscan", "tapis")]
+    return subprocess.call([sys.executable, "-m", "pytest", "-q", *tours], cwd=ROOT, env=environment)
 
 
 if __name__ == "__main__":

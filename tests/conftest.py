@@ -1,8 +1,10 @@
 """Fixtures that every area of the tests shares."""
+import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from dev.sandbox.processes import Service
 from dev.sandbox.stack import HOST_DIR, Stack
 from tests.plugin import session_stack
-from tests.support.chromium import Chromium, Page
+from tests.support.chromium import DESK, PHONE, Chromium, Page
 from tests.support.consuming import Consuming
 
 
@@ -115,3 +117,19 @@ def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]
     yield opened
     for page in pages:
         page.close()
+
+
+@pytest.fixture(params=[DESK, PHONE])
+def camera(request: pytest.FixtureRequest, tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
+    """A page at each width, and camera(name), which checks that it fits and is accessible and takes its picture (see ``dev/pictures.py``)."""
+    directory = Path(os.environ.get("PICTURES") or tmp_path)
+    page = open_page(request.param)
+
+    def take(name: str) -> None:
+        page.assert_fits()
+        page.assert_accessible()
+        path = directory / f"{name}-{request.param}.png"
+        page.screenshot(path)
+        assert path.stat().st_size > 5_000
+
+    return page, take

@@ -13,9 +13,9 @@ class ClientDay(models.Model):
     token = models.ForeignKey("openscan.Token", on_delete=models.CASCADE, related_name="client_days")
     day = models.DateField(db_index=True)
     client = models.CharField(max_length=32)
-    calls = models.IntegerField(default=0, help_text="createProject calls")
-    refusals = models.IntegerField(default=0, help_text="Sets that were refused when they were read in")
-    used_bytes = models.BigIntegerField(default=0, help_text="Credit that this client's sets used up")
+    calls = models.IntegerField(default=0, help_text="Calls of createProject")
+    refusals = models.IntegerField(default=0, help_text="Sets that were refused during ingest")
+    used_bytes = models.BigIntegerField(default=0, help_text="Credit that this client's sets have used")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["token", "day", "client"], name="openscan_client_day")]

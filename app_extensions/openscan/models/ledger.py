@@ -39,7 +39,7 @@ class LedgerEntry(models.Model):
     balance_bytes = models.BigIntegerField(help_text="The token's credit after this entry")
     key = models.CharField(max_length=80, unique=True)
     note = models.CharField(max_length=200, blank=True)
-    actor = models.CharField(max_length=150, blank=True, help_text="User who did it, empty for the program itself")
+    actor = models.CharField(max_length=150, blank=True, help_text="User who caused it; empty for the program itself")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = LedgerQuerySet.as_manager()

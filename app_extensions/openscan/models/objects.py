@@ -24,12 +24,12 @@ class Stored(models.Model):
     place = models.CharField(max_length=300, help_text="Endpoint and bucket")
     source = models.CharField(max_length=240, blank=True, editable=False, help_text="What it was made from")
     size_bytes = models.BigIntegerField(default=0)
-    sent_bytes = models.BigIntegerField(default=0, help_text="Bytes that went over the line for it, repeats included")
-    attempts = models.IntegerField(default=0, help_text="Failures in a row")
-    failures = models.IntegerField(default=0, help_text="Failures in all")
-    problem = models.CharField(max_length=300, blank=True, help_text="The last failure; empty once it went well")
+    sent_bytes = models.BigIntegerField(default=0, help_text="Bytes sent for it, including repeated ones")
+    attempts = models.IntegerField(default=0, help_text="Failures since the last success")
+    failures = models.IntegerField(default=0, help_text="Total number of failures")
+    problem = models.CharField(max_length=300, blank=True, help_text="The last failure; empty after a success")
     failed_at = models.DateTimeField(null=True, blank=True)
-    retry_at = models.DateTimeField(null=True, blank=True, help_text="No automatic attempt before")
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="There is no automatic attempt before this time")
     created_at = models.DateTimeField(default=timezone.now)
     stored_at = models.DateTimeField(null=True, blank=True)
     gone_at = models.DateTimeField(null=True, blank=True)
@@ -44,7 +44,7 @@ class StoredObject(Stored):
     scan = models.ForeignKey("openscan.Scan", on_delete=models.PROTECT, related_name="stored_objects")
     key = models.CharField(max_length=300, unique=True)
     sha256 = models.CharField(max_length=64, blank=True)
-    etag = models.CharField(max_length=100, blank=True, help_text="The storage's own tag, without quotes")
+    etag = models.CharField(max_length=100, blank=True, help_text="The object storage's entity tag, without quotes")
 
     class Meta:
         verbose_name = "result in object storage"
@@ -62,7 +62,7 @@ class ArchivedSet(Stored):
 
     scan = models.OneToOneField("openscan.Scan", on_delete=models.PROTECT, related_name="archived_set")
     prefix = models.CharField(max_length=300, unique=True)
-    files = models.IntegerField(default=0, help_text="Photos and files of the model")
+    files = models.IntegerField(default=0, help_text="Number of photos and model files")
 
     class Meta:
         verbose_name = "set archived for research"

@@ -22,7 +22,7 @@ class TokenRequest(models.Model):
         "openscan.Token", null=True, blank=True, on_delete=models.PROTECT, related_name="requests"
     )
 
-    told_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When the admins were told of it")
+    told_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When administrators were told about it")
     token_mail = models.ForeignKey(
         "openscan.OutgoingMail", null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="token_requests",
         help_text="The email with the token")

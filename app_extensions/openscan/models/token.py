@@ -50,7 +50,7 @@ class Token(models.Model):
     daily_bytes = models.BigIntegerField(default=0, help_text="Public tokens: topped up to this at 00:00 UTC")
     refilled_on = models.DateField(null=True, blank=True, editable=False)
     refilled_at = models.DateTimeField(null=True, blank=True, editable=False)
-    self_made = models.BooleanField(default=False, editable=False, help_text="Its owner made it on the page for it")
+    self_made = models.BooleanField(default=False, editable=False, help_text="Its owner created it on the tokens page")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -9,8 +9,8 @@ class BrowserUpload(models.Model):
     """The files behind a scan's parts, in the order of the parts. Deleted with the scan's row, and not needed after ingest."""
 
     scan = models.OneToOneField("openscan.Scan", on_delete=models.CASCADE, primary_key=True, related_name="browser_upload")
-    files = models.TextField(help_text="JSON: a list of [path, bytes], one a part")
-    archive = models.CharField(max_length=255, blank=True, help_text="The name of the one zip whose slices the parts are")
+    files = models.TextField(help_text="JSON: a list of [path, bytes], one for each part")
+    archive = models.CharField(max_length=255, blank=True, help_text="Name of the zip, if the parts are slices of one")
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

@@ -17,19 +17,19 @@ class Flight(models.Model):
     client = models.ForeignKey(
         "tapis.TapisOAuth2Client", on_delete=models.SET_NULL, null=True, blank=True, related_name="flights"
     )
-    base_url = models.CharField(max_length=255, help_text="The tenant's address: system ids are unique there only.")
+    base_url = models.CharField(max_length=255, help_text="The tenant's address, since system ids are unique only within a tenant.")
     tenant_id = models.CharField(max_length=100)
     system_id = models.CharField(max_length=255)
-    name = models.CharField(max_length=255, help_text="The flight's directory, as Tapis has it.")
+    name = models.CharField(max_length=255, help_text="Name of the flight's directory on Tapis.")
     project_id = models.IntegerField(null=True, blank=True, db_index=True)
     task_id = models.UUIDField(null=True, blank=True, db_index=True)
     project_name = models.CharField(max_length=255, blank=True, default="")
-    image_count = models.IntegerField(default=0, help_text="Images at the last discovery.")
+    image_count = models.IntegerField(default=0, help_text="Number of images at the last discovery.")
     total_bytes = models.BigIntegerField(default=0, help_text="Bytes of the images at the last discovery or sync.")
     discovered_at = models.DateTimeField()
-    synced_at = models.DateTimeField(null=True, blank=True, help_text="When every image was last here.")
-    processing = JSONField(default=dict, blank=True, help_text="What was chosen at the import: process, preset, node. The rest is as the "
-                                                               "user's preferences say.")
+    synced_at = models.DateTimeField(null=True, blank=True, help_text="When all images were last here.")
+    processing = JSONField(default=dict, blank=True, help_text="Choices made at the import: process, preset, node. The user's "
+                                                               "preferences apply to the rest.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -88,13 +88,13 @@ class FlightFile(models.Model):
     ]
 
     flight = models.ForeignKey(Flight, on_delete=models.CASCADE, related_name="files")
-    name = models.CharField(max_length=255, help_text="As Tapis has it.")
-    local_name = models.CharField(max_length=255, help_text="In the task's directory.")
-    local_key = models.CharField(max_length=255, help_text="The local name without case.")
-    size = models.BigIntegerField(help_text="Bytes, as listed; a symbolic link's own length if it is one.")
-    is_link = models.BooleanField(default=False, help_text="A symbolic link: its size says nothing of the image's.")
-    last_modified = models.CharField(max_length=64, blank=True, default="", help_text="As Tapis writes it.")
-    bytes_here = models.BigIntegerField(default=0, help_text="Bytes on this disk.")
+    name = models.CharField(max_length=255, help_text="Name on Tapis.")
+    local_name = models.CharField(max_length=255, help_text="Name in the task's directory.")
+    local_key = models.CharField(max_length=255, help_text="The local name in lower case.")
+    size = models.BigIntegerField(help_text="Bytes, as listed; for a symbolic link, its own length.")
+    is_link = models.BooleanField(default=False, help_text="A symbolic link, whose size is not that of the image.")
+    last_modified = models.CharField(max_length=64, blank=True, default="", help_text="In Tapis's own format.")
+    bytes_here = models.BigIntegerField(default=0, help_text="Bytes on this server's disk.")
     state = models.CharField(max_length=10, choices=STATES, default=WANTED)
     error = models.CharField(max_length=500, blank=True, default="")
     batch = models.ForeignKey("tapis.SyncBatch", on_delete=models.SET_NULL, null=True, blank=True, related_name="files")

@@ -15,10 +15,10 @@ class FlightPreview(models.Model):
     state = models.CharField(max_length=10, choices=STATES, default=WAITING)
     error = models.TextField(blank=True, default="")
     needs_login = models.BooleanField(default=False, help_text="It failed because the Tapis login had ended.")
-    attempts = models.IntegerField(default=0, help_text="Attempts by workers since it was asked for.")
+    attempts = models.IntegerField(default=0, help_text="Number of attempts by workers since it was requested.")
     asked_at = models.DateTimeField(default=timezone.now)
-    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was fetched, or failed.")
-    used_at = models.DateTimeField(default=timezone.now, db_index=True, help_text="When somebody last looked at it, to the day.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was fetched or failed.")
+    used_at = models.DateTimeField(default=timezone.now, db_index=True, help_text="The day on which somebody last looked at it.")
 
     class Meta:
         app_label = "tapis"
@@ -34,11 +34,11 @@ class PreviewImage(models.Model):
     preview = models.ForeignKey(FlightPreview, on_delete=models.CASCADE, related_name="images")
     number = models.IntegerField(help_text="From 1, in the order of the names.")
     name = models.CharField(max_length=255)
-    taken_at = models.CharField(max_length=19, blank=True, default="", help_text="The camera's own time, ISO 8601 without a zone.")
+    taken_at = models.CharField(max_length=19, blank=True, default="", help_text="Time by the camera's clock, ISO 8601 without a time zone.")
     camera = models.CharField(max_length=130, blank=True, default="")
     latitude = models.FloatField(null=True, blank=True)
     longitude = models.FloatField(null=True, blank=True)
-    thumbnail = models.BinaryField(blank=True, default=b"", help_text="A JPEG, or nothing.")
+    thumbnail = models.BinaryField(blank=True, default=b"", help_text="A JPEG; may be empty.")
     problem = models.CharField(max_length=300, blank=True, default="")
 
     class Meta:

@@ -24,12 +24,12 @@ class TapisOAuth2State(models.Model):
     client = models.ForeignKey("tapis.TapisOAuth2Client", on_delete=models.CASCADE, related_name="states")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, db_constraint=False,
-        related_name="tapis_states", help_text="Who was signed in to WebODM when the login began.",
+        related_name="tapis_states", help_text="The user who was signed in to WebODM when the login began.",
     )
-    origin = models.CharField(max_length=64, blank=True, default="", db_index=True, help_text="A keyed hash of the address that began it.")
+    origin = models.CharField(max_length=64, blank=True, default="", db_index=True, help_text="A keyed hash of the client's address.")
     redirect_after = models.CharField(max_length=2000, blank=True)
     pending_tokens = EncryptedTextField(
-        blank=True, default="", help_text="Tokens of a verified login that waits for the person's choice of account."
+        blank=True, default="", help_text="Tokens of a verified login that waits until the person has chosen an account."
     )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(default=default_expiry, db_index=True)

@@ -1,12 +1,10 @@
 """A tour of the pages with a picture of each at both widths. `python -m dev.pictures` keeps them for the documentation."""
 import os
 import shutil
-from pathlib import Path
 
-import pytest
 from django.contrib.auth.models import User
 
-from app_extensions.host import assets
+from app_extensions.host import assets, heartbeat
 from app_extensions.openscan import page_links
 from app_extensions.openscan.accounts import self_service, token_requests
 from app_extensions.openscan.models import RequestAttempt, Scan
@@ -15,26 +13,9 @@ from tests.openscan.flow import poke, task_of, until
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import PHOTOS
 from tests.openscan.plugin.test_scan_pages import model_shown, sign_in
-from tests.support.chromium import DESK, PHONE
 
-#: Where the pictures go, and a GLB to show in place of the quick engine's cube.
-KEEP, MODEL = os.environ.get("PICTURES", ""), os.environ.get("PICTURES_MODEL", "")
-
-
-@pytest.fixture(params=[DESK, PHONE])
-def camera(request, tmp_path, open_page):
-    """A page and what takes its picture: camera(name) after checking that it fits and that axe-core finds nothing serious."""
-    directory = Path(KEEP) if KEEP else tmp_path
-    page = open_page(request.param)
-
-    def take(name):
-        page.assert_fits()
-        page.assert_accessible()
-        path = directory / f"{name}-{request.param}.png"
-        page.screenshot(path)
-        assert path.stat().st_size > 5_000
-
-    return page, take
+#: A GLB to show in place of the quick engine's cube.
+MODEL = os.environ.get("PICTURES_MODEL", "")
 
 
 def test_makers(camera, live_db, tmp_path):
@@ -86,6 +67,7 @@ def test_makers(camera, live_db, tmp_path):
 def test_administrators(camera, stack, live_db):
     page, take = camera
     RequestAttempt.objects.all().delete()
+    heartbeat.note()  # beat's part
     token_requests.request_token("grace@example.org", "Grace", "Hopper", "198.51.100.0/24")
     self_service.ask_for_more(private_token(10**9)[0], 20 * 10**9, "A workshop with 40 children")
     page.become(User.objects.get(username=stack.config["admin_user"]))
