@@ -121,7 +121,7 @@ def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]
 
 @pytest.fixture(params=[DESK, PHONE])
 def camera(request: pytest.FixtureRequest, tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
-    """A page at each width, and camera(name), which checks that it fits and is accessible and takes its picture (see ``dev/pictures.py``)."""
+    """A page at each width, and camera(name), which checks it and takes its picture (see ``dev/pictures.py``)."""
     directory = Path(os.environ.get("PICTURES") or tmp_path)
     page = open_page(request.param)
 

@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='noderecord',
             name='parallel',
-            field=models.IntegerField(blank=True, help_text='Number of tasks that it processes at once, as it reports; empty if it does not', null=True),
+            field=models.IntegerField(blank=True, help_text='Number of tasks it processes at once, as it reports; empty if unknown', null=True),
         ),
         migrations.AlterField(
             model_name='noderecord',

@@ -10,7 +10,7 @@ class NodeRecord(models.Model):
 
     node_id = models.IntegerField(unique=True)
     is_cluster = models.BooleanField(default=False, help_text="A ClusterODM, which has several nodes behind one address")
-    parallel = models.IntegerField(null=True, blank=True, help_text="Number of tasks that it processes at once, as it reports; empty if it does not")
+    parallel = models.IntegerField(null=True, blank=True, help_text="Number of tasks it processes at once, as it reports; empty if unknown")
     asked_at = models.DateTimeField(null=True, blank=True)
     troubles = models.IntegerField(default=0, help_text="Number of scans that were moved away from it")
     last_trouble = models.CharField(max_length=200, blank=True)

@@ -1,10 +1,11 @@
 """Plainer help texts; the tables stay as they are."""
-import app_extensions.shared.crypto
-from django.conf import settings
 import django.contrib.postgres.fields.jsonb
-from django.db import migrations, models
 import django.db.models.deletion
 import django.utils.timezone
+from django.conf import settings
+from django.db import migrations, models
+
+import app_extensions.shared.crypto
 
 
 class Migration(migrations.Migration):
@@ -107,7 +108,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='previewimage',
             name='taken_at',
-            field=models.CharField(blank=True, default='', help_text="Time by the camera's clock, ISO 8601 without a time zone.", max_length=19),
+            field=models.CharField(blank=True, default='', help_text="The camera's time, ISO 8601 without a time zone.", max_length=19),
         ),
         migrations.AlterField(
             model_name='previewimage',

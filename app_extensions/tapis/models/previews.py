@@ -34,7 +34,7 @@ class PreviewImage(models.Model):
     preview = models.ForeignKey(FlightPreview, on_delete=models.CASCADE, related_name="images")
     number = models.IntegerField(help_text="From 1, in the order of the names.")
     name = models.CharField(max_length=255)
-    taken_at = models.CharField(max_length=19, blank=True, default="", help_text="Time by the camera's clock, ISO 8601 without a time zone.")
+    taken_at = models.CharField(max_length=19, blank=True, default="", help_text="The camera's time, ISO 8601 without a time zone.")
     camera = models.CharField(max_length=130, blank=True, default="")
     latitude = models.FloatField(null=True, blank=True)
     longitude = models.FloatField(null=True, blank=True)
