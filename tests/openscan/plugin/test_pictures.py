@@ -78,3 +78,5 @@ def test_administrators(camera, stack, live_db):
     page.goto("/plugins/openscan_cloud/tokens/")
     page.wait(".os-legend")
     take("tokens-in-webodm")
+    page.goto("/plugins/openscan_cloud/")
+    take("queue")

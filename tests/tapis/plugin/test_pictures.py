@@ -2,17 +2,21 @@
 import base64
 
 from tests.openscan.make_sets import PHOTOS
+from tests.support.flights import Flyer
 
 PAGE = "/plugins/tapis_storage/"
+#: Name of each flight, and which photos of the beach it has.
+FLIGHTS = {"Brighton Beach": slice(None), "Brighton Beach north": slice(9), "Brighton Beach south": slice(9, None)}
 
 
-def test_researchers(camera, flyer):
+def test_researchers(camera, stack, tapis, live_db, unique):
     page, take = camera
-    for photo in sorted((PHOTOS / "brighton_beach").glob("*.JPG")):
-        flyer.tapis.file(flyer.system, f"Brighton Beach/code/images/{photo.name}", content=base64.b64encode(photo.read_bytes()).decode())
-    flyer.flight("Dune survey in spring", 240, size_bytes=5_200_000)
-    flyer.flight("Marsh, north", 1_200, size_bytes=4_700_000)
-    page.become(flyer.user)
+    ada = Flyer(stack.address(), tapis, f"ada-{unique[:4]}")
+    photos = [(photo.name, base64.b64encode(photo.read_bytes()).decode()) for photo in sorted((PHOTOS / "brighton_beach").glob("*.JPG"))]
+    for flight, which in FLIGHTS.items():
+        for name, content in photos[which]:
+            tapis.file(ada.system, f"{flight}/code/images/{name}", content=content)
+    page.become(ada.user)
     page.goto(PAGE)
     page.wait("#tapis-discover")
     take("flights-empty")

@@ -86,11 +86,15 @@ function place(title) {
     return figure;
 }
 
+// Distances between the lines of a plot, as whole scans or photos, and as seconds.
+const STEPS = [1, 10, 100, 1e3, 1e4, 1e5, 1e6].flatMap(power => [power, 2 * power, 5 * power]);
+const TIME_STEPS = [1, 2, 5, 10, 20, 30, ...[60, 3600].flatMap(unit => [1, 2, 5, 10, 20, 30].map(each => each * unit)), ...[2, 5, 10, 100].map(days => days * 86400)];
+
 function plot(figure, data, color, format, bars) {
     const axis = { stroke: getComputedStyle(byId("os-plots")).color, grid: { stroke: "rgba(128, 140, 150, .25)" }, ticks: { stroke: "rgba(128, 140, 150, .25)" } };
     plots.push(new uPlot({ width: Math.max(240, figure.clientWidth), height: 200, legend: { show: false }, cursor: { show: false },
         series: [{}, { stroke: color, fill: color + "33", width: 2, spanGaps: true, points: { show: !bars, size: 5 }, paths: bars ? uPlot.paths.bars({ size: [0.7, 60] }) : undefined }],
-        scales: { y: { range: (chart, low, high) => [0, Math.max(1, high * 1.1)] } }, axes: [axis, { ...axis, size: 64, values: (chart, values) => values.map(format) }] }, data, figure));
+        scales: { y: { range: (chart, low, high) => [0, Math.max(1, high * 1.1)] } }, axes: [axis, { ...axis, size: 64, incrs: bars ? STEPS : TIME_STEPS, values: (chart, values) => values.map(format) }] }, data, figure));
 }
 
 async function draw(by) {
@@ -101,8 +105,8 @@ async function draw(by) {
         plots = [];
         fill(byId("os-plots"));
         const figures = [t("Models made: {n}", { n: sum(found.scans) }), t("Photos processed: {n}", { n: sum(found.photos) }), t("Median wait before processing")].map(place);
-        plot(figures[0], [found.at, found.scans], "#2f8fb8", value => value % 1 ? "" : count(value), true);
-        plot(figures[1], [found.at, found.photos], "#2f8fb8", value => value % 1 ? "" : count(value), true);
+        plot(figures[0], [found.at, found.scans], "#2f8fb8", count, true);
+        plot(figures[1], [found.at, found.photos], "#2f8fb8", count, true);
         plot(figures[2], [found.at, found.waits], "#c7851b", value => value ? duration(value) : "0", false);
     } catch (problem) {
         fill(byId("os-plots"), note(problem.message, "error"));

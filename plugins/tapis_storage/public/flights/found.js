@@ -2,7 +2,7 @@
 // in to Tapis. What discoveries found is kept by the server, so the list is there when the page is opened again.
 import { call } from "./api.js";
 import { button, byId, fill, fillTable, make, whileBusy } from "./dom.js";
-import { t, tn } from "./i18n.js";
+import { shown, t, tn } from "./i18n.js";
 import { Notice } from "./notice.js";
 import { Previews } from "./previews.js";
 import { isUnderWay } from "./watch.js";
@@ -108,7 +108,7 @@ export class Found {
 
     showCount(flight) {
         const { images, size } = this.counts.get(flight);
-        images.textContent = flight.image_count === null ? t("not counted yet") : String(flight.image_count);
+        images.textContent = flight.image_count === null ? t("not counted yet") : shown(flight.image_count);
         size.textContent = flight.total_bytes ? bytes(flight.total_bytes) : "";
     }
 
