@@ -95,7 +95,7 @@ def test_a_superuser_sees_every_token_and_the_queue(stack, rig):
     page = session.get(stack.address() + "/plugins/openscan_cloud/", timeout=120)
     assert page.status_code == 200
     assert project in page.text and rig.token[:6] in page.text and rig.token not in page.text
-    assert "Make a token" in page.text
+    assert "Create a token" in page.text
     dashboard = session.get(stack.address() + "/dashboard/", timeout=120).text
     assert "/plugins/openscan_cloud/" in dashboard and "OpenScan Cloud" in dashboard
     wait_for(rig, project, "processing done")

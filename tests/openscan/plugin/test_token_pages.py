@@ -117,7 +117,7 @@ def test_users_make_their_own_tokens_where_the_site_allows_it(open_page, stack, 
         page.web = web.address
         page.become(user)
         page.goto("/plugins/openscan_cloud/tokens/")
-        page.click('#os-create button:has-text("Make a token")')
+        page.click('#os-create button:has-text("Create a token")')
         page.wait('input[aria-label="The token\'s text"]')
         text = page.evaluate("document.querySelector('input[aria-label=\"The token\\'s text\"]').value")
         assert tokens.require_token(text).owner_id == user.pk
