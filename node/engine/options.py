@@ -119,7 +119,7 @@ OPTIONS: list[Option] = [
     Option("max-concurrency", "int", 0, "positive integer", "Maximum number of threads. 0 uses every core."),
     Option("max-memory", "int", 0, "positive integer",
            "Memory in megabytes that a run may use. 0 allows all memory that is free. A set that needs more is "
-           "refused before processing begins."),
+           "processed with fewer threads, points or pixels, and refused only if that is not enough."),
     Option("optimize-disk-space", "bool", False, "bool",
            "Delete intermediate files at the end. The task can then not be continued from a middle stage."),
     Option("rerun-from", "enum", "", [""] + RERUN,
