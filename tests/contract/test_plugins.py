@@ -39,13 +39,17 @@ def test_plugin_modules_are_imported_everywhere_even_when_disabled(probe, wait_f
 
 
 def test_register_runs_in_one_gunicorn_worker(probe):
+    """WebODM sets its flag without a lock, so workers whose first requests come at the same moment both register. A later one does not."""
+    answering = set()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answering = set(pool.map(lambda _: requests.get(f"{probe.url}/contract-probe/open").json()["pid"], range(60)))
+        for _ in range(100):
+            answering |= set(pool.map(lambda _: requests.get(f"{probe.url}/contract-probe/open").json()["pid"], range(24)))
+            if len(answering) > 2:
+                break
     # enabling it later registers it once more, just before
     enabled = min([note["at"] - 2 for note in probe.notes("enable")], default=float("inf"))
     registered = [note["pid"] for note in probe.notes("register") if note["pid"] in answering and note["at"] < enabled]
-    assert len(answering) > 1
-    assert len(registered) == 1
+    assert 1 <= len(set(registered)) == len(registered) < len(answering)
 
 
 def test_a_plugin_that_cannot_be_imported_loses_its_row(probe):
