@@ -85,14 +85,15 @@ def poisson(cloud: Cloud, work: Path, depth: int, trim: float) -> Mesh:
     if not target.exists():
         raise _not_built(cloud, "no result")
     rows, faces = read_ply(target)
-    vertices = np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre
-    vertices, lost = between_neighbours(vertices, faces)
+    colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
+    built = Mesh(np.stack([rows[a] for a in "xyz"], axis=1).astype(np.float64) + centre, faces, colours)
+    built = built.keep_faces(np.ones(len(faces), bool))  # drops unused vertices
+    vertices, lost = between_neighbours(built.vertices, built.faces)
     if not len(faces) or lost > _MOST_LOST * len(vertices) or not np.isfinite(vertices).all():
         raise _not_built(cloud, f"{len(faces)} triangles, {lost} of {len(vertices)} corners are not finite")
-    colours = np.stack([rows[a] for a in ("red", "green", "blue")], axis=1).astype(np.uint8)
     source.unlink()
     target.unlink()
-    return Mesh(vertices, faces, colours)
+    return Mesh(vertices, built.faces, built.colours)
 
 
 def between_neighbours(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, int]:
