@@ -95,7 +95,10 @@ def test_children_are_found() -> None:
 
 def test_verdicts(capsys) -> None:
     assert print_table([Row("a", ratio=1.0, bound=1.0), Row("b", ratio=9.0), Row("c", skipped="nginx is not installed")])
+    assert print_table([Row("a", ratio=1.0, least=1.0)])
+    assert not print_table([Row("a", ratio=0.99, least=1.0)])
     assert not print_table([Row("a", ratio=1.01, bound=1.0), Row("b", ratio=0.5, bound=1.0)])
     told = capsys.readouterr().out
+    assert ">= 1.00" in told and "<= 1.00" in told
     assert "skipped: nginx is not installed" in told
     assert told.rstrip().endswith("missed: a")
