@@ -300,7 +300,6 @@ command_bench() {
     [ -f "$ROOT/dev/benchmarks/$topic.py" ] || fail "there is no benchmark '$topic'. Choose one of: $(cd "$ROOT/dev/benchmarks" && ls ./*.py | sed 's/.py$//; s,^./,,' | grep -v '^_' | tr '\n' ' ')"
     ensure_host
     ensure_engine
-    [ "$topic" != openscan ] || ensure_clients # upload-page drives a browser
     host_python -m "dev.benchmarks.$topic" "$@"
 }
 
