@@ -51,9 +51,14 @@ export function fromInput(input) {
     return Array.from(input.files, file => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
+function begins(head, magic) {
+    for (let index = 0; index < magic.length; index++) if (magic[index] !== "?" && magic[index] !== head[index]) return false;
+    return true;
+}
+
 async function kindOf(file) {
     const head = String.fromCharCode(...new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer()));
-    const found = KINDS.find(([, magic]) => [...magic].every((value, index) => value === "?" || head[index] === value));
+    const found = KINDS.find(([, magic]) => begins(head, magic));
     return found && !NOT_TAKEN.some(([kind, mark]) => kind === found[0] && mark.test(head)) ? found[0] : "";
 }
 
