@@ -110,7 +110,8 @@ class Tab:
                 if time.monotonic() > deadline:
                     raise
             if time.monotonic() > deadline:
-                raise DevToolsError(f"not within {seconds:.0f} s: {script}. The page says: {self.evaluate('document.body.innerText')[:2000]}")
+                text = self.evaluate("document.body.innerText")[:2000]
+                raise DevToolsError(f"not within {seconds:.0f} s: {script}. The page says: {text}")
             time.sleep(_POLL_SECONDS)
 
     def choose_files(self, selector: str, paths: "list[Path]") -> None:

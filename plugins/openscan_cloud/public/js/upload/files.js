@@ -1,6 +1,7 @@
 // Sorts dropped or chosen files into those that can be sent and those that are left out, before anything is sent.
 import { t } from "../i18n.js";
 import { bytes } from "../words.js";
+import { tidy } from "./tidy.js";
 import { photosInZip } from "./zip.js";
 
 const CLUTTER = new Set(["thumbs.db", "desktop.ini"]);
@@ -16,7 +17,7 @@ const KINDS = [
 const NOT_TAKEN = [["tiff", /^.{8}CR/s], ["heic", /avi[fs]/]];
 const HEAD_BYTES = 64;
 //: Reading the heads of this many files at once keeps a disk busy and a page responsive.
-const AT_ONCE = 16;
+const AT_ONCE = 16, TIDY_EVERY = 16 * AT_ONCE;
 
 function isClutter(path) {
     const pieces = path.split("/"), name = pieces[pieces.length - 1].toLowerCase();
@@ -83,6 +84,7 @@ export async function sortOut(given, progress = () => {}) {
             seen.add(path);
         });
         progress(done += some.length, wanted.length);
+        if (done % TIDY_EVERY === 0) tidy();
     }
     let archive = null;
     if (zips.length === 1 && !photos.length) {

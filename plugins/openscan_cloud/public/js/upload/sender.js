@@ -1,9 +1,10 @@
 // Sends the files of an upload, several at once, until the server has them all. Independent of the page.
 import { Problem, get, post } from "../api.js";
 import { t } from "../i18n.js";
+import { tidy } from "./tidy.js";
 
 //: Browsers open six connections to a server. One is left for the pages.
-const AT_ONCE = 5, FIRST_WAIT = 1, LONGEST_WAIT = 30, ATTEMPTS = 4, SPEED_SECONDS = 20;
+const AT_ONCE = 5, FIRST_WAIT = 1, LONGEST_WAIT = 30, ATTEMPTS = 4, SPEED_SECONDS = 20, TIDY_EVERY = 50;
 //: Statuses that are not the file's fault: the upload waits and tries again for as long as it takes.
 const PASSING = new Set([0, 408, 429, 500, 502, 503, 504, 507]);
 
@@ -23,6 +24,7 @@ export class Sender {
         this.history = [];
         this.requests = new Set();
         this.spare = [];
+        this.sendings = 0;
         this.online = () => this.wake();
         window.addEventListener("online", this.online);
     }
@@ -100,6 +102,7 @@ export class Sender {
         item.state = "sending";
         item.attempts++;
         this.running++;
+        if (++this.sendings % TIDY_EVERY === 0) tidy();
         const { status, error } = item.file ? await this.put(item) : { status: 400, error: t("This file was not chosen again.") };
         this.running--;
         if (this.stopped) return;

@@ -1,7 +1,8 @@
 // A grid of thumbnails. Only the visible rows exist, so that 1,800 photos cost no more than thirty.
 import { make } from "../dom.js";
+import { tidy } from "./tidy.js";
 
-const CELL = 112, HEIGHT = 84, CACHE = 240, HEAD_BYTES = 131_072;
+const CELL = 112, HEIGHT = 84, CACHE = 240, HEAD_BYTES = 131_072, TIDY_EVERY = 8;
 const SMALL = { resizeWidth: 2 * HEIGHT, resizeQuality: "low" };
 
 export class Grid {
@@ -14,6 +15,7 @@ export class Grid {
         this.pictures = new Map();
         this.waiting = [];
         this.busy = false;
+        this.made = 0;
         box.addEventListener("scroll", () => this.draw(), { passive: true });
         new ResizeObserver(() => this.draw()).observe(box);
     }
@@ -69,6 +71,7 @@ export class Grid {
             const index = this.waiting.shift(), entry = this.files[index];
             if (!entry || this.pictures.has(entry)) continue;
             const picture = await thumbnail(entry.file, entry.kind);
+            if (++this.made % TIDY_EVERY === 0) tidy();
             if (this.files[index] !== entry) continue;
             this.pictures.set(entry, picture);
             while (this.pictures.size > CACHE) {
