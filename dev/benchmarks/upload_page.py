@@ -9,7 +9,7 @@ The time is from choosing the photos until they can be sent, and from the click 
 Between the two, our page may finish the thumbnails that it shows.
 
 The memory that is judged is the peak of what the page's renderer process alone holds (USS, proc(5): private pages), sampled ten times a
-second from choosing to the end. Each page holds 15 MB of it before it has done anything. PSS and RSS, which include Chromium's code, are
+second from choosing to the end. A page that has done nothing holds 15 to 20 MB of it. PSS and RSS, which include Chromium's code, are
 printed as well.
 """
 import base64

@@ -105,7 +105,8 @@ def test_a_browser_is_driven_and_its_memory_seen(tmp_path) -> None:
         tab.go("data:text/html,<input type=file multiple>")
         tab.choose_files("input", photos)
         tab.until("document.querySelector('input').files.length === 3")
-        assert tab.evaluate("document.querySelector('input').files[2].arrayBuffer().then(data => data.byteLength)") == photos[2].stat().st_size
+        length = tab.evaluate("document.querySelector('input').files[2].arrayBuffer().then(data => data.byteLength)")
+        assert length == photos[2].stat().st_size
         with pytest.raises(DevToolsError, match="nothing is not defined"):
             tab.evaluate("nothing.there")
         memory = Memory(chromium.pid, chromium.pid)
