@@ -1,22 +1,24 @@
-"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|focus|result|info|abuse|scale …]`."""
+"""What the OpenScan Cloud promises in figures: `./webodm.sh bench openscan [part|unpack|…]`."""
 import argparse
 import contextlib
 import signal
 import sys
 import time
 
-from dev.benchmarks import abuse, focus, part_ingest, project_info, result_download, scale, unpack
+from dev.benchmarks import abuse, focus, part_ingest, project_info, result_download, scale, unpack, upload_page
 from dev.benchmarks.ground import sandbox, scratch
 from dev.benchmarks.table import Row, print_table
 
-TOPICS = ("part", "unpack", "focus", "result", "info", "abuse", "scale")
+TOPICS = ("part", "unpack", "focus", "result", "info", "abuse", "scale", "upload-page")
 
 
 def main() -> int:
     """The exit code: 0 when no bound was missed."""
     parser = argparse.ArgumentParser(prog="webodm.sh bench openscan", description=__doc__)
     parser.add_argument("topics", nargs="*", choices=[*TOPICS, []], help="which (default: all)")
-    topics = parser.parse_args().topics or TOPICS
+    parser.add_argument("--photos", type=int, default=upload_page.PHOTOS, help="how many upload-page sends (default: %(default)s)")
+    options = parser.parse_args()
+    topics = options.topics or TOPICS
     # So that a benchmark that is ended leaves no servers and no gigabytes behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows: list[Row] = []
@@ -38,8 +40,10 @@ def main() -> int:
                 rows += project_info.measure(stack)
             elif topic == "abuse":
                 rows += abuse.measure(stack)
-            else:
+            elif topic == "scale":
                 rows += scale.measure(stack)
+            else:
+                rows += upload_page.measure(stack, directory, options.photos)
             print(f"{topic}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return 0 if print_table(rows) else 1
 

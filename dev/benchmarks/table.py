@@ -5,7 +5,8 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Row:
-    """One ratio: ours against something else. `bound` None: told, not judged. `skipped`: the tool that was missing."""
+    """One ratio: ours against something else. It may be `bound` at most, or must be `least` at least. Without both, it is not judged.
+    `skipped`: the tool that was missing."""
 
     name: str
     ours: str = ""
@@ -14,21 +15,24 @@ class Row:
     bound: Optional[float] = None
     unit: str = ""
     skipped: str = ""
+    least: Optional[float] = None
 
     @property
     def verdict(self) -> str:
         if self.skipped:
             return f"skipped: {self.skipped}"
-        if self.bound is None or self.ratio is None:
+        if self.ratio is None or (self.bound is None and self.least is None):
             return "-"
-        return "ok" if self.ratio <= self.bound else "MISSED"
+        too_much = self.bound is not None and self.ratio > self.bound
+        too_little = self.least is not None and self.ratio < self.least
+        return "MISSED" if too_much or too_little else "ok"
 
 
 def print_table(rows: list[Row]) -> bool:
     """Print the rows; returns whether no bound was missed."""
     head = ("what", "ours", "against", "ratio", "bound", "")
     lines = [head] + [
-        (row.name, row.ours, row.against, _number(row.ratio, row.unit), _at_most(row), row.verdict) for row in rows
+        (row.name, row.ours, row.against, _number(row.ratio, row.unit), _limit(row), row.verdict) for row in rows
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for number, line in enumerate(lines):
@@ -40,7 +44,9 @@ def print_table(rows: list[Row]) -> bool:
     return not missed
 
 
-def _at_most(row: Row) -> str:
+def _limit(row: Row) -> str:
+    if row.least is not None:
+        return f">= {_number(row.least, row.unit)}"
     return "" if row.bound is None else f"<= {_number(row.bound, row.unit)}"
 
 

@@ -6,9 +6,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from dev.benchmarks.devtools import DevToolsError, running
 from dev.benchmarks.http import get, send_file
 from dev.benchmarks.processes import PeakMemory, cpu_seconds, family
 from dev.benchmarks.table import Row, print_table
+from dev.benchmarks.upload_page import Memory, make_photos
+from tests.plugin import need
 
 
 @pytest.fixture
@@ -93,9 +96,32 @@ def test_children_are_found() -> None:
             process.communicate(b"\n")
 
 
+@pytest.mark.slow
+def test_a_browser_is_driven_and_its_memory_seen(tmp_path) -> None:
+    photos = make_photos(tmp_path / "photos", 3)
+    assert len({path.read_bytes() for path in photos}) == 3
+    with running(need("chromium"), tmp_path / "profile") as chromium:
+        tab = chromium.tab()
+        tab.go("data:text/html,<input type=file multiple>")
+        tab.choose_files("input", photos)
+        tab.until("document.querySelector('input').files.length === 3")
+        length = tab.evaluate("document.querySelector('input').files[2].arrayBuffer().then(data => data.byteLength)")
+        assert length == photos[2].stat().st_size
+        with pytest.raises(DevToolsError, match="nothing is not defined"):
+            tab.evaluate("nothing.there")
+        memory = Memory(chromium.pid, chromium.pid)
+        while not memory.browser_bytes:
+            pass
+        memory.stop()
+        assert 0 < memory.private_bytes <= memory.pss_bytes < memory.browser_bytes
+
+
 def test_verdicts(capsys) -> None:
     assert print_table([Row("a", ratio=1.0, bound=1.0), Row("b", ratio=9.0), Row("c", skipped="nginx is not installed")])
+    assert print_table([Row("a", ratio=1.0, least=1.0)])
+    assert not print_table([Row("a", ratio=0.99, least=1.0)])
     assert not print_table([Row("a", ratio=1.01, bound=1.0), Row("b", ratio=0.5, bound=1.0)])
     told = capsys.readouterr().out
+    assert ">= 1.00" in told and "<= 1.00" in told
     assert "skipped: nginx is not installed" in told
     assert told.rstrip().endswith("missed: a")

@@ -105,6 +105,15 @@ THUMBNAILS = """(() => [...document.querySelectorAll(".os-thumb")].map(cell => {
 }))()"""
 
 
+#: Which corner the photo's first row and column have (Exif 2.32, 4.6.4).
+FIRST_CORNER = {1: 0, 2: 1, 3: 3, 4: 2, 5: 0, 6: 1, 7: 3, 8: 2}
+
+
+def assert_red(shown: dict, orientation: int) -> None:
+    for corner, (r, g, b) in enumerate(shown["corners"]):
+        assert r > 180 and (g < 90 and b < 90 if corner == FIRST_CORNER[orientation] else g > 180 and b > 180), (orientation, shown)
+
+
 def test_a_cameras_thumbnail_is_shown_upright_and_without_its_bars(open_page, live_db, tmp_path, unique):
     folder = tmp_path / f"rig {unique}"
     folder.mkdir()
@@ -115,12 +124,36 @@ def test_a_cameras_thumbnail_is_shown_upright_and_without_its_bars(open_page, li
     page.choose_files("#os-folder", folder)
     until(lambda: page.evaluate("[...document.querySelectorAll('.os-thumb img')].filter(each => each.naturalWidth).length === 8"))
     shown = {int(Path(each["name"]).stem): each for each in page.evaluate(THUMBNAILS)}
-    # Exif 2.32, 4.6.4: where the photo's first row and column are.
-    red = {1: 0, 2: 1, 3: 3, 4: 2, 5: 0, 6: 1, 7: 3, 8: 2}
     for orientation, each in shown.items():
         assert each["size"] == ([160, 107] if orientation < 5 else [107, 160]), orientation
-        for corner, (r, g, b) in enumerate(each["corners"]):
-            assert r > 180 and (g < 90 and b < 90 if corner == red[orientation] else g > 180 and b > 180), (orientation, each)
+        assert_red(each, orientation)
+
+
+def turned(orientation: int) -> bytes:
+    """A photo of 3:2 without a thumbnail, with its upper left quarter red, and EXIF that says how it is to be turned."""
+    photo = Image.new("RGB", (600, 400), "white")
+    photo.paste("red", (0, 0, 300, 200))
+    out = io.BytesIO()
+    photo.save(out, "JPEG", exif=piexif.dump({"0th": {piexif.ImageIFD.Orientation: orientation}}))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("decoder", [True, False], ids=["decoder", "no-decoder"])
+def test_a_photo_without_a_thumbnail_is_shown_upright(open_page, live_db, tmp_path, unique, decoder):
+    folder = tmp_path / f"rig {unique}"
+    folder.mkdir()
+    for orientation in range(1, 9):
+        (folder / f"{orientation}.jpg").write_bytes(turned(orientation))
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    if not decoder:
+        page.evaluate("delete window.ImageDecoder")
+    page.choose_files("#os-folder", folder)
+    until(lambda: page.evaluate("[...document.querySelectorAll('.os-thumb img')].filter(each => each.naturalWidth).length === 8"))
+    for each in page.evaluate(THUMBNAILS):
+        orientation = int(Path(each["name"]).stem)
+        assert each["size"] == ([168, 112] if orientation < 5 else [168, 252]), each
+        assert_red(each, orientation)
 
 
 def test_photos_in_a_phones_formats_are_taken(open_page, live_db, tmp_path, unique):

@@ -1,6 +1,7 @@
 // Sorts dropped or chosen files into those that can be sent and those that are left out, before anything is sent.
 import { t } from "../i18n.js";
 import { bytes } from "../words.js";
+import { tidy } from "./tidy.js";
 import { photosInZip } from "./zip.js";
 
 const CLUTTER = new Set(["thumbs.db", "desktop.ini"]);
@@ -16,7 +17,7 @@ const KINDS = [
 const NOT_TAKEN = [["tiff", /^.{8}CR/s], ["heic", /avi[fs]/]];
 const HEAD_BYTES = 64;
 //: Reading the heads of this many files at once keeps a disk busy and a page responsive.
-const AT_ONCE = 16;
+const AT_ONCE = 16, TIDY_EVERY = 16 * AT_ONCE;
 
 function isClutter(path) {
     const pieces = path.split("/"), name = pieces[pieces.length - 1].toLowerCase();
@@ -51,9 +52,14 @@ export function fromInput(input) {
     return Array.from(input.files, file => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
+function begins(head, magic) {
+    for (let index = 0; index < magic.length; index++) if (magic[index] !== "?" && magic[index] !== head[index]) return false;
+    return true;
+}
+
 async function kindOf(file) {
     const head = String.fromCharCode(...new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer()));
-    const found = KINDS.find(([, magic]) => [...magic].every((value, index) => value === "?" || head[index] === value));
+    const found = KINDS.find(([, magic]) => begins(head, magic));
     return found && !NOT_TAKEN.some(([kind, mark]) => kind === found[0] && mark.test(head)) ? found[0] : "";
 }
 
@@ -78,6 +84,7 @@ export async function sortOut(given, progress = () => {}) {
             seen.add(path);
         });
         progress(done += some.length, wanted.length);
+        if (done % TIDY_EVERY === 0) tidy();
     }
     let archive = null;
     if (zips.length === 1 && !photos.length) {

@@ -7,9 +7,9 @@ import { fromDrop, fromInput, objections, sortOut } from "./files.js";
 import { Sender } from "./sender.js";
 import { Grid } from "./thumbnails.js";
 
-const MOST_LEFT_OUT = 200, MOST_FAILED = 50, REMEMBERED = "openscan-uploads";
+const MOST_LEFT_OUT = 200, MOST_FAILED = 50, REMEMBERED = "openscan-uploads", TELL_EVERY_MS = 200;
 const grid = new Grid(byId("os-grid"));
-let me = null, chosen = null, resuming = null, sender = null;
+let me = null, chosen = null, resuming = null, sender = null, telling = null;
 
 function tokenNow() {
     return me && (me.tokens.find(each => String(each.id) === byId("os-token").value) || me.tokens[0]);
@@ -125,7 +125,8 @@ async function send(upload) {
     show(byId("os-unfinished"), false);
     show(byId("os-progress"));
     byId("os-progress").scrollIntoView({ block: "nearest" });
-    sender = new Sender(upload, blobs(upload), () => tell());
+    grid.set([]);
+    sender = new Sender(upload, blobs(upload), tellSoon);
     window.addEventListener("beforeunload", hold);
     try {
         await sender.run();
@@ -160,7 +161,13 @@ function hold(event) {
     event.returnValue = "";
 }
 
+// Telling after each change of 1,800 photos would take as long as sending them.
+function tellSoon() {
+    telling = telling || setTimeout(tell, TELL_EVERY_MS);
+}
+
 function tell() {
+    telling = null;
     const { sent, total, speed, items, done, failed, paused, trouble } = sender;
     setBar(byId("os-bar"), total ? sent / total : 0);
     const time = speed > 0 && !paused && !trouble ? t("about {time} left", { time: duration((total - sent) / speed) }) : "";

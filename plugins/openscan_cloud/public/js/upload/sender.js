@@ -1,8 +1,10 @@
 // Sends the files of an upload, several at once, until the server has them all. Independent of the page.
 import { Problem, get, post } from "../api.js";
 import { t } from "../i18n.js";
+import { tidy } from "./tidy.js";
 
-const AT_ONCE = 3, FIRST_WAIT = 1, LONGEST_WAIT = 30, ATTEMPTS = 4, SPEED_SECONDS = 20;
+//: Browsers open six connections to a server. One is left for the pages.
+const AT_ONCE = 5, FIRST_WAIT = 1, LONGEST_WAIT = 30, ATTEMPTS = 4, SPEED_SECONDS = 20, TIDY_EVERY = 50;
 //: Statuses that are not the file's fault: the upload waits and tries again for as long as it takes.
 const PASSING = new Set([0, 408, 429, 500, 502, 503, 504, 507]);
 
@@ -21,13 +23,15 @@ export class Sender {
         this.wait = 0;
         this.history = [];
         this.requests = new Set();
+        this.spare = [];
+        this.sendings = 0;
         this.online = () => this.wake();
         window.addEventListener("online", this.online);
     }
 
     get sent() { return this.items.reduce((sum, item) => sum + item.sent, 0); }
     get failed() { return this.items.filter(item => item.state === "failed"); }
-    get left() { return this.items.filter(item => item.state !== "done").length; }
+    get left() { return this.items.reduce((sum, item) => sum + (item.state === "done" ? 0 : 1), 0); }
     get done() { return this.items.length - this.left; }
 
     // Recent bytes per second, 0 while unknown.
@@ -98,6 +102,7 @@ export class Sender {
         item.state = "sending";
         item.attempts++;
         this.running++;
+        if (++this.sendings % TIDY_EVERY === 0) tidy();
         const { status, error } = item.file ? await this.put(item) : { status: 400, error: t("This file was not chosen again.") };
         this.running--;
         if (this.stopped) return;
@@ -156,12 +161,14 @@ export class Sender {
         }
     }
 
+    // Requests are used again: 1,800 of them would take memory until the browser tidies up.
     put(item) {
         return new Promise(resolve => {
-            const request = new XMLHttpRequest();
+            const request = this.spare.pop() || new XMLHttpRequest();
             this.requests.add(request);
             const finish = (status, error = "") => {
                 this.requests.delete(request);
+                this.spare.push(request);
                 resolve({ status, error });
             };
             request.open("POST", item.link);
