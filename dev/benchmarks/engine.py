@@ -128,7 +128,7 @@ def rigs(figures: Figures, runs: Runs, preset: str, size: int, wanted: set[str])
 
 def main() -> int:
     """Command line; exit code 1 where a bound was missed."""
-    parser = argparse.ArgumentParser(prog="benchmarks.engine", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="dev.benchmarks.engine", description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="*", metavar="WHAT", help="figures (the default), presets, growth, rigs, compare; several at once")
     parser.add_argument("--photos", type=Path, default=ROOT / "tests" / "data" / "photos",
                         help="directory with banana/ and brighton_beach/")

@@ -131,8 +131,8 @@ def _rivals(directory: Path) -> Iterator[Service]:
     service = Service(
         name="rivals", log=directory / "rivals.log", cwd=ROOT, ready=lambda: accepts_tcp(port),
         env={**environment, "PYTHONPATH": str(ROOT), "BENCH_UPLOADS": str(uploads)},
-        argv=[sys.executable, "-m", "gunicorn", "benchmarks.rivals", "--bind", f"127.0.0.1:{port}", "--timeout", "300000", "--workers", "3",
-              "--preload"],
+        argv=[sys.executable, "-m", "gunicorn", "dev.benchmarks.rivals", "--bind", f"127.0.0.1:{port}", "--timeout", "300000",
+              "--workers", "3", "--preload"],
     )
     service.port = port
     service.start()

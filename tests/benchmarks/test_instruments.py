@@ -2,6 +2,7 @@
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_browser_is_driven_and_its_memory_seen(tmp_path) -> None:
             tab.evaluate("nothing.there")
         memory = Memory(chromium.pid, chromium.pid)
         while not memory.browser_bytes:
-            pass
+            time.sleep(0.05)
         memory.stop()
         assert 0 < memory.private_bytes <= memory.pss_bytes < memory.browser_bytes
 
