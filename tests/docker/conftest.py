@@ -3,6 +3,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -57,3 +58,14 @@ def compose(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> s
     except EngineMissing as lacking:
         missing(str(lacking))
     return f"{wrappers.write(tmp_path / 'wrappers', programs)}:{path_without('docker-compose', tmp_path / 'bin')}"
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints at once, also in a test that passes: the trial takes minutes, and its table is what one runs it for."""
+
+    def printed(text: str) -> None:
+        with capfd.disabled():
+            print(text, flush=True)
+
+    return printed

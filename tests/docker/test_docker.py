@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -50,13 +50,14 @@ def findings(trial: Trial) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_from_nothing_to_a_scan_and_out_again(engine: Engine, compose: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    steps = Steps(f"Compose {request.node.callspec.params['compose']}")
+def test_from_nothing_to_a_scan_and_out_again(engine: Engine, compose: str, tmp_path: Path, request: pytest.FixtureRequest,
+                                              say: Callable[[str], None]) -> None:
+    steps = Steps(f"Compose {request.node.callspec.params['compose']}", say)
     trial = Trial(engine, tmp_path / "Web ODM", compose)
     try:
         _story(engine, trial, steps, tmp_path)
     finally:
-        print(f"\n{steps.table()}")
+        steps.print_table()
         engine.clear(images.KEPT)
 
 
@@ -249,11 +250,10 @@ def _backup_and_restore(engine: Engine, trial: Trial, steps: Steps, token: str, 
         assert "adds up" in trial.manage("openscan_check")
 
 
-def test_tls_and_our_own_node(engine: Engine, compose: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("compose", ["v2"], indirect=True)
+def test_tls_and_our_own_node(engine: Engine, compose: str, tmp_path: Path, say: Callable[[str], None]) -> None:
     """`--ssl` with a certificate, `--with-node` without WebODM's node: the engine is the real one."""
-    if request.node.callspec.params["compose"] == "v1":
-        pytest.skip("once is enough: with Compose v2")
-    steps = Steps("TLS and our node, Compose v2")
+    steps = Steps("TLS and our node, Compose v2", say)
     trial = Trial(engine, tmp_path / "WebODM", compose)
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=web.example.org", "-keyout",
@@ -276,7 +276,7 @@ def test_tls_and_our_own_node(engine: Engine, compose: str, tmp_path: Path, requ
         with steps.step("a first model by our engine"):
             trial.scan(token, photos=6, scheme="https")
     finally:
-        print(f"\n{steps.table()}")
+        steps.print_table()
         engine.clear(images.KEPT)
 
 
