@@ -72,9 +72,11 @@
     }
 
     function show(link, component, scan) {
-        const label = link.querySelector(".status-label"), written = label.querySelector("span").lastChild, text = words(scan);
-        if (written.nodeValue !== text) written.nodeValue = text;
-        label.title = scan.told || text;
+        const label = link.querySelector(".status-label"), written = label.querySelector("span").lastChild;
+        const text = scan.place ? translate("Waiting: place") + " " + scan.place : translate(WORDS[scan.status] || scan.status);
+        if (written.nodeValue !== text) written.nodeValue = text;  // short, as there is room for about 22 characters
+        label.querySelector("i").className = "far fa-hourglass";  // all that a phone shows, where WebODM has a wheel that turns
+        label.title = [words(scan), scan.told].filter(Boolean).join(". ");
         link.href = BASE + "scans/" + scan.key + "/";
         if (!link.dataset.openscan) link.addEventListener("click", event => event.stopPropagation());  // React would open the form
         if (link.dataset.openscan === "waiting" && !scan.waiting) component.refresh();  // WebODM does not ask for a task without a node

@@ -46,9 +46,10 @@ def test_a_waiting_scan_says_so_in_its_row_and_leads_to_its_page(open_page, wait
     show(page, as_json(waiting))
     show(page, FORGOTTEN)
     row = f'[id="row-{waiting.webodm_task_id}"]'
-    page.wait(f'{row} .status-label:has-text("OpenScan: Waiting for its turn (place ")')
+    page.wait(f'{row} .status-label:has-text("Waiting: place ")')
     assert "may use is online" in page.attribute(f"{row} .status-label", "title")
-    assert "OpenScan: Waiting for its turn" in page.text(f"{row} a.btn")
+    assert page.attribute(f"{row} .status-label i", "class") == "far fa-hourglass"
+    page.wait(f'{row} a.btn:has-text("OpenScan: Waiting for its turn (place ")')
     assert page.text(f'[id="row-{FORGOTTEN["id"]}"]').strip() == "Set a processing node"
     page.click(f'[id="row-{FORGOTTEN["id"]}"] .status-label')
     assert page.evaluate("standIn.edited") == [FORGOTTEN["id"]]
@@ -60,13 +61,13 @@ def test_a_waiting_scan_says_so_in_its_row_and_leads_to_its_page(open_page, wait
 def test_a_row_is_read_again_when_the_scan_waits_no_longer(open_page, waiting):
     page = dashboard(open_page, waiting.token.owner)
     show(page, as_json(waiting))
-    page.wait('.status-label:has-text("Waiting for its turn")')
+    page.wait('.status-label:has-text("Waiting: place ")')
     assert page.evaluate("standIn.refreshed") == []
     task = task_of(waiting)
     task.status = 20
     task.save()
     Scan.objects.filter(pk=waiting.pk).update(state=Scan.RELEASED, released_at=timezone.now())
-    page.wait('.status-label:has-text("OpenScan: Processing")')
+    page.wait('.status-label:has-text("Processing")')
     assert page.evaluate("standIn.refreshed") == [str(task.pk)]
 
 
