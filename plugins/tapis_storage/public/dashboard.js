@@ -26,16 +26,16 @@
         return Boolean(sync) && ["queued", "running"].includes(sync.state);
     }
 
-    // How far the images of a flight are.
+    // How far the images of a flight are. Short, as a row has room for about 22 characters.
     function words(flight) {
         const sync = flight.sync;
         if (isUnderWay(sync)) {
-            return sync.images_total ? t("Fetching images: {done} of {all}", { done: sync.images_done, all: sync.images_total }) : t("Fetching images");
+            return sync.images_total ? t("Fetching: {done} of {all}", { done: sync.images_done, all: sync.images_total }) : t("Fetching images");
         }
-        if (sync && sync.waits_for === "login") return t("Waiting for your Tapis login");
-        if (sync && sync.state === "failed") return t("The images could not be fetched");
+        if (sync && sync.waits_for === "login") return t("Waiting for your login");
+        if (sync && sync.state === "failed") return t("Fetching failed");
         if (sync && sync.state === "canceled" && !flight.synced_at) return t("Fetching was stopped");
-        return flight.synced_at ? t("All images are here") : t("The images were not fetched yet");
+        return flight.synced_at ? t("All images are here") : t("Images not fetched yet");
     }
 
     if (PluginsAPI.Dashboard.addImportTaskItem) {
@@ -90,6 +90,7 @@
         render() {
             const { flight, problem } = this.state;
             if (!flight) return null;
+            const told = problem || (flight.sync && flight.sync.state === "failed" ? flight.sync.error : "");
             const busy = isUnderWay(flight.sync) || ["queued", "running"].includes(flight.task.state);
             return element("span", { className: "tapis-flight" },
                 element("a", { className: "btn btn-sm btn-default", href: PAGE + "#tapis-projects-title", title: flight.system_id },
@@ -97,7 +98,7 @@
                 " ",
                 busy ? null : element("button", { className: "btn btn-sm btn-default", type: "button", onClick: () => this.sync() },
                     element("i", { className: "fa fa-cloud-download-alt fa-fw" }), " " + (flight.synced_at ? t("Look for new images") : t("Fetch images"))),
-                problem ? element("span", { className: "text-danger", role: "alert" }, " " + problem) : null);
+                told ? element("div", { className: "text-danger", role: "alert" }, told) : null);
         }
     }
 
@@ -124,21 +125,25 @@
 
     const originals = new WeakMap();  // what WebODM wrote
 
-    function write(label, text) {
-        const written = label.querySelector("span").lastChild;
-        if (!originals.has(label)) originals.set(label, written.nodeValue);
+    function write(label, text, icon) {
+        const written = label.querySelector("span").lastChild, drawn = label.querySelector("i");
+        if (!originals.has(label)) originals.set(label, { text: written.nodeValue, icon: drawn.className });
         if (written.nodeValue !== text) written.nodeValue = text;
+        drawn.className = icon || originals.get(label).icon;
         label.title = text;
     }
 
     function restore(label) {
-        if (originals.has(label)) write(label, originals.get(label));
+        const original = originals.get(label);
+        if (original) write(label, original.text);
         originals.delete(label);
     }
 
     function show(label, component, flight) {
         if (flight.task.state === "waiting") {
-            write(label, "Tapis: " + words(flight));
+            const text = words(flight), ended = originals.has(label) && label.title !== text && !isUnderWay(flight.sync);
+            write(label, text, isUnderWay(flight.sync) ? null : "far fa-hourglass");
+            if (ended) component.refresh();  // the row also has the number of images
         } else {
             restore(label);
             component.refresh();  // WebODM does not ask again for a task without a node

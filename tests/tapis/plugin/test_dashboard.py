@@ -32,12 +32,13 @@ def test_a_flights_images_are_fetched_from_its_row(open_page, flyer, width):
     task = flyer.task("Coast")
     page = dashboard(open_page, flyer.user, width)
     show(page, task)
-    page.wait('.status-label:has-text("Tapis: The images were not fetched yet")')
+    page.wait('.status-label:has-text("Images not fetched yet")')
     assert page.attribute(".tapis-flight a", "href") == "/plugins/tapis_storage/#tapis-projects-title"
     page.click('.tapis-flight button:has-text("Fetch images")')
     page.wait('.tapis-flight a:has-text("Tapis flight: All images are here")')
     page.wait('.tapis-flight button:has-text("Look for new images")')
-    page.wait('.status-label:has-text("Tapis: All images are here")')
+    page.wait('.status-label:has-text("All images are here")')
+    assert page.evaluate("standIn.refreshed") == [str(task.pk)]  # the row has the number of images too
     assert len(flyer.files("Coast")) == 4
     assert page.complaints == []
 
@@ -47,7 +48,7 @@ def test_webodms_words_come_back_when_the_task_starts(open_page, flyer):
     task = flyer.task("Coast")
     page = dashboard(open_page, flyer.user)
     show(page, task)
-    page.wait('.status-label:has-text("Tapis: The images were not fetched yet")')
+    page.wait('.status-label:has-text("Images not fetched yet")')
     task.auto_processing_node = True
     task.save()
     page.wait('.status-label:has-text("Sending images to processing node")')
