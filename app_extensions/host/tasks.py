@@ -4,13 +4,11 @@ A waiting task has ``auto_processing_node=False``, no node and ``partial=False``
 the hourly clean-up, which deletes partial tasks after 72 hours.
 """
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional, Union
-from urllib.parse import quote_plus
 from uuid import UUID
 
 from app import pending_actions
@@ -312,13 +310,10 @@ def console_tail(task: Task, most_bytes: int) -> str:
 def task_url(task: Task) -> str:
     """The path of the dashboard with this task unfolded.
 
-    The dashboard shows ten projects per page, newest first, and only unfolds tasks on that page. So search for the project's name.
+    The dashboard shows ten projects per page and only unfolds tasks on that page. It passes its query on to ``/api/projects/``, so ``id``
+    leaves only the task's project. A search for the name could miss it: PostgreSQL reads ``a@b.org`` as one word, WebODM as a user.
     """
-    opened = f"project_task_open={task.project_id}&project_task_expanded={task.id}"
-    words = re.sub(r"[#@:]", " ", task.project.name).split()  # these characters mark tags and users in WebODM's search
-    if any(len(word) > 4 or any(map(str.isdigit, word)) for word in words):  # a search for "the" finds nothing
-        return f"/dashboard/?search={quote_plus(' '.join(words))}&{opened}"
-    return f"/dashboard/?{opened}"
+    return f"/dashboard/?id={task.project_id}&project_task_open={task.project_id}&project_task_expanded={task.id}"
 
 
 def map_url(task: Task) -> str:

@@ -65,6 +65,7 @@ def _page_api() -> list:
         (r"uploads$", api.uploads_view),
         (rf"uploads/{_KEY}$", api.upload_view),
         (rf"uploads/{_KEY}/start$", api.start_view),
+        (r"tasks$", api.tasks_view),
         (r"tasks/(?P<task_id>[0-9a-f-]{36})$", api.task_view),
         (r"tokens$", api.tokens_view),
         (rf"tokens/{_NUMBER}/ledger$", api.ledger_view),

@@ -38,7 +38,7 @@ class Plugin(PluginBase):
         return [MountPoint(pattern, view) for pattern, view in app_routes()]
 
     def include_js_files(self) -> list:
-        return ["login_button.js"] if self._is_ready() else []
+        return ["login_button.js", "dashboard.js"] if self._is_ready() else []
 
     def main_menu(self) -> list:
         if not self._is_ready():

@@ -185,9 +185,13 @@ class Page:
         """A second tab of the same browser."""
         return Page(self._chromium, self.web, self.width, self._do("twin"))
 
+    def script(self, path: Path) -> None:
+        """Run a script of ours in the page."""
+        self._do("script", path=str(path))
+
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious in the page's own part (the frame around it is WebODM's)."""
-        self._do("script", path=str(AXE))
+        self.script(AXE)
         found = self.evaluate(SERIOUS)
         assert found == [], found
 

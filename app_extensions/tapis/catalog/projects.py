@@ -2,6 +2,7 @@
 import hashlib
 from typing import Any, Optional
 from urllib.parse import quote
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -145,13 +146,14 @@ def visible_flights(user: Any, search: str = "") -> QuerySet:
     return rows
 
 
-def flight_projects(user: Any, *, details: bool = False, search: str = "", sort: str = "-created", page: int = 1,
-                    size: Optional[int] = None) -> "tuple[list[dict[str, Any]], int]":
+def flight_projects(user: Any, *, details: bool = False, search: str = "", task_ids: Optional[list[UUID]] = None,
+                    sort: str = "-created", page: int = 1, size: Optional[int] = None) -> "tuple[list[dict[str, Any]], int]":
     """The flight projects that the user may see, in the documented form. The number of queries is constant.
 
     Args:
         details: add the flight, its latest sync and the state of its task.
         search: as in ``visible_flights``.
+        task_ids: only the flights of these tasks; None: all.
         sort: a key of SORTS, with ``-`` in front for the reverse order.
         size: flights per page; None: all.
 
@@ -159,6 +161,8 @@ def flight_projects(user: Any, *, details: bool = False, search: str = "", sort:
         The page, and the total number of projects.
     """
     rows = visible_flights(user, search)
+    if task_ids is not None:
+        rows = rows.filter(task_id__in=task_ids)
     total = rows.count()
     key, down = SORTS[sort.lstrip("-")], sort.startswith("-")
     order = F(key).desc(nulls_last=True) if down else F(key).asc(nulls_last=True)

@@ -1,6 +1,7 @@
 """The API for our pages' scripts: uploads, scans, tokens. For browsers only: with a session or the visitor's cookie, and a CSRF check."""
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any, Callable
 
@@ -22,6 +23,8 @@ from .http import answer, json_view, method_not_allowed
 from .visitor import sign_in, visitor_of
 
 _READ = ["GET", "HEAD"]
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_MOST_TASKS = 100
 
 
 def api_view(*methods: str) -> "Callable[[Callable[..., dict]], Callable[..., HttpResponse]]":
@@ -294,8 +297,29 @@ def _token_card(token: Token, visitor: Visitor) -> "dict[str, Any]":
 @api_view("GET")
 def task_view(request: HttpRequest, visitor: Visitor, task_id: str) -> dict:
     """The scan of a WebODM task, for the dashboard. `scan` is null if the task has none that is the user's."""
-    scan = visitor.scans().filter(webodm_task_id=task_id).first() if visitor.user is not None else None
-    if scan is None:
-        return {"scan": None}
-    details = status.scan_details(scan)
-    return {"scan": {"key": page_links.page_key(scan), "status": details["status"], "told": details["message"]}}
+    return {"scan": _scans_of(visitor, [task_id]).get(task_id)}
+
+
+@api_view("GET")
+def tasks_view(request: HttpRequest, visitor: Visitor) -> dict:
+    """The scans of the WebODM tasks in `ids` (separated by commas), by task. Tasks that have no scan of the user's are missing."""
+    ids = request.GET.get("ids", "").split(",")
+    if len(ids) > _MOST_TASKS:
+        raise OpenScanError(f"Ask for at most {_MOST_TASKS} tasks at a time.")
+    return {"scans": _scans_of(visitor, ids)}
+
+
+def _scans_of(visitor: Visitor, task_ids: "list[str]") -> "dict[str, dict]":
+    """The scans of these tasks that the user may list.
+
+    `waiting`: WebODM has not got the scan yet; `place`: in the queue, 0 if it is not there; `told`: what it waits for.
+    """
+    if visitor.user is None:
+        return {}
+    ids = [task_id for task_id in task_ids if _TASK_ID.match(task_id)]
+    scans_found = list(visitor.scans().filter(webodm_task_id__in=ids))
+    known = status.Known(scans_found)
+    details = {str(scan.webodm_task_id): (scan, status.scan_details(scan, known=known)) for scan in scans_found}
+    return {task_id: {"key": page_links.page_key(scan), "status": found["status"], "told": found["message"],
+                      "place": found["queue_position"], "waiting": scan.state in (Scan.INITIALIZED, Scan.APPROVED)}
+            for task_id, (scan, found) in details.items()}

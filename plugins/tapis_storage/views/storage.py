@@ -1,5 +1,6 @@
 """``/api/tapis-storage/``: systems, discovery, projects, syncs."""
-from typing import Any
+from typing import Any, Optional
+from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +16,7 @@ from app_extensions.tapis.problems import BadInput, SyncRefused, TapisProblem
 from app_extensions.tapis.system_ids import check_system_ids
 
 from ..authentication import bearer
-from .common import TapisAPIView, choice, paging, signed
+from .common import MOST_ROWS, TapisAPIView, choice, paging, signed
 
 
 def access_for(request: Request) -> TapisAccess:
@@ -145,16 +146,30 @@ class FlightProjectsView(TapisAPIView):
     def get(self, request: Request) -> Response:
         """``GET flight-projects/``; ``?details=1`` adds the flight, its latest sync and the state of its task to each project.
 
-        ``search``, ``sort``, ``page`` and ``page_size`` select. Without ``page`` and ``page_size``, the answer has all projects.
+        ``search``, ``sort``, ``page`` and ``page_size`` select, and so does ``tasks``: ids of WebODM tasks, separated by commas. Without
+        ``page`` and ``page_size``, the answer has all projects.
         """
         query = request.query_params
         paged = bool({"page", "page_size"} & set(query))
         page, size = paging(query)
         found, total = projects.flight_projects(
-            request.user, details=query.get("details") == "1", search=query.get("search", "")[:255],
+            request.user, details=query.get("details") == "1", search=query.get("search", "")[:255], task_ids=_task_ids(query),
             sort=choice(query, "sort", signed(projects.SORTS)) or "-created", page=page, size=size if paged else None)
         more = {"page": page, "page_size": size, "total": total} if paged else {}
         return Response({"success": True, "projects": found, "count": len(found), **more})
+
+
+def _task_ids(query: Any) -> Optional[list[UUID]]:
+    """The ids in ``tasks``, None if the parameter is missing. :raises BadInput: one is not an id, or they are too many"""
+    if "tasks" not in query:
+        return None
+    texts = query["tasks"].split(",")
+    if len(texts) > MOST_ROWS:
+        raise BadInput("tasks", f"must be at most {MOST_ROWS} ids")
+    try:
+        return [UUID(text) for text in texts]
+    except ValueError:
+        raise BadInput("tasks", "must be ids of tasks, separated by commas") from None
 
 
 class FoundFlightsView(TapisAPIView):

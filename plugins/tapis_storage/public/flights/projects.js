@@ -6,11 +6,9 @@ import { loginLink, Notice } from "./notice.js";
 import { isUnderWay } from "./watch.js";
 import { ofImages, processing, syncComplete, syncUnderWay } from "./words.js";
 
-// WebODM's dashboard shows ten projects per page and unfolds only what is there, so it searches for the project by its name. It takes
-// words with # @ : for tags and users.
+// WebODM's dashboard shows ten projects per page. It passes its query on to /api/projects/, so `id` leaves only this one.
 function dashboardOf(project) {
-    const name = project.name.replace(/[#@:]/g, " ").trim().split(/\s+/).join(" ");
-    return "/dashboard/?" + new URLSearchParams({ search: name, project_task_open: project.id });
+    return "/dashboard/?" + new URLSearchParams({ id: project.id, project_task_open: project.id });
 }
 
 // The API calls such a job failed, so that programs stop polling; it continues after the login.
