@@ -257,6 +257,7 @@ def test_tiles_that_are_no_address_are_refused(settings, value):
 #: Marks what goes through translation.
 MARKING = """const marked = (text, values) => "«" + text.replace(/\\{(\\w+)\\}/g,
     (whole, name) => name in values ? String(values[name]) : whole) + "»";
+export const shown = String;
 export const t = (text, values = {}) => marked(text, values);
 export const tn = (one, many, n, values = {}) => marked(n === 1 ? one : many, { ...values, n });"""
 
