@@ -23,7 +23,10 @@ _DEPTH_PIXEL = 24 * 16 + 60 * 1 + 220  # cached maps and photos, and the fusion 
 _TAKEN_PIXEL = 1               # per pixel of every photo: whether its depth is merged already
 _FUSED_SHARE = 0.12            # share of the depth pixels that become points of the cloud …
 _FUSED_POINT = 400             # … with normals, colours, and the nearest neighbours that reveal stray points
-_SURFACE_POINT = 700           # octree and solver of the Poisson surface
+_SURFACE_PROCESS = 250e6       # the process that builds the Poisson surface: interpreter, libraries, solver
+_SURFACE_POINT = 60            # the cloud, there and here
+_SURFACE_DETAIL = 640          # per point: octree and triangles, but not more than the octree's finest cells have:
+_SURFACE_CELL = 12 * 270       # triangles at a cell of one side of the octree, in bytes (measured: 2 to 5 triangles of 264 bytes)
 _TEXEL = 75                    # per texel of the atlas: triangle, place in it, colours of one photo and of all
 _TRIANGLE = 2500               # with its eight best photos, charts and texture coordinates
 _WORK_PIXEL = 30               # per pixel of the photo that colours the texture
@@ -75,7 +78,8 @@ def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int
         + len(sizes) * _SHORTLIST_PHOTO,
         "mapping": features * _MAPPING_FEATURE,
         "depth": max(depth_pixels) * _DEPTH_PIXEL + points * _FUSED_POINT + sum(depth_pixels) * _TAKEN_PIXEL,
-        "surface": points * _SURFACE_POINT,
+        "surface": _SURFACE_PROCESS + points * _SURFACE_POINT
+        + min(points * _SURFACE_DETAIL, 4 ** options["mesh-octree-depth"] * _SURFACE_CELL),
         "texture": options["texturing-size"] ** 2 * _TEXEL + options["mesh-size"] * _TRIANGLE + max(pixels) * _WORK_PIXEL,
     }
     disk = (sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features * _DISK_FEATURE
