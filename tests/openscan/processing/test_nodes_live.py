@@ -18,6 +18,7 @@ from app_extensions.host import processing
 from app_extensions.openscan.accounts import books
 from app_extensions.openscan.accounts.tokens import create_token
 from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
+from app_extensions.openscan.processing import queue
 from dev.sandbox.processes import free_port
 from tests.node.harness import QUICK_ENGINE, NodeProgram, shell_engine
 from tests.openscan.flow import poke, send, task_of, until, without_nodes
@@ -78,8 +79,14 @@ class Site:
     def send(self, count: int = 1) -> list:
         return [Scan.objects.get(name=send(self.rig, photos(3))) for _ in range(count)]
 
-    def wait(self, condition, says: str, seconds: float = 120):
-        return until(lambda: poke(*JOBS) or condition(), seconds, 0.5, says)
+    def wait(self, condition, says: str):
+        """Poll, with all the time that a busy machine may need. What is wrong is in the error."""
+        try:
+            return until(lambda: poke(*JOBS) or condition(), 600, 0.5, says)
+        except AssertionError as error:
+            told = [f"{scan}: {scan.state}, node {node_of(scan)}, {scan.error or scan.node_notes or queue.what_it_waits_for(scan)}"
+                    for scan in Scan.objects.filter(token=self.token).order_by("pk")]
+            raise AssertionError("\n".join([str(error), f"nodes: {[row.pk for row in self.rows]}", *told])) from None
 
     def mails(self, count: int) -> list:
         """Subjects of the different mails that the token's person got, once there are so many."""
@@ -98,7 +105,7 @@ class Site:
                 assert scan.state != Scan.FAILED, (scan.error, scan.node_notes)
             return all(scan.state == Scan.DONE for scan in scans)
 
-        self.wait(all_done, "every scan done", 180)
+        self.wait(all_done, "every scan done")
         for scan in scans:
             assert scan.charge == Scan.POSTED and scan.posted_bytes == scan.declared_bytes
             assert [entry.kind for entry in scan.entries.order_by("pk")] == ["hold", "post"]
