@@ -1,5 +1,5 @@
 // WebODM's dashboard: an entry in the import menu of each project, a link from a task to the scan that it came from, and what a waiting
-// scan waits for. Loaded on every page of WebODM as a plain script, so it is small and does nothing where the dashboard's plugin API is missing.
+// scan waits for. Every page of WebODM loads this plain script, so it is small, and it does nothing on pages without the dashboard.
 (function () {
     "use strict";
     if (!window.PluginsAPI || !PluginsAPI.Dashboard || !window.React) return;

@@ -312,7 +312,7 @@ def tasks_view(request: HttpRequest, visitor: Visitor) -> dict:
 def _scans_of(visitor: Visitor, task_ids: "list[str]") -> "dict[str, dict]":
     """The scans of these tasks that the user may list.
 
-    `waiting`: WebODM has not got the scan yet; `place`: in the queue, 0 if it is not there; `told`: what it waits for.
+    `waiting`: the scan is not released to WebODM yet; `place`: in the queue, 0 if it is not there; `told`: what it waits for.
     """
     if visitor.user is None:
         return {}

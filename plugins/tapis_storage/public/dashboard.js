@@ -1,6 +1,6 @@
 // WebODM's dashboard: an entry in the import menu of each project, and on tasks that came from a flight: the state of its images, a button
-// that fetches them, and the way to the flights page. Loaded on every page of WebODM as a plain script, so it is small and does nothing
-// where the dashboard's plugin API is missing.
+// that fetches them, and a link to the flights page. Every page of WebODM loads this plain script, so it is small, and it does nothing on
+// pages without the dashboard.
 (function () {
     "use strict";
     if (!window.PluginsAPI || !PluginsAPI.Dashboard || !window.React) return;

@@ -81,6 +81,17 @@ def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder, widt
     assert page.complaints == []
 
 
+def test_why_the_start_was_refused_stays_on_the_page(open_page, live_db, folder):
+    page = open_page()
+    sign_in(page, private_token(10**10)[1])
+    page.instead("**/uploads/*/start", 400, json.dumps({"error": "The start was refused."}), "application/json")
+    page.choose_files("#os-folder", folder)
+    page.click(GO)
+    page.wait('#os-trouble:has-text("The start was refused.")')
+    page.evaluate("new Promise(done => setTimeout(done, 1000))")  # five times as long as a report of progress may be put off
+    assert "The start was refused." in page.text("#os-trouble") and "16 of 16 files" in page.text("#os-told")
+
+
 def with_camera_thumbnail(orientation: int) -> bytes:
     """A photo of 3:2 with its upper left quarter red. Its camera's thumbnail is of 4:3, with black bars, and not turned."""
     photo = Image.new("RGB", (600, 400), "white")

@@ -145,7 +145,7 @@ def test_pages_for_those_who_run_the_site(store, completed):
     StoredObject.objects.update(failed_at=None)
     publish.publish_file(other.pk)
     page = client.get("/plugins/openscan_cloud/").content.decode()
-    assert "Object storage: " in page and "served from the file system until then" in page
+    assert "Object storage: " in page and "Until it works again, " in page and " served from the file system." in page
     anybody = Client()
     anybody.force_login(User.objects.create_user(f"nobody-{scan.pk}"))
     assert store.line.address not in anybody.get("/plugins/openscan_cloud/").content.decode()

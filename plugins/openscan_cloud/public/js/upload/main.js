@@ -129,7 +129,7 @@ async function send(upload) {
     sender = new Sender(upload, blobs(upload), tellSoon);
     window.addEventListener("beforeunload", hold);
     try {
-        await sender.run();
+        await sender.run().finally(tellNow);
         await started(upload.key);
     } catch (problem) {
         window.removeEventListener("beforeunload", hold);
@@ -166,6 +166,12 @@ function tellSoon() {
     telling = telling || setTimeout(tell, TELL_EVERY_MS);
 }
 
+// What is said after this stays: no telling that was put off takes it away.
+function tellNow() {
+    clearTimeout(telling);
+    tell();
+}
+
 function tell() {
     telling = null;
     const { sent, total, speed, items, done, failed, paused, trouble } = sender;
@@ -189,6 +195,7 @@ async function cancel() {
     if (!window.confirm(t("Delete what was sent and get the credit back?"))) return;
     const { key } = sender;
     sender.pause(true);
+    tellNow();
     try {
         await post(`scans/${key}/reset`);
     } catch (problem) {
@@ -202,7 +209,7 @@ async function cancel() {
 
 // --- continuing
 
-// The server does not list uploads that used a public token, so the browser remembers the keys of its own uploads.
+// The server does not list uploads made with a public token, so the browser remembers its own.
 function remembered() {
     try {
         return JSON.parse(localStorage.getItem(REMEMBERED)) || [];
