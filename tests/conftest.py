@@ -4,9 +4,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Callable
 
+import psycopg2
 import pytest
 
 from dev.sandbox.processes import Service
@@ -22,9 +24,20 @@ def ground() -> Stack:
     stack = session_stack()
     stack.prepare_files()
     stack.start_database()
+    _do_not_wait_for_the_disk(stack)
     stack.start(["redis"])
     stack.provision()
     return stack
+
+
+def _do_not_wait_for_the_disk(stack: Stack) -> None:
+    """The run's database is thrown away. Tests kill processes and never the machine, so what was written stays without fsync too."""
+    env = stack.django_env()
+    with closing(psycopg2.connect(host=env["WO_DATABASE_HOST"], dbname=env["WO_DATABASE_NAME"], user=env["WO_DATABASE_USER"])) as connection:
+        connection.autocommit = True  # ALTER SYSTEM does not run in a transaction
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET fsync = off")
+            cursor.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
