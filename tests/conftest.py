@@ -33,7 +33,8 @@ def ground() -> Stack:
 def _do_not_wait_for_the_disk(stack: Stack) -> None:
     """The run's database is thrown away. Tests kill processes and never the machine, so what was written stays without fsync too."""
     env = stack.django_env()
-    with closing(psycopg2.connect(host=env["WO_DATABASE_HOST"], dbname=env["WO_DATABASE_NAME"], user=env["WO_DATABASE_USER"])) as connection:
+    where = {"host": env["WO_DATABASE_HOST"], "dbname": env["WO_DATABASE_NAME"], "user": env["WO_DATABASE_USER"]}
+    with closing(psycopg2.connect(**where)) as connection:
         connection.autocommit = True  # ALTER SYSTEM does not run in a transaction
         with connection.cursor() as cursor:
             cursor.execute("ALTER SYSTEM SET fsync = off")
