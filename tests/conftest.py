@@ -121,12 +121,18 @@ def chromium(tmp_path_factory) -> Iterator[Chromium]:
 
 @pytest.fixture
 def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]:
-    """open_page(width=1280) -> a fresh page of the live WebODM, closed after the test."""
+    """open_page(width=1280) -> a fresh page of the live WebODM, closed after the test.
+
+    Without ``models=True``, scans' pages have no viewer of models: its software renderer costs more than all else on the page.
+    """
     pages = []
 
-    def opened(width: int = 1280) -> Page:
-        pages.append(chromium.page(stack.address(), width))
-        return pages[-1]
+    def opened(width: int = 1280, models: bool = False) -> Page:
+        page = chromium.page(stack.address(), width)
+        pages.append(page)
+        if not models:
+            page.instead("**/model-viewer.min.js*", 200, "", "text/javascript")
+        return page
 
     yield opened
     for page in pages:
@@ -137,7 +143,7 @@ def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]
 def camera(request: pytest.FixtureRequest, tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
     """A page at each width, and camera(name), which checks it and takes its picture (see ``dev/pictures.py``)."""
     directory = Path(os.environ.get("PICTURES") or tmp_path)
-    page = open_page(request.param)
+    page = open_page(request.param, models=True)
 
     def take(name: str) -> None:
         page.assert_fits()

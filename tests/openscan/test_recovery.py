@@ -22,7 +22,7 @@ from app_extensions.openscan.processing import finish, projects, queue
 from app_extensions.openscan.results import packing
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.finished import MODEL, fill
-from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, task_of, until, without_nodes
+from tests.openscan.flow import empty_queue, files_of_parts, photos_of, poke, send, started_scan, task_of, until, without_nodes
 from tests.openscan.helpers import private_token, wanted_by_catch_up
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos
 
@@ -183,11 +183,11 @@ def test_killed_at_every_line(job, token, settings):
 def node(token):
     from nodeodm.models import ProcessingNode
 
-    # What other tests handed over counts against the room of a node that its owner may use as well, and an administrator may use all.
-    Scan.objects.filter(state=Scan.RELEASED).update(state=Scan.EXPIRED)
+    empty_queue()
     row = ProcessingNode.objects.create(hostname="127.0.0.1", port=9, label="nobody", last_refreshed=timezone.now(), queue_count=0)
     host_nodes.permit_node(token.owner, row.pk)
     yield row
+    empty_queue()  # what is on this node would stand in the way of others
     row.delete()
 
 
@@ -230,6 +230,7 @@ def kill_group(service):
 
 
 def test_the_live_worker_killed_in_the_middle_of_an_ingest(rig, stack, running_worker):
+    empty_queue()
     members = photos(400)
     project = send(rig, members, parts=3)
     scan = Scan.objects.get(name=project)

@@ -28,11 +28,6 @@ def model_shown(page):
     until(lambda: page.evaluate("(document.getElementById('os-model') || {dataset: {}}).dataset.loaded") == "yes", 300, 0.5)
 
 
-def without_viewer(page):
-    """Leave the viewer out, whose software renderer costs more than all else on the page."""
-    page.instead("**/model-viewer.min.js*", 200, "", "text/javascript")
-
-
 @pytest.fixture
 def done(stack, rig):
     """A scan of the rig's that is done, with a file left out."""
@@ -43,7 +38,7 @@ def done(stack, rig):
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
 def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done, width):
-    page = open_page(width)
+    page = open_page(width, models=True)
     page.goto(rig.info(done.name)["page"][len(page.web):])
     page.wait('.os-tag:has-text("The model is ready")')
     model_shown(page)
@@ -62,7 +57,6 @@ def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done, wi
 
 def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, rig, done):
     page = open_page()
-    without_viewer(page)
     sign_in(page, rig.token)
     page.goto(f"/openscan/scans/{page_links.page_key(done)}/")
     page.wait('.os-history li:has-text("Model ready")')
@@ -71,7 +65,7 @@ def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, 
     page.click('button:has-text("Make a link")')
     page.wait('input[aria-label="Link to share"]')
     shared = page.evaluate("document.querySelector('input[aria-label=\"Link to share\"]').value")
-    guest = open_page()
+    guest = open_page(models=True)
     guest.goto(shared[len(page.web):])
     model_shown(guest)
     assert guest.texts("#os-name") == [done.name] and "Delete" not in guest.text("#os-main")

@@ -4,13 +4,13 @@ from django.utils import timezone
 
 from app_extensions.host import nodes as host_nodes
 from app_extensions.openscan.models import Scan
-from tests.openscan.flow import without_nodes
+from tests.openscan.flow import empty_queue, without_nodes
 
 
 @pytest.fixture
 def empty(db):
     """No other scans in the queue (rolled back afterwards)."""
-    Scan.objects.filter(state__in=(Scan.APPROVED, Scan.RELEASED, Scan.INITIALIZED)).update(state=Scan.EXPIRED)
+    empty_queue()
     Scan.objects.update(processing_seconds=None)
 
 

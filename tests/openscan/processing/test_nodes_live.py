@@ -21,7 +21,7 @@ from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
 from app_extensions.openscan.processing import queue
 from dev.sandbox.processes import free_port
 from tests.node.harness import QUICK_ENGINE, NodeProgram, shell_engine
-from tests.openscan.flow import poke, send, task_of, until, without_nodes
+from tests.openscan.flow import empty_queue, poke, send, task_of, until, without_nodes
 from tests.openscan.helpers import Rig
 from tests.openscan.make_sets import photos
 
@@ -123,8 +123,10 @@ class Site:
 
 @pytest.fixture
 def site(stack, live_db, tmp_path):
+    empty_queue()
     made = Site(stack, tmp_path)
     yield made
+    empty_queue()
     for row in made.rows:
         row.delete()
     for machine in made.machines:
