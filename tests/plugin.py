@@ -117,7 +117,9 @@ _TOGETHER = {f"tests/engine/test_{name}.py" for name in ("estimate", "failures",
 #: What takes longest as one piece begins first, so that no process is left with it at the end. `--cpu` tells; the order is all that
 #: depends on it.
 _FIRST = ["tests/engine", *(f"tests/{name}.py" for name in (
-    "install/test_install", "install/test_docker", "scale/test_workers", "openscan/plugin/test_pages", "tapis/plugin/test_flights_browser",
+    "install/test_install", "install/test_docker", "tapis/catalog/test_turns", "install/test_doctor", "sandbox/test_supervisor",
+    "demo/test_scan_demo", "openscan/test_recovery", "openscan/processing/test_nodes_live", "scale/test_workers",
+    "openscan/plugin/test_pages", "tapis/plugin/test_flights_browser",
     "engine/test_scans", "openscan/plugin/test_upload_browser", "tapis/test_beat", "tapis/sync/test_sync_again", "tapis/sync/test_crash",
     "openscan/intake/test_machine", "uploader/test_live", "openscan/intake/test_other_settings", "engine/test_rigs", "install/test_backup",
     "tapis/plugin/test_many_flights"))]
