@@ -31,7 +31,7 @@ def ground() -> Stack:
 
 
 def _do_not_wait_for_the_disk(stack: Stack) -> None:
-    """The run's database is thrown away. Tests kill processes and never the machine, so what was written stays without fsync too."""
+    """The run's database is thrown away. Tests kill processes, never the machine, so nothing is lost without fsync."""
     env = stack.django_env()
     where = {"host": env["WO_DATABASE_HOST"], "dbname": env["WO_DATABASE_NAME"], "user": env["WO_DATABASE_USER"]}
     with closing(psycopg2.connect(**where)) as connection:
@@ -123,7 +123,7 @@ def chromium(tmp_path_factory) -> Iterator[Chromium]:
 def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]:
     """open_page(width=1280) -> a fresh page of the live WebODM, closed after the test.
 
-    Without ``models=True``, scans' pages have no viewer of models: its software renderer costs more than all else on the page.
+    Scans' pages have no model viewer unless ``models=True``: without a GPU, it costs more than the rest of the page.
     """
     pages = []
 

@@ -49,7 +49,7 @@ os.environ.update({key: value for key, value in session_stack().django_env().ite
 
 def need(tool: str) -> str:
     """The path of a program that not every machine has. Skips the test by name, or fails it when REQUIRE_TOOLS=1."""
-    names = {"chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
+    names = {"chromium": ("chromium", "chromium-browser", "google-chrome")}.get(tool, (tool,))
     for name in names:
         path = shutil.which(name)
         if path:

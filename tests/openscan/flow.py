@@ -96,7 +96,7 @@ def started_scan(token: Token, pieces: Iterable[bytes], photos: int = 1) -> Scan
 
 
 def empty_queue() -> None:
-    """End what other tests left waiting or on a node. An administrator may use every node, so it would take the place on a test's own."""
+    """End what other tests left waiting or on a node. An administrator's scans may use every node, so they would take a test's own."""
     Scan.objects.filter(state__in=(Scan.INITIALIZED, Scan.APPROVED, Scan.RELEASED)).update(state=Scan.EXPIRED)
 
 

@@ -10,7 +10,7 @@ from app_extensions.openscan.accounts import books, self_service, tokens
 from app_extensions.openscan.errors import OpenScanError
 from app_extensions.openscan.models import CreditRequest, OutgoingMail, RequestAttempt, Scan, Token, TokenRequest
 from app_extensions.openscan.processing import queue
-from tests.openscan.flow import started_scan, without_nodes
+from tests.openscan.flow import empty_queue, started_scan, without_nodes
 from tests.openscan.helpers import BASIC, in_processes, own_gunicorn, private_token, public_token
 from tests.openscan.make_sets import jpeg
 from tests.openscan.plugin.test_scan_pages import sign_in
@@ -180,7 +180,7 @@ def test_a_token_is_asked_for_without_an_account_and_approved_in_one_click(open_
 
 def test_admins_steer_the_queue(open_page, live_db, admin):
     token, _ = private_token(10**9, owner=without_nodes())
-    Scan.objects.filter(state=Scan.APPROVED).update(state=Scan.EXPIRED)  # of other tests; the page shows the first fifty that wait
+    empty_queue()  # the page shows the first fifty that wait
     made = []
     for _ in range(3):
         scan = started_scan(token, [jpeg(1), jpeg(2)])

@@ -72,7 +72,7 @@ class Site:
         from app_extensions.host import nodes as host_nodes
 
         row = ProcessingNode.objects.create(hostname="127.0.0.1", port=int(url.rpartition(":")[2]), label=label)
-        # Where a busy node misses the one question that WebODM asks as it is added, only WebODM's beat would ask again.
+        # WebODM asks a node once when it is added. Later only beat asks, which does not run here, and a busy node may miss that once.
         until(lambda: row.is_online() or row.update_node_info(), 120, says=f"node {label} is online")
         host_nodes.permit_node(self.owner, row.pk)
         self.rows.append(row)
@@ -88,13 +88,10 @@ class Site:
         except AssertionError as error:
             told = [f"{scan}: {scan.state}, node {node_of(scan)}, {scan.error or scan.node_notes or queue.what_it_waits_for(scan)}"
                     for scan in Scan.objects.filter(token=self.token).order_by("pk")]
-            nodes = [f"node {row.pk}: online {row.is_online()}, {row.queue_count} tasks" for row in self._now()]
+            for row in self.rows:
+                row.refresh_from_db()
+            nodes = [f"node {row.pk}: online {row.is_online()}, {row.queue_count} tasks" for row in self.rows]
             raise AssertionError("\n".join([str(error), *nodes, *told])) from None
-
-    def _now(self) -> list:
-        for row in self.rows:
-            row.refresh_from_db()
-        return self.rows
 
     def mails(self, count: int) -> list:
         """Subjects of the different mails that the token's person got, once there are so many."""
