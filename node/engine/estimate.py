@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app_extensions.shared import photo_files
+from app_extensions.shared.formatting import format_bytes
 
 from .errors import EngineError
 from .settings import FEATURE_SIZE, MOST_POINTS
@@ -34,7 +35,9 @@ _DISK_PER_PIXEL = 1.3          # two JPEG copies
 _DISK_PER_DEPTH_PIXEL = 10.0   # depth in 32 bit, normal in 16
 _DISK_POINT = 160              # per point of the cloud: fused, cut, PLY, LAZ and tiles; 104 bytes each, and up to half as many again
 _DISK_FEATURE = 128 + 16 + 60  # descriptor, keypoint, matches
-_DISK_RESULTS = 200e6
+_DISK_TRIANGLE = 450           # in the OBJ, the GLB and the viewer
+_DISK_TEXEL = 2.4              # JPEG in the same three
+_DISK_RESULTS = 15e6           # report, orthophoto and surface model of a small set
 # Tried in turn if a set would not fit.
 _FEWER_POINTS = (8_000_000, 5_000_000, 3_000_000, 2_000_000)
 _SMALLER_DEPTH = (2500, 2000, 1600, 1300, 1000, 800, 640, 500, 400)
@@ -83,7 +86,7 @@ def estimate(sizes: list[tuple[int, int]], options: dict[str, Any], threads: int
         "texture": options["texturing-size"] ** 2 * _TEXEL + options["mesh-size"] * _TRIANGLE + max(pixels) * _WORK_PIXEL,
     }
     disk = (sum(pixels) * _DISK_PER_PIXEL + sum(depth_pixels) * _DISK_PER_DEPTH_PIXEL + features * _DISK_FEATURE
-            + points * _DISK_POINT + _DISK_RESULTS)
+            + points * _DISK_POINT + options["mesh-size"] * _DISK_TRIANGLE + options["texturing-size"] ** 2 * _DISK_TEXEL + _DISK_RESULTS)
     return Need(int(_BASE + max(stages.values())), int(disk))
 
 
@@ -135,10 +138,6 @@ def note_child(memory_bytes: int) -> None:
 def processor_seconds() -> float:
     """Processor time of the engine so far, including child processes that have ended."""
     return sum(os.times()[:4])
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
 
 
 @dataclass(frozen=True)
@@ -198,10 +197,10 @@ def refuse_if_too_large(need: Need, allowed: int, out: Path, count: int) -> None
     """Raise EngineError with the figures if memory (``allowed`` bytes) or disk is not enough."""
     if need.memory_bytes > allowed:
         raise EngineError(
-            f"These {count} photos need about {_gigabytes(need.memory_bytes)} of memory, even with one thread and depth in small photos, "
-            f"but only {_gigabytes(allowed)} may be used. Choose the preset fast, send fewer photos, or allow more with max-memory.")
+            f"These {count} photos need about {format_bytes(need.memory_bytes)} of memory, even with one thread and depth in small photos, "
+            f"but only {format_bytes(allowed)} may be used. Choose the preset fast, send fewer photos, or allow more with max-memory.")
     free = shutil.disk_usage(out).free
     if need.disk_bytes > free:
         raise EngineError(
-            f"These {count} photos need about {_gigabytes(need.disk_bytes)} of disk space, but only "
-            f"{_gigabytes(free)} are free. Free some space, choose a lower pc-quality, or send fewer photos.")
+            f"These {count} photos need about {format_bytes(need.disk_bytes)} of disk space, but only "
+            f"{format_bytes(free)} are free. Free some space, choose a lower pc-quality, or send fewer photos.")

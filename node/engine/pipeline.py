@@ -8,6 +8,7 @@ from typing import Any, Callable
 import cv2
 
 from app_extensions.shared import photo_files
+from app_extensions.shared.formatting import format_bytes
 
 from . import __version__
 from .errors import EngineError
@@ -99,8 +100,7 @@ def dataset(run: Run) -> None:
     run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
     if plan.changes(run.most_threads, depth_size):
         run.log(f"Reduced to fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
-    run.log(f"{len(sizes)} photos; they need about {need.memory_bytes / 1e9:.1f} GB of memory and "
-            f"{need.disk_bytes / 1e9:.1f} GB of disk space")
+    run.log(f"{len(sizes)} photos; they need about {format_bytes(need.memory_bytes)} of memory and {format_bytes(need.disk_bytes)} of disk space")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out

@@ -46,5 +46,5 @@ def test_the_engine_has_the_option_and_its_image_what_it_needs():
     code = "import node.engine.options as o; print(next(x.listed() for x in o.OPTIONS if x.name == 'focus-stacks'))"
     assert "'domain': ['auto', 'off']" in script("-c", code)
     copied = (Path(__file__).resolve().parents[2] / "node" / "Dockerfile").read_text()
-    for module in ("photo_files", "photo_headers", "focus_stacks"):
+    for module in ("photo_files", "photo_headers", "focus_stacks", "formatting"):
         assert f"app_extensions/shared/{module}.py" in copied
