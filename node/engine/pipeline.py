@@ -100,7 +100,8 @@ def dataset(run: Run) -> None:
     run.space.write_json("plan.json", {"threads": plan.threads, "depth_size": plan.depth_size, "most_points": plan.most_points})
     if plan.changes(run.most_threads, depth_size):
         run.log(f"Reduced to fit into memory and disk: {', '.join(plan.changes(run.most_threads, depth_size))}")
-    run.log(f"{len(sizes)} photos; they need about {format_bytes(need.memory_bytes)} of memory and {format_bytes(need.disk_bytes)} of disk space")
+    run.log(f"{len(sizes)} photos; they need about {format_bytes(need.memory_bytes)} of memory "
+            f"and {format_bytes(need.disk_bytes)} of disk space")
     photos, left_out = prepare(run.files, run.masks, run.space.directory("photos", empty=True), work_size,
                                run.threads, lambda done, total: run.progress.update(done / total))
     left_out = others + left_out
