@@ -14,8 +14,7 @@ PHOTOS = Path(__file__).resolve().parent.parent / "data" / "photos"
 
 def jpeg(seed: int = 0, size: int = 48, exif: bool = True) -> bytes:
     """A small JPEG of noise, different for each seed, with camera data as a rig writes it."""
-    rng = random.Random(seed)
-    image = Image.frombytes("RGB", (size, size), bytes(rng.randrange(256) for _ in range(size * size * 3)))
+    image = Image.frombytes("RGB", (size, size), random.Random(seed).randbytes(size * size * 3))
     out = io.BytesIO()
     data = piexif.dump({"0th": {piexif.ImageIFD.Make: b"OpenScan", piexif.ImageIFD.Model: b"Mini %d" % seed}})
     image.save(out, "JPEG", quality=80, **({"exif": data} if exif else {}))
@@ -24,9 +23,8 @@ def jpeg(seed: int = 0, size: int = 48, exif: bool = True) -> bytes:
 
 def png(seed: int = 0, size: int = 32) -> bytes:
     """A small PNG of noise."""
-    rng = random.Random(seed)
     out = io.BytesIO()
-    Image.frombytes("RGB", (size, size), bytes(rng.randrange(256) for _ in range(size * size * 3))).save(out, "PNG")
+    Image.frombytes("RGB", (size, size), random.Random(seed).randbytes(size * size * 3)).save(out, "PNG")
     return out.getvalue()
 
 
