@@ -149,6 +149,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _stack is None:
         return
+    for service in _stack.services.values():
+        service.kill()  # nobody needs what they would still tidy up, and that takes seconds
     _stack.stop()
     if config.getoption("--keep-data", default=False):
         print(f"the run's data: {_stack.data}")
