@@ -139,17 +139,20 @@ def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]
         page.close()
 
 
-@pytest.fixture(params=[DESK, PHONE])
-def camera(request: pytest.FixtureRequest, tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
-    """A page at each width, and camera(name), which checks it and takes its picture (see ``dev/pictures.py``)."""
+@pytest.fixture
+def camera(tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
+    """A page, and camera(name), which checks it and takes its picture at both widths (see ``dev/pictures.py``)."""
     directory = Path(os.environ.get("PICTURES") or tmp_path)
-    page = open_page(request.param, models=True)
+    page = open_page(models=True)
 
     def take(name: str) -> None:
-        page.assert_fits()
-        page.assert_accessible()
-        path = directory / f"{name}-{request.param}.png"
-        page.screenshot(path)
-        assert path.stat().st_size > 5_000
+        for width in (DESK, PHONE):
+            page.resize(width)
+            page.assert_fits()
+            page.assert_accessible()
+            path = directory / f"{name}-{width}.png"
+            page.screenshot(path)
+            assert path.stat().st_size > 5_000
+        page.resize(DESK)
 
     return page, take

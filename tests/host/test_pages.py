@@ -21,9 +21,9 @@ def session(stack) -> requests.Session:
 
 
 @pytest.fixture
-def browse(stack, open_page, live_db) -> Callable[[str, int], Page]:
-    """browse(path, width) -> the page in chromium, logged in as the administrator."""
-    def look(path: str, width: int) -> Page:
+def browse(stack, open_page, live_db) -> Callable[..., Page]:
+    """browse(path, width=DESK) -> the page in chromium, logged in as the administrator."""
+    def look(path: str, width: int = DESK) -> Page:
         from django.contrib.auth.models import User
 
         page = open_page(width)
@@ -59,12 +59,11 @@ def tasks(live_db, stack, unique) -> dict[str, str]:
     project.task_set.all().update(status=50, pending_action=None)
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_dashboard_shows_tasks_and_fits(browse, tasks, unique, width):
-    page = browse(f"/dashboard/?project_task_expanded={tasks['running']}", width)
+def test_the_dashboard_shows_tasks_and_fits(browse, tasks, unique):
+    page = browse(f"/dashboard/?project_task_expanded={tasks['running']}")
     for number in tasks.values():
         page.wait(f"#task-{number} .task-actions")
-    page.assert_fits()
+    page.assert_fits_everywhere()
     dom = page.html
     for state, number in tasks.items():
         row = re.search(rf'<div class="task[^"]*" id="task-{number}">.*?<div class="task-actions">.*?</div>', dom, re.DOTALL).group(0)
@@ -77,22 +76,21 @@ def test_the_dashboard_shows_tasks_and_fits(browse, tasks, unique, width):
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_other_pages_fit(browse, open_page, tasks, width):
+def test_other_pages_fit(browse, open_page, tasks):
     from app.models import Task
     from nodeodm.models import ProcessingNode
 
     task = Task.objects.get(pk=tasks["completed"])
-    page = browse("/about/", width)
+    page = browse("/about/")
     for path in ("/about/", f"/3d/project/{task.project_id}/task/{task.pk}/", f"/processingnode/{ProcessingNode.objects.first().pk}/"):
         page.goto(path)
-        page.assert_fits()
-    stranger = open_page(width)
+        page.assert_fits_everywhere()
+    stranger = open_page()
     stranger.goto("/login/")
-    stranger.assert_fits()
+    stranger.assert_fits_everywhere()
     stranger.sign_in("nobody", "wrong", leads_to="**/login/**")
     stranger.wait('[role=alert]:has-text("did not match")')
-    stranger.assert_fits()
+    stranger.assert_fits_everywhere()
 
 
 def test_the_menu_opens_on_a_phone(browse):

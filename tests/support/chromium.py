@@ -23,6 +23,10 @@ SERIOUS = """axe.run(document.querySelector('.openscan, #tapis-flights') || docu
     .map(each => `${each.id}: ${each.nodes.slice(0, 5).map(node => node.html + ' ' + node.failureSummary).join(' | ')}`))"""
 
 
+def _height(width: int) -> int:
+    return 844 if width < 768 else 900
+
+
 class BrowserError(AssertionError):
     """The browser could not do what a test asked, in playwright's words."""
 
@@ -78,10 +82,15 @@ class Page:
         self.web = web
         self.width = width
         self._chromium = chromium
-        self._number = chromium.order(do="open", width=width, height=844 if width < 768 else 900) if number is None else number
+        self._number = chromium.order(do="open", width=width, height=_height(width)) if number is None else number
 
     def _do(self, action: str, **more: Any) -> Any:
         return self._chromium.order(do=action, page=self._number, **more)
+
+    def resize(self, width: int) -> None:
+        """Show it as it is on a device of this width."""
+        self._do("resize", width=width, height=_height(width))
+        self.width = width
 
     def goto(self, path: str) -> None:
         """Open a path of the server."""
@@ -216,6 +225,16 @@ class Page:
         self.fill("#id_password", password)
         self.click('form[action$="/login/"] button')
         self.wait_url(leads_to)
+
+    def assert_fits_everywhere(self) -> None:
+        """On a desk and on a phone."""
+        before = self.width
+        for width in (DESK, PHONE):
+            if width != self.width:
+                self.resize(width)
+            self.assert_fits()
+        if self.width != before:
+            self.resize(before)
 
     def assert_fits(self) -> None:
         """The page is as wide as the screen that was asked for, and nothing sticks out to the right."""

@@ -68,6 +68,13 @@ class Driver:
     def do_close(self, page: Page) -> None:
         page.context.close()
 
+    def do_resize(self, page: Page, width: int, height: int) -> None:
+        """As on another device: playwright itself changes the size of an open page, but not whether it is a phone's."""
+        phone, chromium = width < PHONE, page.context.new_cdp_session(page)
+        chromium.send("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone})
+        chromium.send("Emulation.setTouchEmulationEnabled", {"enabled": phone, "maxTouchPoints": 1})
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def do_goto(self, page: Page, url: str) -> None:
         page.goto(url, wait_until="load")
 

@@ -63,7 +63,7 @@ class OriginalCloud:
         self.address = f"http://127.0.0.1:{self.port}"
         #: What links begin with: a broken line in front of the server, where a test has one.
         self.public = self.address
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()  # `stop` waits as long
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -1,6 +1,7 @@
 """The command `openscan-upload`, as people and scripts run it."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -16,20 +17,42 @@ from tests.uploader.test_original import contents
 
 
 @pytest.fixture
-def run(cloud, tmp_path):
-    """run("upload", folder, …) -> the ended process."""
-    def call(*arguments, token: str = TOKEN, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OPENSCAN_SERVER": cloud.address, "OPENSCAN_TOKEN": token}
+def run_program(cloud, tmp_path):
+    """run_program("upload", folder, …) -> the ended process."""
+    def call(*arguments) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OPENSCAN_SERVER": cloud.address, "OPENSCAN_TOKEN": TOKEN}
         return subprocess.run([sys.executable, "-m", "openscan_uploader", *map(str, arguments)], env=environment, capture_output=True,
-                              text=True, cwd=tmp_path, input=stdin, timeout=120)
+                              text=True, cwd=tmp_path, timeout=120)
 
     return call
 
 
-def test_upload_wait_and_download(run, cloud, make_folder, tmp_path):
+@pytest.fixture
+def run(cloud, tmp_path, monkeypatch, capsys):
+    """As ``run_program``, within this process."""
+    def call(*arguments, token: str = TOKEN) -> "subprocess.CompletedProcess[str]":
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            patched.setenv("OPENSCAN_SERVER", cloud.address)
+            patched.setenv("OPENSCAN_TOKEN", token)
+            patched.chdir(tmp_path)
+            try:
+                code = command.main([str(argument) for argument in arguments])
+            except SystemExit as end:  # of argparse
+                code = end.code
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return call
+
+
+def test_upload_wait_and_download(run_program, cloud, make_folder, tmp_path):
     folder = make_folder()
     cloud.fault = lambda what: cloud.finish(next(iter(cloud.projects))) if what == "getProjectInfo" else None
-    done = run(folder, "--out", tmp_path / "out")
+    done = run_program(folder, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     model = tmp_path / "out" / os.path.basename(done.stdout.strip())
     assert model.read_bytes() == cloud.model and cloud.only().members == contents(folder)
@@ -63,10 +86,10 @@ def test_check_sends_nothing(run, cloud, make_folder):
     assert cloud.projects == {}
 
 
-def test_exit_codes(run, cloud, make_folder, tmp_path):
+def test_exit_codes(run, run_program, cloud, make_folder, tmp_path):
     folder, empty = make_folder(), tmp_path / "empty"
     empty.mkdir()
-    assert run("upload").returncode == 2
+    assert run_program("upload").returncode == 2
     assert run(folder, "--part-size", "500").returncode == 2
     nothing = run(empty)
     assert nothing.returncode == 3 and "There are no photos" in nothing.stderr
@@ -115,13 +138,14 @@ def test_the_bar_fits_the_line():
 
 @pytest.fixture
 def watching(cloud, tmp_path):
-    """watching(DIR, …) -> a running `openscan-upload watch`, ended after the test."""
+    """watching(DIR, …, quiet=0.4) -> a running `openscan-upload watch`, ended after the test."""
     started = []
 
-    def call(*arguments) -> subprocess.Popen:
+    def call(*arguments, quiet: float = 0.4) -> subprocess.Popen:
         environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OPENSCAN_SERVER": cloud.address, "OPENSCAN_TOKEN": TOKEN}
-        started.append(subprocess.Popen([sys.executable, "-m", "openscan_uploader", "watch", *map(str, arguments), "--quiet-time", "1.2"],
-                                        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        arguments = ("-m", "openscan_uploader", "watch", *map(str, arguments), "--quiet-time", str(quiet))
+        started.append(subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True))
         return started[-1]
 
     yield call
@@ -152,7 +176,7 @@ def test_watch_sends_new_folders_and_puts_models_beside_the_photos(watching, clo
 def test_watch_waits_until_a_folder_is_quiet_and_names_what_it_cannot_send(watching, cloud, make_folder, tmp_path):
     folder, empty = make_folder("tethered", count=2), make_folder("nothing", count=0)
     (empty / "notes.txt").write_text("x")
-    process = watching(tmp_path / "photos")
+    process = watching(tmp_path / "photos", quiet=1.2)
     for number in range(3, 9):
         assert cloud.projects == {}, "it was sent before it was quiet"
         (folder / f"IMG_{number}.JPG").write_bytes((folder / "IMG_1.JPG").read_bytes() + bytes([number]))

@@ -11,7 +11,7 @@ from openscan_uploader import Client, NotPossible, Refused, Unreachable, WrongTo
 
 from app_extensions.openscan.models import BrowserUpload, Scan
 from dev.sandbox.processes import free_port
-from tests.openscan.flow import photos_of, poke, until
+from tests.openscan.flow import photos_of, poke, until, without_nodes
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.original_cloud import BadLine
@@ -19,7 +19,8 @@ from tests.support.original_cloud import BadLine
 
 @pytest.fixture
 def token(stack, live_db) -> str:
-    return private_token(10**12)[1]
+    """Its scans reach no node."""
+    return private_token(10**12, owner=without_nodes())[1]
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def line_server(stack):
     """A live web server whose links lead over a line that tests may break."""
     port = free_port()
     line = BadLine(port)
-    with own_gunicorn(stack, "web-line", port=port, WO_OPENSCAN_PUBLIC_URL=line.address):
+    with own_gunicorn(stack, "web-line", workers=1, port=port, WO_OPENSCAN_PUBLIC_URL=line.address):
         yield line
     line.stop()
 
@@ -232,7 +233,8 @@ def test_public_tokens_work(stack, live_db, make_folder):
     assert approved(client.upload(make_folder())).images_count == 4
 
 
-def test_from_a_folder_to_a_model_on_the_disk(client, make_folder, tmp_path):
+def test_from_a_folder_to_a_model_on_the_disk(stack, live_db, make_folder, tmp_path):
+    client = Client(stack.address(), private_token(10**12)[1])
     project = client.upload(make_folder())
     stop = threading.Event()
     poking = threading.Thread(target=lambda: [poke() for _ in iter(lambda: stop.wait(0.5), True)])

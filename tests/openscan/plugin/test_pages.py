@@ -12,7 +12,6 @@ from app_extensions.openscan.upkeep import overview
 from tests.openscan.flow import send, wait_for
 from tests.openscan.helpers import Rig, private_token, public_token
 from tests.openscan.make_sets import photos
-from tests.support.chromium import DESK, PHONE
 
 
 def ask(stack, token):
@@ -139,40 +138,38 @@ def ended(stack, live_db):
     return text, project
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_makers_page_in_a_browser(open_page, ended, live_db, width):
+def test_the_makers_page_in_a_browser(open_page, ended, live_db):
     """From the first look to the download's link; nothing sticks out to the right."""
     text, project = ended
-    page = open_page(width)
+    page = open_page()
     page.goto("/openscan/")
     page.wait('h2:has-text("Connect your rig")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.fill("#token", "A" * 32)
     page.click('button:has-text("Show credit and scans")')
     page.wait('#token-error:has-text("not known here")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.fill("#token", text)
     page.click('button:has-text("Show credit and scans")')
     page.wait(f'td:has-text("{project}")')
     page.click('summary:has-text("1 file left out")')
     page.wait('li:has-text("notes.md")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     assert requests.get(page.attribute('a:has-text("Download")', "href"), timeout=120).status_code == 200
     page.click('button:has-text("Sign out")')
     page.fill("#token", public_token(10**10)[1])
     page.click('button:has-text("Show credit and scans")')
     page.wait('h2:has-text("What a public token means")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     assert text not in page.url and [each for each in page.complaints if "400" not in each] == []
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_operators_page_in_a_browser(open_page, stack, ended, live_db, width):
-    page = open_page(width)
+def test_the_operators_page_in_a_browser(open_page, stack, ended, live_db):
+    page = open_page()
     page.become(User.objects.get(username=stack.config["admin_user"]))
     page.goto("/plugins/openscan_cloud/")
     page.wait(f'td:has-text("{ended[1]}")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.click(f'tr:has-text("{ended[1]}") a:has-text("Open task")')
     page.wait("#dashboard .task-actions")
     assert page.complaints == []
