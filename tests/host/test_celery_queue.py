@@ -30,8 +30,9 @@ def test_none_of_our_periodic_jobs_waits_in_webodms_queue_except_the_heartbeat(g
 
 
 def test_workers_are_found_by_the_queue_that_they_listen_to(stack):
-    assert celery_queue.listening_workers() == celery_queue.listening_workers("celery") == ["worker@sandbox"]
-    assert celery_queue.listening_workers("nobody") == []
+    until(lambda: celery_queue.listening_workers(timeout_seconds=0.5) == ["worker@sandbox"])
+    until(lambda: celery_queue.listening_workers("celery", timeout_seconds=0.5) == ["worker@sandbox"])
+    assert celery_queue.listening_workers("nobody", timeout_seconds=0.5) == []
     before = heartbeat.last_own_job_at() or 0
     heartbeat.note_own.apply_async(queue=celery_queue.queue_name())
     until(lambda: (heartbeat.last_own_job_at() or 0) > before)
