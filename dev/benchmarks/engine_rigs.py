@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from dev.benchmarks.engine_rig_sets import DISC, FACADE, NOTHING, PATTERNED, SETS, STATIC, Rig
-from dev.benchmarks.engine_synthetic import _speckle, _write, looking, object_radius
+from dev.benchmarks.engine_synthetic import OBJECT_REACH, _speckle, _write, looking, object_radius
 
 BOTTOM, TOP = -0.65, 0.75                     # the figure is cut flat there, so that it stands on either end
 _PIN_RADIUS, _RIM = 0.07, 0.12
@@ -46,13 +46,16 @@ def _field(shape, x, y, z):
 @njit(cache=True)
 def _march(shape, ox, oy, oz, dx, dy, dz, start):
     """Distance along a ray to the object from ``start`` on, or -1."""
-    reach = 7.5 if shape == FACADE else 1.5
+    reach = 7.5 if shape == FACADE else OBJECT_REACH
     along = -(ox * dx + oy * dy + oz * dz)
     off = ox * ox + oy * oy + oz * oz - along * along
     if off > reach * reach:
         return -1.0
     half = math.sqrt(reach * reach - off)
     t, end = max(start, along - half), along + half
+    if shape != FACADE and abs(dz) > 1e-12:  # the object is between two planes
+        low, high = (BOTTOM - oz) / dz, (TOP - oz) / dz
+        t, end = max(t, min(low, high)), min(end, max(low, high))
     for _ in range(300):
         if t > end:
             return -1.0

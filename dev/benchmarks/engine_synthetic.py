@@ -14,9 +14,9 @@ from numba import njit, prange
 from PIL import Image
 
 OBJECT, RELIEF, DOME = 0, 1, 2  # kinds, for the compiled functions
-# Height of the object's middle above the table; its radius is about 1. The object overhangs all round; the dome is the same, sunk in,
-# so that photos from above see all of it and few of them suffice.
-OBJECT_Z, DOME_Z = 0.65, 0.35
+# Height of the object's middle above the table; its radius is about 1. The object overhangs all round; the dome is the same, half sunk
+# in, so that photos from above see all of it and few of them suffice.
+OBJECT_Z, DOME_Z = 0.65, 0.05
 # A ring of photos at each of a few elevations, as turntable rigs take them: share of the photos, degrees above the table. The object's
 # lowest ring looks under the overhang: with 36 photos every part of the surface is seen by three or more at 72 degrees from square or less.
 OBJECT_RINGS = ((0.39, 8.0), (0.39, 30.0), (0.22, 55.0))
@@ -24,6 +24,7 @@ DOME_RINGS = ((0.67, 24.0), (0.33, 52.0))
 RELIEF_LATITUDE, RELIEF_LONGITUDE, RELIEF_ALTITUDE = 47.0, 8.0, 460.0
 RELIEF_HALF = 60.0  # metres
 RELIEF_HEIGHT = 45.0
+OBJECT_REACH, _RELIEF_TOP = 1.31, 12.1  # the object's largest radius; no height of the relief is above this
 
 
 @njit(cache=True)
@@ -57,9 +58,9 @@ def _speckle(x, y, z, f):
 @njit(cache=True)
 def object_radius(x, y, z):
     """Radius of the star-shaped object in a unit direction."""
-    a = math.atan2(y, x)
-    return 1.0 + 0.14 * math.sin(3 * a) * (1 - z * z) + 0.1 * math.sin(5 * z + 1.0) + 0.06 * math.cos(2 * a + 4 * z) * (
-        1 - z * z)
+    # With the angle a about the upright axis: 1 + 0.14 sin(3a) (1 - z^2) + 0.1 sin(5z + 1) + 0.06 cos(2a + 4z) (1 - z^2).
+    three = (3 * x * x - y * y) * y / math.sqrt(max(x * x + y * y, 1e-12))
+    return 1.0 + 0.14 * three + 0.1 * math.sin(5 * z + 1.0) + 0.06 * ((x * x - y * y) * math.cos(4 * z) - 2 * x * y * math.sin(4 * z))
 
 
 @njit(cache=True)
@@ -82,6 +83,30 @@ def _field(kind, x, y, z):
     return min((d - object_radius(x / d, y / d, qz / d)) * 0.6, z)
 
 
+@njit(cache=True)
+def _march(kind, eye, dx, dy, dz, extent):
+    """Distance along a ray to what it meets, or -1. Only where it may meet the relief or the object are steps needed."""
+    table, end = -1.0, 30.0 * extent
+    if kind == RELIEF:
+        t = max(0.0, (_RELIEF_TOP - eye[2]) / dz) if dz < 0.0 else 0.0
+    else:
+        if dz < 0.0 and -eye[2] / dz < end:
+            table = end = -eye[2] / dz
+        z = eye[2] - (OBJECT_Z if kind == OBJECT else DOME_Z)
+        along = -(eye[0] * dx + eye[1] * dy + z * dz)
+        half = OBJECT_REACH ** 2 - (eye[0] ** 2 + eye[1] ** 2 + z * z - along * along)
+        if half <= 0.0:
+            return table
+        half = math.sqrt(half)
+        t, end = max(0.0, along - half), min(end, along + half)
+    while t < end:
+        s = _field(kind, eye[0] + t * dx, eye[1] + t * dy, eye[2] + t * dz)
+        if s < 2e-5 * extent:
+            return t
+        t += s
+    return table
+
+
 @njit(parallel=True, cache=True)
 def render(kind, eye, R, focal, width, height, extent):
     """RGB (float 0..255) seen by a pinhole camera; R: world to camera."""
@@ -93,35 +118,27 @@ def render(kind, eye, R, focal, width, height, extent):
             dx = (R[0, 0] * cx + R[1, 0] * cy + R[2, 0]) / n
             dy = (R[0, 1] * cx + R[1, 1] * cy + R[2, 1]) / n
             dz = (R[0, 2] * cx + R[1, 2] * cy + R[2, 2]) / n
-            t = 0.0
-            hit = False
-            for _ in range(400):
-                s = _field(kind, eye[0] + t * dx, eye[1] + t * dy, eye[2] + t * dz)
-                if s < 2e-5 * extent:
-                    hit = True
-                    break
-                t += s
-                if t > 30.0 * extent:
-                    break
-            if not hit:
+            t = _march(kind, eye, dx, dy, dz, extent)
+            if t < 0.0:
                 out[v, u, 0], out[v, u, 1], out[v, u, 2] = 200.0, 205.0, 210.0
                 continue
             x, y, z = eye[0] + t * dx, eye[1] + t * dy, eye[2] + t * dz
-            e = 1e-3 * extent
-            gx = _field(kind, x + e, y, z) - _field(kind, x - e, y, z)
-            gy = _field(kind, x, y + e, z) - _field(kind, x, y - e, z)
-            gz = _field(kind, x, y, z + e) - _field(kind, x, y, z - e)
-            g = max(math.sqrt(gx * gx + gy * gy + gz * gz), 1e-12)
-            light = 0.72 + 0.28 * max(0.0, (0.3 * gx + 0.2 * gy + 0.93 * gz) / g)
             f = 30.0 / extent if kind == RELIEF else 9.0 / extent
             p = _speckle(x, y, z, f)
-            q = _speckle(x + 11.3, y - 7.7, z + 3.1, 0.6 * f)
-            if kind != RELIEF and z < 1e-3:
-                r, gg, b = 60 + 150 * p, 65 + 150 * p, 75 + 140 * p
-            elif kind != RELIEF:
-                r, gg, b = 90 + 160 * p, 40 + 120 * q, 30 + 90 * p * q
+            if kind != RELIEF and z < 1e-3:  # the table, which is flat
+                light, r, gg, b = 0.72 + 0.28 * 0.93, 60 + 150 * p, 65 + 150 * p, 75 + 140 * p
             else:
-                r, gg, b = 50 + 140 * p, 60 + 150 * q, 40 + 90 * p
+                e = 1e-3 * extent
+                gx = _field(kind, x + e, y, z) - _field(kind, x - e, y, z)
+                gy = _field(kind, x, y + e, z) - _field(kind, x, y - e, z)
+                gz = _field(kind, x, y, z + e) - _field(kind, x, y, z - e)
+                g = max(math.sqrt(gx * gx + gy * gy + gz * gz), 1e-12)
+                light = 0.72 + 0.28 * max(0.0, (0.3 * gx + 0.2 * gy + 0.93 * gz) / g)
+                q = _speckle(x + 11.3, y - 7.7, z + 3.1, 0.6 * f)
+                if kind != RELIEF:
+                    r, gg, b = 90 + 160 * p, 40 + 120 * q, 30 + 90 * p * q
+                else:
+                    r, gg, b = 50 + 140 * p, 60 + 150 * q, 40 + 90 * p
             out[v, u, 0], out[v, u, 1], out[v, u, 2] = light * r, light * gg, light * b
     return out
 
