@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Optional
 import cv2
 import numpy as np
 
-from . import dense, ept, isolate, maps, pictures, report, results, texture, viewer
+from . import dense, ept, isolate, maps, pictures, results, texture, viewer
 from .cloud import Cloud, joined, read_cloud, write_ply
 from .errors import EngineError
 from .imagefile import write_image
@@ -195,4 +195,5 @@ def odm_report(run: "Run") -> None:
     run.progress.update(0.6)
     results.write_descriptions(run, scene)
     if not run.options["skip-report"]:
+        from . import report  # its library takes a while to load
         report.write_report(run, scene, picture, run.space.result("odm_report/report.pdf"))
