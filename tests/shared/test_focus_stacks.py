@@ -18,14 +18,20 @@ pytestmark = pytest.mark.slow
 PHOTOS = sorted((Path(__file__).resolve().parents[1] / "data" / "photos" / "banana").glob("*.JPG"))
 
 
-def picture(index, width=800):
+@pytest.fixture(autouse=True)
+def aligned_at_a_smaller_width(monkeypatch):
+    """As with real photos, which are larger."""
+    monkeypatch.setattr(focus_stacks, "_ALIGN_WIDTH", 400)
+
+
+def picture(index, width=500):
     found = cv2.imread(str(PHOTOS[index]))
     return cv2.resize(found, (width, found.shape[0] * width // found.shape[1]), interpolation=cv2.INTER_AREA)
 
 
-def frames(directory, index, count=6, name="scan01_{0:03d}_fs{1:02d}.jpg", **more):
+def frames(directory, index, count=6, name="scan01_{0:03d}_fs{1:02d}.jpg", width=500, **more):
     paths = [directory / name.format(index, number) for number in range(count)]
-    focus_scenes.write_stack(picture(index), paths, seed=100 * index, **more)
+    focus_scenes.write_stack(picture(index, width), paths, seed=100 * index, **more)
     return paths
 
 
@@ -40,7 +46,7 @@ def test_merged_is_sharper_than_the_best_frame_everywhere(tmp_path):
     for index in range(4):
         paths = frames(tmp_path, index)
         made = merger.merge(paths, tmp_path / "merged.jpg")
-        assert made == (800, 532, 6)
+        assert made == (500, 332, 6)
         merged = cv2.imread(str(tmp_path / "merged.jpg"))
         sharp = picture(index)
         truth = focus_scenes.sharp_at(sharp, 3 / 5)  # the middle frame's setting
@@ -50,8 +56,8 @@ def test_merged_is_sharper_than_the_best_frame_everywhere(tmp_path):
 
 def test_without_alignment_it_would_not_be(tmp_path, monkeypatch):
     """Proof that focus breathing matters in this test and is taken out."""
-    paths = frames(tmp_path, 1)
-    truth = focus_scenes.sharp_at(picture(1), 3 / 5)
+    paths = frames(tmp_path, 1, width=800)  # the larger the photo, the more pixels it moves by
+    truth = focus_scenes.sharp_at(picture(1, 800), 3 / 5)
     likeness = []
     for measure in (focus_stacks._align, lambda fixed, moving: np.eye(3)):
         monkeypatch.setattr(focus_stacks, "_align", measure)
@@ -66,7 +72,7 @@ def test_breathing_is_measured_in_the_first_stacks_only(tmp_path, monkeypatch):
     monkeypatch.setattr(focus_stacks, "_measure", lambda *arguments: calls.append(1) or measure(*arguments))
     merger = Merger()
     for index in range(5):
-        merger.merge(frames(tmp_path, index), tmp_path / "merged.jpg")
+        merger.merge(frames(tmp_path, index, count=3), tmp_path / "merged.jpg")
     assert len(calls) == focus_stacks.MEASURED_STACKS
 
 
@@ -88,7 +94,7 @@ def test_when_time_is_up_the_sharpest_frame_is_taken(tmp_path):
 
 def test_frames_that_do_not_fit_together(tmp_path):
     paths = frames(tmp_path, 4, count=3)
-    cv2.imwrite(str(paths[2]), picture(4, 640))
+    cv2.imwrite(str(paths[2]), picture(4, 400))
     with pytest.raises(NotMerged, match="size"):
         Merger().merge(paths, tmp_path / "merged.jpg")
     paths[2].write_bytes(b"no photo")
