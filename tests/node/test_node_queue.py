@@ -61,12 +61,13 @@ def test_progress_rises(make_node) -> None:
     assert node.status(task) == 40
 
 
-def test_a_long_queue(make_node) -> None:
+def test_a_long_queue(make_node, request) -> None:
+    count = 40 if request.config.getoption("--long") else 12
     node = make_node("--parallel", "2")
     first = node.new_task(quick_mode="hang")
     other = node.new_task(quick_mode="hang")
-    tasks = [node.new_task(f"{number}.jpg") for number in range(40)]
-    assert node.get("/info").json()["taskQueueCount"] == 42
+    tasks = [node.new_task(f"{number}.jpg") for number in range(count)]
+    assert node.get("/info").json()["taskQueueCount"] == count + 2
     assert node.get("/task/list").json()[-1] == {"uuid": tasks[-1]}
     for task in (first, other):
         node.post("/task/cancel", data={"uuid": task})
