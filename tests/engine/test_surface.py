@@ -6,7 +6,7 @@ import pytest
 from tests.engine.running import ROOT, script
 
 SPHERE = """
-import json, os, sys, threading
+import json, os, sys, threading, time
 from pathlib import Path
 import numpy as np
 from node.engine.cloud import Cloud
@@ -19,6 +19,7 @@ seen = set()
 def watch():
     while True:
         seen.update(path.name for path in elsewhere.iterdir())
+        time.sleep(0.001)
 
 threading.Thread(target=watch, daemon=True).start()
 i = np.arange(4000) + 0.5
