@@ -6,15 +6,16 @@ import pytest
 
 from tests.engine.running import Finished, run, script
 
-TINY = {"preset": "fast", "pc-quality": "lowest", "feature-quality": "lowest", "min-num-features": 3000,
-        "mesh-octree-depth": 7, "mesh-size": 12000, "texturing-size": 2048}
+PHOTOS = 12  # of the synthetic set
+TINY = {"preset": "fast", "pc-quality": "lowest", "feature-quality": "lowest", "min-num-features": 2000,
+        "mesh-octree-depth": 6, "mesh-size": 8000, "texturing-size": 1024}
 
 
 @pytest.fixture(scope="session")
 def synthetic_object(tmp_path_factory) -> Path:
     """Photos of a known object on a table (``images``) and ``truth.json``."""
     directory = tmp_path_factory.mktemp("object")
-    script("-m", "dev.benchmarks.engine_synthetic", "dome", str(directory), "--photos", "15", "--size", "480")
+    script("-m", "dev.benchmarks.engine_synthetic", "dome", str(directory), "--photos", str(PHOTOS), "--size", "320")
     return directory
 
 

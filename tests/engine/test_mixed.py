@@ -22,8 +22,8 @@ cv2.imwrite(str(names[2].with_suffix(".png")), cv2.imread(str(names[2])).astype(
 names[2].unlink()
 exif = Image.Exif(); exif[274] = 8
 photo(3).transpose(Image.Transpose.ROTATE_270).save(names[3], quality=95, exif=exif)
-photo(4).crop((11, 7, 472, 350)).save(names[4], quality=95)
-photo(5).resize((641, 481)).save(names[5], quality=95)
+photo(4).crop((11, 7, 312, 232)).save(names[4], quality=95)
+photo(5).resize((427, 321)).save(names[5], quality=95)
 (out / "double.jpg").write_bytes(names[6].read_bytes())
 (out / "broken.jpg").write_bytes(names[7].read_bytes()[:5000])
 blurred = cv2.GaussianBlur(cv2.imread(str(names[8])), (0, 0), 2.5)

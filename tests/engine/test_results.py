@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import TINY
+from tests.engine.conftest import PHOTOS, TINY
 from tests.engine.running import run, script
 
 LAYOUT = ["odm_georeferencing/odm_georeferenced_model.ply", "odm_georeferencing/odm_georeferenced_model.laz",
@@ -39,14 +39,14 @@ def test_progress_never_goes_back_and_ends_at_100(finished):
 
 def test_all_photos_are_placed(stats):
     counted = stats["reconstruction_statistics"]
-    assert counted["reconstructed_shots_count"] == counted["initial_shots_count"] == 15
+    assert counted["reconstructed_shots_count"] == counted["initial_shots_count"] == PHOTOS
     assert counted["reprojection_error_pixels"] < 1.0
 
 
 def test_the_object_is_closed_without_islands_and_textured(stats):
     engine = stats["engine"]
     assert engine["open_edges"] == 0
-    assert engine["texture_size"] >= 2048
+    assert engine["texture_size"] == TINY["texturing-size"]
     assert 1000 < engine["faces"] <= TINY["mesh-size"]
     assert stats["point_cloud_statistics"]["stats"]["statistic"][0]["count"] == engine["points"] > 5000
 
@@ -97,7 +97,7 @@ def test_clouds_hold_every_point_once(finished, stats):
 
 def test_shots_lie_around_the_model(finished):
     shots = json.loads((finished[1] / "odm_report/shots.geojson").read_text())["features"]
-    assert len(shots) == 15
+    assert len(shots) == PHOTOS
     heights = [shot["properties"]["translation"][2] for shot in shots]
     assert min(heights) > 0, "cameras stand above the support plane"
 
@@ -122,8 +122,8 @@ def test_the_report_shows_the_model_and_the_shots(finished):
     pdf = (finished[1] / "odm_report/report.pdf").read_bytes()
     assert pdf.startswith(b"%PDF-") and pdf.count(b"/Subtype /Image") == 2
     read = json.loads(script("-c", SHOTS, str(finished[1])))
-    assert len(read["lines"]) == 15 and all(" points, 0." in line for line in read["lines"])
-    assert read["blue"] > 15 * 50 and read["middle"] == 0
+    assert len(read["lines"]) == PHOTOS and all(" points, 0." in line for line in read["lines"])
+    assert read["blue"] > PHOTOS * 50 and read["middle"] == 0
     stats = json.loads((finished[1] / "odm_report/stats.json").read_text())
     assert " s" in stats["odm_processing_statistics"]["total_time_human"]
 
@@ -132,9 +132,10 @@ def test_the_shape_is_right(finished, synthetic_object):
     measured = json.loads(script("-m", "dev.benchmarks.engine_measures", "shape", str(finished[1]),
                                  str(synthetic_object / "truth.json")))
     assert measured["parts"] == 1
-    # The figure of the default quality (95 %) is checked by the long tests; this set has 480 pixels and 15 photos.
-    assert measured["complete_within_1_percent"] > 0.8
-    assert measured["accurate_within_1_percent"] > 0.8
+    # The threads of COLMAP make runs differ a little: eight had 0.959 to 0.962 and 0.920 to 0.928. A model that is 8 % too low has 0.89
+    # of both. The figure of the default quality is checked by the long tests.
+    assert measured["complete_within_1_percent"] > 0.94
+    assert measured["accurate_within_1_percent"] > 0.9
 
 
 def test_a_second_run_keeps_what_is_finished_and_rerun_from_does_not(copy, synthetic_object):

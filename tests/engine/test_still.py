@@ -19,7 +19,7 @@ from node.engine import sfm, still
 from node.engine.photos import list_images, prepare, prepared_name
 work, name, doubled = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "doubled"
 rig = replace(SETS[name], photos=12, rings=((1.0, 12.0),))
-make(work / "set", rig, 480)
+make(work / "set", rig, 360)
 images = work / "set" / "images"
 if doubled:  # three frames of each position, each with its own noise
     for path in sorted(images.glob("*.jpg")):
@@ -34,25 +34,25 @@ pycolmap.Database.open(str(database)).close()
 ids = sfm._import(database, work / "photos", photos, "auto", False)
 db = pycolmap.Database.open(str(database))
 for photo in photos:
-    keypoints, descriptors = sfm.extract(work / "photos" / prepared_name(photo.name), None, 480, 1500)
+    keypoints, descriptors = sfm.extract(work / "photos" / prepared_name(photo.name), None, 360, 1000)
     db.write_keypoints(ids[prepared_name(photo.name)], keypoints)
     db.write_descriptors(ids[prepared_name(photo.name)], descriptors)
 db.close()
-make(work / "bare", replace(rig, background=PLAIN), 480)  # the same without the wall: where it is dark there was background
+make(work / "bare", replace(rig, background=PLAIN), 360)  # the same without the wall: where it is dark there was background
 def split():
     counts = [0, 0]
     db = pycolmap.Database.open(str(database))
     for photo in photos:
         dark = cv2.imread(str(work / "bare" / "images" / photo.name.replace("_again0", "").replace("_again1", "")), 0) < 60
         keypoints = np.asarray(db.read_keypoints(ids[prepared_name(photo.name)]))
-        at = keypoints[:, :2].astype(int).clip(0, [479, 359])
+        at = keypoints[:, :2].astype(int).clip(0, [359, 269])
         for k, part in enumerate((dark, ~dark)):
             counts[k] += int((cv2.erode(part.astype(np.uint8), np.ones((15, 15)))[at[:, 1], at[:, 0]] > 0).sum())
     db.close()
     return counts
 before = split()
 found = still.leave_out(database, work / "photos", work / "still", photos, ids,
-                        lambda photo, mask: sfm.extract(work / "photos" / prepared_name(photo.name), mask, 480, 1500), lambda text: None)
+                        lambda photo, mask: sfm.extract(work / "photos" / prepared_name(photo.name), mask, 360, 1000), lambda text: None)
 hidden = {}
 if found:
     for name, path in found.masks.items():
