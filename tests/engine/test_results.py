@@ -132,7 +132,7 @@ def test_the_shape_is_right(finished, synthetic_object):
     measured = json.loads(script("-m", "dev.benchmarks.engine_measures", "shape", str(finished[1]),
                                  str(synthetic_object / "truth.json")))
     assert measured["parts"] == 1
-    # The threads of COLMAP make runs differ a little: eight had 0.959 to 0.962 and 0.920 to 0.928. A model that is 8 % too low has 0.89
+    # The threads of COLMAP make runs differ a little: eight had 0.959 to 0.962 and 0.920 to 0.929. A model that is 8 % too low has 0.89
     # of both. The figure of the default quality is checked by the long tests.
     assert measured["complete_within_1_percent"] > 0.94
     assert measured["accurate_within_1_percent"] > 0.9
