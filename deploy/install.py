@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -73,6 +72,12 @@ def plugin_name(directory: Path) -> str:
         return ""
 
 
+def _refuse_foreign(target: Path) -> None:
+    """Raises DeployError where something of somebody else lies at `target`. A link is no loss: what it points at stays."""
+    if target.exists() and not target.is_symlink() and not is_ours(target):
+        raise DeployError(f"{target} exists already and is not ours. Move it away first")
+
+
 def put(source: Path, target: Path, mode: str, report: Report) -> None:
     """Makes `target` a link to, or a copy of, `source`. Raises DeployError where something of somebody else lies there."""
     if mode == "link" and target.is_symlink() and Path(os.path.realpath(str(target))) == source.resolve():
@@ -81,9 +86,8 @@ def put(source: Path, target: Path, mode: str, report: Report) -> None:
     if mode == "copy" and target.is_dir() and not target.is_symlink() and _same_tree(source, target):
         report.same(f"{target} is a copy of {source}")
         return
+    _refuse_foreign(target)
     there = target.is_symlink() or target.exists()
-    if there and not target.is_symlink() and not is_ours(target):
-        raise DeployError(f"{target} exists already and is not ours. Move it away first")
 
     def make() -> None:
         if there:
@@ -116,6 +120,13 @@ def _put_apps(webodm: WebODM, mode: str, report: Report) -> None:
     wheel.put(webodm, report)
 
 
+def _refuse_two_overrides(webodm: WebODM) -> None:
+    """Raises DeployError where a site has an override of its own in both places."""
+    path, site = override_path(webodm), site_override_path(webodm)
+    if (path.exists() or path.is_symlink()) and not is_our_override(path) and site.exists():
+        raise DeployError(f"{path.parent} has both {path.name} and {site.name}. Move your settings into {site.name} and delete {path.name}")
+
+
 def _put_override(webodm: WebODM, report: Report) -> None:
     path, site = override_path(webodm), site_override_path(webodm)
     if path.is_symlink() and is_our_override(path):
@@ -127,10 +138,8 @@ def _put_override(webodm: WebODM, report: Report) -> None:
         else:
             report.change(f"update {path}", lambda: path.write_text(OVERRIDE))
         return
+    _refuse_two_overrides(webodm)
     if path.exists() or path.is_symlink():
-        if site.exists():
-            raise DeployError(f"{path.parent} has both {path.name} and {site.name}. Move your settings into "
-                              f"{site.name} and delete {path.name}")
         report.change(f"rename {path} to {site.name}, which ours loads", lambda: path.rename(site))
     report.change(f"write {path}", lambda: path.write_text(OVERRIDE))
 
@@ -162,12 +171,16 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
     record = dict(webodm.record, mode=mode, python=os.path.abspath(webodm.python) if os.sep in webodm.python else webodm.python,
                   source=str(ROOT), media_root=facts["media_root"])
 
+    plugins = Path(facts["media_root"]) / "plugins"
+    for target in (webodm.directory / "app_extensions", *(plugins / name for name in PLUGINS)):  # before anything is changed
+        _refuse_foreign(target)
+    _refuse_two_overrides(webodm)
+
     added = packages.add(webodm, report)
     record["packages"] = sorted(set(webodm.record.get("packages", [])) | set(added))
     if not dry_run:
         webodm.write_record(record)  # before the next step: what is in can be taken out, whatever happens
 
-    plugins = Path(facts["media_root"]) / "plugins"
     _put_apps(webodm, mode, report)
     if not dry_run:
         webodm.write_record(dict(webodm.record, wheel=wheel.fingerprint() if mode == "copy" else ""))
@@ -177,10 +190,9 @@ def install(webodm: WebODM, *, mode: Optional[str] = None, dry_run: bool = False
         put(ROOT / "plugins" / name, plugins / name, mode, report)
     _put_override(webodm, report)
     worker_unit.put(webodm, env_file, report)
-    _migrate(webodm, report)
+    _migrate(webodm, report, first)
     if not dry_run:
         check(webodm, report)
-        _enable(webodm, report, first)
     report.finish("done. Restart WebODM's web server, worker and scheduler (beat), then run `doctor`.")
     return 0
 
@@ -194,24 +206,23 @@ def check(webodm: WebODM, report: Report) -> None:
     report.same(f"manage.py check: no errors, {len(lines)} warnings")
 
 
-def _migrate(webodm: WebODM, report: Report) -> None:
-    """Runs our migrations. Raises DeployError unless both apps run: WebODM swallows what goes wrong in a settings override."""
+def _migrate(webodm: WebODM, report: Report, first: bool) -> None:
+    """Runs our migrations. Raises DeployError unless both apps run: WebODM swallows what goes wrong in a settings override.
+
+    A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word.
+    """
     if report.dry_run:
         report.change("run missing migrations: manage.py migrate openscan, migrate tapis", lambda: None)
         return
     state = webodm.probe("state")
     if len(state["apps"]) < len(LABELS):
         raise DeployError(f"installed, but Django runs only {state['apps'] or 'none'} of our apps. `doctor` shows why")
-    for label in LABELS:
-        if label in state["unmigrated"]:
-            report.change(f"manage.py migrate {label}", partial(webodm.manage, "migrate", label, "--noinput"))
-        else:
-            report.same(f"the tables of {label} are up to date")
-
-
-def _enable(webodm: WebODM, report: Report, first: bool) -> None:
-    """A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word."""
-    disabled = webodm.probe("state")["disabled"]
+    missing, disabled = state["unmigrated"], state["disabled"]
+    if missing:
+        report.change(" and ".join(f"manage.py migrate {label}" for label in missing),
+                      lambda: webodm.probe("migrate", *missing, timeout=600))
+    else:
+        report.same("our tables are up to date")
     if disabled and first:
         report.change(f"enable the plugins: {', '.join(disabled)}", lambda: webodm.probe("enable"))
     elif disabled:

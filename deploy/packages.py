@@ -10,7 +10,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Optional, Protocol
 
 from deploy.report import DeployError, Report
 
@@ -86,7 +86,7 @@ def add(webodm: RunsPython, report: Report) -> list[str]:
             names = " ".join(f"{wanted.name}=={wanted.version}" for wanted in chosen)
             how = "under WebODM's pins" if with_dependencies else "without their dependencies"
             report.change(f"pip install {names} ({how})",
-                          partial(_pip_install, webodm, chosen, with_dependencies))
+                          partial(_pip_install, webodm, chosen, before if with_dependencies else None))
     if report.dry_run or not missing:
         return []
     after = installed(webodm)
@@ -98,22 +98,23 @@ def add(webodm: RunsPython, report: Report) -> list[str]:
     return sorted(set(after) - set(before))
 
 
-def _pip_install(webodm: RunsPython, wanted: list[Requirement], with_dependencies: bool) -> None:
+def _pip_install(webodm: RunsPython, wanted: list[Requirement], there: Optional[dict[str, str]]) -> None:
+    """Installs with dependencies, the packages `there` keeping their versions; or without dependencies, where it is None."""
     arguments = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     names = [f"{one.name}=={one.version}" for one in wanted]
     with tempfile.TemporaryDirectory() as scratch:
-        constraints = Path(scratch) / "constraints.txt"
-        pins = {name: version for name, version in installed(webodm).items() if name not in ("pip", "setuptools", "wheel")}
-        constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())))
-        if with_dependencies:
-            arguments += ["-c", str(constraints)]
-        else:
+        if there is None:
             arguments += ["--no-deps"]
+        else:
+            constraints = Path(scratch) / "constraints.txt"
+            constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(there.items())
+                                           if name not in ("pip", "setuptools", "wheel")))
+            arguments += ["-c", str(constraints)]
         webodm.run([*arguments, *names], "pip install " + " ".join(names))
 
 
 def remove(webodm: RunsPython, names: list[str], report: Report) -> None:
-    """Takes out the packages `names` that an install brought in, as far as they still are there."""
+    """Takes out the packages `names`, as far as they are there."""
     there = installed(webodm)
     chosen = [name for name in names if normal(name) in there]
     if chosen:

@@ -56,6 +56,19 @@ def state() -> dict[str, Any]:
             "disabled": sorted(Plugin.objects.filter(name__in=PLUGINS, enabled=False).values_list("name", flat=True))}
 
 
+def migrate(*labels: str) -> dict[str, Any]:
+    """Runs the missing migrations of our apps `labels`.
+
+    In one process and without the system checks: with them, every manage.py of WebODM's imports all its pages and plugins first.
+    """
+    setup()
+    from django.core.management import call_command
+
+    for label in labels:
+        call_command("migrate", label, interactive=False)
+    return {"migrated": labels}
+
+
 def enable() -> dict[str, Any]:
     """Switches our plugins on, as far as WebODM has rows for them."""
     setup()
@@ -135,12 +148,15 @@ def _plugin_rows() -> list[str]:
     return list(Plugin.objects.filter(name__in=PLUGINS).values_list("name", flat=True))
 
 
-def forget() -> dict[str, Any]:
-    """Deletes what WebODM's own tables hold on us."""
+def forget(*labels: str) -> dict[str, Any]:
+    """Deletes the tables of our apps `labels`, then what WebODM's own tables hold on us."""
     setup()
     from app.models import Plugin, PluginDatum, Preset
     from django.contrib.contenttypes.models import ContentType
+    from django.core.management import call_command
 
+    for label in labels:
+        call_command("migrate", label, "zero", interactive=False)
     deleted = Preset.objects.filter(name=PRESET, system=True).delete()[0]
     for name in PLUGINS:
         deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
@@ -370,12 +386,14 @@ def doctor() -> dict[str, Any]:
         return {**answer, "setup_error": short(error), "modules": modules(), "public": {"error": ""}}
     for question in QUESTIONS:
         answer[question.__name__] = guarded(question)
+        if question is override and len(installed_apps()) < len(LABELS):  # nothing else of ours can be looked at
+            return {**answer, "modules": modules(), "public": {"error": ""}}
     return answer
 
 
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webodm.settings")
-    questions = (facts, state, enable, database_address, leavings, forget, register_node, doctor)
+    questions = (facts, state, migrate, enable, database_address, leavings, forget, register_node, doctor)
     answer = {question.__name__: question for question in questions}[sys.argv[1]](*sys.argv[3:])
     print(json.dumps(answer, default=str))

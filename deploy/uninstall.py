@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy import packages, wheel, worker_unit
 from deploy.install import apps_are_in, check, is_our_override, is_ours, override_path, remove_path, site_override_path
 from deploy.report import Report
-from deploy.webodm import LABELS, PLUGINS, WebODM
+from deploy.webodm import PLUGINS, WebODM
 
 
 def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> int:
@@ -28,10 +28,8 @@ def uninstall(webodm: WebODM, *, purge: bool = False, dry_run: bool = False) -> 
             report.change(f"remove {target}", partial(remove_path, target))
         elif target.exists():
             report.note(f"{target} is not ours and stays")
-    wheel.remove(webodm, report)
+    packages.remove(webodm, [wheel.DISTRIBUTION, *webodm.record.get("packages", [])], report)
     worker_unit.remove(webodm, report)
-    if webodm.record.get("packages"):
-        packages.remove(webodm, webodm.record["packages"], report)
     if webodm.record_path.exists():
         report.change(f"remove {webodm.record_path}", webodm.record_path.unlink)
     if report.changes and not dry_run:
@@ -47,13 +45,11 @@ def _purge(webodm: WebODM, media_root: Path, report: Report) -> None:
         report.note("the plugins are not installed, so their tables cannot be deleted: run `install`, then `uninstall --purge`")
         return
     facts: dict[str, list[str]] = webodm.probe("leavings")
-    for label in LABELS:
-        if label in facts["tables_of"]:
-            report.change(f"delete the tables of {label}: manage.py migrate {label} zero",
-                          partial(webodm.manage, "migrate", label, "zero", "--noinput"))
+    what = [f"the tables of {label}" for label in facts["tables_of"]]
     if facts["rows"]:
-        report.change(f"delete our rows in WebODM's own tables: {', '.join(facts['rows'])}",
-                      lambda: webodm.probe("forget"))
+        what.append(f"our rows in WebODM's own tables ({', '.join(facts['rows'])})")
+    if what:
+        report.change("delete " + ", ".join(what), lambda: webodm.probe("forget", *facts["tables_of"], timeout=600))
     for directory in [Path(name) for name in facts["directories"]]:
         if directory.is_dir():
             report.change(f"delete {directory}", partial(shutil.rmtree, str(directory)))

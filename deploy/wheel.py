@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from deploy import packages
-from deploy.report import DeployError, Report
+from deploy.report import Report
 from deploy.webodm import ROOT, WebODM
 
 DISTRIBUTION = "webodm-openscan-tapis"
@@ -45,23 +45,16 @@ def put(webodm: WebODM, report: Report) -> str:
 
 def _install(webodm: WebODM) -> None:
     with tempfile.TemporaryDirectory(prefix="webodm-wheel-") as name:
-        source, out = Path(name) / "source", Path(name) / "out"
-        source.mkdir()
+        source = Path(name)
         for part in SOURCES:  # a build writes beside its sources, which may belong to somebody else
             if (ROOT / part).is_dir():
                 shutil.copytree(str(ROOT / part), str(source / part), ignore=_LEFT_OUT)
             else:
                 shutil.copy(str(ROOT / part), str(source / part))
-        pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
-        webodm.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)], "building our wheel")
-        wheels = list(out.glob("*.whl"))
-        if len(wheels) != 1:
-            raise DeployError(f"building our wheel left {len(wheels)} files")
-        webodm.run([*pip, "install", "--quiet", "--no-deps", "--force-reinstall", str(wheels[0])], "installing our wheel")
+        webodm.run(["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", "--no-deps", "--force-reinstall",
+                    str(source)], "building and installing our wheel")
 
 
 def remove(webodm: WebODM, report: Report) -> None:
     """Take the wheel out, if it is there."""
-    if is_installed(webodm):
-        report.change(f"pip uninstall {DISTRIBUTION}", lambda: webodm.run(
-            ["-m", "pip", "--disable-pip-version-check", "uninstall", "--quiet", "--yes", DISTRIBUTION], "pip uninstall"))
+    packages.remove(webodm, [DISTRIBUTION], report)
