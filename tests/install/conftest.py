@@ -9,6 +9,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,13 @@ class Target:
                  "os.environ['DJANGO_SETTINGS_MODULE'] = 'webodm.settings'; django.setup()\n")
         return self.run("-c", setup + code).stdout.strip()
 
+    @property
+    def site_packages(self) -> Path:
+        return next((self.python.parent.parent / "lib").glob("python3*/site-packages"))
+
     def packages(self) -> dict[str, str]:
-        lines = self.run("-m", "pip", "--disable-pip-version-check", "list", "--format", "freeze").stdout.splitlines()
-        return dict(line.split("==", 1) for line in lines if "==" in line)
+        """Every package of its Python: name and version."""
+        return {found.metadata["Name"]: found.version for found in importlib.metadata.distributions(path=[str(self.site_packages)])}
 
     def files(self) -> dict[str, str]:
         """Every file of the directory and of its plugins: relative name to what it holds (links: where they point)."""
@@ -97,10 +102,10 @@ class Target:
                  "DELETE FROM app_plugin WHERE name IN ('openscan_cloud', 'tapis_storage')")
 
 
-def _venv_with_webodms_packages(directory: Path) -> Path:
-    """A virtual environment that shows every package of ours' but OUR_PACKAGES, by links; returns its Python."""
+def _venv_by_links(directory: Path, without: tuple[str, ...]) -> Path:
+    """A virtual environment that shows every package of ours' but `without`, by links; returns its Python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
-    ours = {name for package in OUR_PACKAGES for name in _top_levels(package)}
+    ours = {name for package in without for name in _top_levels(package)}
     target = next(directory.glob("lib/python3*/site-packages"))
     source = Path(importlib.metadata.distribution("Django").locate_file(""))
     for path in source.iterdir():
@@ -141,28 +146,45 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
-def target(ground: Stack, tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Target]:
-    """A WebODM that has never heard of us. Tests take us out of it again; our tables may stay."""
-    base = tmp_path_factory.mktemp("native")
+@contextmanager
+def database_of_its_own(ground: Stack) -> Iterator[str]:
+    """The name of a new, empty database."""
+    name = f"install_{uuid.uuid4().hex[:8]}"
+    connection = psycopg2.connect(host=ground.environment()["WO_DATABASE_HOST"], port=5432, user="postgres", dbname="postgres")
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        try:
+            yield name
+        finally:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def _webodm(ground: Stack, base: Path, without: tuple[str, ...], **env: str) -> Iterator[Target]:
+    """A WebODM that has never heard of us, with a Python of its own."""
     directory = base / "WebODM"
-    shutil.copytree(HOST_DIR, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    python = _venv_with_webodms_packages(base / "venv")
-    database = f"install_{uuid.uuid4().hex[:8]}"
+    shutil.copytree(HOST_DIR, directory)  # with its bytecode, which no process of the tests would write
+    python = _venv_by_links(base / "venv", without)
     env = {key: value for key, value in ground.environment().items()
-           if key != "PYTHONPATH" and not key.startswith(("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_"))}
-    env.update(SANDBOX_DATA=str(base / "data"), WO_DATABASE_NAME=database, PYTHONDONTWRITEBYTECODE="1",
-               PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
-    administration = psycopg2.connect(host=env["WO_DATABASE_HOST"], port=5432, user="postgres", dbname="postgres")
-    administration.autocommit = True
-    try:
-        with administration.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {database}")
+           if key != "PYTHONPATH" and not key.startswith(("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_"))} | env
+    with database_of_its_own(ground) as database:
+        env.update(SANDBOX_DATA=str(base / "data"), WO_DATABASE_NAME=database, PYTHONDONTWRITEBYTECODE="1", PIP_NO_INDEX="1")
         found = Target(directory, python, env, base / "data" / "media")
         found.run("manage.py", "migrate", "--noinput", "-v", "0")
         found.run("manage.py", "check")  # its first boot, which makes media/plugins/__init__.py
         yield found
-    finally:
-        with administration.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
-        administration.close()
+
+
+@pytest.fixture(scope="module")
+def target(ground: Stack, tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Target]:
+    """A WebODM that has never heard of us. Tests take us out of it again, where others follow; our tables may stay."""
+    with _webodm(ground, tmp_path_factory.mktemp("native"), without=OUR_PACKAGES, PIP_FIND_LINKS=str(wheels)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def equipped(ground: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A WebODM that has never heard of us either, but whose Python has the packages that we need: `install --link` needs no pip."""
+    with _webodm(ground, tmp_path_factory.mktemp("equipped"), without=()) as found:
+        yield found

@@ -3,6 +3,7 @@ import gzip
 import os
 import stat
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from deploy.report import DeployError
 from deploy.webodm import read_env_file
-from tests.install.conftest import Target
+from dev.sandbox.stack import HOST_DIR, Stack
+from tests.install.conftest import Target, database_of_its_own
 
 #: Rows of both apps, in tables that refer to each other, one of them encrypted.
 ROWS = """
@@ -48,36 +50,39 @@ call_command('openscan_check')
 """
 
 
-@pytest.fixture(scope="module")
-def filled(target: Target) -> Iterator[Target]:
-    target.forget_our_tables()
-    target.sql("CREATE SEQUENCE IF NOT EXISTS openscan_part_id_seq")  # as a purge of an earlier version left it
-    target.deploy("install", "--python", str(target.python))
-    yield target
-    target.deploy("uninstall")
-    target.forget_our_tables()
+@pytest.fixture
+def filled(ground: Stack) -> Iterator[Target]:
+    """The run's WebODM with a database of its own, migrated and empty, whose owner is no superuser."""
+    role = f"owner_{uuid.uuid4().hex[:8]}"
+    with database_of_its_own(ground) as name:
+        found = Target(HOST_DIR, Path(sys.executable), {**ground.environment(), "WO_DATABASE_NAME": name, "WO_DATABASE_USER": role},
+                       ground.data / "media")
+        found.sql(f"CREATE ROLE {role} LOGIN", f"ALTER DATABASE {name} OWNER TO {role}", f"SET ROLE {role}",
+                  "CREATE SEQUENCE openscan_part_id_seq")  # as a purge of an earlier version left it
+        found.run("manage.py", "migrate", "--noinput", "-v", "0")
+        yield found
 
 
 @pytest.fixture
 def fresh(filled: Target) -> Iterator[Target]:
-    """Another database, migrated and empty, whose owner is no superuser."""
-    name, role = f"restored_{uuid.uuid4().hex[:8]}", f"owner_{uuid.uuid4().hex[:8]}"
-    filled.sql(f"CREATE ROLE {role} LOGIN")
-    filled.sql(f"CREATE DATABASE {name} OWNER {role}")
-    other = Target(filled.directory, filled.python, {**filled.env, "WO_DATABASE_NAME": name, "WO_DATABASE_USER": role}, filled.media)
-    try:
-        other.run("manage.py", "migrate", "--noinput", "-v", "0")
-        yield other
-    finally:
-        filled.sql(f"DROP DATABASE {name} WITH (FORCE)")
-        filled.sql(f"DROP ROLE {role}")
+    """A copy of the database as it was while it was empty."""
+    name, role = f"restored_{uuid.uuid4().hex[:8]}", filled.env["WO_DATABASE_USER"]
+    filled.sql(f"CREATE DATABASE {name} TEMPLATE {filled.env['WO_DATABASE_NAME']} OWNER {role}")
+    yield Target(filled.directory, filled.python, {**filled.env, "WO_DATABASE_NAME": name}, filled.media)
+    filled.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def backup(webodm: Target, file: Path, programs: Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """Backs up into `file` with the pg_dump in `programs`."""
+    return webodm.deploy("backup", "--python", str(webodm.python), str(file), check=check,
+                         env={"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
 
 
 def test_a_fresh_database_has_the_same_rows_again(filled: Target, fresh: Target, tmp_path: Path) -> None:
     programs = Path(pgserver.__file__).parent / "pginstall" / "bin"  # of the server's version; this machine's may be older
     filled.shell(ROWS)
     file = tmp_path / "rows of ours.sql.gz"
-    printed = filled.deploy("backup", str(file), env={"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}).stdout
+    printed = backup(filled, file, programs).stdout
     assert "docs/admin/backup.md" in printed
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and [path.name for path in tmp_path.iterdir()] == [file.name]
     text = gzip.decompress(file.read_bytes())
@@ -95,17 +100,18 @@ def test_a_fresh_database_has_the_same_rows_again(filled: Target, fresh: Target,
     assert printed.startswith("eyJ") and "adds up" in printed, "numbers go on where they were, and credit adds up"
 
 
-def test_a_backup_that_fails_leaves_nothing(filled: Target, tmp_path: Path) -> None:
+def test_a_backup_that_fails_leaves_nothing(ground: Stack, tmp_path: Path) -> None:
+    webodm = Target(HOST_DIR, Path(sys.executable), ground.environment(), ground.data / "media")
     file = tmp_path / "rows.sql.gz"
     file.write_bytes(b"the last good one")
     broken = tmp_path / "bin" / "pg_dump"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho half of it\nexit 1\n")
     broken.chmod(0o755)
-    done = filled.deploy("backup", str(file), check=False, env={"PATH": f"{broken.parent}{os.pathsep}{os.environ['PATH']}"})
+    done = backup(webodm, file, broken.parent, check=False)
     assert done.returncode == 1 and "pg_dump failed" in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"bin", file.name} and file.read_bytes() == b"the last good one"
-    done = filled.deploy("backup", str(tmp_path / "none" / "rows.sql.gz"), check=False)
+    done = backup(webodm, tmp_path / "none" / "rows.sql.gz", broken.parent, check=False)
     assert done.returncode == 1 and f"the backup into {tmp_path / 'none'} failed" in done.stderr and ".rows" not in done.stderr
 
 

@@ -2,7 +2,6 @@
 import http.server
 import json
 import threading
-from collections.abc import Iterator
 
 import pytest
 from django.utils import timezone
@@ -27,11 +26,10 @@ def findings(done) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def installed(target: Target) -> Iterator[Target]:
+def installed(equipped: Target) -> Target:
     """A WebODM with us in it."""
-    target.deploy("install", "--python", str(target.python))
-    yield target
-    target.deploy("uninstall")
+    equipped.deploy("install", "--link", "--python", str(equipped.python))
+    return equipped
 
 
 def test_a_running_sandbox_is_sound(stack: Stack, live_db) -> None:
@@ -83,7 +81,7 @@ def test_many_faults_at_once(installed: Target, stack: Stack) -> None:
     assert "system presets: " in found["preset"]["mend"] and "'3D Model'" in found["preset"]["mend"]
     assert found["public-url"]["level"] == "warning" and "WO_OPENSCAN_PUBLIC_URL" in found["public-url"]["text"]
     assert found["openscan.E004"]["level"] == "fault", "a system check's error is a fault"
-    installed.shell("from app.models import Plugin; Plugin.objects.filter(name='tapis_storage').update(enabled=True)")
+    installed.sql("UPDATE app_plugin SET enabled = true WHERE name = 'tapis_storage'")
 
 
 def test_broker_that_does_not_answer(installed: Target) -> None:
@@ -95,7 +93,7 @@ def test_broker_that_does_not_answer(installed: Target) -> None:
 
 def test_missing_package_and_broken_override(installed: Target) -> None:
     """WebODM swallows an ImportError in the override; the doctor does not."""
-    packages = next((installed.python.parent.parent / "lib").glob("python3*/site-packages"))
+    packages = installed.site_packages
     (packages / "cryptography").rename(packages / "away")
     site = installed.directory / "webodm" / "settings_override_site.py"
     before = site.read_text() if site.exists() else None

@@ -41,8 +41,9 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert "--queues extensions" in unit and f"WorkingDirectory={site.directory}" in unit
 
     once = site.files()
+    (site.media / "plugins" / "openscan_cloud" / "plugin.py").write_text("changed = True\n")
     again = site.deploy("install").stdout
-    assert "nothing to change" in again and "\n+" not in again, again
+    assert again.count("\n+") == 1 and "replace" in again, "only a copy that differs is made anew"
     assert site.files() == once
 
     linked = site.deploy("install", "--link").stdout
@@ -54,9 +55,6 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     copied = site.deploy("install", "--copy").stdout
     assert "by a copy" in copied and "which the wheel replaces" in copied
     assert not (site.directory / "app_extensions").exists()
-    (site.media / "plugins" / "openscan_cloud" / "plugin.py").write_text("changed = True\n")
-    printed = site.deploy("install").stdout
-    assert printed.count("\n+") == 1 and "replace" in printed, "a copy that differs is made anew"
 
     # a task and its project, which rows of ours will outlive
     project = site.shell(
@@ -78,7 +76,7 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert "nothing to change" in site.deploy("uninstall").stdout
 
     assert "would" not in site.deploy("install", "--python", str(site.python)).stdout
-    assert site.shell("from app_extensions.openscan.models import Token; print(Token.objects.count())") == "1", "found again"
+    assert site.sql("SELECT count(*) FROM openscan_token") == [(1,)], "found again"
     shared = tmp_path / "shared"
     (shared / "results").mkdir(parents=True)
     (shared / "theirs.txt").touch()
@@ -86,39 +84,38 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert "delete the tables of openscan" in purged
     assert [path.name for path in shared.iterdir()] == ["theirs.txt"], "a directory that an administrator named is not ours alone"
     assert site.tables() == tables and site.files() == files and site.packages() == packages
-    assert site.shell("from django.contrib.contenttypes.models import ContentType as C\n"
-                      "print(C.objects.filter(app_label__in=['openscan', 'tapis']).count())") == "0"
+    assert site.sql("SELECT count(*) FROM django_content_type WHERE app_label IN ('openscan', 'tapis')") == [(0,)]
 
 
 def test_what_is_not_ours_is_left_alone(target: Target) -> None:
-    """A plugin of somebody else's under our name, and two overrides at once, stop the install before anything is lost."""
-    foreign = target.directory / "app_extensions"
-    foreign.mkdir()
-    (foreign / "theirs.py").write_text("kept = True\n")
+    """A directory of somebody else's under our name, and two overrides at once, stop the install before anything is changed."""
+    _is_refused(target, target.directory / "app_extensions" / "theirs.py", "is not ours")
+    override = target.directory / "webodm" / "settings_override.py"
+    before = override.read_text() if override.exists() else None
+    override.write_text(SITE_OVERRIDE)
     try:
-        done = target.deploy("install", "--python", str(target.python), check=False)
-        assert done.returncode == 1 and "is not ours" in done.stderr
-        assert (foreign / "theirs.py").read_text() == "kept = True\n"
-        assert not (target.media / "plugins" / "openscan_cloud").exists()
+        _is_refused(target, override.with_name("settings_override_site.py"), "has both settings_override.py and settings_override_site.py")
     finally:
-        shutil.rmtree(foreign)
-        target.deploy("uninstall")
+        override.unlink() if before is None else override.write_text(before)
+
+
+def _is_refused(target: Target, file: Path, words: str) -> None:
+    """Whether an install stops at `file`, and leaves all files and packages as they were."""
+    made = not file.parent.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('{"name": "Another cloud"}')
+    try:
+        before = target.files(), target.packages()
+        done = target.deploy("install", "--python", str(target.python), check=False)
+        assert done.returncode == 1 and words in done.stderr, done.stderr
+        assert (target.files(), target.packages()) == before
+    finally:
+        shutil.rmtree(file.parent) if made else file.unlink()
 
 
 def test_a_plugin_with_another_name_is_not_ours(target: Target) -> None:
     """Any manifest has a name; it must be ours."""
-    from deploy.install import is_ours
-
-    foreign = target.media / "plugins" / "openscan_cloud"
-    foreign.mkdir(parents=True)
-    (foreign / "manifest.json").write_text('{"name": "Another cloud"}')
-    try:
-        assert not is_ours(foreign)
-        done = target.deploy("install", "--python", str(target.python), check=False)
-        assert done.returncode == 1 and "is not ours" in done.stderr and (foreign / "manifest.json").exists()
-    finally:
-        shutil.rmtree(foreign)
-        target.deploy("uninstall")
+    _is_refused(target, target.media / "plugins" / "openscan_cloud" / "manifest.json", "is not ours")
 
 
 def test_the_wheel_has_every_file_of_the_apps_and_one_version(tmp_path: Path) -> None:
@@ -183,8 +180,7 @@ def test_a_package_that_webodm_has_stays_as_it_is(target: Target) -> None:
 
     webodm = WebODM(target.directory, python=str(target.python), extra_env=target.env)
     name, version = "PyYAML", "5.4.1"
-    site_packages = next((target.python.parent.parent / "lib").glob("python3*/site-packages"))
-    info = site_packages / f"{name}-{version}.dist-info"
+    info = target.site_packages / f"{name}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     try:
