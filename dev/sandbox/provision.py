@@ -1,6 +1,6 @@
 """What a fresh WebODM has after its first login: an administrator, a processing node, our plugins enabled, a Tapis client.
 
-Run by the supervisor with a sandbox's environment, after `manage.py migrate`; everything here may be run again.
+Run by the supervisor with a sandbox's environment; it migrates the database first. Everything here may be run again.
 """
 import os
 
@@ -11,9 +11,11 @@ def provision() -> None:
     """Makes the rows that are missing; leaves those alone that somebody has changed."""
     from app.boot import fill_database
     from django.contrib.auth.models import Group, User
+    from django.core.management import call_command
     from guardian.shortcuts import assign_perm
     from nodeodm.models import ProcessingNode
 
+    call_command("migrate", interactive=False, verbosity=0)
     fill_database()
     if not User.objects.filter(is_superuser=True).exists():
         User.objects.create_superuser(os.environ["SANDBOX_ADMIN_USER"], "admin@sandbox.test",

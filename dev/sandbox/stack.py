@@ -176,13 +176,10 @@ class Stack:
 
     def provision(self) -> None:
         """Migrates, and makes what a fresh WebODM has after its first login: an admin, a node, our plugins switched on."""
-        for arguments in (["manage.py", "migrate", "--noinput", "-v", "0"], ["-m", "dev.sandbox.provision"]):
-            if arguments[0] == "manage.py":
-                arguments[0] = str(HOST_DIR / "manage.py")
-            done = subprocess.run([sys.executable, *arguments], env={**self.environment(), **self._provision_env()},
-                                  cwd=HOST_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            if done.returncode:
-                raise ServiceError(f"setting up the database failed:\n{done.stdout.decode(errors='replace')}")
+        done = subprocess.run([sys.executable, "-m", "dev.sandbox.provision"], env={**self.environment(), **self._provision_env()},
+                              cwd=HOST_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise ServiceError(f"setting up the database failed:\n{done.stdout.decode(errors='replace')}")
 
     def _provision_env(self) -> dict[str, str]:
         return {
