@@ -111,12 +111,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list) -> None:
         items[:] = chosen
 
 
-#: Files that share one slow preparation, a finished run of the engine: one of two processes makes it, and runs them all.
-_TOGETHER = {f"tests/engine/test_{name}.py" for name in ("estimate", "failures", "killed", "mixed", "pairs", "results")}
+#: Files that share one slow preparation, a finished run of the engine or a WebODM: one of the processes makes it, and runs them all.
+_TOGETHER = {
+    **{f"tests/engine/test_{name}.py": "tests/engine" for name in ("estimate", "failures", "killed", "mixed", "pairs", "results")},
+    **{f"tests/contract/test_{name}.py": "tests/contract" for name in ("bodies", "extension_apps", "plugins", "routes", "tasks")},
+}
 
 #: What takes longest as one piece begins first, so that no process is left with it at the end. `--cpu` tells; the order is all that
 #: depends on it.
-_FIRST = ["tests/engine", *(f"tests/{name}.py" for name in (
+_FIRST = ["tests/engine", "tests/contract", *(f"tests/{name}.py" for name in (
     "install/test_install", "install/test_docker", "tapis/catalog/test_turns", "install/test_doctor", "sandbox/test_supervisor",
     "demo/test_scan_demo", "openscan/test_recovery", "openscan/processing/test_nodes_live", "scale/test_workers",
     "openscan/plugin/test_pages", "tapis/plugin/test_flights_browser",
@@ -135,7 +138,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Together(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "tests/engine" if file in _TOGETHER else file
+            return _TOGETHER.get(file, file)
 
         def _assign_work_unit(self, node: Any) -> None:
             first = next((scope for scope in _FIRST if scope in self.workqueue), None)
