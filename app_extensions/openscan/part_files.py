@@ -26,6 +26,8 @@ PART_SUFFIX = ".part"
 #: Names of our files. We leave other files alone, in case an administrator chose a directory that is not ours alone.
 _INCOMING = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]{16}\.part")
 _RECEIVED = re.compile(r"[0-9]+/[0-9]+-[0-9a-f]{16}\.part")
+#: How many files one query looks up.
+_NAMES_AT_ONCE = 500
 
 
 def storage_root() -> Path:
@@ -129,13 +131,13 @@ def sweep(min_age_seconds: float = 60) -> int:
 def stray_files(min_age_seconds: float = 0) -> list[Path]:
     """Files in scans' directories that no row refers to and no process is using."""
     found = []
-    for path in _files(scans_dir(), "*/*", _RECEIVED):
-        if _has_row(path):
-            continue
-        with _unused(path, min_age_seconds) as unused:
-            # Check again now that we hold the lock: the row may have been committed in between.
-            if unused and not _has_row(path):
-                found.append(path)
+    paths = list(_files(scans_dir(), "*/*", _RECEIVED))
+    for start in range(0, len(paths), _NAMES_AT_ONCE):
+        for path in _without_row(paths[start:start + _NAMES_AT_ONCE]):
+            with _unused(path, min_age_seconds) as unused:
+                # Check again now that we hold the lock: the row may have been committed in between.
+                if unused and _without_row([path]):
+                    found.append(path)
     return found
 
 
@@ -167,8 +169,12 @@ def _files(directory: Path, pattern: str, ours: "re.Pattern[str]") -> Iterator[P
                 yield path
 
 
-def _has_row(path: Path) -> bool:
-    return path.parent.name.isdigit() and Part.objects.filter(scan_id=int(path.parent.name), file_name=path.name).exists()
+def _without_row(paths: "list[Path]") -> "list[Path]":
+    """Those of the received files that no row refers to."""
+    names = [(int(path.parent.name), path.name) for path in paths]
+    rows = Part.objects.filter(scan_id__in={scan for scan, _ in names}, file_name__in=[name for _, name in names])
+    named = set(rows.values_list("scan_id", "file_name"))
+    return [path for path, name in zip(paths, names) if name not in named]
 
 
 def _age_seconds(path: Path) -> float:
