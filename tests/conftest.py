@@ -47,9 +47,10 @@ def django_db_setup(ground: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(ground: Stack) -> Iterator[Stack]:
+def stack(ground: Stack, consuming: Consuming) -> Iterator[Stack]:
     """The live stack: redis, mail, node (with the quick engine), Tapis, gunicorn and a worker; beat is left out, since tests
     call periodic jobs themselves. A test that kills a service starts it again."""
+    consuming.drop_queued()  # nobody waits for what tests queued before there was a worker
     ground.start(["redis", "mail", "node", "tapis", "web", "worker"])
     yield ground
 

@@ -42,13 +42,14 @@ class Consuming:
         if self._paused_pid is None:
             return
         if self._paused_pid == self._worker_pid():
-            self._drop_queued()
+            self.drop_queued()
             for queue in QUEUES:
                 self._ask("add_consumer", queue=queue)
         self._paused_pid = None
 
     @staticmethod
-    def _drop_queued() -> None:
+    def drop_queued() -> None:
+        """No job waits any more."""
         from worker.tasks import redis_client
 
         redis_client.delete(*QUEUES)
