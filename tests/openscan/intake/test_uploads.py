@@ -6,9 +6,11 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from django.test import Client
 
 from app_extensions.openscan import part_files
 from app_extensions.openscan.accounts import tokens
@@ -264,34 +266,51 @@ class TestBrokenConnections:
         assert connection.status() == 400
         self.gone(unique)
 
-    def test_a_silent_client_is_given_up(self, stack, live_db, unique):
-        with own_gunicorn(stack, "web-impatient", WO_OPENSCAN_UPLOAD_IDLE_SECONDS="1") as web:
-            rig = Rig(web.address, private_token()[1])
-            for headers, start in (({"Content_Length": "1000"}, b"x" * 10), ({"Transfer_Encoding": "chunked"}, b"5\r\nabc")):
-                connection = RawConnection(rig.create(unique, 1000)[0], **headers)
-                connection.send(start)
-                assert connection.status() == 408
-                self.gone(unique)
+    def test_a_silent_client_is_given_up(self, impatient_web, live_db, unique):
+        rig = Rig(impatient_web.address, private_token()[1])
+        silent = {}
+        for name, headers, start in ((f"sized {unique}", {"Content_Length": "1000"}, b"x" * 10),
+                                     (f"chunked {unique}", {"Transfer_Encoding": "chunked"}, b"5\r\nabc")):
+            silent[name] = RawConnection(rig.create(name, 1000)[0], **headers)
+            silent[name].send(start)
+        for name, connection in silent.items():
+            assert connection.status() == 408
+            self.gone(name)
+
+
+@pytest.fixture(scope="module")
+def impatient_web(stack):
+    """It waits two seconds for a client's next byte, and its files can have 2 MB."""
+    need("prlimit")
+    with own_gunicorn(stack, "web-impatient", wrapper=("prlimit", f"--fsize={2 * MB}"), workers=1,
+                      WO_OPENSCAN_UPLOAD_IDLE_SECONDS="2") as web:
+        yield web
+
+
+@pytest.fixture(scope="module")
+def single_web(stack):
+    """One process."""
+    with own_gunicorn(stack, "web-single", workers=1) as web:
+        yield web
 
 
 class TestMemory:
     @pytest.mark.parametrize("chunked", [False, True])
-    def test_a_part_of_150_mb_takes_no_memory_for_itself(self, stack, live_db, unique, chunked):
-        size, piece = 150 * MB, os.urandom(MB)
-        with own_gunicorn(stack, "web-measured", workers=1) as web:
-            rig = Rig(web.address, private_token(10**12)[1])
-            put_part(rig.create("warm" + unique, 3 * MB)[0], piece * 3)
-            before = peak_memory_bytes(web.pid)
-            body = (piece for _ in range(150))
-            answer = put_part(rig.create(unique, size)[0], body if chunked else Sized(body, size))
-            assert answer.status_code == 200, answer.text
-            assert peak_memory_bytes(web.pid) - before < 16 * MB
+    def test_a_part_of_50_mb_takes_no_memory_for_itself(self, stack, single_web, live_db, unique, chunked):
+        size, piece = 50 * MB, os.urandom(MB)
+        rig = Rig(single_web.address, private_token(10**12)[1])
+        put_part(rig.create("warm" + unique, 3 * MB)[0], piece * 3)
+        before = new_peak_memory_bytes(single_web.pid)
+        body = (piece for _ in range(50))
+        answer = put_part(rig.create(unique, size)[0], body if chunked else Sized(body, size))
+        assert answer.status_code == 200, answer.text
+        assert peak_memory_bytes(single_web.pid) - before < 16 * MB
         digest = hashlib.sha256()
         for path in part_files.part_paths(scan_named(unique)):
             with path.open("rb") as file:
                 for block in iter(lambda: file.read(MB), b""):
                     digest.update(block)
-        assert digest.digest() == hashlib.sha256(piece * 150).digest()
+        assert digest.digest() == hashlib.sha256(piece * 50).digest()
         rig.root = stack.address() + "/api/openscan/"
         rig.get("resetProject", project=unique)
 
@@ -309,62 +328,67 @@ class Sized:
         return self.rest or next(self.pieces, b"")
 
 
+def worker_of(master: int) -> int:
+    """A gunicorn's only worker."""
+    worker, = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return int(worker)
+
+
+def new_peak_memory_bytes(master: int) -> int:
+    """The resident set of a gunicorn's worker. What it had before is forgotten."""
+    Path(f"/proc/{worker_of(master)}/clear_refs").write_text("5")
+    return peak_memory_bytes(master)
+
+
 def peak_memory_bytes(master: int) -> int:
-    """The largest resident set that any of a gunicorn's workers ever had."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    peaks = []
-    for child in children:
-        line = next(line for line in Path(f"/proc/{child}/status").read_text().splitlines() if line.startswith("VmHWM"))
-        peaks.append(int(line.split()[1]) * 1024)
-    return max(peaks)
+    """The largest resident set that a gunicorn's worker ever had."""
+    status = Path(f"/proc/{worker_of(master)}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 class TestCrashes:
-    def test_a_web_worker_killed_in_mid_upload_leaves_nothing_and_the_client_sends_again(self, stack, live_db, unique):
-        with own_gunicorn(stack, "web-killed", workers=1) as web:
-            rig = Rig(web.address, private_token()[1])
-            link = rig.create(unique, 1000)[0]
-            scan = scan_named(unique)
-            connection = RawConnection(link, Content_Length="1000")
-            connection.send(b"x" * 600)
-            wait_until(lambda: files_being_received(scan))
-            assert part_files.sweep(0) == 0 and files_being_received(scan), "a living upload is left alone"
-            worker = int(Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()[0])
-            os.kill(worker, signal.SIGKILL)
-            with pytest.raises((ConnectionError, OSError)):
-                connection.status()
-            assert files_being_received(scan), "the dead process could not tidy up"
-            wait_until(lambda: part_files.sweep(0))
-            assert not files_being_received(scan) and kept_files(scan) == []
-            assert put_part(link, b"y" * 1000).status_code == 200
-            assert rig.get("startProject", project=unique).status_code == 200
+    def test_a_web_worker_killed_in_mid_upload_leaves_nothing_and_the_client_sends_again(self, single_web, live_db, unique):
+        rig = Rig(single_web.address, private_token()[1])
+        link = rig.create(unique, 1000)[0]
+        scan = scan_named(unique)
+        connection = RawConnection(link, Content_Length="1000")
+        connection.send(b"x" * 600)
+        wait_until(lambda: files_being_received(scan))
+        assert part_files.sweep(0) == 0 and files_being_received(scan), "a living upload is left alone"
+        os.kill(worker_of(single_web.pid), signal.SIGKILL)
+        with pytest.raises((ConnectionError, OSError)):
+            connection.status()
+        assert files_being_received(scan), "the dead process could not tidy up"
+        wait_until(lambda: part_files.sweep(0))
+        assert not files_being_received(scan) and kept_files(scan) == []
+        assert put_part(link, b"y" * 1000).status_code == 200
+        assert rig.get("startProject", project=unique).status_code == 200
 
 
 class TestFullDisk:
-    def test_a_file_that_cannot_grow_is_507_and_nothing_is_kept(self, stack, live_db, unique):
-        need("prlimit")
+    def test_a_file_that_cannot_grow_is_507_and_nothing_is_kept(self, impatient_web, live_db, unique):
         # EFBIG from a limit on the process takes the same way as ENOSPC from a full disk and EDQUOT from a quota.
-        with own_gunicorn(stack, "web-full", wrapper=("prlimit", f"--fsize={2 * MB}")) as web:
-            rig = Rig(web.address, private_token()[1])
-            link = rig.create(unique, 5 * MB)[0]
-            for body in (b"x" * (5 * MB), chunks_of(b"x" * (5 * MB), 100_000)):
-                answer = put_part(link, body)
-                refused(answer, 507, "full")
-                assert answer.headers["Retry-After"]
-                assert kept_files(scan_named(unique)) == [] and not files_being_received(scan_named(unique))
-            assert put_part(link, b"x" * MB).status_code == 200
+        rig = Rig(impatient_web.address, private_token()[1])
+        link = rig.create(unique, 5 * MB)[0]
+        for body in (b"x" * (5 * MB), chunks_of(b"x" * (5 * MB), 100_000)):
+            answer = put_part(link, body)
+            refused(answer, 507, "full")
+            assert answer.headers["Retry-After"]
+            assert kept_files(scan_named(unique)) == [] and not files_being_received(scan_named(unique))
+        assert put_part(link, b"x" * MB).status_code == 200
 
-    def test_without_room_nothing_is_created_or_charged(self, stack, live_db, unique):
-        with own_gunicorn(stack, "web-noroom", WO_OPENSCAN_FREE_RESERVE="900TB") as web:
-            token, text = private_token()
-            rig = Rig(web.address, text)
-            refused(rig.get("createProject", project=unique, photos=1, parts=1, filesize=9), 507, "full")
-            token.refresh_from_db()
-            assert token.credit_bytes == 100 * MB and not Scan.objects.filter(name=unique).exists()
-            rig.root = stack.address() + "/api/openscan/"
-            link = rig.create(unique, 9)[0].replace(stack.address(), web.address)
-            refused(put_part(link, b"123456789"), 507, "full")
-            assert kept_files(scan_named(unique)) == []
+    def test_without_room_nothing_is_created_or_charged(self, rig, settings, unique):
+        link = urlsplit(rig.create("before" + unique, 9)[0]).path
+        settings.OPENSCAN_FREE_RESERVE = "900TB"
+        token = tokens.find_token(rig.token)
+        client = Client(HTTP_AUTHORIZATION=f"Bearer {rig.token}")
+        answer = client.get("/api/openscan/createProject", {"project": unique, "photos": 1, "parts": 1, "filesize": 9})
+        assert answer.status_code == 507 and "full" in answer.json()["error"]
+        assert tokens.find_token(rig.token).credit_bytes == token.credit_bytes and not Scan.objects.filter(name=unique).exists()
+        answer = client.post(link, b"123456789", "application/octet-stream")
+        assert answer.status_code == 507 and "full" in answer.json()["error"]
+        assert kept_files(scan_named("before" + unique)) == []
 
     def test_a_tmpfs_that_fills_up(self, stack, live_db, unique, tmp_path):
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)], capture_output=True,
@@ -372,7 +396,7 @@ class TestFullDisk:
         if mounted is None or mounted.returncode:
             pytest.skip("mounting a tmpfs needs root")
         try:
-            with own_gunicorn(stack, "web-tmpfs", WO_OPENSCAN_STORAGE_DIR=str(tmp_path), WO_OPENSCAN_FREE_RESERVE="0") as web:
+            with own_gunicorn(stack, "web-tmpfs", workers=1, WO_OPENSCAN_STORAGE_DIR=str(tmp_path), WO_OPENSCAN_FREE_RESERVE="0") as web:
                 # Created where there is room: here, the second one would be refused, as the room is promised to the first.
                 rig = Rig(stack.address(), private_token()[1])
                 links = [rig.create(f"{unique}{number}", 2 * MB)[0].replace(stack.address(), web.address) for number in range(2)]
