@@ -13,6 +13,7 @@ from typing import Optional
 
 import pytest
 from app.models import Task
+from django.db.models import Sum
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -241,10 +242,19 @@ class ScanLife(RuleBasedStateMachine):
             self.sent[now.pk] = body
 
     @invariant()
-    def the_credit_is_what_it_would_be_without_what_came_back(self) -> None:
+    def what_has_to_be_true_is_true(self) -> None:
+        """One reading of the rows is enough for all checks."""
+        rows = list(self.token.scans.prefetch_related("parts", "entries", "events"))
+        self.the_credit_is_what_it_would_be_without_what_came_back(rows)
+        self.a_scan_is_charged_at_most_once(rows)
+        self.the_history_tells_how_each_scan_came_to_its_state(rows)
+        self.files_and_rows_belong_together(rows)
+        self.clients_are_told_a_word_of_the_contract({scan.name for scan in rows if scan.state != Scan.RESET})
+
+    def the_credit_is_what_it_would_be_without_what_came_back(self, rows: "list[Scan]") -> None:
         """Proved twice: by the check, from the entries, and here from what was seen from outside."""
         self.token.refresh_from_db()
-        for scan in self.token.scans.all():
+        for scan in rows:
             costs = scan.held_bytes + scan.posted_bytes
             if costs != self.costs.get(scan.pk, 0):
                 self.history = [event for event in self.history if event[:2] != ("take", scan.pk)]
@@ -260,17 +270,16 @@ class ScanLife(RuleBasedStateMachine):
         assert self.token.credit_bytes == credit >= 0
         assert books.find_discrepancies([self.token]) == []
 
-    @invariant()
-    def a_scan_is_charged_at_most_once(self) -> None:
-        for scan in self.token.scans.all():
-            entries = list(LedgerEntry.objects.filter(scan=scan))
-            assert sum(entry.kind == LedgerEntry.POST for entry in entries) <= 1
+    @staticmethod
+    def a_scan_is_charged_at_most_once(rows: "list[Scan]") -> None:
+        for scan in rows:
+            assert sum(entry.kind == LedgerEntry.POST for entry in scan.entries.all()) <= 1
             assert scan.held_bytes + scan.posted_bytes <= scan.declared_bytes and not (scan.held_bytes and scan.posted_bytes)
             assert not (scan.state in (Scan.RESET, Scan.EXPIRED) and scan.held_bytes)
 
-    @invariant()
-    def the_history_tells_how_each_scan_came_to_its_state(self) -> None:
-        for scan in self.token.scans.all():
+    @staticmethod
+    def the_history_tells_how_each_scan_came_to_its_state(rows: "list[Scan]") -> None:
+        for scan in rows:
             events = list(scan.events.all())
             assert events[0].from_state == "" and events[-1].to_state == scan.state
             assert all(event.to_state == following.from_state for event, following in zip(events, events[1:]))
@@ -278,21 +287,20 @@ class ScanLife(RuleBasedStateMachine):
                 row = lifecycle.TABLE[event.event]
                 assert event.from_state in row.sources and event.to_state == row.target and event.why
 
-    @invariant()
-    def files_and_rows_belong_together(self) -> None:
-        for scan in self.token.scans.all():
+    @staticmethod
+    def files_and_rows_belong_together(rows: "list[Scan]") -> None:
+        for scan in rows:
             for part in scan.parts.all():
                 assert part_files.part_path(part).stat().st_size == part.size_bytes
         part_files.sweep(0)
-        for scan in self.token.scans.all():
+        for scan in rows:
             assert files_match_rows(scan) and not files_being_received(scan)
             assert bool(scan.result_file) == (scan.state == Scan.DONE)
             assert not scan.result_file or (part_files.results_dir() / scan.result_file).is_file()
 
-    @invariant()
-    def clients_are_told_a_word_of_the_contract(self) -> None:
+    def clients_are_told_a_word_of_the_contract(self, names: "set[str]") -> None:
         for name in CLIENTS:
-            if self.current(name) is None:
+            if name not in names:
                 with pytest.raises(OpenScanError) as refused:
                     status.project_info(self.token, name, CLIENTS[name])
                 assert refused.value.status == 401
@@ -344,7 +352,7 @@ class SharedLife(ScanLife):
     @invariant()
     def nobody_holds_more_than_a_share(self) -> None:
         for address in (ADA, BOB):
-            held = sum(self.token.scans.filter(client_address=address).values_list("held_bytes", flat=True))
+            held = self.token.scans.filter(client_address=address).aggregate(held=Sum("held_bytes"))["held"] or 0
             assert held <= self.token.daily_bytes * conf.public_share // 100
 
 
@@ -365,7 +373,7 @@ def alone(settings, live_db, monkeypatch) -> None:
 
 @pytest.mark.parametrize("machine", [ScanLife, SharedLife])
 def test_a_scans_life(alone, machine):
-    live(machine, examples=15, steps=25)
+    live(machine, examples=10, steps=25)
 
 
 @pytest.mark.long
