@@ -40,8 +40,12 @@ def s3_web(stack, s3):
 
 
 @pytest.fixture
-def store(s3, settings, live_db):
-    """The S3 server behind a sound line, named by this process's settings; what earlier tests broke is forgotten."""
+def store(s3, settings, live_db, monkeypatch):
+    """The S3 server behind a sound line, named by this process's settings; what earlier tests broke is forgotten.
+
+    boto3 tries as often as ever, without its pauses of up to seconds.
+    """
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     s3.line.heal()
     for model in (StoredObject, ArchivedSet):
         model.objects.update(failed_at=None)

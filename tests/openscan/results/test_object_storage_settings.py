@@ -179,7 +179,7 @@ def test_the_check_compares_bucket_and_rows(store, completed):
 def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_web):
     """A public set by HTTP, a Celery worker of ours on a queue of its own, the live node: result and photos end in the bucket."""
     settings.OPENSCAN_CELERY_QUEUE = S3_QUEUE
-    worker = stack.add_worker("worker-s3", "-Q", S3_QUEUE)
+    worker = stack.add_worker("worker-s3", "-Q", S3_QUEUE, "--autoscale", "2,1")
     worker.env.update(WO_OPENSCAN_CELERY_QUEUE=S3_QUEUE, **store.environment)
     worker.start()
     try:
@@ -196,7 +196,7 @@ def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_
             entry = ArchivedSet.objects.filter(scan=scan, state="stored").first()
             return bool(scan.result_object and not scan.result_file and entry and entry.source == scan.result_source)
 
-        until(there, 240, 1.0, "the result and the set lie in the bucket")
+        until(there, 240, 0.5, "the result and the set lie in the bucket")
         info = rig.info(project)
         assert info["status"] == "processing done"
         answer = requests.get(info["dlink"].replace(stack.address(), s3_web.address), timeout=120)
@@ -209,6 +209,6 @@ def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_
             tasks.tidy_up.apply_async(queue=S3_QUEUE, expires=30)
             return not store.results_of(scan) and not store.keys(f"openscan/research/scan-{scan.pk}-")
 
-        until(gone, 120, 1.0, "what was reset leaves the bucket")
+        until(gone, 120, 0.5, "what was reset leaves the bucket")
     finally:
         worker.stop()

@@ -3,7 +3,7 @@ import hashlib
 import json
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from app_extensions.openscan.ingest import run
@@ -97,11 +97,13 @@ def test_a_set_whose_task_is_gone_is_not_listed(public, tmp_path, capsys):
     assert f"scan {public.pk}:" not in capsys.readouterr().out
 
 
-def test_the_command(public, tmp_path, manage):
-    listed = manage("openscan_export_research", str(tmp_path / "out"), "--list").stdout
-    assert f"scan {public.pk}: 3 photos" in listed and not (tmp_path / "out").exists()
+def test_the_command(public, tmp_path, manage, capsys):
+    call_command("openscan_export_research", str(tmp_path / "out"), "--list")
+    assert f"scan {public.pk}: 3 photos" in capsys.readouterr().out and not (tmp_path / "out").exists()
+    tomorrow = (timezone.now() + timezone.timedelta(days=1)).strftime("%Y-%m-%d")
+    call_command("openscan_export_research", str(tmp_path / "out"), "--since", tomorrow)
+    assert "0 sets exported, 0" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="is not a day"):
+        call_command("openscan_export_research", str(tmp_path), "--since", "soon")
     done = manage("openscan_export_research", str(tmp_path / "out"))
     assert "sets exported" in done.stdout and (tmp_path / "out" / f"scan-{public.pk}" / "scan.json").is_file()
-    tomorrow = (timezone.now() + timezone.timedelta(days=1)).strftime("%Y-%m-%d")
-    assert "0 sets exported, 0" in manage("openscan_export_research", str(tmp_path / "out2"), "--since", tomorrow).stdout
-    assert "is not a day" in manage("openscan_export_research", str(tmp_path), "--since", "soon", check=False).stderr
