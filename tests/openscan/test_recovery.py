@@ -28,7 +28,7 @@ from tests.openscan.make_sets import cut, jpeg, make_zip, photos
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
-FEW = 8
+FEW = 5
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def kill_group(service):
 
 def test_the_live_worker_killed_in_the_middle_of_an_ingest(rig, stack, running_worker):
     empty_queue()
-    members = photos(400)
+    members = photos(250)
     project = send(rig, members, parts=3)
     scan = Scan.objects.get(name=project)
 

@@ -193,14 +193,14 @@ def test_a_full_node_and_one_that_forgets(site, tmp_path):
 
 
 def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
-    first, second = site.machine(seconds=2), site.machine(seconds=2)
+    first, second = site.machine(seconds=1.5), site.machine(seconds=1.5)
     program = subprocess.Popen([sys.executable, str(ROOT / "dev" / "standins" / "cluster.py"), "--node", first.url, "--node", second.url],
                                stdout=subprocess.PIPE)
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+", program.stdout.readline().decode()).group()
         row = site.add(url, "cluster")
         site.wait(lambda: NodeRecord.objects.filter(node_id=row.pk, is_cluster=True).exists(), "the cluster is known as one")
-        scans = site.send(4)
+        scans = site.send(3)
         most = 0
 
         def at_once():
@@ -211,12 +211,12 @@ def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
         site.wait(at_once, "several at once")
         site.wait_done(scans)
         assert all(len(machine.get("/task/list").json()) >= 1 for machine in (first, second)), "both machines had work"
-        assert sum(len(machine.get("/task/list").json()) for machine in (first, second)) == 4
+        assert sum(len(machine.get("/task/list").json()) for machine in (first, second)) == 3
 
         for machine in (first, second):
             machine.behave(seconds=600)
         scan, = site.send()
-        site.wait(lambda: runs_on(scan, row) and NodeWatch.objects.filter(scan=scan).exists(), "the fifth runs")
+        site.wait(lambda: runs_on(scan, row) and NodeWatch.objects.filter(scan=scan).exists(), "the fourth runs")
         dead = next(machine for machine in (first, second) if len(machine.engine_processes()))
         dead.die()
         for machine in (first, second):
@@ -238,7 +238,7 @@ def test_a_cluster_counts_as_many_and_a_dead_machine_behind_it_is_noticed(site):
 def test_a_lock_that_nobody_holds_is_given_back(stack, live_db, monkeypatch):
     """No worker says that it is at this task, twice in a row."""
     monkeypatch.setattr(processing, "SUSPECT_SECONDS", 1)
-    monkeypatch.setattr(processing, "_ASK_WORKERS_SECONDS", 1.5)
+    monkeypatch.setattr(processing, "_ASK_WORKERS_SECONDS", 0.5)
     name = f"task_lock_{uuid.uuid4()}"
     processing.redis_client.set(name, time.time())
     processing.free_left_locks()
