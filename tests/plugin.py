@@ -24,8 +24,8 @@ QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py
 #: Limits that tests together would exceed, and shorter waits in seconds than a real Tapis deserves.
 FOR_TESTS = {
     "WO_OPENSCAN_TOKEN_REQUESTS_TOTAL_PER_HOUR": "10000",  # of all tests together
-    "WO_TAPIS_TIMEOUT": "8", "WO_TAPIS_RETRY_SECONDS": "0.1", "WO_TAPIS_LEASE_SECONDS": "6", "WO_TAPIS_BATCH_SECONDS": "20",
-    "WO_TAPIS_SETTLE_SECONDS": "0", "WO_TAPIS_MAP_TILES": "none",
+    "WO_TAPIS_TIMEOUT": "8", "WO_TAPIS_RETRY_SECONDS": "0.05", "WO_TAPIS_LEASE_SECONDS": "6", "WO_TAPIS_BATCH_SECONDS": "20",
+    "WO_TAPIS_SETTLE_SECONDS": "0", "WO_TAPIS_STAGGER_SECONDS": "1", "WO_TAPIS_MAP_TILES": "none",
 }
 
 _stack: Optional[Stack] = None

@@ -157,7 +157,7 @@ def test_jobs_and_flights_can_be_looked_at_but_not_changed(stack, tapis, admin, 
 
     flyer = Flyer(stack.address(), tapis, "a" + unique)
     flyer.flight("Looked", 1)
-    flyer.create()
+    flyer.import_all()
     carried = tapis.token(flyer.name)
     job = TapisJob.objects.create(kind="sync", user=flyer.user, client=flyer.client, flight=flyer.row("Looked"), state="failed",
                                   error="the reason " + unique, access_token=carried)

@@ -47,7 +47,7 @@ def test_a_flight_whose_project_was_deleted_is_left_alone(flyer, manage):
 
     for name in ("Kept", "Deleted"):
         flyer.flight(name, 1)
-    flyer.create()
+    flyer.import_all()
     projects.delete_project(projects.get_project(flyer.project("Deleted")))
     done = manage(COMMAND, "--user", flyer.name, "--sync", "--json")
     assert done.returncode == 0 and [job["flight_name"] for job in json.loads(done.stdout)["syncs"]] == ["Kept"]

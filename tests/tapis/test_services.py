@@ -32,7 +32,7 @@ def test_a_sync_that_is_not_complete_returns_false(flyer, tapis):
     from app.services.tapis_storage import TapisStorageService
 
     flyer.flight("Half", 2)
-    flyer.create()
+    flyer.import_all()
     tapis.fault("status", operation="content", path="IMG_00001", status=403, body='{"message": "no"}')
     assert TapisStorageService(flyer.user, flyer.client).download_flight_images(flyer.task("Half")) is False
 
@@ -53,7 +53,7 @@ def test_problems_are_raised_in_words(flyer, tapis):
     with pytest.raises(SyncRefused):
         service.download_flight_images(tasks.create_waiting_task(project, "other"))
     flyer.flight("Mine", 1)
-    flyer.create()
+    flyer.import_all()
     with pytest.raises(BadInput):
         service.download_flight_images(flyer.task("Mine"), {"flight_name": "Yours", "system_id": flyer.system})
     TapisOAuth2Token.objects.filter(user=flyer.user).delete()
@@ -67,7 +67,7 @@ def test_no_secret_is_in_the_logs_or_in_the_rows_of_jobs(flyer, tapis, stack):
     from app_extensions.tapis.models import TapisJob, TapisOAuth2Token
 
     flyer.flight("Quiet", 2)
-    flyer.create()
+    flyer.import_all()
     tapis.fault("status", operation="content", status=401, body="The token has expired.", content_type="text/plain")
     assert flyer.synced("Quiet")["state"] == "failed"
     tapis.end_faults()

@@ -14,7 +14,7 @@ def test_projects_of_flights_get_webodm_s_own_form_of_tags(flyer):
     names = ["Plain", "With a space, and a comma", "Mine"]
     for name in names:
         flyer.flight(name, 1)
-    flyer.create()
+    flyer.import_all()
     former = {name: f"tapis,flight,{flyer.system},{name.replace(',', '_')}" for name in names}
     former["Mine"] += " beach"  # added by its owner in WebODM
     for name in names:

@@ -62,8 +62,11 @@ def claim(only: Any = None) -> Optional[Claim]:
 
 
 def release(claimed: Claim, seconds: float = 0.0) -> None:
-    """Release the claim on a job. If the job has not ended, it is due again. :param seconds: delay until then"""
-    rows = TapisJob.objects.filter(pk=claimed.job.pk, state__in=TapisJob.ACTIVE)
+    """Release the claim on a job. If it is still running, it is due again. A job that was put off keeps its own time.
+
+    :param seconds: delay until then
+    """
+    rows = TapisJob.objects.filter(pk=claimed.job.pk, state=TapisJob.RUNNING)
     if claimed.batch is None:
         rows.filter(lease_owner=claimed.owner).update(lease_owner="", lease_until=None, due_at=from_now(seconds))
     else:

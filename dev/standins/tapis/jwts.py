@@ -19,17 +19,14 @@ class SigningKey:
     def __init__(self, path: Optional[Path] = None) -> None:
         """:param path: the private key's PEM file; made if missing; None: a key that is kept nowhere"""
         if path is not None and path.exists():
-            self.private_pem = path.read_bytes()
+            self._private = serialization.load_pem_private_key(path.read_bytes(), password=None)
         else:
-            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            self.private_pem = key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
+            self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
             if path is not None:
                 path.touch(mode=0o600)
-                path.write_bytes(self.private_pem)
-        private = serialization.load_pem_private_key(self.private_pem, password=None)
-        pem = private.public_key().public_bytes(
+                path.write_bytes(self._private.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        pem = self._private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         ).decode()
         lines = pem.strip().splitlines()
@@ -38,7 +35,7 @@ class SigningKey:
 
     def sign(self, claims: dict[str, Any]) -> str:
         """An RS256 JWT of these claims."""
-        return jwt.encode(claims, self.private_pem, algorithm="RS256").decode()
+        return jwt.encode(claims, self._private, algorithm="RS256").decode()  # not its PEM: reading that takes 40 ms each time
 
 
 def claims_for(

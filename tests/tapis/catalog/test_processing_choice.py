@@ -50,7 +50,7 @@ def test_what_was_chosen_and_is_gone_is_said(flyer):
     from app_extensions.tapis.models import Flight
 
     flyer.flight("Gone", 1)
-    flyer.create()
+    flyer.import_all()
     Flight.objects.filter(pk=flyer.row("Gone").pk).update(processing={"process": True, "preset": "No such preset", "node": 999_999})
     job = flyer.synced("Gone")
     assert "The preset No such preset no longer exists; processed with the defaults." in job["error"]

@@ -1,6 +1,8 @@
 """Discoveries that go on in turns: a cursor per system, results that can be used meanwhile, systems that fail."""
 import time
 
+from django.utils import timezone
+
 from app_extensions.tapis import jobs
 from app_extensions.tapis.catalog import scan
 from app_extensions.tapis.login.access import TapisAccess
@@ -41,7 +43,7 @@ def test_a_discovery_goes_on_where_its_last_turn_ended(flyer, tapis, settings, c
 def test_flights_that_are_imported_are_not_asked_about_again(flyer, tapis):
     for number in range(5):
         flyer.flight(f"Known{number}", 2)
-    flyer.create()
+    flyer.import_all()
     flyer.flight("New", 1)
     tapis._call("POST", "counters/reset")
     found = flyer.post("tapis-storage/discover-flights/")
@@ -96,7 +98,7 @@ def test_a_worker_that_lost_a_discovery_stops_and_writes_nothing_more(flyer, tap
     assert run.take_claimed_turn(claimed) == "more" and time.monotonic() - began < 30
     assert not SeenFlight.objects.filter(user=flyer.user).exists()
     tapis.end_faults()
-    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None)
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None, due_at=timezone.now())  # the other one let go of it
     assert run.run_here(job.pk).results["flights_discovered"] == 20
 
 
@@ -110,7 +112,7 @@ def test_what_a_worker_runs_into_that_lost_a_discovery_does_not_end_it(flyer, ta
     job.refresh_from_db()
     assert (job.state, job.lease_owner, job.error) == ("running", "another", "")
     tapis.end_faults()
-    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None)
+    TapisJob.objects.filter(pk=job.pk).update(lease_owner="", lease_until=None, due_at=timezone.now())  # the other one let go of it
     assert run.run_here(job.pk).state == "completed"
 
 

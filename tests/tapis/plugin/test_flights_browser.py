@@ -25,7 +25,7 @@ def project(flight: str) -> str:
 def started(seen, flyer, name, count=6, **more):
     """A flight that is imported, and the page that shows it."""
     flyer.flight(name, count, **more)
-    flyer.create()
+    flyer.import_all()
     seen.goto(PAGE)
     seen.wait(project(name))
 

@@ -201,7 +201,7 @@ def test_permissions_follow_webodm_s_on_the_project(flyer, stack, tapis, unique)
 
     other = Flyer(stack.address(), tapis, "c" + unique)
     flyer.flight("Shared", 1)
-    flyer.create()
+    flyer.import_all()
     project = projects.get_project(flyer.project("Shared"))
     assert other.get("tapis-storage/flight-projects/")["count"] == 0
     for permission in ("view_project", "change_project"):
@@ -223,7 +223,7 @@ def test_a_superuser_can_delete_a_user_who_has_flights_and_jobs(flyer, stack, br
     from app_extensions.tapis.models import Flight, TapisJob
 
     flyer.flight("Left", 1)
-    flyer.create()
+    flyer.import_all()
     flyer.synced("Left")
     root = User.objects.create_superuser("root" + unique, "", "Pa55-word!")
     project = projects.get_project(flyer.project("Left"))

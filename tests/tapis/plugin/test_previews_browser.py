@@ -265,7 +265,7 @@ export const tn = (one, many, n, values = {}) => marked(n === 1 ? one : many, { 
 def test_the_texts_that_scripts_write_are_marked_for_translation(flyer, open_page):
     lay(flyer, "Coast", [photo()])
     flyer.flight("Imported", 1)
-    flyer.create()
+    flyer.import_all()
     page = open_page(DESK)
     page.become(flyer.user)
     page.instead("**/flights/i18n.js", 200, MARKING, "text/javascript")

@@ -111,7 +111,7 @@ def test_a_body_that_is_no_json_is_400(flyer, body):
 def test_projects_and_jobs_of_others_are_not_to_be_seen(flyer, stack, tapis, unique):
     other = Flyer(stack.address(), tapis, "o" + unique)
     other.flight("Theirs", 1)
-    other.create()
+    other.import_all()
     job_id = other.sync("Theirs")
     assert flyer.call("GET", f"tapis-storage/jobs/{job_id}/").status_code == 404
     assert flyer.call("GET", "tapis-storage/jobs/nonsense/").status_code == 404
@@ -128,7 +128,7 @@ def test_a_project_that_one_may_see_but_not_change_is_403(flyer, stack, tapis, u
 
     other = Flyer(stack.address(), tapis, "o" + unique)
     other.flight("Shown", 1)
-    other.create()
+    other.import_all()
     assign_perm("view_project", flyer.user, projects.get_project(other.project("Shown")))
     answer = flyer.call("POST", "tapis-storage/sync-project-images/", {"project_id": other.project("Shown")})
     assert answer.status_code == 403 and answer.json()["success"] is False
@@ -168,7 +168,7 @@ def test_a_carried_token_is_encrypted_while_its_job_waits(flyer, tapis):
     from app_extensions.tapis.login.access import TapisAccess
 
     flyer.flight("Kept", 1)
-    flyer.create()
+    flyer.import_all()
     token = tapis.token(flyer.name)
     job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client, token), flyer.row("Kept"), queue=False)
     with connection.cursor() as cursor:

@@ -28,7 +28,7 @@ def test_odd_names_become_safe_and_unique_even_without_case(flyer, tapis):
              "..jpg", "-dash.jpg", "back\\slash.jpg", "comma,.jpg", "x" * 240 + ".jpg"]
     for name in names:
         tapis.file(flyer.system, f"Odd/code/images/{name}")
-    flyer.create()
+    flyer.import_all()
     job = flyer.synced("Odd")
     assert job["state"] == "completed" and job["images_done"] == len(names), job
     here = flyer.files("Odd")
@@ -190,7 +190,7 @@ def test_links_are_followed_and_broken_ones_left_out(flyer, tapis):
     tapis.file(flyer.system, "Links/code/images/real.jpg")
     tapis.file(flyer.system, "Links/code/images/link.jpg", "link", target="real.jpg")
     tapis.file(flyer.system, "Links/code/images/broken.jpg", "link", target="nowhere.jpg")
-    flyer.create()
+    flyer.import_all()
     job = flyer.synced("Links")
     assert job["state"] == "completed" and "broken.jpg" in job["error"]
     here = flyer.files("Links")
@@ -205,7 +205,7 @@ def test_a_link_to_a_directory_is_reported_and_does_not_stop_the_rest(flyer, tap
     tapis.file(flyer.system, "Folder/code/images/IMG_9.jpg", "link", target="nowhere/IMG_9.jpg")
     tapis.file(flyer.system, "Elsewhere", "link", target="Folder")
     tapis.file(flyer.system, "Nowhere", "link", target="gone")
-    flyer.create()
+    flyer.import_all()
     job = flyer.synced("Folder")
     assert job["state"] == "completed" and "raw.jpg" in job["error"] and "IMG_9.jpg" in job["error"], job
     assert sorted(flyer.files("Folder")) == ["IMG_0.jpg", "IMG_1.jpg", "IMG_2.jpg"]
@@ -216,7 +216,7 @@ def test_what_a_mac_leaves_beside_images_is_neither_counted_nor_fetched(flyer, t
     for number in range(4):
         tapis.file(flyer.system, f"MacFlight/code/images/DJI_{number}.JPG", photo=number)
         tapis.file(flyer.system, f"MacFlight/code/images/._DJI_{number}.JPG", photo=number, size_bytes=4096)
-    flyer.create()
+    flyer.import_all()
     tapis._call("POST", "counters/reset")
     job = flyer.synced("MacFlight")
     assert (job["state"], job["images_done"], job["images_total"], job["error"]) == ("completed", 4, 4, ""), job

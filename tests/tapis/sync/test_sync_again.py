@@ -196,12 +196,13 @@ def test_a_colleague_who_joins_a_sync_sees_how_it_gets_on(flyer, stack, tapis, u
 
 
 def test_whose_login_has_ended_gets_no_failed_syncs_by_the_clock(flyer, tapis):
-    from app_extensions.tapis.models import TapisJob, TapisOAuth2Token
+    from app_extensions.tapis.models import Flight, TapisJob, TapisOAuth2Token
     from app_extensions.tapis.tasks import sync_all_flight_projects
 
+    Flight.objects.update(task_id=None)  # those of tests that are over
     for name in ("One", "Two"):
         flyer.flight(name, 1)
-    flyer.create()
+    flyer.import_all()
     mine = TapisJob.objects.filter(user=flyer.user, kind="sync")
     TapisOAuth2Token.objects.filter(user=flyer.user).update(is_valid=False, invalid_reason="switched off")
     sync_all_flight_projects()

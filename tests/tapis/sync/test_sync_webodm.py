@@ -124,7 +124,7 @@ def test_two_flights_at_once_do_not_share_one_quota(flyer, tapis):
 
     for name in ("First", "Second"):
         flyer.flight(name, 4, size_bytes=600_000)
-    flyer.create()
+    flyer.import_all()
     flyer.user.profile.quota = 4  # megabytes
     flyer.user.profile.save()
     first, second = (jobs_of(flyer, name)[0] for name in ("First", "Second"))
@@ -149,7 +149,7 @@ def test_two_users_of_the_same_flight_share_one_copy_on_disk(flyer, stack, tapis
     other = Flyer(stack.address(), tapis, "o" + unique)
     tapis.system(flyer.system, owner=flyer.name, shared_with=[other.name])
     ready(flyer, "Shared", 4, size_bytes=400_000)
-    other.create()
+    other.import_all()
     flyer.synced("Shared")
     mine = paths(flyer, "Shared")
     mine[3].write_bytes(mine[3].read_bytes()[:-2] + b"\x00\x00")  # the same size, other bytes: not the same picture any more
