@@ -70,7 +70,7 @@ class Flyer:
         return answer.json()
 
     def import_all(self) -> None:
-        """Make projects of all flights, as the command does it. For what comes after: ``create`` asks WebODM, and costs four times as much."""
+        """Make projects of all flights in this process, as the command does. ``create`` asks WebODM, which costs four times as much."""
         from app_extensions.tapis.catalog.discovery import discover_and_create
         from app_extensions.tapis.login.access import TapisAccess
 

@@ -4,17 +4,29 @@ import os
 import pty
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 
 from dev.sandbox.stack import HOST_DIR
 
 COMMAND = "discover_tapis_flights"
 
 
-def test_dry_run_makes_nothing_and_says_what_would_be(flyer, manage):
+def called(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The command in this process, as ``manage`` runs it in one of its own."""
+    out, told, code = StringIO(), StringIO(), 0
+    try:
+        call_command(COMMAND, *arguments, stdout=out, stderr=told)
+    except SystemExit as ended:
+        code = ended.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), told.getvalue())
+
+
+def test_dry_run_makes_nothing_and_says_what_would_be(flyer):
     flyer.flight("Flight001", 3)
-    done = manage(COMMAND, "--user", flyer.name, "--dry-run")
+    done = called("--user", flyer.name, "--dry-run")
     assert "Flight001" in done.stdout and flyer.system in done.stdout and "(dry run)" in done.stdout
     assert "1 systems scanned, 1 flights discovered, 1 projects would be created." in done.stdout
     assert flyer.get("tapis-storage/flight-projects/")["count"] == 0
@@ -29,49 +41,49 @@ def test_it_creates_projects_and_prints_a_table(flyer, manage):
     assert lines[1].split() == ["Flight001", flyer.system, "3", str(flyer.project("Flight001"))]
     assert "2 projects created." in lines[-1]
     assert "directories: 2 of 2" in done.stderr and "\r" not in done.stderr and "%|" not in done.stderr  # no bar without a terminal
-    again = manage(COMMAND, "--user", flyer.name, "--client-id", flyer.client.client_id)
+    again = called("--user", flyer.name, "--client-id", flyer.client.client_id)
     assert "0 projects created." in again.stdout
 
 
-def test_json_and_sync(flyer, manage):
+def test_json_and_sync(flyer):
     flyer.flight("Synced", 3)
-    done = manage(COMMAND, "--user", flyer.name, "--sync", "--json")
+    done = called("--user", flyer.name, "--sync", "--json")
     told = json.loads(done.stdout)
     assert told["success"] is True and told["results"]["projects_created"] == 1
     assert told["syncs"][0]["state"] == "completed" and told["syncs"][0]["images_done"] == 3
     assert len(flyer.files("Synced")) == 3
 
 
-def test_a_flight_whose_project_was_deleted_is_left_alone(flyer, manage):
+def test_a_flight_whose_project_was_deleted_is_left_alone(flyer):
     from app_extensions.host import projects
 
     for name in ("Kept", "Deleted"):
         flyer.flight(name, 1)
     flyer.import_all()
     projects.delete_project(projects.get_project(flyer.project("Deleted")))
-    done = manage(COMMAND, "--user", flyer.name, "--sync", "--json")
+    done = called("--user", flyer.name, "--sync", "--json")
     assert done.returncode == 0 and [job["flight_name"] for job in json.loads(done.stdout)["syncs"]] == ["Kept"]
 
 
-def test_only_named_systems(flyer, tapis, manage):
+def test_only_named_systems(flyer, tapis):
     other = tapis.system("ptdatax.project.named-" + flyer.name, owner=flyer.name)
     tapis.flight(other, "Named", 1)
     flyer.flight("Unnamed", 1)
-    done = manage(COMMAND, "--user", flyer.name, "--systems", other, "--json")
+    done = called("--user", flyer.name, "--systems", other, "--json")
     assert [item["flight_name"] for item in json.loads(done.stdout)["results"]["created_projects"]] == ["Named"]
 
 
 def test_exit_codes(flyer, tapis, manage, stack, live_db, unique):
     from tests.support.flights import Flyer
 
-    assert manage(COMMAND, "--user", "nobody-" + unique, check=False).returncode == 2
-    assert manage(COMMAND, "--user", flyer.name, "--systems", "elsewhere", check=False).returncode == 2
+    assert called("--user", "nobody-" + unique).returncode == 2
+    assert called("--user", flyer.name, "--systems", "elsewhere").returncode == 2
     stranger = Flyer(stack.address(), tapis, "s" + unique, token=False)
-    done = manage(COMMAND, "--user", stranger.name, "--json", check=False)
+    done = called("--user", stranger.name, "--json")
     assert done.returncode == 3 and json.loads(done.stdout)["success"] is False
     assert "No Tapis token found" in json.loads(done.stdout)["error"]
     missing = "ptdatax.project.missing-" + unique
-    done = manage(COMMAND, "--user", flyer.name, "--systems", missing, check=False)
+    done = called("--user", flyer.name, "--systems", missing)
     assert done.returncode == 4 and "System not accessible" in done.stderr
     bad = tapis.system("ptdatax.project.nocred-" + unique, owner=flyer.name, has_credentials=False)
     flyer.flight("Good", 1)
@@ -79,8 +91,8 @@ def test_exit_codes(flyer, tapis, manage, stack, live_db, unique):
     assert done.returncode == 1 and f"error: {bad}: System not accessible" in done.stderr and "Good" in done.stdout
 
 
-def test_nothing_found_is_no_failure(flyer, manage):
-    done = manage(COMMAND, "--user", flyer.name)
+def test_nothing_found_is_no_failure(flyer):
+    done = called("--user", flyer.name)
     assert "No flight directories found" in done.stdout and done.returncode == 0
 
 

@@ -41,7 +41,7 @@ def test_a_project_is_made_exactly_as_documented(flyer):
 
 def test_details_tell_of_the_flight_and_its_task(flyer):
     flyer.flight("Flight001", 3)
-    flyer.create()
+    flyer.import_all()
     plain = flyer.get("tapis-storage/flight-projects/")["projects"][0]
     told = flyer.get("tapis-storage/flight-projects/?details=1")["projects"][0]
     task = flyer.task("Flight001")
@@ -79,11 +79,11 @@ def test_many_projects_take_hardly_more_queries_than_few(flyer):
         return len(seen)
 
     flyer.flight("One", 1)
-    flyer.create()
+    flyer.import_all()
     few = queries()
     for number in range(6):
         flyer.flight(f"More{number}", 1)
-    flyer.create()
+    flyer.import_all()
     assert queries() <= few + 6
 
 
@@ -95,7 +95,7 @@ def test_waiting_tasks_are_neither_started_nor_deleted(flyer):
     from worker.tasks import cleanup_projects, cleanup_tasks, get_pending_tasks
 
     flyer.flight("Waits", 1)
-    flyer.create()
+    flyer.import_all()
     task = flyer.task("Waits")
     Task.objects.filter(pk=task.pk).update(created_at=timezone.now() - timedelta(days=400))
     assert not get_pending_tasks().filter(pk=task.pk).exists()
@@ -139,7 +139,7 @@ def test_the_database_itself_keeps_duplicates_out(flyer):
     from django.db import IntegrityError
 
     flyer.flight("Unique", 1)
-    flyer.create()
+    flyer.import_all()
     row = flyer.row("Unique")
     row.pk = None
     with pytest.raises(IntegrityError):
@@ -180,7 +180,7 @@ def test_a_system_id_as_long_as_the_name_column(flyer, tapis):
 
 def test_odd_names_are_percent_encoded_in_the_import_url(flyer):
     flyer.flight("a#1? 50%", 1)
-    flyer.create()
+    flyer.import_all()
     assert flyer.task("a#1? 50%").import_url == f"tapis://{flyer.system}/a%231%3F%2050%25/code/images"
 
 
