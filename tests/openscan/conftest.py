@@ -8,8 +8,17 @@ from app_extensions.openscan.models import ArchivedSet, Scan, StoredObject
 from app_extensions.openscan.processing import projects
 from dev.standins.s3 import S3_QUEUE, Store, faulty_line, s3_server
 from tests.openscan.finished import MODEL, fill
-from tests.openscan.flow import without_nodes
+from tests.openscan.flow import empty_queue, without_nodes
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_waits(request, django_db_blocker) -> None:
+    """Before a test of the live worker: hundreds of other tests' scans, each of an owner of its own, would make each of the worker's
+    looks at its queue take seconds."""
+    if "stack" in request.fixturenames:
+        with django_db_blocker.unblock():
+            empty_queue()
 
 
 @pytest.fixture
