@@ -51,12 +51,13 @@ call_command('openscan_check')
 
 
 @pytest.fixture
-def filled(ground: Stack) -> Iterator[Target]:
-    """The run's WebODM with a database of its own, migrated and empty, whose owner is no superuser."""
+def filled(ground: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The run's WebODM with a database and a directory of parts of its own, both empty. The database's owner is no superuser."""
     role = f"owner_{uuid.uuid4().hex[:8]}"
     with database_of_its_own(ground) as name:
-        found = Target(HOST_DIR, Path(sys.executable), {**ground.environment(), "WO_DATABASE_NAME": name, "WO_DATABASE_USER": role},
-                       ground.data / "media")
+        env = {**ground.environment(), "WO_DATABASE_NAME": name, "WO_DATABASE_USER": role,
+               "WO_OPENSCAN_STORAGE_DIR": str(tmp_path_factory.mktemp("parts"))}
+        found = Target(HOST_DIR, Path(sys.executable), env, ground.data / "media")
         found.sql(f"CREATE ROLE {role} LOGIN", f"ALTER DATABASE {name} OWNER TO {role}", f"SET ROLE {role}",
                   "CREATE SEQUENCE openscan_part_id_seq")  # as a purge of an earlier version left it
         found.run("manage.py", "migrate", "--noinput", "-v", "0")
