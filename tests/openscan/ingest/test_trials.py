@@ -2,6 +2,7 @@
 
 Each row stands for a kind of report from the field; the inputs are made here, small.
 """
+import functools
 import io
 import os
 import random
@@ -34,6 +35,7 @@ RAW = [(name.encode(), data) for name, data in PHOTOS.items()]
 COPY_AGAIN = "Copy it from the camera again and send the set again."
 
 
+@functools.lru_cache(None)
 def encoded(seed, kind, **options):
     """The photo `seed` in another format."""
     image = Image.open(io.BytesIO(jpeg(seed, 64))).convert(options.pop("mode", "RGB"))

@@ -397,8 +397,11 @@ class TestFullDisk:
             pytest.skip("mounting a tmpfs needs root")
         try:
             with own_gunicorn(stack, "web-tmpfs", workers=1, WO_OPENSCAN_STORAGE_DIR=str(tmp_path), WO_OPENSCAN_FREE_RESERVE="0") as web:
+                token, text = private_token()
+                refused(Rig(web.address, text).get("createProject", project=unique, photos=1, parts=1, filesize=4 * MB), 507, "full")
+                assert tokens.find_token(text).credit_bytes == token.credit_bytes and not Scan.objects.filter(name=unique).exists()
                 # Created where there is room: here, the second one would be refused, as the room is promised to the first.
-                rig = Rig(stack.address(), private_token()[1])
+                rig = Rig(stack.address(), text)
                 links = [rig.create(f"{unique}{number}", 2 * MB)[0].replace(stack.address(), web.address) for number in range(2)]
                 threads = [threading.Thread(target=put_part, args=(link, chunks_of(b"x" * (2 * MB), 50_000))) for link in links]
                 for thread in threads:
