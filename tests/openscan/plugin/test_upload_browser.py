@@ -1,6 +1,7 @@
 """Uploads from the browser, in a real one: choose, be told beforehand, send, be cut, continue, and see the scan."""
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import piexif
@@ -311,7 +312,9 @@ def test_links_that_ran_out_are_renewed(open_page, stack, live_db, folder):
         page.instead("**/api/openscan/u/*.7.*", 503, json.dumps({"error": "The server rests."}), "application/json", times=4)
         page.click(GO)
         page.wait_url("**/openscan/scans/*/")
-    assert taken_in(folder.name).images_count == 8
+    scan = taken_in(folder.name)
+    assert scan.images_count == 8
+    assert scan.links_expire_at - scan.created_at > timedelta(seconds=5.9), "new links were asked for once the first had run out"
 
 
 def test_two_tabs_send_one_set_together(open_page, live_db, folder):
