@@ -9,12 +9,8 @@ from app_extensions.openscan import page_links
 from app_extensions.openscan.models import Scan
 from tests.openscan.flow import approved, task_of, without_nodes
 from tests.openscan.helpers import private_token
-from tests.plugin import ROOT
+from tests.support.dashboard import dashboard
 
-STAND_IN = ROOT / "tests" / "support" / "webodm_dashboard.js"
-SCRIPT = ROOT / "plugins" / "openscan_cloud" / "public" / "dashboard.js"
-#: The script looks again every quarter of a minute.
-LOOK_OFTEN = "(() => { const real = setInterval; window.setInterval = (work, pause) => real(work, pause / 20); })()"
 FORGOTTEN = {"id": "7d6b0a54-94b5-4a2e-9a3b-2f0f5c3f5a10", "import_url": "", "processing_node": None, "status": None}
 
 
@@ -22,16 +18,6 @@ FORGOTTEN = {"id": "7d6b0a54-94b5-4a2e-9a3b-2f0f5c3f5a10", "import_url": "", "pr
 def waiting(live_db):
     """A scan that waits for its turn, since its owner may not use any node."""
     return approved(private_token(10**9, owner=without_nodes())[0])
-
-
-def dashboard(open_page, user):
-    page = open_page()
-    page.become(user)
-    page.goto("/about/")
-    page.evaluate(LOOK_OFTEN)
-    page.script(STAND_IN)
-    page.script(SCRIPT)
-    return page
 
 
 def show(page, task):
@@ -43,7 +29,7 @@ def as_json(scan):
 
 
 def test_a_waiting_scan_says_so_in_its_row_and_leads_to_its_page(open_page, waiting):
-    page = dashboard(open_page, waiting.token.owner)
+    page = dashboard(open_page, waiting.token.owner, "openscan_cloud")
     show(page, as_json(waiting))
     show(page, FORGOTTEN)
     row = f'[id="row-{waiting.webodm_task_id}"]'
@@ -60,7 +46,7 @@ def test_a_waiting_scan_says_so_in_its_row_and_leads_to_its_page(open_page, wait
 
 
 def test_a_row_is_read_again_when_the_scan_waits_no_longer(open_page, waiting):
-    page = dashboard(open_page, waiting.token.owner)
+    page = dashboard(open_page, waiting.token.owner, "openscan_cloud")
     show(page, as_json(waiting))
     page.wait('.status-label:has-text("Waiting: place ")')
     assert page.evaluate("standIn.refreshed") == []
@@ -73,7 +59,7 @@ def test_a_row_is_read_again_when_the_scan_waits_no_longer(open_page, waiting):
 
 
 def test_others_see_nothing_of_a_scan(open_page, waiting, unique):
-    page = dashboard(open_page, User.objects.create_user(f"other-{unique}"))
+    page = dashboard(open_page, User.objects.create_user(f"other-{unique}"), "openscan_cloud")
     show(page, as_json(waiting))
     page.until("document.querySelector('a[data-openscan]')")
     assert page.text(".task-list-item").strip() == "Set a processing node"
@@ -85,7 +71,7 @@ def test_others_see_nothing_of_a_scan(open_page, waiting, unique):
 
 
 def test_the_import_menu_leads_to_the_upload(open_page, waiting):
-    page = dashboard(open_page, waiting.token.owner)
+    page = dashboard(open_page, waiting.token.owner, "openscan_cloud")
     page.evaluate("standIn.importMenu(17)")
     page.click('.import-dropdown a:has-text("Upload to OpenScan")')
     page.wait_url("**/plugins/openscan_cloud/upload/?project=17")

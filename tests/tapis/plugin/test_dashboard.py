@@ -1,24 +1,8 @@
 """What the plugin adds to WebODM's dashboard, on a page with a stand-in for WebODM's React and plugin API."""
 import json
 
-import pytest
-
-from tests.plugin import ROOT
-from tests.support.chromium import DESK, PHONE
+from tests.support.dashboard import dashboard
 from tests.support.flights import ready
-
-STAND_IN = ROOT / "tests" / "support" / "webodm_dashboard.js"
-SCRIPT = ROOT / "plugins" / "tapis_storage" / "public" / "dashboard.js"
-
-
-def dashboard(open_page, user, width=DESK):
-    page = open_page(width)
-    page.become(user)
-    page.goto("/login/")  # sets the CSRF cookie, as WebODM's dashboard does
-    page.goto("/about/")
-    page.script(STAND_IN)
-    page.script(SCRIPT)
-    return page
 
 
 def show(page, task):
@@ -26,11 +10,10 @@ def show(page, task):
     page.evaluate(f"standIn.row({json.dumps(told)})")
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_a_flights_images_are_fetched_from_its_row(open_page, flyer, width):
+def test_a_flights_images_are_fetched_from_its_row(open_page, flyer):
     ready(flyer, "Coast", 4)
     task = flyer.task("Coast")
-    page = dashboard(open_page, flyer.user, width)
+    page = dashboard(open_page, flyer.user, "tapis_storage")
     show(page, task)
     page.wait('.status-label:has-text("Images not fetched yet")')
     assert page.attribute(".tapis-flight a", "href") == "/plugins/tapis_storage/#tapis-projects-title"
@@ -46,7 +29,7 @@ def test_a_flights_images_are_fetched_from_its_row(open_page, flyer, width):
 def test_webodms_words_come_back_when_the_task_starts(open_page, flyer):
     ready(flyer, "Coast", 2)
     task = flyer.task("Coast")
-    page = dashboard(open_page, flyer.user)
+    page = dashboard(open_page, flyer.user, "tapis_storage")
     show(page, task)
     page.wait('.status-label:has-text("Images not fetched yet")')
     task.auto_processing_node = True
@@ -61,7 +44,7 @@ def test_a_refusal_is_told_and_other_tasks_stay_as_they_are(open_page, flyer, un
 
     ready(flyer, "Coast", 2)
     other = tasks.create_waiting_task(projects.create_project(flyer.user, f"other {unique}"), "a task", import_url="https://example.org/")
-    page = dashboard(open_page, flyer.user)
+    page = dashboard(open_page, flyer.user, "tapis_storage")
     show(page, other)
     show(page, flyer.task("Coast"))
     TapisOAuth2Token.objects.filter(user=flyer.user).delete()
@@ -71,7 +54,7 @@ def test_a_refusal_is_told_and_other_tasks_stay_as_they_are(open_page, flyer, un
 
 
 def test_the_import_menu_leads_to_the_flights(open_page, flyer):
-    page = dashboard(open_page, flyer.user)
+    page = dashboard(open_page, flyer.user, "tapis_storage")
     page.evaluate("standIn.importMenu(17)")
     page.click('.import-dropdown a:has-text("Import from Tapis")')
     page.wait("#tapis-flights")

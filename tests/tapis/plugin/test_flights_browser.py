@@ -2,7 +2,7 @@
 import pytest
 
 from dev.standins.tapis import CLIENT_ID
-from tests.support.chromium import DESK, PHONE
+from tests.support.chromium import PHONE
 from tests.support.flights import PREFIX
 
 PAGE = "/plugins/tapis_storage/"
@@ -12,7 +12,7 @@ PASSWORD = "a good password"
 @pytest.fixture
 def seen(flyer, open_page):
     """The page of a user who is logged in, here and at Tapis."""
-    page = open_page(DESK)
+    page = open_page()
     page.become(flyer.user)
     return page
 
@@ -30,9 +30,8 @@ def started(seen, flyer, name, count=6, **more):
     seen.wait(project(name))
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, width):
-    """Nothing prepared but a WebODM user, a Tapis user of another name and a system with a flight."""
+def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique):
+    """Nothing prepared but a WebODM user, a Tapis user of another name and a system with a flight. Imported on a phone."""
     from worker.tasks import process_pending_tasks, update_nodes_info
 
     from app_extensions.host import users
@@ -44,22 +43,22 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     pilot, system = tapis.user("pilot" + unique), PREFIX + "View-" + unique
     tapis.system(system, owner=pilot, description="Aerial surveys of the coast")
     name = TapisOAuth2Client.objects.get(client_id=CLIENT_ID).name
-    page = open_page(width)
+    page = open_page()
     page.goto(PAGE)
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.sign_in(user.username, PASSWORD)
     page.goto(PAGE)
     page.wait('#tapis-projects :has-text("No flight was imported yet")')
     assert "You are not logged in to Tapis" in page.text("#tapis-flights") and not page.texts("#tapis-found")
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.click("#tapis-login")
     page.wait(f'a:has-text("{name}")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.click(f'a:has-text("{name}")')
     page.fill("input[name=username]", pilot)
     page.click('button:has-text("Log in and allow")')
     page.wait(f'button:has-text("Link to {user.username}")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.click('button:has-text("Link to")')
     page.wait('#tapis-systems td:has-text("Aerial surveys of the coast")')
     assert page.url.endswith(PAGE) and f"Logged in to Tapis as {pilot}" in page.text("#tapis-flights")
@@ -74,12 +73,13 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     tapis.flight(system, "Coast", 40, size_bytes=400_000)
     page.click("#tapis-discover")
     page.wait('#tapis-found-notice:has-text("2 flights found.")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
+    page.resize(PHONE)
     tapis.fault("slow", operation="content", seconds=1.5)
     page.click('button[aria-label^="Import Coast ("]')
     page.wait(project("Coast") + ':has-text(" of 40 images, "):has-text(" of 16.0 MB, "):has-text("B/s, about ")')
     assert page.attribute(project("Coast") + " progress", "max") == str(40 * 400_000)
-    page.assert_fits()
+    page.assert_fits_everywhere()
     tapis.end_faults()
     page.wait(project("Coast") + ':has-text("All 40 images are here (16.0 MB).")')
     assert "imported" in page.text('#tapis-found tr:has-text("Coast")') and "16.0 MB" in page.text('#tapis-found tr:has-text("Coast")')
@@ -96,10 +96,10 @@ def test_from_the_login_to_the_model(open_page, stack, tapis, live_db, unique, w
     task = Flight.objects.get(user=user, name="Coast").task_id
     assert f"task/{task}/" in page.attribute(project("Coast") + ' a:has-text("3D model")', "href")
     assert "Processed." in page.text(project("Coast")) and not page.texts(project("Coast") + ' a:has-text("Map")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.click(project("Coast") + ' a:text-is("Task")')
     page.wait(f'#task-{task}.expanded:has-text("40 images")')
-    page.assert_fits()
+    page.assert_fits_everywhere()
     assert page.complaints == []
 
 

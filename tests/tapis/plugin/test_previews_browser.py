@@ -3,7 +3,7 @@ import base64
 
 import pytest
 
-from tests.support.chromium import DESK, PHONE
+from tests.support.chromium import PHONE
 from tests.support.exif_photos import exif, jpeg, place, with_exif
 
 PAGE = "/plugins/tapis_storage/"
@@ -34,11 +34,11 @@ def shown(flight):
 
 @pytest.fixture
 def see(flyer, open_page):
-    """see(width=1280) -> the page of the flyer, whose catalog is up to date."""
+    """see() -> the page of the flyer, whose catalog is up to date."""
 
-    def opened(width=DESK):
+    def opened():
         flyer.post("tapis-storage/discover-flights/")
-        page = open_page(width)
+        page = open_page()
         page.become(flyer.user)
         page.goto(PAGE)
         return page
@@ -46,27 +46,25 @@ def see(flyer, open_page):
     return opened
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_a_flight_is_seen_before_it_is_imported(see, flyer, width):
+def test_a_flight_is_seen_before_it_is_imported(see, flyer):
     lay(flyer, "Coast", [photo(number) for number in range(6)])
     lay(flyer, "Harbour", [photo(3, gps=None, make="Canon", model="Canon EOS R5")])
     lay(flyer, "Plain", [jpeg((300, 200))])
-    page = see(width)
+    page = see()
     page.wait(shown("Coast") + ' img >> nth=3')
     page.until("[...document.querySelectorAll('.tapis-strip img')].filter(each => each.naturalWidth > 0).length === 6")
     assert page.text(FACTS.format(shown("Coast"))).replace("\u2009", " ") == "May 1 – 6, 2024\nDJI FC6310"
     assert page.attribute(shown("Coast") + " img >> nth=1", "alt") == "IMG_002.JPG"
     assert page.text(FACTS.format(shown("Harbour"))) == "May 4, 2024\nCanon EOS R5" and not page.texts(shown("Harbour") + " button")
     assert page.text(FACTS.format(shown("Plain"))) == "No date or camera in the images."
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.assert_accessible()
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_map_of_a_flight(see, flyer, width):
+def test_the_map_of_a_flight(see, flyer):
     lay(flyer, "Coast", [*(photo(number) for number in range(3)), photo(3, gps=place(0, 0))])
-    page = see(width)
+    page = see()
     page.wait(shown("Coast") + ' button:has-text("Map")')
     assert not page.evaluate("performance.getEntriesByType('resource').some(each => each.name.includes('leaflet'))"), "only with a map"
     page.evaluate("document.querySelector('.tapis-preview button').focus()")
@@ -76,17 +74,21 @@ def test_the_map_of_a_flight(see, flyer, width):
     said = page.text(".tapis-map-dialog")
     assert "Where the images of Coast were taken" in said and "28.30100, -96.39889 · May 2, 2024" in said
     assert "1 image has no position." in said
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.assert_accessible()
     page.click('.tapis-map-list button:has-text("IMG_001.JPG")')
     page.wait('.leaflet-popup:has-text("IMG_001.JPG")')
     page.until("document.querySelector('.leaflet-popup img').naturalWidth === 160")
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.press("Escape")
     page.wait_gone(".tapis-map-dialog")
     assert page.evaluate("document.activeElement === document.querySelector('.tapis-preview button')"), "the focus is where it was"
+    page.resize(PHONE)
     page.press("Enter")
     page.wait(".tapis-map-dialog .tapis-map-list button")
+    page.until("document.querySelectorAll('.tapis-map path.leaflet-interactive').length === 3")
+    page.assert_fits()
+    page.assert_accessible()
     page.click('.tapis-map-dialog button[aria-label="Close the map"]')
     page.wait_gone(".tapis-map-dialog")
     assert page.complaints == []
@@ -266,7 +268,7 @@ def test_the_texts_that_scripts_write_are_marked_for_translation(flyer, open_pag
     lay(flyer, "Coast", [photo()])
     flyer.flight("Imported", 1)
     flyer.import_all()
-    page = open_page(DESK)
+    page = open_page()
     page.become(flyer.user)
     page.instead("**/flights/i18n.js", 200, MARKING, "text/javascript")
     page.goto(PAGE)
@@ -282,19 +284,18 @@ def test_the_texts_that_scripts_write_are_marked_for_translation(flyer, open_pag
     assert len(written) >= 6 and all(text.startswith("«") and text.endswith("»") for text in written), written
 
 
-@pytest.mark.parametrize("width", [DESK, PHONE])
-def test_an_import_chooses_preset_and_node(see, flyer, width):
+def test_an_import_chooses_preset_and_node(see, flyer):
     from app_extensions.host import nodes
     from app_extensions.tapis.models import Flight
 
     node = nodes.nodes_for(flyer.user)[0].id
     lay(flyer, "Coast", [photo()])
     lay(flyer, "Later", [photo()])
-    page = see(width)
+    page = see()
     page.wait(shown("Coast") + " img")
     page.choose("#tapis-import-processing", "preset:Fast Orthophoto")
     page.choose("#tapis-import-node", str(node))
-    page.assert_fits()
+    page.assert_fits_everywhere()
     page.assert_accessible()
     page.click('#tapis-found button[aria-label^="Import Coast ("]')
     page.wait('#tapis-found-notice:has-text("imported. The images are being fetched.")')
