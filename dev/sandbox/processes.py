@@ -149,13 +149,21 @@ class Service:
         if self.process is not None:
             self.process.wait(timeout=60)
 
-    def stop(self, timeout_seconds: float = 10.0) -> None:
-        """SIGTERM, then SIGKILL for what is left of the group after the timeout."""
-        if self.process is None:
-            return
-        if self.running():
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.process is not None and self.running():
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=timeout_seconds)
+
+    def wait_ended(self, timeout_seconds: float = 10.0) -> None:
+        """After `terminate`: waits, then SIGKILL for what is left of the group after the timeout."""
+        if self.process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=timeout_seconds)
         self.kill()
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """SIGTERM, then SIGKILL for what is left of the group after the timeout."""
+        self.terminate()
+        self.wait_ended(timeout_seconds)

@@ -24,9 +24,11 @@ ENGINE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
 
 #: What our deployment files add to WebODM's gunicorn (deploy/docker/bin/gunicorn says why).
 WEB_ARGUMENTS = ["--limit-request-line", "0", "--worker-class", "gthread", "--threads", "40", "--keep-alive", "0", "--max-requests", "0"]
-#: The order in which services start; they stop in the opposite one.
+#: The order in which services start.
 #: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins out of their own queue.
 SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "jobs", "beat")
+#: What stops at the same time, before the services that it uses.
+STOPPED_TOGETHER = (("beat", "jobs", "worker", "web"), ("tapis", "node", "mail"), ("redis",))
 OWN_QUEUE = "extensions"
 
 
@@ -215,9 +217,12 @@ class Stack:
 
     def stop(self) -> None:
         """Stops every service, then the database."""
-        for name in reversed(SERVICES):
-            if name in self.services:
-                self.services[name].stop()
+        for names in STOPPED_TOGETHER:
+            services = [self.services[name] for name in names if name in self.services]
+            for service in services:
+                service.terminate()
+            for service in services:
+                service.wait_ended()
         self.stop_database()
 
     def _python_service(self, name: str, argv: list[str], **options: object) -> Service:
