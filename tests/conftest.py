@@ -142,9 +142,12 @@ def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]
 
 @pytest.fixture
 def camera(tmp_path: Path, open_page: Callable[..., Page]) -> tuple[Page, Callable[[str], None]]:
-    """A page, and camera(name), which checks it and takes its picture at both widths (see ``dev/pictures.py``)."""
+    """A page, and camera(name), which checks it and takes its picture at both widths (see ``dev/pictures.py``).
+
+    Models are drawn only where the pictures are kept.
+    """
     directory = Path(os.environ.get("PICTURES") or tmp_path)
-    page = open_page(models=True)
+    page = open_page(models=bool(os.environ.get("PICTURES")))
 
     def take(name: str) -> None:
         for width in (DESK, PHONE):

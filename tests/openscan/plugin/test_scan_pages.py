@@ -51,6 +51,10 @@ def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done):
     assert "Delete this scan" not in page.text("body") and "History" not in page.text("body")
     page.assert_fits_everywhere()
     page.assert_accessible()
+    page.resize(PHONE)
+    page.assert_accessible()
+    page.dark()
+    page.assert_accessible()
     assert page.complaints == []
 
 
