@@ -17,6 +17,12 @@ STAGES: list[tuple[str, float]] = [
 QUIET, _CREEP = 5.0, 0.02
 
 
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 class Progress:
     """Writes JSON lines. Overall progress never goes back and never stands still for long.
 

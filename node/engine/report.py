@@ -7,15 +7,11 @@ import numpy as np
 from fpdf import FPDF
 
 from . import report_shots, scaling
+from .progress import duration
 from .scene import Scene
 
 if TYPE_CHECKING:
     from .pipeline import Run
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from . import __version__
 from .cloud import Cloud, write_laz, write_ply
 from .estimate import peak_memory
-from .report import duration
+from .progress import duration
 from .scene import Scene
 
 if TYPE_CHECKING:

@@ -84,6 +84,8 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert "delete the tables of openscan" in purged
     assert [path.name for path in shared.iterdir()] == ["theirs.txt"], "a directory that an administrator named is not ours alone"
     assert site.tables() == tables and site.files() == files and site.packages() == packages
+    assert site.sql("SELECT relname FROM pg_class WHERE relname ~ '^(openscan|tapis)_'") == [], "no index or sequence is left either"
+    assert site.sql("SELECT count(*) FROM django_migrations WHERE app IN ('openscan', 'tapis')") == [(0,)]
     assert site.sql("SELECT count(*) FROM django_content_type WHERE app_label IN ('openscan', 'tapis')") == [(0,)]
 
 
