@@ -152,11 +152,16 @@ def forget(*labels: str) -> dict[str, Any]:
     """Deletes the tables of our apps `labels`, then what WebODM's own tables hold on us."""
     setup()
     from app.models import Plugin, PluginDatum, Preset
+    from django.apps import apps
     from django.contrib.contenttypes.models import ContentType
-    from django.core.management import call_command
+    from django.db import connection
+    from django.db.migrations.recorder import MigrationRecorder
 
-    for label in labels:
-        call_command("migrate", label, "zero", interactive=False)
+    with connection.schema_editor() as editor:  # all or nothing; going back through the migrations is slow, and leaves a sequence
+        for label in labels:
+            for model in apps.get_app_config(label).get_models(include_auto_created=True):
+                editor.execute(f"DROP TABLE IF EXISTS {editor.quote_name(model._meta.db_table)} CASCADE")
+        MigrationRecorder(connection).migration_qs.filter(app__in=labels).delete()
     deleted = Preset.objects.filter(name=PRESET, system=True).delete()[0]
     for name in PLUGINS:
         deleted += PluginDatum.objects.filter(key__startswith=f"{name}::").delete()[0]
