@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 from urllib.parse import quote
 
 import requests
 from tapipy import errors as tapipy_errors
-from tapipy.tapis import Tapis, TapisResult
 
 from app_extensions.shared.photo_files import CLUTTER, role_of
 from app_extensions.shared.retry import pause, retry_after, waits
@@ -25,6 +24,9 @@ from app_extensions.tapis.conf import conf
 from app_extensions.tapis.login.access import TapisAccess
 from app_extensions.tapis.problems import PathNotFound, RequestRefused, SystemNotAccessible, TapisProblem, TapisUnreachable, TokenExpired
 from app_extensions.tapis.transport import BoundedAdapter
+
+if TYPE_CHECKING:
+    from tapipy.tapis import Tapis
 
 #: Default and maximum of ``limit``. A shorter page is the last one.
 PAGE = 1000
@@ -149,7 +151,10 @@ class TapisListing:
         for page in itertools.chain([first], pages):
             yield [entry for entry in page if self._is_image_in(entry, path)]
 
-    def _client(self, token: str) -> Tapis:
+    def _client(self, token: str) -> "Tapis":
+        # Loaded when it is needed: it takes 18 MB and a tenth of a second, and every process of WebODM imports this module.
+        from tapipy.tapis import Tapis
+
         held = getattr(self._local, "held", None)
         if held is None or held[0] != token:
             tapis = Tapis(base_url=self.access.base_url, tenant_id=self.access.client.tenant_id, access_token=token)
@@ -192,7 +197,7 @@ class TapisListing:
         """Keep the raw answer. tapipy calls this with every answer before it builds objects."""
         self._local.answer = response
 
-    def _asked(self, operation: Callable[[Tapis], Any], tapis: Tapis) -> Any:
+    def _asked(self, operation: "Callable[[Tapis], Any]", tapis: "Tapis") -> Any:
         """tapipy's answer, or the raw body if tapipy cannot build objects from it.
 
         tapipy fails on nested lists, and a system's ``notes`` may hold any JSON, such as the outline of a survey.
@@ -280,7 +285,7 @@ def _items(answer: Any) -> list[Any]:
 
 def _read(items: list[Any], read: Callable[[Any], Any]) -> list[Any]:
     try:
-        if not all(isinstance(item, (dict, TapisResult)) for item in items):
+        if not all(isinstance(item, dict) or hasattr(item, "__dict__") for item in items):  # JSON, or an object of tapipy's
             raise TypeError("an item is no object")
         return [read(item) for item in items]
     except (TypeError, ValueError, OverflowError):
