@@ -1,6 +1,6 @@
 """The ground of all tests, loaded as a pytest plugin before pytest-django reads the settings.
 
-A run gets a private data directory with a PostgreSQL and a Redis of its own on free ports. The pytest process and the live
+A run gets a private data directory with its own PostgreSQL and Redis on free ports. The pytest process and the live
 gunicorn, worker and node share that one database: tests marked `django_db` roll back, live tests use `live_db` and unique names.
 """
 import os
@@ -36,7 +36,7 @@ def session_stack() -> Stack:
     global _stack
     if _stack is None:
         data = Path(tempfile.mkdtemp(prefix="webodm-tests-"))
-        data.chmod(0o755)  # PostgreSQL runs as a user of its own when the tests run as root
+        data.chmod(0o755)  # PostgreSQL runs as another user if the tests run as root
         _stack = Stack(data, tapis=True, node_engine=QUICK_ENGINE, extra_env=FOR_TESTS, one_worker=True)
         _stack.prepare_files()  # the settings that are read next import the override from there
     return _stack
@@ -120,12 +120,12 @@ _TOGETHER = {
 #: What takes longest as one piece begins first, so that no process is left with it at the end. `--cpu` tells; the order is all that
 #: depends on it.
 _FIRST = ["tests/engine", "tests/contract", *(f"tests/{name}.py" for name in (
-    "install/test_install", "install/test_docker", "tapis/catalog/test_turns", "install/test_doctor", "sandbox/test_supervisor",
-    "demo/test_scan_demo", "openscan/test_recovery", "openscan/processing/test_nodes_live", "scale/test_workers",
-    "openscan/plugin/test_pages", "tapis/plugin/test_flights_browser",
-    "engine/test_scans", "openscan/plugin/test_upload_browser", "tapis/test_beat", "tapis/sync/test_sync_again", "tapis/sync/test_crash",
-    "openscan/intake/test_machine", "uploader/test_live", "openscan/intake/test_other_settings", "engine/test_rigs", "install/test_backup",
-    "tapis/plugin/test_many_flights"))]
+    "tapis/plugin/test_flights_browser", "install/test_install", "install/test_docker", "sandbox/test_supervisor",
+    "tapis/plugin/test_previews_browser", "install/test_doctor", "openscan/processing/test_nodes_live", "node/test_node_queue",
+    "openscan/plugin/test_upload_browser", "openscan/ingest/test_trials", "openscan/plugin/test_pages", "tapis/sync/test_sync",
+    "tapis/plugin/test_many_flights", "tapis/sync/test_crash", "openscan/results/test_object_storage_faults",
+    "openscan/plugin/test_scan_pages", "tapis/previews/test_previews", "scale/test_workers", "openscan/plugin/test_pictures",
+    "openscan/plugin/test_token_pages", "engine/test_flight", "demo/test_scan_demo"))]
 
 
 @pytest.hookimpl(optionalhook=True)

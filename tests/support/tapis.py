@@ -32,6 +32,10 @@ class StandIn:
         """Greatest numbers at the same time."""
         return self._call("GET", "counters")["peaks"]
 
+    def is_sending(self) -> bool:
+        """Whether it sends an image at the moment."""
+        return bool(self._call("GET", "counters")["running"].get("content"))
+
     def reset(self) -> None:
         """No faults, default settings, counters at zero."""
         self._call("DELETE", "faults")

@@ -3,12 +3,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dev.sandbox.processes import Service, answers_http, free_port
 from dev.sandbox.stack import ROOT, Stack
-from tests.support.flights import Flyer
+from tests.support.flights import Flyer, until
 from tests.support.tapis import Browser, StandIn
 
 
@@ -30,9 +31,16 @@ def lone_tapis(tmp_path_factory) -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def tapis(stack: Stack) -> Iterator[StandIn]:
-    """The live stack's stand-in Tapis, without faults before and after."""
+def tapis(stack: Stack, django_db_blocker: Any) -> Iterator[StandIn]:
+    """The live stack's stand-in Tapis, without faults before and after. Jobs that other tests left no longer call it."""
     stand_in = StandIn(stack.address("tapis"))
+    stand_in.end_faults()
+    with django_db_blocker.unblock():
+        from app_extensions.tapis.models import SyncBatch, TapisJob
+
+        TapisJob.objects.filter(state__in=TapisJob.ACTIVE).update(state=TapisJob.CANCELED, lease_owner="", lease_until=None)
+        SyncBatch.objects.all().delete()  # their connections
+    until(lambda: not stand_in.is_sending(), 60)
     stand_in.reset()
     yield stand_in
     stand_in.reset()

@@ -30,7 +30,7 @@ JOBS = ("release_queue", "catch_up", "watch_nodes", "deliver_mails")
 
 
 class Machine(NodeProgram):
-    """A node whose engine is told at each run how to behave."""
+    """A node with an engine that a test can make slow, fail or hang at each run."""
 
     def __init__(self, directory: Path, *arguments: str, engine: str = "", **behaviour: object) -> None:
         directory.mkdir()
@@ -152,6 +152,7 @@ def test_one_of_three_nodes_dies_and_one_hangs(site):
     site.wait(lambda: runs_on(on_dying, rows[0]) and runs_on(on_hanging, rows[1]) and
               NodeWatch.objects.filter(scan__in=(on_dying, on_hanging)).count() == 2, "both watched")
 
+    hanging.behave(seconds=1)  # from its next run on
     dying.die()
     type(rows[0]).objects.filter(pk=rows[0].pk).update(last_refreshed=timezone.now() - timezone.timedelta(minutes=20))
     long_ago = timezone.now() - timezone.timedelta(hours=9)
@@ -162,7 +163,6 @@ def test_one_of_three_nodes_dies_and_one_hangs(site):
         return Scan.objects.get(pk=on_hanging.pk).moves
 
     site.wait(hangs, "taken off the node that hangs")
-    hanging.behave(seconds=1)
     site.wait_done(scans)
     assert (on_dying.moves, on_hanging.moves) == (1, 1) and sum(scan.moves for scan in scans) == 2
     assert "dying" in on_dying.node_notes and "no progress" in on_hanging.node_notes

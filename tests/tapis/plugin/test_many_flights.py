@@ -1,4 +1,5 @@
 """The REST answers at institute scale: paging, search, a constant number of queries, requests that never hold the site."""
+import copy
 import re
 import threading
 import time
@@ -89,10 +90,14 @@ def test_what_was_found_is_shown_with_its_bytes_and_the_room_there_is(flyer, tap
 
 
 def test_running_and_failed_jobs_are_shown_however_many_there_are(flyer):
-    from app_extensions.tapis.models import TapisJob
+    from app_extensions.tapis.models import Flight, TapisJob
 
-    made(flyer, 320)
-    rows = {flight.name: flight for flight in flyer.user.tapis_flights.all()}
+    made(flyer, 1)
+    row = flyer.row("Flight000")
+    rows = {f"Flight{number:03d}": copy.copy(row) for number in range(320)}
+    for name, flight in rows.items():
+        flight.pk, flight.name, flight.project_id, flight.task_id = None, f"Copy of {name}", None, None
+    Flight.objects.bulk_create(rows.values())
     TapisJob.objects.bulk_create([
         TapisJob(kind="sync", user=flyer.user, flight=rows[f"Flight{number:03d}"],
                  state="running" if number < 5 else "queued", due_at="2100-01-01T00:00:00Z",
