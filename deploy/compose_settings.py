@@ -1,7 +1,7 @@
 """Our settings on their way into the containers, character for character.
 
 Compose's own env files are no way to pass passwords: each version of Compose reads quotes, `$` and ` #` differently and changes values
-silently. So the settings become a Compose file of their own, in which a value stays what it is.
+silently. So the settings go into a separate Compose file, which keeps values as they are.
 """
 import json
 import os

@@ -21,7 +21,7 @@ def command(purge: bool, dry_run: bool = False) -> list[str]:
 
 
 def take_out(container: str, purge: bool) -> int:
-    """Stop our containers, then take us out in a container of its own beside them; returns its exit code. Raises DeployError."""
+    """Stop our containers, then uninstall in a separate container. Returns its exit code. Raises DeployError."""
     webapp = inspect(container)
     if webapp is None:
         raise DeployError("the webapp container is gone. Run `./webodm.sh start`, then `uninstall` again")

@@ -25,7 +25,7 @@ def override_path(webodm: WebODM) -> Path:
 
 
 def site_override_path(webodm: WebODM) -> Path:
-    """Where a site's own override goes on living."""
+    """Where a site's own override is kept."""
     return webodm.directory / "webodm" / "settings_override_site.py"
 
 
@@ -73,13 +73,13 @@ def plugin_name(directory: Path) -> str:
 
 
 def _refuse_foreign(target: Path) -> None:
-    """Raises DeployError where something of somebody else lies at `target`. A link is no loss: what it points at stays."""
+    """Raises DeployError if `target` exists and is not ours. A link may go: what it points at stays."""
     if target.exists() and not target.is_symlink() and not is_ours(target):
         raise DeployError(f"{target} exists already and is not ours. Move it away first")
 
 
 def put(source: Path, target: Path, mode: str, report: Report) -> None:
-    """Makes `target` a link to, or a copy of, `source`. Raises DeployError where something of somebody else lies there."""
+    """Makes `target` a link to, or a copy of, `source`. Raises DeployError if what is there is not ours."""
     if mode == "link" and target.is_symlink() and Path(os.path.realpath(str(target))) == source.resolve():
         report.same(f"{target} -> {source}")
         return
@@ -121,7 +121,7 @@ def _put_apps(webodm: WebODM, mode: str, report: Report) -> None:
 
 
 def _refuse_two_overrides(webodm: WebODM) -> None:
-    """Raises DeployError where a site has an override of its own in both places."""
+    """Raises DeployError if a site has its settings in both override files."""
     path, site = override_path(webodm), site_override_path(webodm)
     if (path.exists() or path.is_symlink()) and not is_our_override(path) and site.exists():
         raise DeployError(f"{path.parent} has both {path.name} and {site.name}. Move your settings into {site.name} and delete {path.name}")

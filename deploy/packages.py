@@ -114,7 +114,7 @@ def _pip_install(webodm: RunsPython, wanted: list[Requirement], there: Optional[
 
 
 def remove(webodm: RunsPython, names: list[str], report: Report) -> None:
-    """Takes out the packages `names`, as far as they are there."""
+    """Uninstalls those of the packages `names` that are installed."""
     there = installed(webodm)
     chosen = [name for name in names if normal(name) in there]
     if chosen:

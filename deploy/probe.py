@@ -70,7 +70,7 @@ def migrate(*labels: str) -> dict[str, Any]:
 
 
 def enable() -> dict[str, Any]:
-    """Switches our plugins on, as far as WebODM has rows for them."""
+    """Switches on those of our plugins that WebODM has rows for."""
     setup()
     from app.models import Plugin
 
@@ -265,7 +265,7 @@ def broker() -> dict[str, Any]:
 
 
 def beat() -> dict[str, Any]:
-    """Our entries in the schedule, and how long ago a beat last had one of them run (None: never, as far as Redis knows)."""
+    """Our entries in the schedule, and how long ago beat last ran one of them (None: Redis knows of no run)."""
     from worker.celery import app
 
     entries = [name for name, entry in app.conf.beat_schedule.items()

@@ -46,7 +46,7 @@ def put(webodm: WebODM, report: Report) -> str:
 def _install(webodm: WebODM) -> None:
     with tempfile.TemporaryDirectory(prefix="webodm-wheel-") as name:
         source = Path(name)
-        for part in SOURCES:  # a build writes beside its sources, which may belong to somebody else
+        for part in SOURCES:  # a build writes beside its sources, which may belong to another user
             if (ROOT / part).is_dir():
                 shutil.copytree(str(ROOT / part), str(source / part), ignore=_LEFT_OUT)
             else:

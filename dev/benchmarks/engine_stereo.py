@@ -118,7 +118,7 @@ def pair_points(scene: Scene, i: int, j: int, scale: float) -> tuple[np.ndarray,
 
 
 def fuse(scene: Scene, scale: float) -> open3d.geometry.PointCloud:
-    """All pairs' points near what the photos look at, one a cell, without stray ones, with normals."""
+    """All pairs' points near what the photos look at, one per cell, without stray ones, with normals."""
     middle = focus_point(scene)
     distance = float(np.median([np.linalg.norm(v.centre - middle) for v in scene.views]))
     cell = distance * 1.5 / scene.views[0].scaled_K(scale)[0, 0]

@@ -14,9 +14,9 @@ QUICK_ENGINE = f"{sys.executable} {ROOT / 'tests' / 'support' / 'quick_engine.py
 
 @contextmanager
 def sandbox() -> Iterator[Stack]:
-    """A running web server on a database of its own, which is gone afterwards. The data lie in TMPDIR."""
+    """A running web server with its own database, which is deleted afterwards. The data are in TMPDIR."""
     data = Path(tempfile.mkdtemp(prefix="webodm-bench-"))
-    # PostgreSQL runs as a user of its own when we are root.
+    # PostgreSQL runs as another user if we are root.
     data.chmod(0o755)
     stack = Stack(data, node_engine=QUICK_ENGINE)
     try:

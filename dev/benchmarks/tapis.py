@@ -289,7 +289,7 @@ def main() -> int:
     wanted = options.only or ["discovery", "sync", "faults", "costs"]
     size = int(options.size_mb * 1e6)
     data = Path(tempfile.mkdtemp(prefix="webodm-bench-"))
-    data.chmod(0o755)  # PostgreSQL runs as a user of its own when this runs as root
+    data.chmod(0o755)  # PostgreSQL runs as another user if this runs as root
     bench = Bench(data)
     try:
         bench.start()

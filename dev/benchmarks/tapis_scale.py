@@ -235,7 +235,7 @@ def simulated(ground: Ground, systems: int, flights: int) -> None:
 
 
 def page(ground: Ground, flights: int) -> None:
-    """The flights page of somebody with many imported flights."""
+    """The flights page of a user with many imported flights."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
     from django.utils import timezone
@@ -374,7 +374,7 @@ def main(arguments: "list[str]") -> int:
 
     part = 10 if options.small else 1
     data = Path(tempfile.mkdtemp(prefix="webodm-bench-"))
-    data.chmod(0o755)  # PostgreSQL runs as a user of its own when this runs as root
+    data.chmod(0o755)  # PostgreSQL runs as another user if this runs as root
     ground = Ground(data)
     steps: dict[str, Callable[[], None]] = {
         "discovery": lambda: discovery(ground, 20, 500 // part), "simulated": lambda: simulated(ground, 200, 500 // part),

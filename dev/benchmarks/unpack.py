@@ -1,6 +1,6 @@
 """Ten parts of 100 MB to images in a directory, against Python's own zipfile that has the whole file.
 
-Each run is a process of its own: ``python -m benchmarks.unpack ours|zipfile TARGET FILE…`` prints what it took as JSON.
+Each run is a separate process: ``python -m benchmarks.unpack ours|zipfile TARGET FILE…`` prints what it took as JSON.
 """
 import io
 import json
@@ -54,7 +54,7 @@ def measure(directory: Path) -> list[Row]:
 
 
 def _make_set(path: Path, method: int) -> int:
-    """A zip of nearly 1 GB of photos; returns the photos' bytes. Each is a JPEG of noise, with a comment of its own."""
+    """A zip of nearly 1 GB of photos; returns the photos' bytes. Each is a JPEG of noise, with a different comment."""
     photo = _noise_jpeg()
     total = 0
     with zipfile.ZipFile(path, "w", method) as archive:

@@ -40,7 +40,7 @@ def run(stack: Stack, options: argparse.Namespace) -> int:
 
 
 class LinkedElsewhere(Exception):
-    """The Tapis user has a WebODM account of its own already."""
+    """The Tapis user has another WebODM account already."""
 
 
 class Person(requests.Session):

@@ -1,6 +1,6 @@
 """Starting, watching and stopping the child processes of a sandbox.
 
-A child lives in a process group of its own, so that stopping it stops what it started as well, and dies with its parent where the
+A child lives in its own process group, so that stopping it stops what it started as well, and dies with its parent where the
 kernel can do that (Linux), so that a killed test run leaves no servers behind.
 """
 import contextlib

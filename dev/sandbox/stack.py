@@ -25,7 +25,7 @@ ENGINE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
 #: What our deployment files add to WebODM's gunicorn (deploy/docker/bin/gunicorn says why).
 WEB_ARGUMENTS = ["--limit-request-line", "0", "--worker-class", "gthread", "--threads", "40", "--keep-alive", "0", "--max-requests", "0"]
 #: The order in which services start.
-#: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins out of their own queue.
+#: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins from their queue.
 SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "jobs", "beat")
 #: What stops at the same time, before the services that it uses.
 STOPPED_TOGETHER = (("beat", "jobs", "worker", "web"), ("tapis", "node", "mail"), ("redis",))
@@ -273,7 +273,7 @@ class Stack:
                        ready=lambda: answers_http(f"http://127.0.0.1:{port}/v3/tenants/portals"))
 
     def check_web_port(self) -> None:
-        """Raises ServiceError where something else listens on the web port, and goes on doing so: the web server of a
+        """Raises ServiceError if something else listens on the web port, and keeps listening: the web server of a
         sandbox whose supervisor was killed needs a moment to end."""
         port = int(self.config["web_port"])  # type: ignore[call-overload]
         deadline = time.monotonic() + 5

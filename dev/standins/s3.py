@@ -1,4 +1,4 @@
-"""A real S3 server (moto's, in a process of its own) and a line to it that can be made to fail."""
+"""A real S3 server (moto's, in a separate process) and a line to it that can be made to fail."""
 import http.client
 import http.server
 import threading

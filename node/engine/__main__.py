@@ -63,7 +63,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to other work
         for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
             os.environ[name] = str(threads)
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # matching multiplies matrices in threads of its own
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"  # matching multiplies matrices in its own threads
         from . import stages  # noqa: F401 - loads COLMAP, whose handler writes a stack trace for every SIGTERM
         from .pipeline import run
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

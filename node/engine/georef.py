@@ -226,7 +226,7 @@ def by_gps(scene: Scene, photos: Sequence[Photo], wanted: str, has_tags: bool, o
     least = 3 if wanted == "on" else max(_LEAST_PHOTOS, _LEAST_SHARE * len(scene.views))
     if count == 0 and wanted != "on":
         return None
-    own = "The model keeps a scale of its own"
+    own = "The model keeps its own scale"
     if count < least:
         log(f"GPS is not used: only {count} of {len(scene.views)} photos have a usable position. {own}")
         return None

@@ -198,7 +198,7 @@ def start_costs(image, sources, A, b, Kinv, mask, depth, normal, cost, radius):
 
 @njit(parallel=True, fastmath=True, cache=True)
 def sweep(image, sources, A, b, Kinv, mask, low, high, depth, normal, cost, state, colour, radius, spread):
-    """One half-step: pixels of one chessboard colour try their neighbours' planes and small changes of their own.
+    """One half-step: pixels of one chessboard colour try their neighbours' planes and small changes to their own planes.
 
     ``low``, ``high``: allowed depth; ``spread``: size of the random changes, 1 at first, less later.
     """

@@ -1,4 +1,4 @@
-"""The WebODM that the contract is held against: a sandbox of its own with none of our plugins, or a real one.
+"""The WebODM that the contract is held against: a separate sandbox without our plugins, or a real one.
 
 A real WebODM is given by `--webodm-url URL --webodm-dir DIR` and these environment variables:
 
@@ -337,7 +337,7 @@ class TaskMaker:
         self.owner = owner
 
     def make(self, images: int = 0, permit_node: Optional[int] = None, **fields: Any) -> str:
-        """A task of the owner's in a project of its own, with so many photos; returns its id."""
+        """Creates a project and, in it, a task of the owner with this many photos. Returns the task's id."""
         photos = sorted(str(path) for path in (ROOT / "tests" / "data" / "photos" / "banana").glob("*.JPG"))[:images]
         return self.host.shell(
             "import os, shutil\nfrom app.models import Project, Task\nfrom django.contrib.auth.models import User\n"

@@ -127,7 +127,7 @@ def test_a_missing_module_in_celery_include_kills_the_worker(host):
 os.environ["DJANGO_SETTINGS_MODULE"] = "webodm.settings"
 sys.argv = ["celery", "-A", "worker", "worker", "--pool", "solo", "-Q", "contract-nobody", "-n", "contract@none", "--loglevel", "error"]
 import threading
-timer = threading.Timer(25, os._exit, (77,))  # a worker that lives goes on for ever
+timer = threading.Timer(25, os._exit, (77,))  # a living worker never ends by itself
 timer.daemon = True
 timer.start()
 from celery.__main__ import main

@@ -84,7 +84,7 @@ def view(layout: str, photo: int, directory: Path) -> View:
 
 
 def scene_of(views: list[View]) -> Scene:
-    """A scene as placing leaves it: in units of its own."""
+    """A scene as placing leaves it: in arbitrary units."""
     copies = [View(v.name, v.width, v.height, v.K, v.R, v.t / MM_A_UNIT, v.image) for v in views]
     points = np.random.default_rng(2).uniform(0, 100, (30, 3))
     return Scene(copies, points, np.full((30, 3), 90, np.uint8), [np.arange(30) for _ in copies], np.full(30, 0.4))

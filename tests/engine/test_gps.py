@@ -58,7 +58,7 @@ def placed(case, gps, scale):
         if case == "no position" and k in (4, 9): gps_rows[k] = None
         if case == "identical": gps_rows[k] = gps_rows[0]
         if case == "few" and k > 2: gps_rows[k] = None
-    # The reconstruction has axes and a scale of its own.
+    # The reconstruction has other axes and another scale.
     turn = Rotation.from_euler("xyz", [100, 30, 200], degrees=True).as_matrix()
     own = lambda points: 0.07 * (points @ turn.T) + [3.0, -1, 2]
     views, photos = [], []
@@ -149,7 +149,7 @@ def test_positions_without_hemisphere_never_turn_the_model_over(placed):
 def test_a_phone_round_a_vase_is_no_flight(placed):
     found = placed("phone")
     assert found["kind"] == "local"
-    assert any("GPS is not used" in line and "scale of its own" in line for line in found["told"])
+    assert any("GPS is not used" in line and "its own scale" in line for line in found["told"])
     assert placed("phone", "on")["kind"] == "utm"
 
 
@@ -163,7 +163,7 @@ def test_a_statue_whose_positions_agree_is_on_the_map(placed):
 def test_too_little_is_said_and_the_model_keeps_its_scale(placed, case, why):
     found = placed(case)
     assert found["kind"] == "local"
-    assert any(why in line and "scale of its own" in line for line in found["told"])
+    assert any(why in line and "its own scale" in line for line in found["told"])
 
 
 def test_tags_win_over_positions_that_scatter(placed):

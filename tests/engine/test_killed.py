@@ -1,4 +1,4 @@
-"""A run that is killed goes on where it was, and its model is whole."""
+"""A killed run continues where it was, and its model is whole."""
 import json
 import shutil
 import signal

@@ -27,7 +27,7 @@ def test_there_are_actions_to_look_at():
 
 @pytest.mark.parametrize(("model", "action"), ACTIONS)
 def test_looking_is_not_doing(db, unique, model, action):
-    """Django offers an action to whoever may see the list, unless it names a permission of its own."""
+    """Django offers an action to whoever may see the list, unless the action names a permission."""
     page = admin.site._registry[model]
     assert getattr(getattr(page, action), "allowed_permissions", None), f"{model.__name__}.{action} asks for no permission"
     client = Client()

@@ -1,4 +1,4 @@
-"""A WebODM-shaped directory of its own, with its own database and a Python that has WebODM's packages but none of ours."""
+"""A WebODM-shaped directory with its own database and a Python that has WebODM's packages but none of ours."""
 import base64
 import hashlib
 import importlib.metadata
@@ -147,7 +147,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def database_of_its_own(ground: Stack) -> Iterator[str]:
+def new_database(ground: Stack) -> Iterator[str]:
     """The name of a new, empty database."""
     name = f"install_{uuid.uuid4().hex[:8]}"
     connection = psycopg2.connect(host=ground.environment()["WO_DATABASE_HOST"], port=5432, user="postgres", dbname="postgres")
@@ -162,13 +162,13 @@ def database_of_its_own(ground: Stack) -> Iterator[str]:
 
 @contextmanager
 def _webodm(ground: Stack, base: Path, without: tuple[str, ...], **env: str) -> Iterator[Target]:
-    """A WebODM that has never heard of us, with a Python of its own."""
+    """A WebODM that has never heard of us, with its own Python."""
     directory = base / "WebODM"
     shutil.copytree(HOST_DIR, directory)  # with its bytecode, which no process of the tests would write
     python = _venv_by_links(base / "venv", without)
     env = {key: value for key, value in ground.environment().items()
            if key != "PYTHONPATH" and not key.startswith(("WO_OPENSCAN_", "WO_TAPIS_", "WO_SMTP_"))} | env
-    with database_of_its_own(ground) as database:
+    with new_database(ground) as database:
         env.update(SANDBOX_DATA=str(base / "data"), WO_DATABASE_NAME=database, PYTHONDONTWRITEBYTECODE="1", PIP_NO_INDEX="1")
         found = Target(directory, python, env, base / "data" / "media")
         found.run("manage.py", "migrate", "--noinput", "-v", "0")

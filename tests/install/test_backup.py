@@ -14,7 +14,7 @@ import pytest
 from deploy.report import DeployError
 from deploy.webodm import read_env_file
 from dev.sandbox.stack import HOST_DIR, Stack
-from tests.install.conftest import Target, database_of_its_own
+from tests.install.conftest import Target, new_database
 
 #: Rows of both apps, in tables that refer to each other, one of them encrypted.
 ROWS = """
@@ -52,9 +52,9 @@ call_command('openscan_check')
 
 @pytest.fixture
 def filled(ground: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """The run's WebODM with a database and a directory of parts of its own, both empty. The database's owner is no superuser."""
+    """The run's WebODM on a separate database and directory of parts, both empty. The database's owner is no superuser."""
     role = f"owner_{uuid.uuid4().hex[:8]}"
-    with database_of_its_own(ground) as name:
+    with new_database(ground) as name:
         env = {**ground.environment(), "WO_DATABASE_NAME": name, "WO_DATABASE_USER": role,
                "WO_OPENSCAN_STORAGE_DIR": str(tmp_path_factory.mktemp("parts"))}
         found = Target(HOST_DIR, Path(sys.executable), env, ground.data / "media")

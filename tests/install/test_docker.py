@@ -1,4 +1,4 @@
-"""The Docker side, as far as it can be proved without an engine: compose files, Dockerfile, its steps, and what the image runs."""
+"""Docker without an engine: Compose files, the Dockerfile, its steps, and what the image runs."""
 import gzip
 import json
 import os

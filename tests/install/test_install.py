@@ -8,7 +8,7 @@ from deploy.webodm import VERSION
 from dev.sandbox.stack import ROOT
 from tests.install.conftest import OUR_PACKAGES, Target
 
-SITE_OVERRIDE = "APP_NAME = 'A site of its own'\nPLUGINS_BLACKLIST = ['measure']\n"
+SITE_OVERRIDE = "APP_NAME = 'Our own site'\nPLUGINS_BLACKLIST = ['measure']\n"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert site.shell("from django.conf import settings as s; from django.apps import apps as a\n"
                       "print(s.APP_NAME, s.PLUGINS_BLACKLIST, a.is_installed('app_extensions.openscan'),"
                       " a.is_installed('app_extensions.tapis'), 'app_extensions.openscan.tasks' in s.CELERY_INCLUDE)"
-                      ) == "A site of its own ['measure'] True True True"
+                      ) == "Our own site ['measure'] True True True"
     assert site.packages()["webodm-openscan-tapis"] == VERSION and not (site.directory / "app_extensions").exists()
     assert not (site.media / "plugins" / "openscan_cloud").is_symlink()
     unit = (site.directory / "webodm-extensions-worker.service").read_text()
@@ -90,7 +90,7 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_is_left_alone(target: Target) -> None:
-    """A directory of somebody else's under our name, and two overrides at once, stop the install before anything is changed."""
+    """A foreign directory under our name, or two overrides at once, stops the install before it changes anything."""
     _is_refused(target, target.directory / "app_extensions" / "theirs.py", "is not ours")
     override = target.directory / "webodm" / "settings_override.py"
     before = override.read_text() if override.exists() else None
@@ -102,7 +102,7 @@ def test_what_is_not_ours_is_left_alone(target: Target) -> None:
 
 
 def _is_refused(target: Target, file: Path, words: str) -> None:
-    """Whether an install stops at `file`, and leaves all files and packages as they were."""
+    """An install stops at `file`, and leaves all files and packages as they were."""
     made = not file.parent.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text('{"name": "Another cloud"}')

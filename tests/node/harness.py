@@ -1,4 +1,4 @@
-"""A real processing node as a program of its own, over the quick engine, as the tests of this directory use it."""
+"""Starts a real processing node with the quick engine, for the tests in this directory."""
 import contextlib
 import json
 import os

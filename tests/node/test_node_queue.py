@@ -192,7 +192,7 @@ def test_queued_and_running_tasks_outlive_a_kill(make_node) -> None:
     assert told[: len(console)] == console
     assert "The processing node was restarted. The task continues." in told
     assert (node.task_directory(running) / "quick_engine_runs").read_text() == "2"
-    # The second run goes on from its last finished stage, and is not sent back to where the first one was to begin …
+    # The second run continues after its last finished stage, not where the first one was to begin …
     options = node.task_directory(running) / "options.json"
     assert "rerun-from" not in options.read_text()
     # … until somebody asks for it anew.

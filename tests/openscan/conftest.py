@@ -14,8 +14,7 @@ from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_toke
 
 @pytest.fixture(autouse=True)
 def nothing_else_waits(request, django_db_blocker) -> None:
-    """Before a test of the live worker: hundreds of other tests' scans, each of an owner of its own, would make each of the worker's
-    looks at its queue take seconds."""
+    """End the scans that other tests left. With hundreds of them, the live worker takes seconds each time it looks at its queue."""
     if "stack" in request.fixturenames:
         with django_db_blocker.unblock():
             empty_queue()
@@ -23,13 +22,13 @@ def nothing_else_waits(request, django_db_blocker) -> None:
 
 @pytest.fixture
 def rig(stack, live_db) -> Rig:
-    """A rig with a private token of its own, asking the live server."""
+    """A rig with its own private token, at the live server."""
     return Rig(stack.address(), private_token(10**12)[1])
 
 
 @pytest.fixture
 def public_rigs(stack, live_db) -> tuple:
-    """Two rigs behind different addresses that share a public token of their own."""
+    """Two rigs behind different addresses that share one public token."""
     text = public_token(10**12)[1]
     return Rig(stack.address(), text, address="198.51.100.7"), Rig(stack.address(), text, address="198.51.100.8")
 

@@ -63,7 +63,7 @@ def run_in_child(work: Callable[[], Any], kill_at: Optional[int] = None) -> int:
             sys.settrace(None)
             os.write(writing, str(lines[0]).encode())
             code = 0
-        except BaseException:  # noqa: BLE001 - the parent is told by the exit code
+        except BaseException:  # noqa: BLE001 - the parent sees the exit code
             traceback.print_exc()
         finally:
             os._exit(code)

@@ -37,12 +37,12 @@ def public_token(daily_bytes: int = 100 * MB, **fields: Any) -> tuple[Token, str
 
 
 def new_scan(token: Token, size_bytes: int = 10 * MB, parts: int = 1) -> Scan:
-    """A scan of a name of its own, straight from the rule."""
+    """Create a scan with a unique name, without HTTP."""
     return scans.create_scan(token, uuid.uuid4().hex, photos=1, parts=parts, filesize_bytes=size_bytes)
 
 
 def in_processes(work: Callable[[Any], Any], arguments: list) -> list:
-    """Runs `work` for each of `arguments` in a process of its own, all at once. Needs committed data (`live_db`)."""
+    """Runs `work` for each of `arguments`, all at once, each in its own process. Needs committed data (`live_db`)."""
     from django.db import connections
 
     connections.close_all()  # else the children would talk over this process's connection

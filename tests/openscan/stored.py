@@ -18,7 +18,7 @@ LARGE = {**MODEL, "odm_texturing/texture.png": os.urandom(2 * PART_BYTES + 1000)
 
 
 def link_of(web: Any, scan: Scan) -> str:
-    """A result's link at a web server of its own."""
+    """A result's link at another web server."""
     return f"{web.address}{packing.DOWNLOAD_PATH}{link_text(scan)}.zip"
 
 
@@ -58,6 +58,6 @@ def later(scan: Scan) -> None:
 
 
 def in_a_thread(work: Callable[[], Any]) -> None:
-    """In a thread with database access of its own, to its end."""
+    """Runs it to its end in a thread with its own database access."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(60)

@@ -15,7 +15,7 @@ from tests.openscan.helpers import MB, in_processes, kept_files, new_scan, priva
 
 ROOT = Path(__file__).resolve().parents[2]
 STATES = {state for state, _ in Scan.STATES}
-#: Modules whose rows have a state of their own: token requests, mail, and what lies in object storage.
+#: Modules whose rows have their own states: token requests, mail, and what lies in object storage.
 OTHER_STATES = ("app_extensions/openscan/accounts/token_requests.py", "app_extensions/openscan/results/object_storage/",
                 "app_extensions/tapis/", "app_extensions/shared/mail.py")
 
@@ -76,7 +76,7 @@ def test_only_the_lifecycle_writes_a_scans_state():
 
 
 def test_modules_with_states_of_their_own_do_not_write_a_scans():
-    """What they write is one of their own models' words, never one of `Scan`'s."""
+    """They write only states of their own models, never one of `Scan`'s."""
     for path in sorted((ROOT / "app_extensions").rglob("*.py")):
         if not str(path.relative_to(ROOT)).startswith(OTHER_STATES):
             continue

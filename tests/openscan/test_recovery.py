@@ -1,4 +1,4 @@
-"""Killed at any line, every job goes on where it was: nothing lost, nothing doubled.
+"""A job that is killed at any line continues where it was: nothing is lost or done twice.
 
 The kill points are lines of our own code, found by running each job once and counting. A few are tried always, every
 single one with `--long`.

@@ -17,7 +17,7 @@ ROWS = Path(__file__).resolve().parents[1] / "data" / "upgrade" / "openscan_0003
 
 
 class OldDatabase:
-    """A database of its own beside the run's, and WebODM's manage.py on it."""
+    """A separate database, and WebODM's manage.py on it."""
 
     def __init__(self, stack, storage: Path):
         self.name = f"upgrade_{uuid.uuid4().hex[:8]}"
@@ -107,7 +107,7 @@ def upgraded(ground, tmp_path_factory) -> Iterator[OldDatabase]:
 
 @pytest.fixture(scope="module")
 def found(upgraded) -> "dict[str, Any]":
-    # In a namespace of its own: functions that the shell's own `exec` defines do not see the names beside them.
+    # In a new namespace: functions that the shell's `exec` defines do not see the names beside them.
     return json.loads(upgraded.manage("shell", "-c", f"exec({LOOK!r}, {{}})").splitlines()[-1])
 
 

@@ -1,4 +1,4 @@
-"""`sandbox start|stop|status|manage` as a user calls them: a sandbox of its own, beside the one of the other tests."""
+"""`sandbox start|stop|status|manage` as a user calls them, on a separate sandbox."""
 import json
 import os
 import signal

@@ -32,7 +32,7 @@ class BrowserError(AssertionError):
 
 
 class Chromium:
-    """A running chromium. Each page has a profile of its own."""
+    """A running chromium. Each page has its own profile."""
 
     def __init__(self, log: Path) -> None:
         # Without windows it takes half the processor time.

@@ -117,7 +117,7 @@ class Flyer:
         return self.get(f"tapis-storage/jobs/{job_id}/")["job"]
 
     def details(self, job_id: str) -> "dict[str, Any]":
-        """All that is told of a job."""
+        """A job as the API shows it."""
         return self.get(f"tapis-storage/jobs/{job_id}/")
 
     def wait(self, job_id: str, seconds: float = 240) -> "dict[str, Any]":

@@ -1,7 +1,7 @@
 """A small engine program for tests of queues and failures: speaks the command line of ``python -m node.engine``, needs only Python.
 
 It really writes a result in ODM's layout, a textured cube and its coloured points, within a tenth of a second, but reconstructs nothing.
-How it behaves is told, the later before the earlier, by ``--mode`` and ``--seconds``; by ``--control FILE``, a JSON file with
+Its behavior is set, the later before the earlier, by ``--mode`` and ``--seconds``; by ``--control FILE``, a JSON file with
 ``{"mode", "seconds"}`` that is read at each run; by the task's options ``quick-mode`` and ``quick-seconds``; by an image named
 ``quick-MODE.jpg`` or ``quick-MODE-SECONDS.jpg``.
 

@@ -56,7 +56,7 @@ def test_users_with_tokens_get_their_flights_with_nobody_asking(stack, tapis, li
     # the images followed, as the preferences say
     until(lambda: len(first.files("Found")) == len(second.files("Found")) == 3, 120)
     assert [flyer.get("tapis-storage/flight-projects/")["count"] for flyer in (first, second, without)] == [2, 2, 0]
-    # beat goes on and on; the cooldown holds
+    # beat runs the job again and again, but the cooldown holds
     log = stack.log_path("beat")
     turns = "Sending due task tapis-periodic-flight-discovery"
     told = log.read_text().count(turns)

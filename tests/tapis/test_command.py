@@ -15,7 +15,7 @@ COMMAND = "discover_tapis_flights"
 
 
 def called(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The command in this process, as ``manage`` runs it in one of its own."""
+    """Run the command in this process. ``manage`` starts a process for it."""
     out, told, code = StringIO(), StringIO(), 0
     try:
         call_command(COMMAND, *arguments, stdout=out, stderr=told)

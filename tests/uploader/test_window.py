@@ -1,4 +1,4 @@
-"""The window, on a screen of its own, with mouse and keyboard."""
+"""The window on a virtual screen, with mouse and keyboard."""
 import os
 import subprocess
 import sys

@@ -151,7 +151,7 @@ def tokens(request: Handler) -> NoReturn:
 
 
 def _refresh(request: Handler, token: str, client: Client) -> str:
-    """The user of a refresh token. An old one goes on working after it has been used."""
+    """The user of a refresh token. An old one keeps working after it has been used."""
     world = request.world
     try:
         claims = jwt.decode(token, world.key.public_pem, algorithms=["RS256"])

@@ -96,7 +96,7 @@ class Fault:
 
 
 class World:
-    """The stand-in's state. ``lock`` guards everything but the trees, which have locks of their own."""
+    """The stand-in's state. ``lock`` guards everything but the trees, which have their own locks."""
 
     def __init__(self, data: Path, base_url: str, tenant: str = "portals") -> None:
         """:param data: a directory for the key and the registered clients, made if missing"""

@@ -122,7 +122,7 @@ class TestRequests:
 
 
 def test_calls_at_the_same_time_do_not_pass_the_hourly_limit(live_db, settings, monkeypatch, unique):
-    """Each of the calls has a database connection of its own, and notes itself only when the others may have counted."""
+    """Each call has its own database connection, and notes itself only when the others may have counted."""
     settings.OPENSCAN_TOKEN_REQUESTS_PER_HOUR = "3"
     create, begin = RequestAttempt.objects.create, threading.Barrier(8)
 

@@ -28,7 +28,7 @@ def token():
 
 
 class Thread(threading.Thread):
-    """Work beside the test, with a database connection of its own; what it raised is kept."""
+    """Runs work in a thread with its own database connection, and keeps what it raised."""
 
     def __init__(self, work, *arguments):
         super().__init__(daemon=True)

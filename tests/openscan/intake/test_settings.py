@@ -87,7 +87,7 @@ def test_bad_settings_are_found_by_number(values, expected):
 
 
 def test_every_number_has_bounds():
-    """One without would meet its worst value in the field. Numbers of object storage have checks of their own."""
+    """One without would meet its worst value in the field. Numbers of object storage have their own checks."""
     for name, setting in conf.declared().items():
         if type(getattr(conf, name)) is int and not name.startswith("s3_"):
             least, most = setting.bounds

@@ -332,7 +332,7 @@ def test_a_flood_of_requests_is_one_email_an_hour(inbox, alone, told, settings, 
     settings.OPENSCAN_ADMIN_MAILS = "root@example.org"
     ask = [f"grace-{number}-{unique}@example.org" for number in range(25)]
     token_requests.request_token(ask[0], "Grace", "Hopper", f"{unique}-0")
-    assert messages.tell_of_requests() == 1, "the first one is told at once"
+    assert messages.tell_of_requests() == 1, "the first one is reported at once"
     for number, address in enumerate(ask[1:], 1):
         token_requests.request_token(address, "Grace", "Hopper", f"{unique}-{number}")
         assert messages.tell_of_requests() == 0
@@ -417,7 +417,7 @@ def test_nothing_of_a_mail_reaches_the_log(inbox, caplog):
 
 
 def test_names_with_control_characters_never_become_projects():
-    """The subject carries the name; a line break in it would be a header of its own."""
+    """The subject carries the name; a line break in it would start another header."""
     from app_extensions.openscan.errors import OpenScanError
 
     token, _ = private_token()

@@ -1,4 +1,4 @@
-"""Tasks that WebODM or their owner deletes, and what a reset leaves behind: nothing is kept for nothing, and somebody is told."""
+"""Tasks that WebODM or their owner deletes, and what a reset leaves behind. No files stay without a use, and somebody hears of it."""
 import uuid
 
 import pytest

@@ -25,7 +25,7 @@ ADA, BOB = "198.51.100.7", "198.51.100.8"
 
 
 def stands(token: Token, minute: int, address: str = "", state: str = Scan.APPROVED, photos: int = 10) -> Scan:
-    """A scan in the database as far as the queue looks at it."""
+    """A row with the columns of a scan that the queue reads."""
     return Scan.objects.create(
         token=token, name=uuid.uuid4().hex, state=state, client_address=address, photos=photos, images_count=photos, parts_count=1,
         declared_bytes=1, upload_nonce="x", links_expire_at=T0, started_at=T0 + datetime.timedelta(minutes=minute))

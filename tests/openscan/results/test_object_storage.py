@@ -79,7 +79,7 @@ def test_the_link_stays_short_and_leads_to_the_storage(published, s3_web, store)
     assert piece.status_code == 206 and piece.content == data[PART_BYTES - 5:]
     head = requests.head(link, timeout=120)
     assert head.status_code == 200 and head.headers["Content-Length"] == str(len(data)) and head.headers["Accept-Ranges"] == "bytes"
-    assert head.headers["ETag"] == whole.headers["ETag"], "a download that goes on is compared with the storage's own tag"
+    assert head.headers["ETag"] == whole.headers["ETag"], "a continued download is compared by the storage's own tag"
     assert requests.get(link, headers={"If-None-Match": head.headers["ETag"]}, timeout=120).status_code == 304
 
 
@@ -205,7 +205,7 @@ def test_results_of_a_site_that_gains_a_bucket_move_there(completed, store, sett
     publish.publish_file(scan.pk)
     scan.refresh_from_db()
     assert files_of(scan) == [] and store.read(scan.result_object) == data
-    assert packing.find_result(link).url, "the link that was mailed goes on being good"
+    assert packing.find_result(link).url, "the mailed link stays valid"
     periodic.catch_up()
     assert wanted.count(("publish_result", scan.pk)) == 1
 

@@ -177,7 +177,7 @@ def test_the_check_compares_bucket_and_rows(store, completed):
 
 
 def test_a_scan_from_a_rig_through_worker_and_bucket(stack, store, settings, s3_web):
-    """A public set by HTTP, a Celery worker of ours on a queue of its own, the live node: result and photos end in the bucket."""
+    """A public set by HTTP, a Celery worker of ours on a separate queue, the live node: result and photos end in the bucket."""
     settings.OPENSCAN_CELERY_QUEUE = S3_QUEUE
     worker = stack.add_worker("worker-s3", "-Q", S3_QUEUE, "--autoscale", "2,1")
     worker.env.update(WO_OPENSCAN_CELERY_QUEUE=S3_QUEUE, **store.environment)

@@ -188,7 +188,7 @@ def test_only_one_process_tidies_up(monkeypatch):
 
 
 def test_looking_at_what_ended_reads_many_tasks_at_a_time(completed, monkeypatch):
-    """Before, each scan of the last 30 days was a query of its own."""
+    """It used to make one query for each scan of the last 30 days."""
     queued = []
     monkeypatch.setattr(periodic, "dispatch", lambda name, pk, **_: queued.append(pk))
     monkeypatch.setattr(periodic, "_MOST_ENDED", 10**9)  # all of them are one block

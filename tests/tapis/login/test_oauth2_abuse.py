@@ -33,7 +33,7 @@ def test_another_session_cannot_use_a_state_nor_spend_it(stack, tapis, browser, 
     back = back_from_tapis(browser, tapis.user(f"cross{unique}"))
     with Browser(stack.address()) as stranger:
         assert stranger.get(back, allow_redirects=False).status_code == 400
-        stranger.authorize()  # with a session of its own
+        stranger.authorize()  # in a separate session
         assert stranger.get(back, allow_redirects=False).status_code == 400
     assert browser.get(back, allow_redirects=False).status_code == 302
 

@@ -118,7 +118,7 @@ def test_a_revoked_refresh_token_ends_the_login(tapis, token):
             tokens.access_token_for(token.user, token.client)
     token.refresh_from_db()
     assert not token.is_valid and token.invalid_reason
-    assert tapis.counters()["token.refresh_token"] == 1, "an ended login goes on asking Tapis"
+    assert tapis.counters()["token.refresh_token"] == 1, "an ended login keeps asking Tapis"
 
 
 def test_invalid_tokens_are_never_used(tapis, token):

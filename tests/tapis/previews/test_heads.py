@@ -38,7 +38,7 @@ def test_the_first_bytes_are_enough_where_the_exif_holds_a_thumbnail():
     ((6016, 4000), (160, 106)), ((4000, 3000), (160, 120)), ((4000, 2250), (160, 90)), ((3000, 4000), (160, 120)),
     (None, (160, 120)), ((0, 0), (160, 120)), ((2**32 - 1, 1), (160, 120)), ((1, 2**32 - 1), (160, 120))])
 def test_the_black_bars_of_a_cameras_thumbnail_are_cut_off(size, shown):
-    """Cameras add them to reach 4:3. What the EXIF says of the size is believed as far as a picture is left."""
+    """Cameras add them to reach 4:3. The size in the EXIF is believed unless it would leave no picture."""
     small = Image.new("RGB", (160, 120), "black")
     if size is not None and 160 * size[1] < 120 * size[0] and shown[1] < 120:
         small.paste("seagreen", (0, (120 - shown[1]) // 2, 160, (120 + shown[1]) // 2))

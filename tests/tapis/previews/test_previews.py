@@ -29,7 +29,7 @@ def discover(flyer):
 
 
 def ask(flyer, *names, again=False, status=None):
-    """What is told of some flights, without waiting."""
+    """The previews of some flights, without waiting."""
     flights = [{"flight_name": name, "system_id": flyer.system} for name in names]
     answer = flyer.call("POST", "tapis-storage/flight-previews/", {"flights": flights, **({"again": True} if again else {})})
     assert answer.status_code in ((200, 202) if status is None else (status,)), answer.text

@@ -118,7 +118,7 @@ def jobs_of(flyer, name):
 
 
 def test_two_flights_at_once_do_not_share_one_quota(flyer, tapis):
-    """Each would fit alone: the second is told before anything of it is fetched."""
+    """Each would fit alone. The second is refused before any of its images is fetched."""
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import run
 

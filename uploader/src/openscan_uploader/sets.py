@@ -45,7 +45,7 @@ class Set:
     created_at: float = 0.0
     done: List[int] = field(default_factory=list)
     state: str = SENDING
-    #: Whether the server has created this project. Until then, a project with this name belongs to somebody else.
+    #: Whether the server has created this project. Until then, a project with this name belongs to someone else.
     created: bool = False
     status: str = ""
     #: Only if the server gives one (see its createProject); needed for every later call about the project.

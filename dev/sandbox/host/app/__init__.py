@@ -1,3 +1,3 @@
-"""WebODM's application package, as far as the sandbox needs it."""
+"""The part of WebODM's application package that the sandbox needs."""
 
 default_app_config = "app.apps.MainConfig"

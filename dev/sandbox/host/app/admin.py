@@ -125,7 +125,7 @@ class PluginAdmin(admin.ModelAdmin):
             plugin = function(plugin_name)
             if plugin is not None and plugin.requires_restart():
                 messages.warning(request, f"Restart WebODM to {verb} {plugin_name} completely")
-        except Exception as error:  # noqa: BLE001 (whatever a plugin raises is told to the administrator)
+        except Exception as error:  # noqa: BLE001 (the administrator sees whatever a plugin raises)
             messages.warning(request, f"Cannot {verb} plugin {plugin_name}: {error}")
         return HttpResponseRedirect(reverse("admin:app_plugin_changelist"))
 

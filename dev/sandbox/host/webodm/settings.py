@@ -1,4 +1,4 @@
-"""Settings of the sandbox host: WebODM's names and values, as far as an extension can notice them.
+"""Settings of the sandbox host: those of WebODM's names and values that an extension can notice.
 
 What a machine decides comes from the environment, under WebODM's own variables where it has them. ``SANDBOX_DATA`` is the
 one variable that WebODM does not know: the directory that holds the media, the site's override and the secret key.

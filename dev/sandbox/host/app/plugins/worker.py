@@ -1,4 +1,4 @@
-"""Celery for plugins that bring no task module of their own: source text goes through the queue and is run there."""
+"""Celery for plugins without a task module: source text goes through the queue, and the worker runs it."""
 import inspect
 
 from webodm import settings
