@@ -181,10 +181,9 @@ class Turn:
             room -= 1
 
     def _fetch(self, row: FlightFile) -> Fetched:
-        flight = self.job.flight
-        self.directory.mkdir(parents=True, exist_ok=True)  # another turn may have just removed it
-        return self.fetcher.fetch(flight.system_id, f"{flight.images_path}/{row.name}", self._part(row),
-                                  None if row.is_link else row.size)
+        flight, part = self.job.flight, self._part(row)
+        _create(part)
+        return self.fetcher.fetch(flight.system_id, f"{flight.images_path}/{row.name}", part, None if row.is_link else row.size)
 
     def _part(self, row: FlightFile) -> Path:
         return self.directory / f"{row.pk}.{self.batch.pk.hex}.part"
@@ -301,7 +300,7 @@ class Turn:
     def _remove_parts(self) -> None:
         """Delete this turn's partial files."""
         for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
-            part.unlink()
+            part.unlink(missing_ok=True)
 
     def _outcome(self) -> str:
         self.job.refresh_from_db()
@@ -313,6 +312,18 @@ class Turn:
                 raise self._given_up()
             return MORE
         return OTHERS if files.filter(state=FlightFile.FETCHING).exists() else DONE
+
+
+def _create(part: Path) -> None:
+    """Create an empty file before its content is asked for, which may take long. With a file in it, no earlier turn that is tidying up
+    removes the directory."""
+    while True:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.touch()
+            return
+        except FileNotFoundError:
+            continue  # an earlier turn removed the directory between the two calls
 
 
 def cancelled(task: Any) -> bool:

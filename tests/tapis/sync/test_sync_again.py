@@ -1,5 +1,6 @@
 """What later syncs of a flight do: nothing twice, nothing never."""
 import threading
+import uuid
 
 import pytest
 from django.db import connection
@@ -283,3 +284,57 @@ def test_a_worker_that_ends_late_leaves_the_files_of_the_next_sync_alone(flyer, 
     part.unlink()
     leases.close_batch(batch)
     assert run.run_here(second.pk).state == "completed" and len(flyer.files("Late")) == 2
+
+
+def test_a_sync_that_begins_while_the_last_turn_tidies_up_keeps_its_files(flyer, tapis):
+    """The user logs in again at the moment at which the sync was paused. Before, it failed with a FileNotFoundError."""
+    from app_extensions.host import tasks
+    from app_extensions.tapis import jobs
+    from app_extensions.tapis.login.access import TapisAccess
+    from app_extensions.tapis.sync import finish, tidy
+
+    ready(flyer, "Moment", 1)
+    job, _ = jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row("Moment"), queue=False)
+    finish.cancel(job.pk, "for the test")
+    job.refresh_from_db()
+    part = tasks.incoming_dir(flyer.task("Moment")) / f"1.{uuid.uuid4().hex}.part"
+
+    def begins(execute, sql, params, many, context):
+        answer = execute(sql, params, many, context)
+        if "tapis_syncbatch" in sql:
+            part.write_bytes(b"on its way")
+        return answer
+
+    with connection.execute_wrapper(begins):
+        tidy.remove_incoming(job)
+    assert part.exists()
+    part.unlink()
+    tidy.remove_incoming(job)
+    assert not part.parent.exists()
+
+
+def test_a_directory_that_the_last_turn_removes_costs_the_next_one_no_image(flyer, tapis, sync_here):
+    """It found it empty, while the next turn waited for the image from Tapis."""
+    from app_extensions.host import tasks
+
+    ready(flyer, "Removed", 8)
+    tapis.fault("slow", operation="content", path="Removed/", seconds=0.1)
+    incoming, over, removed = tasks.incoming_path(flyer.task("Removed").pk), threading.Event(), []
+
+    def remove():
+        while not over.is_set():
+            try:
+                incoming.rmdir()
+                removed.append(True)
+            except OSError:
+                over.wait(0.0005)  # it is not there, or not empty
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    try:
+        job = sync_here(flyer, "Removed")
+    finally:
+        over.set()
+        remover.join()
+    assert removed and job.state == "completed", job.error
+    assert len(flyer.files("Removed")) == 8
