@@ -114,11 +114,17 @@ class EngineRun:
 
     async def start(self) -> int:
         """Start the engine; returns the id of its process group. Raises EngineError."""
+        starting = asyncio.ensure_future(asyncio.create_subprocess_exec(
+            *self._arguments, cwd=ROOT, start_new_session=True, limit=MAX_LINE_BYTES,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        ))
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._arguments, cwd=ROOT, start_new_session=True, limit=MAX_LINE_BYTES,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            )
+            # If it were canceled now, asyncio would kill the guard alone, and an engine that it has started would stay.
+            self._process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._process = await starting
+            await self.stop()
+            raise
         except OSError as error:
             raise EngineError(f"cannot start the engine: {error.strerror}") from error
         return self._process.pid

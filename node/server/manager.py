@@ -271,8 +271,9 @@ class TaskManager:
         job = self._jobs.get(task.uuid)
         if job is None or job.work is None:
             return
-        job.canceled = True
-        job.work.cancel()
+        if not job.canceled:  # a second cancel would interrupt the work that ends the engine
+            job.canceled = True
+            job.work.cancel()
         await asyncio.wait({job.work})
 
     def _fail(self, task: Task, job: Job, error: str) -> None:
