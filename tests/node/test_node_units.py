@@ -1,7 +1,15 @@
-"""The node's small rules: file names, options, wanted outputs, console lines."""
+"""The node's small rules: file names, options, wanted outputs, console lines, and an engine's start."""
+import asyncio
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 
 from node.server.console import Console
+from node.server.engine import EngineRun
 from node.server.names import safe_name, unused_name
 from node.server.options import OptionsError, filter_options
 from node.server.results import parse_outputs
@@ -88,3 +96,25 @@ def test_console(tmp_path) -> None:
     assert console.lines(99) == []
     console.clear()
     assert console.lines() == []
+
+
+def test_an_engine_that_is_canceled_while_it_starts_ends(tmp_path: Path) -> None:
+    """The node was busy, so the guard had started the engine before asyncio knew of the guard. The engine used to stay."""
+    async def cancel_early() -> None:
+        for steps in range(1, 6):
+            run = EngineRun([sys.executable, "-c", "import time; time.sleep(600)"], images=tmp_path, out=tmp_path, options=tmp_path,
+                            on_line=print, on_progress=print)
+            starting = asyncio.ensure_future(run.start())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            time.sleep(0.4)
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            await run.stop()
+
+    asyncio.run(cancel_early())
+    left = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(process.info["cmdline"] or ())]
+    for process in left:
+        process.kill()
+    assert left == []
