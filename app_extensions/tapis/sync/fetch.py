@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -299,8 +300,9 @@ class Turn:
 
     def _remove_parts(self) -> None:
         """Delete this turn's partial files."""
-        for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
-            part.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another turn found the directory empty and removed it
+            for part in self.directory.glob(f"*.{self.batch.pk.hex}.part*"):
+                part.unlink(missing_ok=True)
 
     def _outcome(self) -> str:
         self.job.refresh_from_db()
@@ -315,8 +317,10 @@ class Turn:
 
 
 def _create(part: Path) -> None:
-    """Create an empty file before its content is asked for, which may take long. With a file in it, no earlier turn that is tidying up
-    removes the directory."""
+    """Create an empty file before asking Tapis for its content, which may take long.
+
+    An earlier turn that is cleaning up cannot remove a directory with a file in it.
+    """
     while True:
         part.parent.mkdir(parents=True, exist_ok=True)
         try:

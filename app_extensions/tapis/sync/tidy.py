@@ -12,12 +12,12 @@ def remove_incoming(job: TapisJob) -> None:
     if job.flight.task_id is None:
         return
     directory = host_tasks.incoming_path(job.flight.task_id)
-    # List before asking the database: a turn that begins meanwhile has its row before its files, so its files are not in the list.
-    parts = list(directory.glob("*.part*"))
-    if TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE).exists():
-        return
-    live = {key.hex for key in SyncBatch.objects.filter(job__flight_id=job.flight_id).values_list("pk", flat=True)}
     try:
+        # List before asking the database: a turn that begins meanwhile has its row before its files, so its files are not in the list.
+        parts = list(directory.glob("*.part*"))
+        if TapisJob.objects.filter(flight_id=job.flight_id, kind=TapisJob.SYNC, state__in=TapisJob.ACTIVE).exists():
+            return
+        live = {key.hex for key in SyncBatch.objects.filter(job__flight_id=job.flight_id).values_list("pk", flat=True)}
         for part in parts:
             if part.name.split(".")[1] not in live:
                 part.unlink(missing_ok=True)  # left by a worker that was killed
