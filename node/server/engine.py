@@ -119,7 +119,7 @@ class EngineRun:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         ))
         try:
-            # If it were canceled now, asyncio would kill the guard alone, and an engine that it has started would stay.
+            # On a cancel, asyncio would kill only the guard. An engine that the guard has started would keep running.
             self._process = await asyncio.shield(starting)
         except asyncio.CancelledError:
             self._process = await starting

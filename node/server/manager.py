@@ -79,7 +79,7 @@ class TaskManager:
         """Stop all engines. Tasks that were running continue when the node starts again."""
         self._stopping = True
         for job in list(self._jobs.values()):
-            if job.work is not None:
+            if job.work is not None and not job.canceled:
                 job.work.cancel()
         for background in list(self._background):
             background.cancel()
