@@ -24,11 +24,10 @@ ENGINE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
 
 #: What our deployment files add to WebODM's gunicorn (deploy/docker/bin/gunicorn says why).
 WEB_ARGUMENTS = ["--limit-request-line", "0", "--worker-class", "gthread", "--threads", "40", "--keep-alive", "0", "--max-requests", "0"]
-#: The order in which services start.
+#: Services in the order in which they start. Those of one group stop together, before the groups that they use.
 #: `worker` is WebODM's own, which passes no `-Q`; `jobs` takes the jobs of the two plugins from their queue.
-SERVICES = ("redis", "mail", "node", "tapis", "web", "worker", "jobs", "beat")
-#: What stops at the same time, before the services that it uses.
-STOPPED_TOGETHER = (("beat", "jobs", "worker", "web"), ("tapis", "node", "mail"), ("redis",))
+_GROUPS = (("redis",), ("mail", "node", "tapis"), ("web", "worker", "jobs", "beat"))
+SERVICES = tuple(name for group in _GROUPS for name in group)
 OWN_QUEUE = "extensions"
 
 
@@ -217,7 +216,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stops every service, then the database."""
-        for names in STOPPED_TOGETHER:
+        for names in reversed(_GROUPS):
             services = [self.services[name] for name in names if name in self.services]
             for service in services:
                 service.terminate()
