@@ -66,8 +66,10 @@ def test_file_responses_ignore_range(probe):
 
 
 def chunked(url: str) -> tuple[http.client.HTTPResponse, str]:
-    """Posts five bytes without saying how many; the answer and its text. All is sent at once: gunicorn may answer and close without
-    reading a body, and what came after that would cost us its answer."""
+    """Post five bytes without a Content-Length. Returns the answer and its text.
+
+    Everything goes out in one call. Gunicorn may answer and close without reading the body, and later bytes would reset the connection.
+    """
     parts = urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection((parts.hostname, parts.port), timeout=60) as link:

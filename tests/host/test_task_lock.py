@@ -59,7 +59,7 @@ def test_a_lock_that_another_of_ours_took_over_is_left_alone(task_id):
 
 
 def test_one_of_ours_is_not_taken_for_left_behind(stack, task_id, monkeypatch):
-    """No worker says that it is at the task, as it is not a worker that holds it. A lock beside it that nobody holds is released."""
+    """No worker reports the task, because this process holds its lock. A lock that nobody holds is released."""
     monkeypatch.setattr(processing, "SUSPECT_SECONDS", 0)
     monkeypatch.setattr(processing, "_ASK_WORKERS_SECONDS", 0.5)
     left = key(uuid.uuid4())

@@ -91,17 +91,17 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
 
 def test_what_is_not_ours_is_left_alone(target: Target) -> None:
     """A foreign directory under our name, or two overrides at once, stops the install before it changes anything."""
-    _is_refused(target, target.directory / "app_extensions" / "theirs.py", "is not ours")
+    _refused(target, target.directory / "app_extensions" / "theirs.py", "is not ours")
     override = target.directory / "webodm" / "settings_override.py"
     before = override.read_text() if override.exists() else None
     override.write_text(SITE_OVERRIDE)
     try:
-        _is_refused(target, override.with_name("settings_override_site.py"), "has both settings_override.py and settings_override_site.py")
+        _refused(target, override.with_name("settings_override_site.py"), "has both settings_override.py and settings_override_site.py")
     finally:
         override.unlink() if before is None else override.write_text(before)
 
 
-def _is_refused(target: Target, file: Path, words: str) -> None:
+def _refused(target: Target, file: Path, words: str) -> None:
     """An install stops at `file`, and leaves all files and packages as they were."""
     made = not file.parent.exists()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _is_refused(target: Target, file: Path, words: str) -> None:
 
 def test_a_plugin_with_another_name_is_not_ours(target: Target) -> None:
     """Any manifest has a name; it must be ours."""
-    _is_refused(target, target.media / "plugins" / "openscan_cloud" / "manifest.json", "is not ours")
+    _refused(target, target.media / "plugins" / "openscan_cloud" / "manifest.json", "is not ours")
 
 
 def test_the_wheel_has_every_file_of_the_apps_and_one_version(tmp_path: Path) -> None:

@@ -58,6 +58,6 @@ def later(scan: Scan) -> None:
 
 
 def in_a_thread(work: Callable[[], Any]) -> None:
-    """Runs it to its end in a thread with its own database access."""
+    """Run `work` in a thread with its own database access, and wait for its end."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(60)

@@ -1,7 +1,7 @@
 """Whether the live worker takes jobs.
 
 A test that calls a job itself and looks at what it did must not race the live worker, which other tests' jobs, signals and polls
-keep busy with the same rows. The worker is not stopped. It is asked to take no jobs from its queue, as an operator would ask it.
+keep busy with the same rows. The worker keeps running, but takes no jobs from its queue.
 """
 import time
 from typing import Any, Optional

@@ -1,4 +1,4 @@
-"""Tasks that WebODM or their owner deletes, and what a reset leaves behind. No files stay without a use, and somebody hears of it."""
+"""Tasks that WebODM or their owner deletes, and what a reset leaves behind. No useless files stay, and somebody is notified."""
 import uuid
 
 import pytest
