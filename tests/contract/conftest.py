@@ -9,6 +9,7 @@ WEBODM_RESTART    a command that restarts its web server, worker and beat; witho
 Tests look at behaviour only: over HTTP, or by Python sent to `manage.py shell` of that WebODM. What they put there (plugins, a
 settings file, users, projects, a node) they take away again.
 """
+import concurrent.futures
 import json
 import shlex
 import shutil
@@ -16,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,11 +157,24 @@ class Host:
         for path in [media / "plugins" / name for name in PLUGINS] + [media / APP, media / "contract_log"]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def media_root(self) -> str:
-        raise NotImplementedError
+    def web_workers(self) -> set[int]:
+        """Has each process of gunicorn answer at least once; returns their process ids.
 
-    def restart(self) -> None:
-        """Restarts web, worker and beat."""
+        A process reads its URLs at its first request, from the plugins that are enabled then. The first request comes alone, since
+        WebODM sets its flag for registered plugins without a lock.
+        """
+        def ask(_: int) -> int:
+            return requests.get(f"{self.url}/contract-probe/open").json()["pid"]
+
+        answering = {ask(0)}
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for _ in range(100):
+                answering |= set(pool.map(ask, range(24)))
+                if len(answering) > 2:
+                    break
+        return answering
+
+    def media_root(self) -> str:
         raise NotImplementedError
 
 
@@ -195,11 +208,7 @@ class SandboxHost(Host):
         self.shell("from django.contrib.auth.models import User\nUser.objects.create_superuser(name, '', password)",
                    name=self.admin[0], password=self.admin[1])
         self.stack.start(["web", "worker", "beat"])
-
-    def restart(self) -> None:
-        for name in ("beat", "worker", "web"):
-            self.stack.services.pop(name).stop()
-        self.stack.start(["web", "worker", "beat"])
+        self.web_workers()
 
     def stop(self) -> None:
         self.close_shell()
@@ -234,11 +243,10 @@ class RealHost(Host):
         self._settings = (override, before)
         override.write_text((before or "") + SETTINGS)
         self.close_shell()
-        self.restart()
+        self._restart()
+        self.web_workers()
 
-    def restart(self) -> None:
-        if not self.restart_command:
-            pytest.skip("WEBODM_RESTART does not say how to restart this WebODM")
+    def _restart(self) -> None:
         subprocess.run(self.restart_command, env=self.environment, check=True, timeout=300, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
 
@@ -251,7 +259,7 @@ class RealHost(Host):
                 override.write_text(before)
             self.remove_probes()
             self.close_shell()
-            self.restart()
+            self._restart()
             self.remove_probes()  # what they noted until the restart
         self.close_shell()
         shutil.rmtree(self._tmp)
@@ -368,20 +376,3 @@ class TaskMaker:
 def tasks(host: Host, user: tuple[str, str]) -> TaskMaker:
     """Makes tasks of a user of this test's own."""
     return TaskMaker(host, user[0])
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """Asks until the answer is true, and returns it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds:.0f} s"
-        time.sleep(0.2)
-
-
-@pytest.fixture(name="wait_for")
-def wait_for_fixture() -> Callable[..., Any]:
-    """`wait_for` itself: test files cannot import from a conftest."""
-    return wait_for

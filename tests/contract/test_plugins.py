@@ -1,10 +1,11 @@
 """Contract, "Extension apps": how plugins are found, loaded, enabled and disabled."""
-import concurrent.futures
 import shutil
 from pathlib import Path
 
 import pytest
 import requests
+
+from tests.support.waiting import until
 
 DJANGO = """
 import os, sys
@@ -30,23 +31,18 @@ def test_plugins_import_as_plugins_dot_name(probe):
                        "result = get_plugin_by_name('contract_probe').get_module_name()") == "plugins.contract_probe.plugin"
 
 
-def test_plugin_modules_are_imported_everywhere_even_when_disabled(probe, wait_for):
+def test_plugin_modules_are_imported_everywhere_even_when_disabled(probe):
     def importers():
         return {word for note in probe.notes("disabled-import") for word in note["cmdline"] if word in ("worker", "beat")}
 
-    wait_for(lambda: importers() == {"worker", "beat"})
+    until(lambda: importers() == {"worker", "beat"})
     assert any("gunicorn" in word for note in probe.notes("disabled-import") for word in note["cmdline"])
 
 
 def test_register_runs_in_one_gunicorn_worker(probe):
     """WebODM sets its flag without a lock, so workers and threads whose first requests come at the same moment all register. Later ones
     do not."""
-    answering = set()
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for _ in range(100):
-            answering |= set(pool.map(lambda _: requests.get(f"{probe.url}/contract-probe/open").json()["pid"], range(24)))
-            if len(answering) > 2:
-                break
+    answering = probe.web_workers()
     registered = [note for note in probe.notes("register") if note["pid"] in answering]
     for enabled in probe.notes("enable"):  # a test enabled it, which registers it once more, just before
         earlier = [note for note in registered if note["pid"] == enabled["pid"] and note["at"] <= enabled["at"]]
