@@ -23,10 +23,10 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('event', models.CharField(help_text='Name of the transition in lifecycle.py', max_length=16)),
-                ('from_state', models.CharField(blank=True, help_text='Empty: the scan was new', max_length=12)),
+                ('from_state', models.CharField(blank=True, help_text='Empty for a new scan', max_length=12)),
                 ('to_state', models.CharField(max_length=12)),
                 ('why', models.CharField(blank=True, max_length=500)),
-                ('actor', models.CharField(blank=True, help_text='User who did it, empty for clients and the program itself', max_length=150)),
+                ('actor', models.CharField(blank=True, help_text='User who caused it; empty for clients and for the program itself', max_length=150)),
                 ('scan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='openscan.Scan')),
             ],
             options={

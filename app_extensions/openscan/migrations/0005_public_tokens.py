@@ -46,12 +46,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='scan',
             name='first_byte_at',
-            field=models.DateTimeField(blank=True, help_text='When the first byte of a part came', null=True),
+            field=models.DateTimeField(blank=True, help_text='When the first byte of a part arrived', null=True),
         ),
         migrations.AddField(
             model_name='scan',
             name='discarded_at',
-            field=models.DateTimeField(blank=True, help_text='When what a reset left behind was removed', null=True),
+            field=models.DateTimeField(blank=True, help_text='When the remains of a reset were removed', null=True),
         ),
         migrations.RunPython(note_first_bytes, migrations.RunPython.noop),
         migrations.AddIndex(
@@ -90,9 +90,9 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('day', models.DateField(db_index=True)),
                 ('client', models.CharField(max_length=32)),
-                ('calls', models.IntegerField(default=0, help_text='createProject calls')),
-                ('refusals', models.IntegerField(default=0, help_text='Sets that were refused when they were read in')),
-                ('used_bytes', models.BigIntegerField(default=0, help_text="Credit that this client's sets used up")),
+                ('calls', models.IntegerField(default=0, help_text='Calls of createProject')),
+                ('refusals', models.IntegerField(default=0, help_text='Sets that were refused during ingest')),
+                ('used_bytes', models.BigIntegerField(default=0, help_text="Credit that this client's sets have used")),
                 ('token', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='client_days', to='openscan.Token')),
             ],
         ),

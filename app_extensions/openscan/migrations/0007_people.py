@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField('tokenrequest', 'told_at', models.DateTimeField(
-            blank=True, editable=False, help_text='When the admins were told of it', null=True)),
+            blank=True, editable=False, help_text='When administrators were told about it', null=True)),
         migrations.AddField('tokenrequest', 'token_mail', models.ForeignKey(
             blank=True, editable=False, help_text='The email with the token', null=True, on_delete=django.db.models.deletion.SET_NULL,
             related_name='token_requests', to='openscan.OutgoingMail')),

@@ -15,8 +15,8 @@ class Migration(migrations.Migration):
             name='BrowserUpload',
             fields=[
                 ('scan', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='browser_upload', serialize=False, to='openscan.Scan')),
-                ('files', models.TextField(help_text='JSON: a list of [path, bytes], one a part')),
-                ('archive', models.CharField(blank=True, help_text='The name of the one zip whose slices the parts are', max_length=255)),
+                ('files', models.TextField(help_text='JSON: a list of [path, bytes], one for each part')),
+                ('archive', models.CharField(blank=True, help_text='Name of the zip, if the parts are slices of one', max_length=255)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
@@ -40,16 +40,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='token',
             name='self_made',
-            field=models.BooleanField(default=False, editable=False, help_text='Its owner made it on the page for it'),
+            field=models.BooleanField(default=False, editable=False, help_text='Its owner created it on the tokens page'),
         ),
         migrations.AddField(
             model_name='scan',
             name='queue_rank',
-            field=models.IntegerField(default=0, help_text='Lower goes first, before every other rule of the queue'),
+            field=models.IntegerField(default=0, help_text='Lower numbers go first, whatever the other rules of the queue say'),
         ),
         migrations.AddField(
             model_name='scan',
             name='on_hold',
-            field=models.BooleanField(default=False, help_text='Stays in the queue until an administrator lets it go on'),
+            field=models.BooleanField(default=False, help_text='Stays in the queue until an administrator releases it'),
         ),
     ]

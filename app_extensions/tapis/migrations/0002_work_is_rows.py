@@ -23,12 +23,12 @@ class Migration(migrations.Migration):
                 ('id', models.AutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('system_id', models.CharField(max_length=255)),
                 ('state', models.CharField(choices=[('waiting', 'waiting'), ('done', 'done'), ('failed', 'failed')], default='waiting', max_length=10)),
-                ('offset', models.IntegerField(default=0, help_text='Entries of the root before the page at hand.')),
-                ('cursor', models.CharField(blank=True, default='', help_text='Directories up to this name are read.', max_length=255)),
+                ('offset', models.IntegerField(default=0, help_text='Number of entries of the root directory before the current page.')),
+                ('cursor', models.CharField(blank=True, default='', help_text='Directories up to this name have been read.', max_length=255)),
                 ('read', models.IntegerField(default=0)),
                 ('known', models.IntegerField(default=0)),
                 ('flights', models.IntegerField(default=0)),
-                ('unread', models.IntegerField(default=0, help_text='Directories that could not be read.')),
+                ('unread', models.IntegerField(default=0, help_text='Number of directories that could not be read.')),
                 ('error', models.TextField(blank=True, default='')),
                 ('status', models.IntegerField(default=0, help_text='The HTTP status that fits the error.')),
                 ('gave_up', models.BooleanField(default=False, help_text='Too many directories in a row could not be read.')),
@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tapisjob',
             name='due_at',
-            field=models.DateTimeField(default=django.utils.timezone.now, help_text='No worker takes it before.'),
+            field=models.DateTimeField(default=django.utils.timezone.now, help_text='No worker takes it before this time.'),
         ),
         migrations.AddField(
             model_name='tapisjob',
@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tapisjob',
             name='note',
-            field=models.CharField(blank=True, default='', help_text='What a job that goes on waits for.', max_length=300),
+            field=models.CharField(blank=True, default='', help_text='What an unfinished job waits for.', max_length=300),
         ),
         migrations.AddField(
             model_name='tapisjob',
@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tapisjob',
             name='request',
-            field=django.contrib.postgres.fields.jsonb.JSONField(blank=True, default=dict, help_text='What was asked for: systems, flights.'),
+            field=django.contrib.postgres.fields.jsonb.JSONField(blank=True, default=dict, help_text='What was requested: systems, flights.'),
         ),
         migrations.AddField(
             model_name='tapisjob',
@@ -109,17 +109,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tapisjob',
             name='to_tell',
-            field=models.BooleanField(default=False, help_text='Its user has not been told of its end yet.'),
+            field=models.BooleanField(default=False, help_text='Its user has not been told yet that it has ended.'),
         ),
         migrations.AddField(
             model_name='tapisjob',
             name='unchanged_since',
-            field=models.DateTimeField(blank=True, help_text='Since when the listing has been the same.', null=True),
+            field=models.DateTimeField(blank=True, help_text='Time since which the listing has not changed.', null=True),
         ),
         migrations.AddField(
             model_name='tapisoauth2state',
             name='origin',
-            field=models.CharField(blank=True, db_index=True, default='', help_text='A keyed hash of the address that began it.', max_length=64),
+            field=models.CharField(blank=True, db_index=True, default='', help_text="A keyed hash of the client's address.", max_length=64),
         ),
         migrations.AddField(
             model_name='tapisoauth2token',
@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tapisoauth2token',
             name='refresher',
-            field=models.CharField(blank=True, default='', help_text='Who refreshes it right now.', max_length=36),
+            field=models.CharField(blank=True, default='', help_text='The process that is refreshing it now.', max_length=36),
         ),
         migrations.AddField(
             model_name='tapisoauth2token',

@@ -19,10 +19,10 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[('waiting', 'to be fetched'), ('ready', 'here'), ('failed', 'could not be fetched')], default='waiting', max_length=10)),
                 ('error', models.TextField(blank=True, default='')),
                 ('needs_login', models.BooleanField(default=False, help_text='It failed because the Tapis login had ended.')),
-                ('attempts', models.IntegerField(default=0, help_text='Attempts by workers since it was asked for.')),
+                ('attempts', models.IntegerField(default=0, help_text='Number of attempts by workers since it was requested.')),
                 ('asked_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(blank=True, help_text='When it was fetched, or failed.', null=True)),
-                ('used_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, help_text='When somebody last looked at it, to the day.')),
+                ('ended_at', models.DateTimeField(blank=True, help_text='When it was fetched or failed.', null=True)),
+                ('used_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, help_text='The day on which somebody last looked at it.')),
             ],
         ),
         migrations.CreateModel(
@@ -31,11 +31,11 @@ class Migration(migrations.Migration):
                 ('id', models.AutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.IntegerField(help_text='From 1, in the order of the names.')),
                 ('name', models.CharField(max_length=255)),
-                ('taken_at', models.CharField(blank=True, default='', help_text="The camera's own time, ISO 8601 without a zone.", max_length=19)),
+                ('taken_at', models.CharField(blank=True, default='', help_text="The camera's time, ISO 8601 without a time zone.", max_length=19)),
                 ('camera', models.CharField(blank=True, default='', max_length=130)),
                 ('latitude', models.FloatField(blank=True, null=True)),
                 ('longitude', models.FloatField(blank=True, null=True)),
-                ('thumbnail', models.BinaryField(blank=True, default=b'', help_text='A JPEG, or nothing.')),
+                ('thumbnail', models.BinaryField(blank=True, default=b'', help_text='A JPEG; may be empty.')),
                 ('problem', models.CharField(blank=True, default='', max_length=300)),
             ],
             options={
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='tapisjob',
             name='purpose',
-            field=models.CharField(blank=True, default='', help_text='What a discovery, or a job for previews, is for; one each per user.', max_length=80),
+            field=models.CharField(blank=True, default='', help_text='What a discovery or a job for previews is for; each user has at most one of each.', max_length=80),
         ),
         migrations.AddConstraint(
             model_name='tapisjob',

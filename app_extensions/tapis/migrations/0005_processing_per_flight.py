@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
             name='processing',
             field=django.contrib.postgres.fields.jsonb.JSONField(
                 blank=True, default=dict,
-                help_text="What was chosen at the import: process, preset, node. The rest is as the user's preferences say."),
+                help_text="Choices made at the import: process, preset, node. The user's preferences apply to the rest."),
         ),
     ]
