@@ -3,7 +3,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -45,6 +45,7 @@ class CpuReport:
     def __init__(self, database: Path) -> None:
         self.postmaster = database / "postmaster.pid"  # PostgreSQL is a daemon, so it does not descend from us
         self.last = self._now()
+        self.ends = False
         self.files: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def _now(self) -> float:
@@ -53,13 +54,18 @@ class CpuReport:
             roots += [int(line) for line in self.postmaster.read_text().splitlines()[:1]]
         return cpu_seconds(roots)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: Optional[pytest.Item]) -> None:
+        self.ends = nextitem is None or nextitem.path != item.path  # looking at each test would cost as much as all of PostgreSQL
+
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
         outcome: Any = yield
-        now = self._now()
-        # A server that was killed and not waited for takes its seconds with it.
-        outcome.get_result().cpu_seconds = max(0.0, now - self.last)
-        self.last = now
+        if self.ends and call.when == "teardown":
+            now = self._now()
+            # A server that was killed and not waited for takes its seconds with it.
+            outcome.get_result().cpu_seconds = max(0.0, now - self.last)
+            self.last = now
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         row = self.files[report.nodeid.split("::")[0]]
