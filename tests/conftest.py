@@ -124,11 +124,11 @@ def chromium(tmp_path_factory) -> Iterator[Chromium]:
 def open_page(chromium: Chromium, stack: Stack) -> Iterator[Callable[..., Page]]:
     """open_page(width=1280) -> a fresh page of the live WebODM, closed after the test.
 
-    Scans' pages have no model viewer unless ``models=True``: without a GPU, it costs more than the rest of the page.
+    With ``models=False``, pages of finished scans have no model viewer: without a GPU, it costs more than the rest of the page.
     """
     pages = []
 
-    def opened(width: int = 1280, models: bool = False) -> Page:
+    def opened(width: int = 1280, models: bool = True) -> Page:
         page = chromium.page(stack.address(), width)
         pages.append(page)
         if not models:

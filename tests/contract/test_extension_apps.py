@@ -1,6 +1,8 @@
 """Contract, "Extension apps": settings, jobs, signals and packages of those who extend WebODM."""
 import pytest
 
+from tests.support.waiting import until
+
 
 def program(note: dict) -> str:
     """What kind of process left a note."""
@@ -116,9 +118,9 @@ print(sorted(app.conf.beat_schedule))
     assert done.stdout.splitlines()[-1] == "['mine']", done.stderr
 
 
-def test_beat_runs_added_entries_and_the_worker_knows_the_included_module(probe, wait_for):
+def test_beat_runs_added_entries_and_the_worker_knows_the_included_module(probe):
     before = len(probe.notes("tick"))
-    wait_for(lambda: len(probe.notes("tick")) > before, 20)
+    until(lambda: len(probe.notes("tick")) > before, 20)
     assert program(probe.notes("tick")[-1]) == "worker"
 
 
@@ -175,37 +177,37 @@ def test_models_outside_an_app_need_an_explicit_label(host):
     assert "app_label" in error
 
 
-def test_signals_on_tasks_come_in_the_worker(probe, tasks, node, wait_for):
+def test_signals_on_tasks_come_in_the_worker(probe, tasks, node):
     task = tasks.make(images=2, permit_node=node)
     tasks.run(task, "from worker.tasks import process_task\nprocess_task.delay(task.id)")
-    wait_for(lambda: tasks.values(task, "status") == [40], 60)
+    until(lambda: tasks.values(task, "status") == [40], 60)
 
     def got(signal):
         return [note for note in probe.notes("signals") if note["task"] == task and note["signal"] == signal]
 
-    completed = wait_for(lambda: got("task_completed"))
+    completed = until(lambda: got("task_completed"))
     tasks.run(task, "from app import pending_actions\nfrom worker.tasks import process_task\n"
                     "task.pending_action = pending_actions.REMOVE\ntask.save()\nprocess_task.delay(task.id)")
-    removed = wait_for(lambda: got("task_removed"))
+    removed = until(lambda: got("task_removed"))
     assert {program(note) for note in completed + got("task_removing") + removed} == {"worker"}
     assert len(completed) == 1
 
 
-def test_task_failed_comes_only_when_the_node_reports_it(probe, tasks, node, wait_for):
+def test_task_failed_comes_only_when_the_node_reports_it(probe, tasks, node):
     told = tasks.make(images=2, permit_node=node, options=[{"name": "quick-mode", "value": "fail"}])
     untold = tasks.make(images=2, auto_processing_node=False)
     tasks.run(untold, "task.set_failure('out of luck')")
     assert tasks.values(untold, "status", "last_error") == [30, "out of luck"]
-    wait_for(lambda: tasks.values(told, "status") == [30], 60)
+    until(lambda: tasks.values(told, "status") == [30], 60)
 
     def failed():
         return {note["task"] for note in probe.notes("signals") if note["signal"] == "task_failed"}
 
-    wait_for(lambda: told in failed())
+    until(lambda: told in failed())
     assert untold not in failed()
 
 
-def test_signals_come_while_the_plugin_is_disabled(probe, tasks, wait_for):
+def test_signals_come_while_the_plugin_is_disabled(probe, tasks):
     """They are the application's, not the plugin's."""
     session = probe.session()
     session.get(f"{probe.url}/admin/app/plugin/contract_probe/disable/")
@@ -213,18 +215,18 @@ def test_signals_come_while_the_plugin_is_disabled(probe, tasks, wait_for):
         task = tasks.make()
         tasks.run(task, "from app import pending_actions\nfrom worker.tasks import process_task\n"
                         "task.pending_action = pending_actions.REMOVE\ntask.save()\nprocess_task.delay(task.id)")
-        wait_for(lambda: [note for note in probe.notes("signals") if note["task"] == task and note["signal"] == "task_removed"])
+        until(lambda: [note for note in probe.notes("signals") if note["task"] == task and note["signal"] == "task_removed"])
     finally:
         session.get(f"{probe.url}/admin/app/plugin/contract_probe/enable/")
 
 
-def test_the_worker_listens_to_the_default_queue(host, wait_for):
+def test_the_worker_listens_to_the_default_queue(host):
     def queues():
         return host.shell("from worker.celery import app\n"
                           "result = [queue['name'] for found in (app.control.inspect(timeout=10).active_queues() or {}).values()\n"
                           "          for queue in found]")
 
-    assert set(wait_for(queues)) == {"celery"}
+    assert set(until(queues)) == {"celery"}
     assert host.shell("from worker.celery import app\nresult = app.conf.task_default_queue") == "celery"
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.waiting import until
+
 PHOTOS = sorted((Path(__file__).parent.parent / "data" / "photos" / "banana").glob("*.JPG"))
 WAITING = {"auto_processing_node": False, "partial": False}
 POLL_SECONDS = 5
@@ -34,14 +36,14 @@ def test_the_cleanup_deletes_partial_tasks_after_72_hours(host, tasks):
     assert [tasks.exists(task) for task in (old, young, waiting)] == [False, True, True]
 
 
-def test_nothing_touches_a_task_without_a_node_that_wants_none(host, tasks, node, wait_for):
+def test_nothing_touches_a_task_without_a_node_that_wants_none(host, tasks, node):
     """Seen over two polls, while a task that wants a node is taken."""
     waiting = tasks.make(images=2, permit_node=node, **WAITING)
     before = tasks.run(waiting, "result = {field.name: str(getattr(task, field.name)) for field in task._meta.fields}")
     assert not pending(host, waiting)
     for _ in range(2):
         taken = tasks.make(images=2, permit_node=node)
-        wait_for(lambda taken=taken: tasks.values(taken, "processing_node")[0], 4 * POLL_SECONDS)
+        until(lambda taken=taken: tasks.values(taken, "processing_node")[0], 4 * POLL_SECONDS)
     after = tasks.run(waiting, "result = {field.name: str(getattr(task, field.name)) for field in task._meta.fields}")
     assert after == before
 
@@ -51,7 +53,7 @@ def test_a_completed_task_that_wants_a_node_and_has_none_is_picked_up_again(host
     assert not pending(host, tasks.make(status=40, auto_processing_node=False))
 
 
-def test_commit(host, tasks, node, wait_for):
+def test_commit(host, tasks, node):
     """The files written, the counts set, saved, queued: processed, with results under WebODM's names."""
     task = tasks.make(permit_node=node, **WAITING)
     tasks.run(task, "import os, shutil\nos.makedirs(task.task_path(), exist_ok=True)\n"
@@ -60,16 +62,16 @@ def test_commit(host, tasks, node, wait_for):
                     "task.auto_processing_node = True\ntask.save()\n"
                     "from worker.tasks import process_task\nprocess_task.delay(task.id)",
               photos=[str(path) for path in PHOTOS[:3]])
-    wait_for(lambda: tasks.values(task, "status") == [40], 60)
+    until(lambda: tasks.values(task, "status") == [40], 60)
     count, megabytes, assets, progress = tasks.values(task, "images_count", "size", "available_assets", "running_progress")
     assert (count, progress) == (3, 1.0)
     assert megabytes * (1 << 20) >= sum(path.stat().st_size for path in PHOTOS[:3])
     assert {"all.zip", "textured_model.zip", "textured_model.glb"} <= set(assets)
 
 
-def test_results_are_files_or_streams(host, tasks, node, wait_for):
+def test_results_are_files_or_streams(host, tasks, node):
     task = tasks.make(images=2, permit_node=node)
-    wait_for(lambda: tasks.values(task, "status") == [40], 60)
+    until(lambda: tasks.values(task, "status") == [40], 60)
     found = tasks.run(task, """
 import io, os, zipfile
 glb, packed = task.get_asset_file_or_stream("textured_model.glb"), task.get_asset_file_or_stream("textured_model.zip")
@@ -122,7 +124,7 @@ def test_image_paths_stay_inside(tasks):
                            "except SuspiciousFileOperation:\n    result = True")
 
 
-def test_an_unknown_import_url_is_ignored_without_an_import_and_crashes_with_one(host, tasks, wait_for):
+def test_an_unknown_import_url_is_ignored_without_an_import_and_crashes_with_one(host, tasks):
     idle = tasks.make(import_url="tapis://system/flight", **WAITING)
     tasks.run(idle, "task.process()")
     assert tasks.values(idle, "status", "last_error", "pending_action") == [None, None, None]
@@ -233,17 +235,17 @@ def test_media_tmp_is_swept_after_24_hours(host):
     assert left == [True, False, False]
 
 
-def test_deleting_a_project_with_tasks_waits_for_the_workers(host, tasks, wait_for):
+def test_deleting_a_project_with_tasks_waits_for_the_workers(host, tasks):
     task = tasks.make(**WAITING)
     project = tasks.values(task, "project")[0]
     tasks.run(task, "task.project.delete()")
     assert host.shell("from app.models import Project\nresult = Project.objects.get(pk=pk).deleting", pk=project)
-    wait_for(lambda: not tasks.exists(task), 6 * POLL_SECONDS)
+    until(lambda: not tasks.exists(task), 6 * POLL_SECONDS)
     host.shell("from worker.tasks import cleanup_projects\ncleanup_projects()")
     assert not host.shell("from app.models import Project\nresult = Project.objects.filter(pk=pk).exists()", pk=project)
 
 
-def test_the_api_takes_photos_and_gives_results(host, user, node, wait_for):
+def test_the_api_takes_photos_and_gives_results(host, user, node):
     host.shell("from django.contrib.auth.models import User\nfrom guardian.shortcuts import assign_perm\n"
                "from nodeodm.models import ProcessingNode\n"
                "assign_perm('view_processingnode', User.objects.get(username=name), ProcessingNode.objects.get(pk=node))",
@@ -259,14 +261,14 @@ def test_the_api_takes_photos_and_gives_results(host, user, node, wait_for):
         sent = session.post(url + "upload/", files=[("images", one), ("images", two)]).json()
     assert sent == {"success": True, "uploaded": {path.name: path.stat().st_size for path in PHOTOS[:2]}}
     assert session.post(url + "commit/").json()["images_count"] == 2
-    done = wait_for(lambda: (lambda now: now if now["status"] == 40 else None)(session.get(url).json()), 60)
+    done = until(lambda: (lambda now: now if now["status"] == 40 else None)(session.get(url).json()), 60)
     assert done["processing_node_name"] == "contract node"
     answer = session.get(url + "download/textured_model.zip")
     assert (answer.status_code, answer.content[:2], int(answer.headers["Content-Length"])) == (200, b"PK", len(answer.content))
     assert session.get(url + "download/nothing.zip").status_code == 404
     assert requests.get(url + "download/textured_model.zip").status_code == 404
     assert session.post(url + "restart/").json() == {"success": True}
-    wait_for(lambda: session.get(url).json()["status"] in (None, 10, 20) or session.get(url).json()["pending_action"] is None, 30)
+    until(lambda: session.get(url).json()["status"] in (None, 10, 20) or session.get(url).json()["pending_action"] is None, 30)
     assert session.post(url + "remove/").json() == {"success": True}
 
     def is_removed() -> bool:
@@ -276,16 +278,16 @@ def test_the_api_takes_photos_and_gives_results(host, user, node, wait_for):
             session.post(url + "remove/")
         return answer.status_code == 404
 
-    wait_for(is_removed, 60)
+    until(is_removed, 60)
 
 
-def test_a_task_on_a_node_can_be_canceled(host, tasks, user, node, wait_for):
+def test_a_task_on_a_node_can_be_canceled(host, tasks, user, node):
     task = tasks.make(images=2, permit_node=node, options=[{"name": "quick-mode", "value": "hang"}])
-    wait_for(lambda: tasks.values(task, "status") == [20], 60)
+    until(lambda: tasks.values(task, "status") == [20], 60)
     session = host.session(user)
     project = tasks.values(task, "project")[0]
     assert session.post(f"{host.url}/api/projects/{project}/tasks/{task}/cancel/").json() == {"success": True}
-    wait_for(lambda: tasks.values(task, "status", "pending_action") == [50, None], 30)
+    until(lambda: tasks.values(task, "status", "pending_action") == [50, None], 30)
 
 
 def test_system_presets_are_there(host, user):

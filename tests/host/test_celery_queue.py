@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from app_extensions.host import celery_queue, heartbeat
 from app_extensions.openscan.conf import conf as openscan_conf
 from app_extensions.tapis.conf import conf as tapis_conf
-from tests.support.flights import until
+from tests.support.waiting import until
 
 
 def test_both_apps_send_to_the_same_queue_unless_a_setting_says_otherwise(settings, monkeypatch):

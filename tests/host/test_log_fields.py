@@ -7,9 +7,10 @@ import time
 import pytest
 
 from app_extensions.host import log_fields, logs
-from tests.openscan.flow import send, until, wait_for
+from tests.openscan.flow import send, wait_for
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, put_part
 from tests.openscan.make_sets import photos
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from app_extensions.host import processing
 from app_extensions.host.processing import redis_client, task_lock
-from tests.openscan.flow import until
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-import pytest
 import requests
 from pyodm import Node
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE_PYTHON = ROOT / ".venv" / "engine" / "bin" / "python"
@@ -20,15 +20,8 @@ JPEG = b"\xff\xd8\xff\xe0quick\xff\xd9"
 
 
 def wait_for(check: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """The first true answer of a check, asked again and again. Fails the test when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            pytest.fail(f"still not so after {seconds} s")
-        time.sleep(0.02)
+    """The first true answer of a check, asked often: a task may be in a state only for a moment."""
+    return until(check, seconds, 0.05)
 
 
 def shell_engine(path: Path, work: str) -> None:

@@ -11,7 +11,7 @@ from django.db import connection, connections
 from app_extensions.openscan import part_files
 from app_extensions.openscan.accounts import ledger
 from app_extensions.openscan.intake import scans, uploads
-from tests.openscan.flow import until
+from tests.support.waiting import until
 
 OURS = str(Path(__file__).resolve().parent.parent.parent / "app_extensions")
 

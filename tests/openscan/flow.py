@@ -1,6 +1,5 @@
 """A scan's whole way as tests walk it, over HTTP or straight through the rules."""
 import datetime
-import time
 import uuid
 import zipfile
 from collections.abc import Iterable
@@ -16,18 +15,7 @@ from app_extensions.openscan.models import Scan, Token
 from app_extensions.openscan.processing import projects
 from tests.openscan.helpers import Rig, put_part
 from tests.openscan.make_sets import cut, make_zip
-
-
-def until(condition: Callable[[], Any], seconds: float = 120, every: float = 0.2, says: str = "") -> Any:
-    """Waits until `condition` gives something true, and gives it. Fails by name after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{says or condition} did not come true within {seconds} s")
-        time.sleep(every)
+from tests.support.waiting import until
 
 
 def send(rig: Rig, members: dict, parts: int = 2, project: Optional[str] = None, method: int = zipfile.ZIP_STORED) -> str:

@@ -3,7 +3,6 @@ import multiprocessing
 import re
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,17 +114,6 @@ class RawConnection:
 
     def close(self) -> None:
         self.socket.close()
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """What `condition` gives once it is true. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so after {seconds} s: {condition}")
 
 
 @contextmanager

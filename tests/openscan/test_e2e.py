@@ -6,8 +6,9 @@ import pytest
 import requests
 
 from app_extensions.openscan.models import LedgerEntry, Scan
-from tests.openscan.flow import poke, send, until, wait_for
+from tests.openscan.flow import poke, send, wait_for
 from tests.openscan.make_sets import photos
+from tests.support.waiting import until
 
 
 @pytest.mark.quick
@@ -55,7 +56,7 @@ def test_what_the_node_cannot_do_costs_nothing_and_says_why(rig):
     assert info["status"] == "processing failed" and info["dlink"] == ""
     assert info["error_text"].startswith("Processing failed: ")
     # The status is the task's, live; the credit follows with the job that hears of it.
-    until(lambda: poke() or rig.get("getTokenInfo").json()["credit"] == 10**12)
+    until(lambda: poke() or rig.get("getTokenInfo").json()["credit"] == 10**12, every=0.4)
     assert Scan.objects.get(name=project).charge == Scan.REFUNDED
 
 
@@ -66,5 +67,5 @@ def test_photos_that_fit_no_model_are_not_our_fault(rig):
     assert info["status"] == "processing failed"
     assert "Only 3 of 16 photos could be placed" in info["error_text"]
     scan = Scan.objects.get(name=project)
-    until(lambda: poke() or Scan.objects.get(pk=scan.pk).state == Scan.FAILED)
+    until(lambda: poke() or Scan.objects.get(pk=scan.pk).state == Scan.FAILED, every=0.4)
     assert Scan.objects.get(pk=scan.pk).charge == Scan.POSTED

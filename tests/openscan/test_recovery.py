@@ -22,9 +22,10 @@ from app_extensions.openscan.processing import finish, projects, queue
 from app_extensions.openscan.results import packing
 from tests.openscan.crash import run_in_child, spread
 from tests.openscan.finished import MODEL, fill
-from tests.openscan.flow import empty_queue, files_of_parts, photos_of, poke, send, started_scan, task_of, until, without_nodes
+from tests.openscan.flow import empty_queue, files_of_parts, photos_of, poke, send, started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token, wanted_by_catch_up
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import requests
 from dev.sandbox.processes import free_port
 from dev.sandbox.stack import remove_data
 from tests.plugin import QUICK_ENGINE, ROOT
+from tests.support.waiting import until
 
 
 class Sandbox:
@@ -67,15 +67,6 @@ class Sandbox:
         session = requests.Session()
         session.headers["Authorization"] = f"JWT {answer.json()['token']}"
         return session
-
-
-def wait_for(condition, seconds: float = 120) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @contextmanager
@@ -146,7 +137,7 @@ def test_the_worker_comes_back_when_it_is_killed(sandbox):
     assert before
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: workers() and not workers() & before), "no new worker"
+    until(lambda: workers() and not workers() & before, says="a new worker")
 
 
 def test_data_survive_a_stop_and_nothing_is_left_running(sandbox):
@@ -155,9 +146,9 @@ def test_data_survive_a_stop_and_nothing_is_left_running(sandbox):
     sandbox("stop")
     try:
         assert sandbox("status", check=False).returncode == 3
-        assert wait_for(lambda: not sandbox.processes(), 5), [process.cmdline() for process in sandbox.processes()]
+        until(lambda: not sandbox.processes(), 5, says=lambda: f"not {[process.cmdline() for process in sandbox.processes()]}")
         assert "no issues" in sandbox("manage", "check").stdout, "management commands run while it is stopped"
-        assert wait_for(lambda: not sandbox.processes(), 5), "the database for them was left running"
+        until(lambda: not sandbox.processes(), 5, says="the end of the database for them")
     finally:
         sandbox.start()
     names = [project["name"] for project in sandbox.session().get(sandbox.url + "/api/projects/", timeout=60).json()]
@@ -174,7 +165,7 @@ def test_a_killed_supervisor_leaves_no_servers_and_the_next_start_works(sandbox)
             return True
         return False
 
-    assert wait_for(web_is_gone)
+    until(web_is_gone)
     sandbox.start()
     assert requests.get(sandbox.url + "/login/", timeout=60).status_code == 200
 

@@ -17,11 +17,12 @@ from app_extensions.openscan.results import packing
 from app_extensions.tapis import jobs
 from app_extensions.tapis.models import FlightFile, SyncBatch, TapisJob
 from app_extensions.tapis.sync import leases, tidy
-from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, until, without_nodes
+from tests.openscan.flow import files_of_parts, photos_of, poke, send, started_scan, without_nodes
 from tests.openscan.helpers import Rig, private_token
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.flights import Flyer
 from tests.support.tapis import StandIn
+from tests.support.waiting import until
 
 
 class Chaos:

@@ -1,12 +1,12 @@
 """A person with flights on the stand-in Tapis and a WebODM account, for tests against the live stack."""
-import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import requests
 
 from dev.standins.tapis import CLIENT_ID
 from tests.support.tapis import StandIn
+from tests.support.waiting import until
 
 PREFIX = "ptdatax.project."
 
@@ -124,7 +124,7 @@ class Flyer:
         """Wait for a job's end, or until it waits for a login. Looks at its row: each question to WebODM costs more than all of these."""
         from app_extensions.tapis.models import TapisJob
 
-        until(lambda: not TapisJob.objects.filter(pk=job_id, state__in=TapisJob.ACTIVE).exists(), seconds, lambda: self.job(job_id))
+        until(lambda: not TapisJob.objects.filter(pk=job_id, state__in=TapisJob.ACTIVE).exists(), seconds, says=lambda: self.job(job_id))
         return self.job(job_id)
 
     def synced(self, flight_name: str, seconds: float = 240) -> "dict[str, Any]":
@@ -151,12 +151,3 @@ def leftovers(flyer: Flyer, name: str) -> "list[Path]":
 
     folder = tasks.incoming_path(flyer.task(name).pk)
     return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def until(true: Callable[[], Any], seconds: float = 120, seen: Callable[[], Any] = lambda: None) -> None:
-    """Wait until something is true. :param seen: what to show where it does not become so"""
-    end, pause = time.monotonic() + seconds, 0.02
-    while not true():
-        assert time.monotonic() < end, seen()
-        time.sleep(pause)
-        pause = min(0.2, pause * 1.3)

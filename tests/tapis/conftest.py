@@ -9,8 +9,9 @@ import pytest
 
 from dev.sandbox.processes import Service, answers_http, free_port
 from dev.sandbox.stack import ROOT, Stack
-from tests.support.flights import Flyer, until
+from tests.support.flights import Flyer
 from tests.support.tapis import Browser, StandIn
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tests.support.flights import Flyer, until
+from tests.support.flights import Flyer
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_users_with_tokens_get_their_flights_with_nobody_asking(stack, tapis, li
             overlapping.append(sum(state in ("queued", "running") for state in discoveries(flyer)))
         return all(imported(flyer) == 2 for flyer in (first, second))
 
-    until(both_have_theirs, 120, lambda: [discoveries(flyer) for flyer in (first, second)])
+    until(both_have_theirs, 120, says=lambda: [discoveries(flyer) for flyer in (first, second)])
     tapis.end_faults()
     assert max(overlapping) <= 1, "one at a time a user"
     # the images followed, as the preferences say

@@ -3,7 +3,8 @@ import mailbox
 import time
 import uuid
 
-from tests.support.flights import Flyer, ready, until
+from tests.support.flights import Flyer, ready
+from tests.support.waiting import until
 
 
 def trigger(flyer):

@@ -10,8 +10,8 @@ from openscan_uploader import Canceled, Client, Control, command, settings
 from openscan_uploader.control import Progress
 from openscan_uploader.watch import Watch
 
-from tests.openscan.flow import until
 from tests.support.original_cloud import TOKEN
+from tests.support.waiting import until
 from tests.uploader.conftest import SOURCE
 from tests.uploader.test_original import contents
 

@@ -11,8 +11,8 @@ import pytest
 from openscan_uploader import ChangedPhotos, Client, Control, Refused, Unreachable, sending, waits
 from openscan_uploader.waits import wait_seconds
 
-from tests.openscan.flow import until
 from tests.support.original_cloud import TOKEN
+from tests.support.waiting import until
 from tests.uploader.conftest import SOURCE
 from tests.uploader.test_original import contents
 

@@ -11,10 +11,11 @@ from openscan_uploader import Client, NotPossible, Refused, Unreachable, WrongTo
 
 from app_extensions.openscan.models import BrowserUpload, Scan
 from dev.sandbox.processes import free_port
-from tests.openscan.flow import photos_of, poke, until, without_nodes
+from tests.openscan.flow import photos_of, poke, without_nodes
 from tests.openscan.helpers import Rig, own_gunicorn, private_token, public_token
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.original_cloud import BadLine
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import time
 import pytest
 from openscan_uploader import Client
 
-from tests.openscan.flow import until
 from tests.support.original_cloud import TOKEN
 from tests.support.screen import Driver, screen
+from tests.support.waiting import until
 from tests.uploader.conftest import SOURCE
 from tests.uploader.test_original import contents
 

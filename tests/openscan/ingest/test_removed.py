@@ -13,9 +13,10 @@ from app_extensions.openscan.ingest import run, write
 from app_extensions.openscan.models import OutgoingMail, Scan, Token
 from app_extensions.openscan.processing import finish, projects, queue, status
 from app_extensions.shared import photo_files
-from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, until, without_nodes
+from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import make_zip, photos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 

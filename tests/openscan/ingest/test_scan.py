@@ -19,6 +19,7 @@ from app_extensions.shared import photo_files
 from tests.openscan.flow import before_approval, files_of_parts, photos_of, started_scan, task_of, without_nodes
 from tests.openscan.helpers import private_token, public_token
 from tests.openscan.make_sets import cut, jpeg, make_zip, photos, raw_zip
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -107,12 +108,12 @@ def test_a_refused_set_fails_with_its_reason_and_costs_nothing(token, case):
 
 
 def test_what_a_refused_set_left_in_webodm_is_removed(stack, token):
-    from tests.openscan.flow import poke, until
+    from tests.openscan.flow import poke
 
     scan = started_scan(token, [make_zip({"1.jpg": jpeg(1), "fake.jpg": b"no"})])
     run.ingest(scan.pk)
     Scan.objects.filter(pk=scan.pk).update(finished_at=timezone.now() - timezone.timedelta(minutes=1))
-    until(lambda: poke() or Scan.objects.get(pk=scan.pk).webodm_task_id is None)
+    until(lambda: poke() or Scan.objects.get(pk=scan.pk).webodm_task_id is None, every=0.4)
     assert status.scan_status(Scan.objects.get(pk=scan.pk)) == "processing failed"
 
 

@@ -7,9 +7,9 @@ import requests
 
 from app_extensions.openscan import part_files
 from app_extensions.openscan.models import Scan
-from tests.openscan.flow import until
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import cut, photos
+from tests.support.waiting import until
 
 BASES = ["/api/openscan", "/api/plugins/openscan_cloud"]
 PAIR = ("openscan", "free")

@@ -4,7 +4,8 @@ import contextlib
 import pytest
 
 from app_extensions.openscan.models import Scan
-from tests.openscan.helpers import RawConnection, Rig, files_being_received, own_gunicorn, private_token, put_part, wait_until
+from tests.openscan.helpers import RawConnection, Rig, files_being_received, own_gunicorn, private_token, put_part
+from tests.support.waiting import until
 
 SLOW = 6  # twice as many as the live web server has processes
 
@@ -24,7 +25,7 @@ def half_sent(links: "list[str]"):
 
 def put_with_patience(link: str, body: bytes) -> int:
     """The answer once there is a place: the server notices a cut connection a moment later than the client, and rigs try again."""
-    return wait_until(lambda: (status := put_part(link, body).status_code) != 503 and status)
+    return until(lambda: (status := put_part(link, body).status_code) != 503 and status)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_beyond_the_bound_an_upload_is_turned_away_at_once_and_can_be_sent_again
     links = rig.create(unique, 18, parts=3)
     with half_sent(links[:2]) as connections:
         scan = Scan.objects.get(name=unique)
-        wait_until(lambda: len(files_being_received(scan)) == 2)
+        until(lambda: len(files_being_received(scan)) == 2)
         third = RawConnection(links[2], Content_Length="6")
         assert third.status() == 503, "at once: it has not sent a byte"
         third.close()

@@ -28,9 +28,9 @@ from tests.openscan.helpers import (
     private_token,
     put_part,
     refused,
-    wait_until,
 )
 from tests.plugin import need
+from tests.support.waiting import until
 
 
 def scan_named(name: str) -> Scan:
@@ -125,7 +125,7 @@ class TestBodies:
         content = content_of(unique)
         assert len(content) == 1000 and len(set(content)) == 1
         assert scan_named(unique).received_bytes == 1000
-        wait_until(lambda: files_match_rows(scan_named(unique)))
+        until(lambda: files_match_rows(scan_named(unique)))
 
 
 def send(work: tuple) -> int:
@@ -137,7 +137,7 @@ class TestRefusals:
     def nothing_kept(self, project: str) -> None:
         scan = scan_named(project)
         assert kept_files(scan) == [] and scan.received_bytes == 0
-        wait_until(lambda: not files_being_received(scan))
+        until(lambda: not files_being_received(scan))
 
     @pytest.mark.parametrize("body", [b"", iter([])])
     def test_empty_bodies(self, rig, unique, body):
@@ -238,7 +238,7 @@ class TestRefusals:
 class TestBrokenConnections:
     def gone(self, project: str) -> None:
         scan = scan_named(project)
-        wait_until(lambda: not files_being_received(scan))
+        until(lambda: not files_being_received(scan))
         assert kept_files(scan) == [] and scan_named(project).received_bytes == 0
 
     def test_a_client_that_closes_half_way(self, rig, unique):
@@ -354,13 +354,13 @@ class TestCrashes:
         scan = scan_named(unique)
         connection = RawConnection(link, Content_Length="1000")
         connection.send(b"x" * 600)
-        wait_until(lambda: files_being_received(scan))
+        until(lambda: files_being_received(scan))
         assert part_files.sweep(0) == 0 and files_being_received(scan), "a living upload is left alone"
         os.kill(worker_of(single_web.pid), signal.SIGKILL)
         with pytest.raises((ConnectionError, OSError)):
             connection.status()
         assert files_being_received(scan), "the dead process could not tidy up"
-        wait_until(lambda: part_files.sweep(0))
+        until(lambda: part_files.sweep(0))
         assert not files_being_received(scan) and kept_files(scan) == []
         assert put_part(link, b"y" * 1000).status_code == 200
         assert rig.get("startProject", project=unique).status_code == 200

@@ -17,9 +17,10 @@ from app_extensions.openscan.intake import scans
 from app_extensions.openscan.models import OutgoingMail, Scan, TokenRequest
 from app_extensions.openscan.notices import messages
 from app_extensions.shared import mail
-from tests.openscan.flow import poke, send, until, wait_for
+from tests.openscan.flow import poke, send, wait_for
 from tests.openscan.helpers import Rig, private_token, public_token
 from tests.openscan.make_sets import jpeg, photos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -301,7 +302,7 @@ def test_each_run_that_fails_is_told_once_though_its_words_are_the_same(inbox, a
         assert answer.status_code == 200, answer.text
         scan.refresh_from_db()
         assert (scan.state, scan.error) == (Scan.RELEASED, "")
-        until(lambda: poke("release_queue") or task_of(scan).pending_action is None, says="the worker took the restart up")
+        until(lambda: poke("release_queue") or task_of(scan).pending_action is None, every=0.4, says="the worker took the restart up")
 
 
 def test_public_tokens_get_no_mail(inbox, alone):
@@ -400,7 +401,7 @@ def test_the_whole_way_by_the_live_worker(stack, unique):
     wait_for(rig, good, "processing done")
     bad = send(rig, {"x.jpg": b"no"}, project=f"bad {unique}")
     wait_for(rig, bad, "processing failed")
-    messages = until(lambda: poke("deliver_mails") or (lambda got: got if len(got) >= 2 else None)(mails_to(stack, address)))
+    messages = until(lambda: poke("deliver_mails") or (lambda got: got if len(got) >= 2 else None)(mails_to(stack, address)), every=0.4)
     assert sorted(subject_of(message) for message in messages) == [
         f"Your 3D model “bad {unique}” could not be made", f"Your 3D model “good {unique}” is ready"]
     ready = next(message for message in messages if "ready" in message["Subject"])

@@ -9,10 +9,11 @@ from app_extensions.openscan import page_links
 from app_extensions.openscan.accounts import self_service, token_requests
 from app_extensions.openscan.models import RequestAttempt, Scan
 from app_extensions.openscan.results import packing
-from tests.openscan.flow import poke, task_of, until
+from tests.openscan.flow import poke, task_of
 from tests.openscan.helpers import private_token
 from tests.openscan.make_sets import PHOTOS
 from tests.openscan.plugin.test_scan_pages import model_shown, sign_in
+from tests.support.waiting import until
 
 #: A GLB to show in place of the quick engine's cube.
 MODEL = os.environ.get("PICTURES_MODEL", "")

@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from app_extensions.openscan import page_links
 from app_extensions.openscan.models import Scan
-from tests.openscan.flow import poke, send, task_of, until, wait_for
+from tests.openscan.flow import poke, send, task_of, wait_for
 from tests.openscan.helpers import private_token, public_token
 from tests.openscan.make_sets import photos
 from tests.support.chromium import PHONE
+from tests.support.waiting import until
 
 
 def sign_in(page, text):
@@ -37,7 +38,7 @@ def done(stack, rig):
 
 
 def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done):
-    page = open_page(models=True)
+    page = open_page()
     page.goto(rig.info(done.name)["page"][len(page.web):])
     page.wait('.os-tag:has-text("The model is ready")')
     model_shown(page)
@@ -59,7 +60,7 @@ def test_the_model_turns_on_the_page_that_the_rig_names(open_page, rig, done):
 
 
 def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, rig, done):
-    page = open_page()
+    page = open_page(models=False)
     sign_in(page, rig.token)
     page.goto(f"/openscan/scans/{page_links.page_key(done)}/")
     page.wait('.os-history li:has-text("Model ready")')
@@ -68,7 +69,7 @@ def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, 
     page.click('button:has-text("Make a link")')
     page.wait('input[aria-label="Link to share"]')
     shared = page.evaluate("document.querySelector('input[aria-label=\"Link to share\"]').value")
-    guest = open_page()
+    guest = open_page(models=False)
     guest.goto(shared[len(page.web):])
     guest.wait("model-viewer")
     assert guest.evaluate("fetch(document.querySelector('model-viewer').getAttribute('src')).then(answer => answer.status)") == 200
@@ -100,7 +101,7 @@ def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, 
 def test_a_failure_is_told_in_plain_words(open_page, rig):
     project = send(rig, {"a.txt": b"no photo at all"})
     wait_for(rig, project, "processing failed")
-    page = open_page(PHONE)
+    page = open_page(PHONE, models=False)
     sign_in(page, rig.token)
     page.goto("/openscan/scans/?group=failed")
     page.click(f'.os-scan:has-text("{project}")')
@@ -141,7 +142,7 @@ def test_a_share_link_ends(stack, live_db):
 
 def test_a_revoked_token_is_forgotten(open_page, live_db):
     token, text = private_token(10**9)
-    page = open_page()
+    page = open_page(models=False)
     sign_in(page, text)
     token.revoked_at = timezone.now()
     token.save()
@@ -156,7 +157,7 @@ def test_thousands_of_scans_are_a_page(open_page, live_db, unique, count):
         token=token, name=f"{unique} {number:05d}", state=Scan.FAILED if number % 3 else Scan.EXPIRED, photos=20 + number % 50,
         parts_count=1, declared_bytes=10**6, upload_nonce="n", links_expire_at=timezone.now(), error="No <i>photo</i> could be placed.",
     ) for number in range(count)])
-    page = open_page()
+    page = open_page(models=False)
     sign_in(page, text)
     page.goto("/openscan/scans/")
     page.wait(f'#os-total:has-text("{count:,} scans")')

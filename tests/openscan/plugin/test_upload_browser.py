@@ -12,9 +12,10 @@ from django.contrib.auth.models import User
 from PIL import Image
 
 from app_extensions.openscan.models import Scan
-from tests.openscan.flow import photos_of, poke, until, without_nodes
+from tests.openscan.flow import photos_of, poke, without_nodes
 from tests.openscan.helpers import own_gunicorn, private_token, public_token
 from tests.openscan.make_sets import jpeg, make_zip, photos
+from tests.support.waiting import until
 
 GO = "#os-go"
 
@@ -65,7 +66,7 @@ def taken_in(name):
 
 
 def test_a_folder_becomes_a_scan_with_its_names(open_page, live_db, folder):
-    page = open_page()
+    page = open_page(models=False)
     sign_in(page, private_token(10**10)[1])
     page.assert_fits_everywhere()
     page.choose_files("#os-folder", folder)

@@ -21,9 +21,10 @@ from app_extensions.openscan.models import NodeRecord, NodeWatch, Scan
 from app_extensions.openscan.processing import queue
 from dev.sandbox.processes import free_port
 from tests.node.harness import QUICK_ENGINE, NodeProgram, shell_engine
-from tests.openscan.flow import empty_queue, poke, send, task_of, until, without_nodes
+from tests.openscan.flow import empty_queue, poke, send, task_of, without_nodes
 from tests.openscan.helpers import Rig
 from tests.openscan.make_sets import photos
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 JOBS = ("release_queue", "catch_up", "watch_nodes", "deliver_mails")

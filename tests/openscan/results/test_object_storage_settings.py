@@ -17,10 +17,11 @@ from app_extensions.openscan.results.object_storage import checks, publish
 from app_extensions.shared import metrics
 from deploy import doctor, probe
 from dev.standins.s3 import BUCKET, S3_QUEUE
-from tests.openscan.flow import poke, send, until
+from tests.openscan.flow import poke, send
 from tests.openscan.helpers import Rig, figures, found_by_checks, public_token
 from tests.openscan.make_sets import photos
 from tests.support.doctor import SOUND_WEB, sound_facts
+from tests.support.waiting import until
 
 SOUND = {"OPENSCAN_S3_BUCKET": "scans", "OPENSCAN_S3_ENDPOINT": "https://minio.example.org:9000", "OPENSCAN_S3_ACCESS_KEY": "a",
          "OPENSCAN_S3_SECRET_KEY": "b"}

@@ -22,8 +22,9 @@ from app_extensions.openscan.models import OutgoingMail, Scan
 from app_extensions.openscan.processing import finish, status
 from app_extensions.openscan.results import packing
 from tests.openscan.finished import MODEL, fill, link_text, result_file
-from tests.openscan.flow import poke, send, task_of, until, wait_for
+from tests.openscan.flow import poke, send, task_of, wait_for
 from tests.openscan.make_sets import photos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -260,7 +261,7 @@ def test_reset_takes_an_unfinished_task_away(completed, stack):
     task.save()
     scans.reset_scan(scan.token, "reset me too")
     finish.discard(scan.pk)
-    until(lambda: poke() or task_of(scan) is None)
+    until(lambda: poke() or task_of(scan) is None, every=0.4)
 
 
 def test_a_project_name_never_goes_into_a_url_but_into_the_file_name(completed, stack):

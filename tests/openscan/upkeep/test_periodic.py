@@ -18,9 +18,10 @@ from app_extensions.openscan.processing import finish, status
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.upkeep import periodic
 from dev.sandbox.stack import HOST_DIR
-from tests.openscan.flow import files_of_parts, started_scan, task_of, until, wait_for, without_nodes
+from tests.openscan.flow import files_of_parts, started_scan, task_of, wait_for, without_nodes
 from tests.openscan.helpers import Rig, private_token, public_token, put_part, wanted_by_catch_up
 from tests.openscan.make_sets import make_zip, photos
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.openscan.flow import send, until, wait_for
+from tests.openscan.flow import send, wait_for
 from tests.openscan.helpers import Rig, figures, own_gunicorn, private_token, put_part
 from tests.openscan.make_sets import photos
+from tests.support.waiting import until
 
 
 def admin(stack) -> tuple:

@@ -1,7 +1,7 @@
 """What an import chooses: whether its flights are processed, with which preset, and on which node."""
 import pytest
 
-from tests.support.flights import until
+from tests.support.waiting import until
 
 
 def import_with(flyer, name, processing, status=200, **more):

@@ -2,8 +2,8 @@
 import pytest
 import requests
 
-from tests.support.flights import until
 from tests.support.tapis import CLIENT_ID, PAGE, Browser
+from tests.support.waiting import until
 
 
 def claims(username="ada", tenant="portals"):

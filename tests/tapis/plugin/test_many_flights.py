@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.support.flights import Flyer, until
+from tests.support.flights import Flyer
+from tests.support.waiting import until
 
 
 def made(flyer, number, *, images=1):

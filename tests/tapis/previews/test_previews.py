@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.support.exif_photos import exif, jpeg, place, with_exif
-from tests.support.flights import Flyer, until
+from tests.support.flights import Flyer
+from tests.support.waiting import until
 
 
 def photo(number=0, *, thumbnail=True, **more):

@@ -5,7 +5,8 @@ import time
 
 from django.utils import timezone
 
-from tests.support.flights import leftovers, ready, until
+from tests.support.flights import leftovers, ready
+from tests.support.waiting import until
 
 
 def _kill_everything(service):

@@ -5,7 +5,8 @@ import time
 import pytest
 from django.utils import timezone
 
-from tests.support.flights import Flyer, leftovers, ready, until
+from tests.support.flights import Flyer, leftovers, ready
+from tests.support.waiting import until
 
 
 def planned(flyer, name):

@@ -5,7 +5,8 @@ import uuid
 import pytest
 from django.db import connection
 
-from tests.support.flights import ready, until
+from tests.support.flights import ready
+from tests.support.waiting import until
 
 
 @pytest.fixture

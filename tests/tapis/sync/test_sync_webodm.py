@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from tests.support.flights import Flyer, leftovers, paths, ready, until
+from tests.support.flights import Flyer, leftovers, paths, ready
+from tests.support.waiting import until
 
 
 def test_cancelling_the_task_in_webodm_ends_the_sync(flyer, tapis):
@@ -189,10 +190,10 @@ def test_a_complete_flight_is_processed_if_its_user_wants_that(flyer, tapis):
     flyer.post("tapis-preferences/", {"process_after_sync": True})
     ready(flyer, "Processed", 4)
     assert flyer.synced("Processed")["state"] == "completed"
-    until(lambda: completed(4), 120, lambda: tasks.task_state(flyer.task("Processed")))
+    until(lambda: completed(4), 120, says=lambda: tasks.task_state(flyer.task("Processed")))
     # Nothing new: nothing is started again. Something new: it is.
     flyer.synced("Processed")
     assert tasks.task_state(flyer.task("Processed")).status == "completed"
     tapis.file(flyer.system, "Processed/code/images/NEW.JPG")
     flyer.synced("Processed")
-    until(lambda: completed(5), 120, lambda: tasks.task_state(flyer.task("Processed")))
+    until(lambda: completed(5), 120, says=lambda: tasks.task_state(flyer.task("Processed")))
