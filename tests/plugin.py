@@ -3,6 +3,7 @@
 A run gets a private data directory with its own PostgreSQL and Redis on free ports. The pytest process and the live
 gunicorn, worker and node share that one database: tests marked `django_db` roll back, live tests use `live_db` and unique names.
 """
+import gc
 import os
 import shutil
 import sys
@@ -147,6 +148,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return Together(config, log)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from dev.sandbox.processes import Service, answers_http, free_port
 from dev.sandbox.stack import ROOT, Stack
+from tests.support.consuming import Consuming
 from tests.support.flights import Flyer
 from tests.support.tapis import Browser, StandIn
 from tests.support.waiting import until
@@ -58,3 +59,9 @@ def browser(stack: Stack) -> Iterator[Browser]:
 def flyer(stack: Stack, tapis: StandIn, live_db: None, unique: str) -> Flyer:
     """A WebODM user with Tapis tokens and a system of his own."""
     return Flyer(stack.address(), tapis, "f" + unique)
+
+
+@pytest.fixture
+def alone(stack: Stack, consuming: Consuming) -> None:
+    """The live worker takes no jobs, for tests that do the work in this process."""
+    consuming.pause()

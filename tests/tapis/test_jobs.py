@@ -3,6 +3,8 @@ import mailbox
 import time
 import uuid
 
+import pytest
+
 from tests.support.flights import Flyer, ready
 from tests.support.waiting import until
 
@@ -161,6 +163,7 @@ def test_periodic_discovery_is_spread_as_rows_and_keeps_the_cooldown(flyer, stac
     TapisJob.objects.filter(user__in=[flyer.user, other.user]).delete()
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_failed_automatic_discovery_does_not_use_up_the_cooldown(flyer, tapis):
     from app_extensions.tapis.catalog import discovery
     from app_extensions.tapis.sync import run
@@ -240,7 +243,7 @@ def test_a_user_with_two_logins_gets_the_discoveries_of_both_one_after_the_other
     mine = TapisJob.objects.filter(user=flyer.user).order_by("due_at")
     first, second = mine
     assert {first.client_id, second.client_id} == {flyer.client.pk, other.pk}
-    until(lambda: mine.get(pk=first.pk).state == "completed", seen=lambda: mine.get(pk=first.pk).error)
+    until(lambda: mine.get(pk=first.pk).state == "completed", says=lambda: mine.get(pk=first.pk).error)
     assert mine.get(pk=second.pk).state == "queued"
     TapisJob.objects.filter(pk=first.pk).update(state="queued")
     held = claims.claim(only=first.pk)

@@ -46,6 +46,7 @@ def test_an_answer_that_trickles_is_cut(flyer, tapis, access, settings):
     assert sum(len(page) for page in TapisListing(access).images(flyer.system, "Drip/code/images")) == 200
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_sync_whose_listing_trickles_fails_with_its_reason_and_can_be_repeated(flyer, tapis, settings):
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import run

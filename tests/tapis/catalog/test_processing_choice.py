@@ -15,7 +15,7 @@ def ended(flyer, name):
     from app_extensions.tapis.models import TapisJob
 
     mine = TapisJob.objects.filter(flight__user=flyer.user, flight__name=name, kind="sync")
-    until(lambda: mine.filter(state="completed").exists(), seen=lambda: list(mine.values("state", "error")))
+    until(lambda: mine.filter(state="completed").exists(), says=lambda: list(mine.values("state", "error")))
     return mine.get()
 
 

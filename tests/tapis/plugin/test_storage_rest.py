@@ -161,6 +161,7 @@ def test_a_tapis_token_as_bearer_needs_no_stored_one(flyer, tapis):
     assert TapisJob.objects.get(pk=started.json()["job_id"]).access_token == ""
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_carried_token_is_encrypted_while_its_job_waits(flyer, tapis):
     from django.db import connection
 

@@ -281,7 +281,7 @@ def test_a_killed_worker_costs_the_flights_it_had_in_hand(flyer, tapis, stack, r
         jobs.take_up_again()  # beat's part, once a minute
         return mine.filter(state="ready").count() == 8
 
-    until(over, seen=lambda: list(mine.values("state", "error", "attempts")))
+    until(over, says=lambda: list(mine.values("state", "error", "attempts")))
     assert dict(mine.filter(pk__in=ready).values_list("pk", "ended_at")) == ready, "what was there was not fetched again"
 
 

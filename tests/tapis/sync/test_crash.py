@@ -75,7 +75,7 @@ def test_a_worker_killed_while_it_imports_leaves_one_project_and_one_sync_per_fl
         jobs.take_up_again()  # beat's part, once a minute
         return not TapisJob.objects.filter(user=flyer.user).exclude(state="completed").exists()
 
-    until(over, seen=lambda: list(TapisJob.objects.filter(user=flyer.user).values("kind", "state", "error")))
+    until(over, says=lambda: list(TapisJob.objects.filter(user=flyer.user).values("kind", "state", "error")))
     assert mine.count() == 6 == len(set(mine.values_list("project_id", flat=True)))
     assert TapisJob.objects.filter(user=flyer.user, kind="sync").count() == 6
     assert all(len(flyer.files(name)) == 2 for name in names)

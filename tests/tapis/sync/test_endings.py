@@ -63,6 +63,7 @@ def test_what_a_worker_runs_into_that_lost_a_sync_does_not_end_it(tapis, taken_o
     assert is_the_others(taken_over.job)
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("kind", ["cut_error", "drip_error"])
 def test_an_error_whose_body_is_cut_or_drips_is_an_error_like_any_other(flyer, tapis, kind, settings, monkeypatch):
     """urllib3's ProtocolError ended the whole sync as "Unexpected error"; a body that drips held its thread for hours."""
@@ -83,6 +84,7 @@ def test_a_listing_that_is_cut_is_asked_for_again(flyer, tapis):
     assert flyer.create()["projects_created"] == 1
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_full_disk_ends_the_sync_with_507_and_frees_what_it_held(flyer, tapis):
     from app_extensions.host import tasks as host_tasks
     from app_extensions.tapis.models import FlightFile, SyncBatch
@@ -166,7 +168,7 @@ def test_without_a_refresh_the_syncs_wait_for_the_login_and_go_on_after_it(stack
     until(lambda: flyer.job(job_ids[0])["images_done"] >= 2)
     tapis.expire(flyer.name)
     until(lambda: all(flyer.details(job_id)["waits_for"] == "login" for job_id in job_ids),
-          seen=lambda: [flyer.details(each) for each in job_ids])
+          says=lambda: [flyer.details(each) for each in job_ids])
     told = flyer.job(job_ids[0])
     assert told["state"] == "failed" and "Log in to Tapis again" in told["error"]
     assert {job.state for job in TapisJob.objects.filter(pk__in=job_ids)} == {"paused"}
@@ -204,7 +206,7 @@ def test_a_login_in_the_browser_lets_the_syncs_go_on(flyer, tapis, browser):
     until(lambda: flyer.details(job_id)["waits_for"] == "login")
     tapis.settings(refresh="works")
     assert browser.log_in(flyer.name).status_code == 302
-    until(lambda: flyer.job(job_id)["state"] == "completed", seen=lambda: flyer.job(job_id))
+    until(lambda: flyer.job(job_id)["state"] == "completed", says=lambda: flyer.job(job_id))
 
 
 def test_a_flight_that_is_still_being_copied_is_not_complete_until_it_no_longer_changes(flyer, tapis, settings, consuming):
@@ -231,6 +233,7 @@ def test_a_flight_that_is_still_being_copied_is_not_complete_until_it_no_longer_
     assert row.synced_at is not None and TapisJob.objects.filter(flight=row).count() == 1
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_flight_that_was_copied_long_ago_is_complete_at_once(flyer, tapis, settings):
     from app_extensions.tapis.sync import run
 
@@ -242,6 +245,7 @@ def test_a_flight_that_was_copied_long_ago_is_complete_at_once(flyer, tapis, set
     assert run.run_here(job.pk).state == "completed" and time.monotonic() - began < 60
 
 
+@pytest.mark.usefixtures("alone")
 def test_links_that_lead_nowhere_do_not_stop_the_rest(flyer, tapis):
     from app_extensions.tapis.sync import run
 

@@ -217,7 +217,7 @@ def test_whose_login_has_ended_gets_no_failed_syncs_by_the_clock(flyer, tapis):
     flyer.user.is_active = True
     flyer.user.save()
     sync_all_flight_projects()
-    until(lambda: mine.filter(state="completed").count() == 2, seen=lambda: list(mine.values_list("state", "error")))
+    until(lambda: mine.filter(state="completed").count() == 2, says=lambda: list(mine.values_list("state", "error")))
 
 
 def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis, sync_here):
@@ -242,6 +242,7 @@ def test_old_jobs_are_forgotten_but_for_those_that_count(flyer, tapis, sync_here
     TapisJob.objects.filter(pk=kept[-1]).delete()
 
 
+@pytest.mark.usefixtures("alone")
 def test_however_a_sync_ends_nothing_stays_beside_its_task(flyer, tapis, monkeypatch, sync_here):
     from app_extensions.host import tasks
     from app_extensions.tapis import jobs
@@ -262,6 +263,7 @@ def test_however_a_sync_ends_nothing_stays_beside_its_task(flyer, tapis, monkeyp
     assert job.state == "canceled" and not incoming.exists()
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_worker_that_ends_late_leaves_the_files_of_the_next_sync_alone(flyer, tapis):
     """Stopped, and asked for again at once: the first sync's worker is still waiting for Tapis."""
     from app_extensions.host import tasks

@@ -42,6 +42,7 @@ def test_removing_the_task_in_webodm_ends_the_sync_and_leaves_no_files(flyer, ta
     assert flyer.task("Removed").pk != task.pk
 
 
+@pytest.mark.usefixtures("alone")
 def test_no_image_comes_into_a_task_whose_removal_has_begun(flyer, tapis, monkeypatch):
     """WebODM deletes the directory after it told of the removal, and fails where a file comes in meanwhile."""
     from app_extensions.host import tasks
@@ -76,6 +77,7 @@ def test_a_quota_that_does_not_bear_the_flight_is_told_before_anything_is_fetche
     assert tapis.counters().get("content", 0) == 0 and flyer.files("TooMuch") == {}
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_disk_that_is_nearly_full_is_told(flyer, tapis, settings):
     from app_extensions.tapis.models import TapisJob
     from app_extensions.tapis.sync import run
@@ -87,6 +89,7 @@ def test_a_disk_that_is_nearly_full_is_told(flyer, tapis, settings):
     assert job.state == "failed" and "free" in job.error and flyer.files("Full") == {}
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("what", ["disk", "quota"])
 def test_quota_and_disk_are_looked_at_while_it_runs(flyer, tapis, settings, monkeypatch, what):
     from app.models import Profile
@@ -118,6 +121,7 @@ def jobs_of(flyer, name):
     return jobs.start_sync(TapisAccess(flyer.user, flyer.client), flyer.row(name), queue=False)
 
 
+@pytest.mark.usefixtures("alone")
 def test_two_flights_at_once_do_not_share_one_quota(flyer, tapis):
     """Each would fit alone. The second is refused before any of its images is fetched."""
     from app_extensions.tapis.models import TapisJob
