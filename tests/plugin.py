@@ -79,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("normal", max_examples=50, derandomize=True, **machine_may_be_slow)
     settings.register_profile("long", max_examples=1000, print_blob=True, **machine_may_be_slow)
     settings.load_profile("long" if config.getoption("--long") else "normal")
+    gc.set_threshold(20_000)  # Python's own 700 has it look for cycles all the time, in a process that loads all tests
     if config.getoption("--cpu"):
         config.pluginmanager.register(CpuReport(session_stack().socket_dir))
 
@@ -148,11 +149,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return Together(config, log)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is loaded by now stays: the garbage collector need not look through it again and again."""
-    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -342,6 +342,32 @@ def test_some_of_many_flights_are_chosen_and_imported_with_their_images(seen, fl
     assert not seen.texts("#tapis-found-chosen")[0] and seen.complaints == []
 
 
+#: Keeps back the second page of flights until `window.letGo()`.
+HOLD_PAGE_2 = """() => {
+    const real = window.fetch, let_go = new Promise(resolve => { window.letGo = resolve; });
+    window.fetch = async (...given) => {
+        const answer = await real(...given);
+        if (String(given[0]).includes("found-flights/?page=2")) await let_go;
+        return answer;
+    };
+}"""
+
+
+def test_an_import_that_ends_while_a_page_is_on_its_way_does_not_turn_it_back(seen, flyer):
+    flyer.tapis._call("POST", "flights", {"system": flyer.system, "flights": [f"Row{number:02d}" for number in range(51)], "count": 1,
+                                          "smallest": True})
+    flyer.post("tapis-storage/discover-flights/")
+    seen.goto(PAGE)
+    seen.wait('#tapis-found-pages:has-text("Page 1 of 2")')
+    seen.evaluate(HOLD_PAGE_2)
+    seen.click('[aria-label="Next page of flights"]')
+    seen.click('button[aria-label^="Import Row00 ("]')
+    seen.wait(project("Row00"))
+    seen.evaluate("() => window.letGo()")
+    seen.wait('#tapis-found td:has-text("Row50")')
+    seen.wait('#tapis-found-pages:has-text("Page 2 of 2")')
+
+
 def test_what_takes_longer_than_an_answer_is_followed_to_its_end(seen, flyer, tapis):
     """Another request holds the one place to wait, so the server answers these at once: 202, and a job that continues."""
     from django.db import connection

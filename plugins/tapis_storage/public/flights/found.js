@@ -30,7 +30,7 @@ export class Found {
         this.previews = new Previews((flight, preview) => this.counted(flight, preview));
         this.projects = projects;
         this.began = began;
-        this.page = 1;
+        this.page = this.wanted = 1;
         this.flights = [];
         this.chosen = new Map();  // over all pages of the list, by keyOf
         // {id, tell, again, quiet}: the discovery that this page watches, what to say of its results, how to repeat it, and whether to say
@@ -51,9 +51,11 @@ export class Found {
         this.load(1);
     }
 
-    // A page of the list as the server has it. Of several calls on their way, the last one counts.
-    async load(page = this.page) {
+    // A page of the list as the server has it; by default the one that was asked for last, even if it is not here yet. Of several calls on
+    // their way, the last one counts.
+    async load(page = this.wanted) {
         const number = this.asked += 1;
+        this.wanted = page;
         const query = new URLSearchParams({
             page, page_size: PAGE_SIZE, sort: this.sort.value, imported: this.imported.value, search: this.search.value.trim(),
         });
@@ -293,7 +295,7 @@ export class Found {
                     button(t("Try again"), t("Try again"), followed.again));
             } else followed.tell(results);
         }
-        await this.load(1);
+        await this.load();
     }
 
     tellAll(results) {
