@@ -38,10 +38,20 @@ def tapis(stack: Stack, django_db_blocker: Any) -> Iterator[StandIn]:
     stand_in = StandIn(stack.address("tapis"))
     stand_in.end_faults()
     with django_db_blocker.unblock():
+        from django.db import IntegrityError
+
         from app_extensions.tapis.models import SyncBatch, TapisJob
 
         TapisJob.objects.filter(state__in=TapisJob.ACTIVE).update(state=TapisJob.CANCELED, lease_owner="", lease_until=None)
-        SyncBatch.objects.all().delete()  # their connections
+
+        def connections_are_free() -> bool:
+            try:
+                SyncBatch.objects.all().delete()
+            except IntegrityError:  # a worker that does not know yet has claimed files meanwhile
+                return False
+            return True
+
+        until(connections_are_free, 60)
     until(lambda: not stand_in.is_sending(), 60)
     stand_in.reset()
     yield stand_in

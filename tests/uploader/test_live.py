@@ -72,8 +72,8 @@ def test_control_points_and_masks_go_in_a_zip_with_the_photos(client, make_folde
     folder = make_folder()
     (folder / "geo.txt").write_text("EPSG:4326\nIMG_1.JPG 9.1 48.2 300\n")
     project = client.upload(folder)
-    assert not BrowserUpload.objects.filter(scan__name=project).exists()
-    assert approved(project).images_count == 4
+    scan = approved(project)
+    assert scan.images_count == 4 and not BrowserUpload.objects.filter(scan=scan).exists()
 
 
 def test_a_zip_is_cut_into_parts(client, tmp_path):
