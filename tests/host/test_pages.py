@@ -4,6 +4,7 @@ from typing import Callable
 
 import pytest
 import requests
+from PIL import Image
 
 from tests.support.chromium import DESK, PHONE, Page
 
@@ -140,3 +141,15 @@ def test_plugins_templates_stand_on_webodms_names():
     for block in ("extra-headers", "headers-before-bundle", "body", "navbar-top-links", "navbar-sidebar", "page-wrapper", "messages",
                   "content"):
         assert f"block {block} " in source
+
+
+def test_a_picture_of_a_page_is_laid_out_for_its_width(chromium, tmp_path):
+    page = chromium.page("data:text/html,")
+    page.goto("<meta name=viewport content='width=device-width'><style>body{background:blue;height:2000px;margin:0}"
+              "@media(max-width:767px){body{background:red}}</style>")
+    for width, color in ((DESK, (0, 0, 255)), (PHONE, (255, 0, 0)), (DESK, (0, 0, 255))):
+        page.resize(width)
+        page.screenshot(tmp_path / "page.png")
+        with Image.open(tmp_path / "page.png") as picture:
+            assert picture.size == (width, 2000) and picture.convert("RGB").getpixel((width - 1, 1999)) == color
+    page.close()

@@ -3,8 +3,10 @@
 Runs in the venv of the test clients, since playwright's requirements are none of WebODM's. Pages of a width below 768 are a phone's:
 Chromium's own window is never narrower than 500 px, so the width is emulated, the page's viewport meta obeyed, and touch is on.
 """
+import base64
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Error, Page, Route, sync_playwright
@@ -121,7 +123,11 @@ class Driver:
         return page.evaluate(STICKING_OUT)
 
     def do_screenshot(self, page: Page, path: str) -> None:
-        page.screenshot(path=path, full_page=True)
+        """The whole page. Playwright's own picture of it is laid out as before `do_resize`."""
+        chromium = page.context.new_cdp_session(page)
+        size = chromium.send("Page.getLayoutMetrics")["cssContentSize"]
+        picture = chromium.send("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {**size, "scale": 1}})
+        Path(path).write_bytes(base64.b64decode(picture["data"]))
 
     def do_cookies(self, page: Page, cookies: "list[dict]") -> None:
         page.context.add_cookies(cookies)
