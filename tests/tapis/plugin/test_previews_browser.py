@@ -3,7 +3,7 @@ import base64
 
 import pytest
 
-from tests.support.chromium import PHONE
+from tests.support.chromium import DESK, PHONE
 from tests.support.exif_photos import exif, jpeg, place, with_exif
 
 PAGE = "/plugins/tapis_storage/"
@@ -155,8 +155,10 @@ def test_only_rows_about_to_be_seen_are_asked_for(see, flyer):
     assert 3 <= mine.count() < 30 and not mine.filter(seen__name="Row39").exists()
     calls = page.evaluate("performance.getEntriesByType('resource').filter(each => /flight-previews\\/$/.test(each.name)).length")
     assert calls <= 2, "one call asks for many"
-    heights = page.evaluate("[...document.querySelectorAll('.tapis-preview')].map(each => each.getBoundingClientRect().height)")
-    assert heights[0] == heights[-1], "a row does not grow when its preview comes, as the next row would move away from a click"
+    for width in (PHONE, DESK):
+        page.resize(width)
+        heights = page.evaluate("[...document.querySelectorAll('.tapis-preview')].map(each => each.getBoundingClientRect().height)")
+        assert heights[0] == heights[-1], "a row does not grow when its preview comes, as the next row would move away from a click"
     page.evaluate("document.querySelector('#tapis-found tbody tr:last-child').scrollIntoView()")
     page.wait(shown("Row39") + " img")
 
