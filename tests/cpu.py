@@ -56,7 +56,7 @@ class CpuReport:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: Optional[pytest.Item]) -> None:
-        self.ends = nextitem is None or nextitem.path != item.path  # looking at each test would cost as much as all of PostgreSQL
+        self.ends = nextitem is None or nextitem.path != item.path  # a look at all processes takes long
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:

@@ -2,7 +2,6 @@
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -13,6 +12,7 @@ from dev.benchmarks.processes import PeakMemory, cpu_seconds, family
 from dev.benchmarks.table import Row, print_table
 from dev.benchmarks.upload_page import Memory, make_photos
 from tests.plugin import need
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -111,8 +111,7 @@ def test_a_browser_is_driven_and_its_memory_seen(tmp_path) -> None:
         with pytest.raises(DevToolsError, match="nothing is not defined"):
             tab.evaluate("nothing.there")
         memory = Memory(chromium.pid, chromium.pid)
-        while not memory.browser_bytes:
-            time.sleep(0.05)
+        until(lambda: memory.browser_bytes)
         memory.stop()
         assert 0 < memory.private_bytes <= memory.pss_bytes < memory.browser_bytes
 

@@ -52,36 +52,6 @@ def run(images: Path, out: Path, options: Optional[dict[str, Any]] = None, *more
     return Finished(done.returncode, lines, done.stderr)
 
 
-#: Loads what the engine loads once, then runs each Python program that it is asked for in a fork, which takes no time.
-SCRIPTS = """
-import json, os, runpy, signal, sys, traceback
-from node.engine import stages
-
-for line in sys.stdin:
-    order = json.loads(line)
-    pid = os.fork()
-    if pid:
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-        continue
-    signal.alarm(order["timeout"])
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(order[name], os.O_WRONLY), number)
-    kind, program, *arguments = order["arguments"]
-    sys.argv = [kind, *arguments]
-    code = 0
-    try:
-        if kind == "-m":
-            runpy.run_module(program, run_name="__main__", alter_sys=True)
-        else:
-            exec(compile(program, "<script>", "exec"), {"__name__": "__main__"})
-    except SystemExit as end:
-        code = end.code or 0
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
-"""
 _scripts: "Optional[subprocess.Popen[str]]" = None
 
 
@@ -94,7 +64,8 @@ def script(kind: str, program: str, *arguments: str, timeout: int = 900) -> str:
     global _scripts
     if _scripts is None:  # it ends with this process, at the end of its input
         env = {**os.environ, "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
-        _scripts = subprocess.Popen([PYTHON, "-c", SCRIPTS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        _scripts = subprocess.Popen([PYTHON, "-m", "tests.engine.scripts"], cwd=ROOT, env=env, text=True,
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
         order = {"arguments": [kind, program, *arguments], "timeout": timeout, "stdout": stdout.name, "stderr": stderr.name}
         _scripts.stdin.write(json.dumps(order) + "\n")

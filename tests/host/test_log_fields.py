@@ -2,7 +2,6 @@
 import json
 import logging
 import re
-import time
 
 import pytest
 
@@ -160,13 +159,11 @@ def test_a_web_server_that_writes_json(stack, live_db, unique):
     with own_gunicorn(stack, f"web-json-{unique}", workers=1, WO_LOG_JSON="YES") as web:
         rig = Rig(web.address, private_token()[1])
         rig.create(unique, 9)
-        deadline = time.monotonic() + 30
-        while True:
+
+        def created() -> list:
             told = [json.loads(line) for line in stack.log_path(f"web-json-{unique}").read_text().splitlines() if line.startswith("{")]
-            found = [line for line in told if "created" in line["message"] and line["logger"] == "app.logger"]
-            if found:
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return [line for line in told if "created" in line["message"] and line["logger"] == "app.logger"]
+
+        found = until(created, 30)
     assert found[0]["level"] == "INFO" and found[0]["scan"].isdigit() and re.fullmatch(r"[0-9a-f]{12}", found[0]["request"])
     assert "scan=" not in found[0]["message"]

@@ -7,6 +7,7 @@ import time
 from typing import Any, Optional
 
 from dev.sandbox.stack import OWN_QUEUE, Stack
+from tests.support.waiting import until
 
 QUEUES = ("celery", OWN_QUEUE)
 #: Seconds to wait for what the worker has in hand.
@@ -31,10 +32,7 @@ class Consuming:
             return
         for queue in QUEUES:
             self._ask("cancel_consumer", queue=queue)
-        end = time.monotonic() + PATIENCE
-        while any(self._ask("active")):
-            assert time.monotonic() < end, f"the worker was busy for {PATIENCE:.0f} s: {self._ask('active')}"
-            time.sleep(0.05)
+        until(lambda: not any(self._ask("active")), PATIENCE, says=lambda: f"the end of {self._ask('active')}")
         self._paused_pid = pid
 
     def resume(self) -> None:

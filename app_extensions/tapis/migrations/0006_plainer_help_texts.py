@@ -1,4 +1,4 @@
-"""Changed help texts once. They now stand where the fields are made, since they never reach the database; only the name is kept."""
+"""Empty: the help texts that it changed are not in the database, and now stand where the fields are made. Databases know its name."""
 from django.db import migrations
 
 

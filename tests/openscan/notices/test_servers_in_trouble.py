@@ -1,7 +1,6 @@
 """Mail servers that hang, and sites without one: no worker is held, and no token is lost."""
 import socket
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -12,6 +11,7 @@ from django.utils import timezone
 from app_extensions.openscan.accounts import token_requests
 from app_extensions.openscan.models import OutgoingMail
 from app_extensions.shared import mail
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("live_db")
 
@@ -73,8 +73,7 @@ def test_one_delivery_at_a_time(smtp):
         smtp.EMAIL_TIMEOUT = 20
         first = threading.Thread(target=deliver)
         first.start()
-        while not taken:
-            time.sleep(0.01)
+        until(lambda: taken)
         assert mail.deliver_due(OutgoingMail) == 0 and len(taken) == 1
         taken[0].close()
         first.join()

@@ -101,7 +101,7 @@ def test_the_owner_shares_runs_again_with_another_preset_and_deletes(open_page, 
 def test_a_failure_is_told_in_plain_words(open_page, rig):
     project = send(rig, {"a.txt": b"no photo at all"})
     wait_for(rig, project, "processing failed")
-    page = open_page(PHONE, models=False)
+    page = open_page(PHONE)
     sign_in(page, rig.token)
     page.goto("/openscan/scans/?group=failed")
     page.click(f'.os-scan:has-text("{project}")')
@@ -142,7 +142,7 @@ def test_a_share_link_ends(stack, live_db):
 
 def test_a_revoked_token_is_forgotten(open_page, live_db):
     token, text = private_token(10**9)
-    page = open_page(models=False)
+    page = open_page()
     sign_in(page, text)
     token.revoked_at = timezone.now()
     token.save()
@@ -157,7 +157,7 @@ def test_thousands_of_scans_are_a_page(open_page, live_db, unique, count):
         token=token, name=f"{unique} {number:05d}", state=Scan.FAILED if number % 3 else Scan.EXPIRED, photos=20 + number % 50,
         parts_count=1, declared_bytes=10**6, upload_nonce="n", links_expire_at=timezone.now(), error="No <i>photo</i> could be placed.",
     ) for number in range(count)])
-    page = open_page(models=False)
+    page = open_page()
     sign_in(page, text)
     page.goto("/openscan/scans/")
     page.wait(f'#os-total:has-text("{count:,} scans")')

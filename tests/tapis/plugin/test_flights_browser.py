@@ -133,19 +133,20 @@ def test_all_new_flights_in_the_background_with_a_system_that_fails(seen, flyer,
     seen.assert_fits()
 
 
-#: Keeps back what the server says of jobs until `window.letGo()`, and counts what came through.
-HOLD_JOBS = """() => {
-    const real = window.fetch, let_go = new Promise(resolve => { window.letGo = resolve; });
-    window.through = 0;
-    window.fetch = async (...given) => {
-        const answer = await real(...given);
-        if (String(given[0]).endsWith("tapis-storage/jobs/")) {
-            await let_go;
-            window.through += 1;
-        }
-        return answer;
-    };
-}"""
+def hold(page, address):
+    """Keeps back the answers of addresses that fit until `window.letGo()`, and counts what came through."""
+    page.evaluate("""() => {
+        const real = window.fetch, let_go = new Promise(resolve => { window.letGo = resolve; });
+        window.through = 0;
+        window.fetch = async (...given) => {
+            const answer = await real(...given);
+            if (/ADDRESS/.test(String(given[0]))) {
+                await let_go;
+                window.through += 1;
+            }
+            return answer;
+        };
+    }""".replace("ADDRESS", address))
 
 
 def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_answer(seen, flyer, consuming):
@@ -153,7 +154,7 @@ def test_what_a_discovery_in_the_background_found_does_not_take_the_place_of_an_
     flyer.post("tapis-discovery/trigger/", status=202)
     seen.goto(PAGE)
     seen.wait("#tapis-found-notice progress")
-    seen.evaluate(HOLD_JOBS)
+    hold(seen, r"tapis-storage\/jobs\/$")
     flyer.flight("Found by the person", 2)
     consuming.resume()
     seen.click("#tapis-discover")
@@ -342,24 +343,13 @@ def test_some_of_many_flights_are_chosen_and_imported_with_their_images(seen, fl
     assert not seen.texts("#tapis-found-chosen")[0] and seen.complaints == []
 
 
-#: Keeps back the second page of flights until `window.letGo()`.
-HOLD_PAGE_2 = """() => {
-    const real = window.fetch, let_go = new Promise(resolve => { window.letGo = resolve; });
-    window.fetch = async (...given) => {
-        const answer = await real(...given);
-        if (String(given[0]).includes("found-flights/?page=2")) await let_go;
-        return answer;
-    };
-}"""
-
-
 def test_an_import_that_ends_while_a_page_is_on_its_way_does_not_turn_it_back(seen, flyer):
     flyer.tapis._call("POST", "flights", {"system": flyer.system, "flights": [f"Row{number:02d}" for number in range(51)], "count": 1,
                                           "smallest": True})
     flyer.post("tapis-storage/discover-flights/")
     seen.goto(PAGE)
     seen.wait('#tapis-found-pages:has-text("Page 1 of 2")')
-    seen.evaluate(HOLD_PAGE_2)
+    hold(seen, r"found-flights\/\?page=2")
     seen.click('[aria-label="Next page of flights"]')
     seen.click('button[aria-label^="Import Row00 ("]')
     seen.wait(project("Row00"))

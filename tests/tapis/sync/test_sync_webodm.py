@@ -1,5 +1,4 @@
 """Syncs and WebODM: cancelled and removed tasks, quota and disk, processing, users who share a flight."""
-import time
 
 import pytest
 
@@ -187,17 +186,16 @@ def test_a_complete_flight_is_processed_if_its_user_wants_that(flyer, tapis):
     def completed(images):
         update_nodes_info()  # beat's part, as a node counts as offline after five minutes
         process_pending_tasks()
-        time.sleep(0.5)
         task = flyer.task("Processed")
         return tasks.task_state(task).status == "completed" and task.images_count == images
 
     flyer.post("tapis-preferences/", {"process_after_sync": True})
     ready(flyer, "Processed", 4)
     assert flyer.synced("Processed")["state"] == "completed"
-    until(lambda: completed(4), 120, says=lambda: tasks.task_state(flyer.task("Processed")))
+    until(lambda: completed(4), every=0.5, says=lambda: tasks.task_state(flyer.task("Processed")))
     # Nothing new: nothing is started again. Something new: it is.
     flyer.synced("Processed")
     assert tasks.task_state(flyer.task("Processed")).status == "completed"
     tapis.file(flyer.system, "Processed/code/images/NEW.JPG")
     flyer.synced("Processed")
-    until(lambda: completed(5), 120, says=lambda: tasks.task_state(flyer.task("Processed")))
+    until(lambda: completed(5), every=0.5, says=lambda: tasks.task_state(flyer.task("Processed")))
