@@ -33,25 +33,32 @@ def send_parts(rig: Rig, pieces: list, photos: int = 1, project: Optional[str] =
     return project
 
 
-def poke(*jobs: str) -> None:
-    """Does what beat does, at once: WebODM's polls, then our periodic jobs. On a busy machine no faster than they are done."""
+def webodm_polls() -> bool:
+    """Does what WebODM's own beat does, at once; on a busy machine no faster than it is done. Returns whether it did."""
     from worker.tasks import process_pending_tasks, redis_client, update_nodes_info
 
     from app_extensions.host import celery_queue
-    from app_extensions.openscan import tasks
 
     if redis_client.llen("celery") + redis_client.llen(celery_queue.queue_name()) > 8:
-        return
+        return False
     update_nodes_info()
     process_pending_tasks()
-    for job in jobs or ("release_queue", "catch_up", "deliver_mails"):
-        getattr(tasks, job).delay()
+    return True
 
 
-def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 240) -> dict:
-    """Polls getProjectInfo, as a rig does, until the status is one of these."""
+def poke(*jobs: str) -> None:
+    """Does what beat does: WebODM's polls, then our periodic jobs."""
+    from app_extensions.openscan import tasks
+
+    if webodm_polls():
+        for job in jobs or ("release_queue", "catch_up", "deliver_mails"):
+            getattr(tasks, job).delay()
+
+
+def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 240, beat: Callable[[], Any] = poke) -> dict:
+    """Polls getProjectInfo, as a rig does, until the status is one of these. `beat` does what beat does meanwhile."""
     def there() -> Optional[dict]:
-        poke()
+        beat()
         info = rig.info(project)
         return info if info["status"] in statuses else None
 

@@ -18,7 +18,7 @@ from app_extensions.openscan.processing import finish, status
 from app_extensions.openscan.results import packing
 from app_extensions.openscan.upkeep import periodic
 from dev.sandbox.stack import HOST_DIR
-from tests.openscan.flow import files_of_parts, started_scan, task_of, wait_for, without_nodes
+from tests.openscan.flow import files_of_parts, send, started_scan, task_of, wait_for, webodm_polls, without_nodes
 from tests.openscan.helpers import Rig, private_token, public_token, put_part, wanted_by_catch_up
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.waiting import until
@@ -326,19 +326,8 @@ def test_jobs_of_scans_that_are_gone_do_nothing():
 
 def test_a_scan_is_processed_without_any_beat_of_ours_but_the_signals(stack, live_db):
     """Signals in the worker are enough: only WebODM's own polls run here, none of our periodic jobs."""
-    from tests.openscan.flow import send
-
     rig = Rig(stack.address(), private_token(10**12)[1])
-    project = send(rig, photos(2))
-
-    def done():
-        from worker.tasks import process_pending_tasks, update_nodes_info
-
-        update_nodes_info()
-        process_pending_tasks()
-        return rig.info(project)["status"] == "processing done"
-
-    until(done, every=0.4)
+    wait_for(rig, send(rig, photos(2)), "processing done", beat=webodm_polls)
 
 
 def test_storage_is_where_the_settings_say(settings, tmp_path):
