@@ -56,7 +56,7 @@ def poke(*jobs: str) -> None:
 
 
 def wait_for(rig: Rig, project: str, *statuses: str, seconds: float = 240, beat: Callable[[], Any] = poke) -> dict:
-    """Polls getProjectInfo, as a rig does, until the status is one of these. `beat` does what beat does meanwhile."""
+    """Polls getProjectInfo, as a rig does, until the status is one of these. Between polls, it calls `beat`."""
     def there() -> Optional[dict]:
         beat()
         info = rig.info(project)

@@ -19,7 +19,7 @@ from app_extensions.openscan.results import packing
 from app_extensions.openscan.upkeep import periodic
 from dev.sandbox.stack import HOST_DIR
 from tests.openscan.flow import files_of_parts, send, started_scan, task_of, wait_for, webodm_polls, without_nodes
-from tests.openscan.helpers import Rig, private_token, public_token, put_part, wanted_by_catch_up
+from tests.openscan.helpers import private_token, public_token, put_part, wanted_by_catch_up
 from tests.openscan.make_sets import make_zip, photos
 from tests.support.waiting import until
 
@@ -324,10 +324,9 @@ def test_jobs_of_scans_that_are_gone_do_nothing():
         job(2**31 - 1)
 
 
-def test_a_scan_is_processed_without_any_beat_of_ours_but_the_signals(stack, live_db):
+def test_a_scan_is_processed_without_any_beat_of_ours_but_the_signals(rig):
     """Signals in the worker are enough: only WebODM's own polls run here, none of our periodic jobs."""
-    rig = Rig(stack.address(), private_token(10**12)[1])
-    wait_for(rig, send(rig, photos(2)), "processing done", beat=webodm_polls)
+    wait_for(rig, send(rig, photos(2)), "processing done", seconds=120, beat=webodm_polls)
 
 
 def test_storage_is_where_the_settings_say(settings, tmp_path):
