@@ -1,6 +1,6 @@
 """Measures of a finished model, run in the engine's environment; prints one JSON object.
 
-``python -m benchmarks.engine_measures held-out RESULT`` renders the textured model into the poses of the photos that
+``python -m dev.benchmarks.engine_measures held-out RESULT`` renders the textured model into the poses of the photos that
 were held out, and compares inside the object. ``… shape RESULT TRUTH.json`` compares with a known shape.
 """
 import argparse

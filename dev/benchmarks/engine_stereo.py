@@ -1,4 +1,4 @@
-"""Photos to a textured model the plain way, to compare the engine with: ``python -m benchmarks.engine_stereo IMAGES OUT``.
+"""Photos to a textured model the plain way, to compare the engine with: ``python -m dev.benchmarks.engine_stereo IMAGES OUT``.
 
 COLMAP's own features and mapping, OpenCV's semi-global matching on rectified pairs, Open3D's fusion, Poisson surface and
 decimation, xatlas' charts, and for each texel the photo that sees it most squarely. Needs the engine's packages and

@@ -1,6 +1,6 @@
 """Photo sets of known shape: a textured object on a textured table, and a relief from above with GPS.
 
-Runs in the engine's environment: ``python -m benchmarks.engine_synthetic object|dome|relief DIR [--photos N] [--size W]``.
+Runs in the engine's environment: ``python -m dev.benchmarks.engine_synthetic object|dome|relief DIR [--photos N] [--size W]``.
 The renderer is its own (rays marched through implicit shapes); it shares nothing with the engine's rasteriser.
 """
 import argparse

@@ -1,6 +1,6 @@
 """Ten parts of 100 MB to images in a directory, against Python's own zipfile that has the whole file.
 
-Each run is a separate process: ``python -m benchmarks.unpack ours|zipfile TARGET FILE…`` prints what it took as JSON.
+Each run is a separate process: ``python -m dev.benchmarks.unpack ours|zipfile TARGET FILE…`` prints what it took as JSON.
 """
 import io
 import json
