@@ -211,7 +211,7 @@ def _migrate(webodm: WebODM, report: Report, first: bool) -> None:
 
     A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word.
     """
-    if report.dry_run:
+    if report.dry_run and report.changes:  # what is missing then, only the new code knows
         report.change("run missing migrations: manage.py migrate openscan, migrate tapis", lambda: None)
         return
     state = webodm.probe("state")

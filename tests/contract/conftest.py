@@ -265,7 +265,7 @@ class RealHost(Host):
         shutil.rmtree(self._tmp)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its worker and beat would keep the processor busy for the rest of a run
 def host(pytestconfig: pytest.Config) -> Iterator[Host]:
     """The WebODM under test, running with the probes in place."""
     url, directory = pytestconfig.getoption("--webodm-url"), pytestconfig.getoption("--webodm-dir")
@@ -287,7 +287,7 @@ def probe(host: Host) -> Host:
     return host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_user(host: Host) -> Iterator[Callable[..., tuple[str, str]]]:
     """Makes users; returns name and password. They and what they own are deleted at the end."""
     made: list[str] = []
@@ -315,7 +315,7 @@ def user(make_user) -> tuple[str, str]:
     return make_user()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A processing node of the tests' own, which nobody may use but by `view_processingnode`; its id in that WebODM."""
     port, directory = free_port(), tmp_path_factory.mktemp("node")
