@@ -54,7 +54,7 @@ print(json.dumps(out))
 def flight(tmp_path_factory) -> tuple[dict, dict]:
     """Statistics of a flight over the relief, and what its maps say."""
     directory = tmp_path_factory.mktemp("flight")
-    script("-m", "dev.benchmarks.engine_synthetic", "relief", str(directory), "--photos", "12", "--size", "320")
+    script("-m", "dev.benchmarks.engine_synthetic", "relief", str(directory), "--photos", "12", "--size", "400")
     done = run(directory / "images", directory / "out", TINY)
     assert done.code == 0, (done.result, done.stderr[-2000:])
     stats = json.loads((directory / "out/odm_report/stats.json").read_text())
