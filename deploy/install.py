@@ -203,7 +203,7 @@ def check(webodm: WebODM, report: Report) -> None:
     lines = re.findall(r"^\S+: (\([a-z_]+\.[A-Z]\d+\) .*)$", printed, re.MULTILINE)
     for line in lines:
         report.note("manage.py check: " + line)
-    report.same(f"manage.py check: no errors, {len(lines)} warnings")
+    report.same(f"manage.py check: no errors, {len(lines)} warning{'' if len(lines) == 1 else 's'}")
 
 
 def _migrate(webodm: WebODM, report: Report, first: bool) -> None:
@@ -211,7 +211,7 @@ def _migrate(webodm: WebODM, report: Report, first: bool) -> None:
 
     A first install switches plugins on that an earlier start without us had switched off; later it is the admin's word.
     """
-    if report.dry_run and report.changes:  # what is missing then, only the new code knows
+    if report.dry_run and report.changes:  # only the new code knows which are missing
         report.change("run missing migrations: manage.py migrate openscan, migrate tapis", lambda: None)
         return
     state = webodm.probe("state")

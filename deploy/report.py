@@ -37,6 +37,6 @@ class Report:
         if not self.changes:
             self._print("=", "nothing to change")
         elif self.dry_run:
-            self._print("*", f"dry run: {len(self.changes)} changes not made")
+            self._print("*", f"dry run: {len(self.changes)} change{'' if len(self.changes) == 1 else 's'} not made")
         else:
             self._print("*", done)

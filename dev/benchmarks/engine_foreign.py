@@ -1,4 +1,4 @@
-"""A model that another program made, brought into the form that benchmarks.engine_measures reads.
+"""A model that another program made, brought into the form that dev.benchmarks.engine_measures reads.
 
 ``python -m dev.benchmarks.engine_foreign OUT PHOTOS HELD,OUT``: OUT holds ``model.obj`` with its picture, ``cameras`` (COLMAP's text
 model) and ``centres.csv`` (label, x, y, z in the model's own coordinates). Prints photos placed and triangles as JSON.

@@ -2,7 +2,7 @@
 
 COLMAP's own features and mapping, OpenCV's semi-global matching on rectified pairs, Open3D's fusion, Poisson surface and
 decimation, xatlas' charts, and for each texel the photo that sees it most squarely. Needs the engine's packages and
-``open3d`` and ``xatlas`` in one environment. Leaves in OUT what ``benchmarks.engine_measures`` reads; prints one JSON object.
+``open3d`` and ``xatlas`` in one environment. Leaves in OUT what ``dev.benchmarks.engine_measures`` reads; prints one JSON object.
 """
 import argparse
 import json

@@ -40,7 +40,7 @@ def test_photos_of_different_things_say_so(tmp_path):
 def test_a_large_set_of_which_few_photos_fit_is_no_model(synthetic_object, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(synthetic_object / "images", images)
-    script("-c", UNRELATED, str(images), "50", "128")  # small ones: few features, which are matched soon
+    script("-c", UNRELATED, str(images), "50", "128")  # small ones: few features, soon matched; more than EXHAUSTIVE_UP_TO
     done = run(images, tmp_path / "out", TINY)
     assert done.code == 1
     assert re.match(rf"Only {PHOTOS} of {PHOTOS + 50} photos could be placed", done.result["error"]), (done.result, done.logs)

@@ -52,7 +52,14 @@ def test_the_way_in_and_out(site: Target, tmp_path: Path) -> None:
     assert (site.media / "plugins" / "openscan_cloud").resolve() == ROOT / "plugins" / "openscan_cloud"
     assert "nothing to change" in site.deploy("install").stdout, "the way of the last install is kept"
 
+    assert "nothing to change" in site.deploy("install", "--dry-run").stdout
+    site.sql("DELETE FROM django_migrations WHERE app = 'tapis' AND name = '0006_plainer_help_texts'")
+    dry = site.deploy("install", "--dry-run").stdout
+    assert "would manage.py migrate tapis" in dry and "dry run: 1 change not made" in dry
+    assert site.sql("SELECT count(*) FROM django_migrations WHERE app = 'tapis'") == [(5,)]
+
     copied = site.deploy("install", "--copy").stdout
+    assert "+ manage.py migrate tapis" in copied
     assert "by a copy" in copied and "which the wheel replaces" in copied
     assert not (site.directory / "app_extensions").exists()
 
