@@ -1,4 +1,5 @@
 """The window on a virtual screen, with mouse and keyboard."""
+import gc
 import os
 import subprocess
 import sys
@@ -41,9 +42,12 @@ def open_window(display, monkeypatch):
         return Driver(opened[-1], display)
 
     yield call
-    for window in opened:
+    while opened:
+        window = opened.pop()
         window.desk.close()
         window.root.destroy()
+        del window
+    gc.collect()  # Tk's variables complain when the thread of a later test deletes them
 
 
 class Quiet:
