@@ -47,7 +47,7 @@ def open_window(display, monkeypatch):
         window.desk.close()
         window.root.destroy()
         del window
-    gc.collect()  # Tk's variables complain when the thread of a later test deletes them
+    gc.collect()  # here, since Tk complains if another thread deletes its variables later
 
 
 class Quiet:
